@@ -56,7 +56,7 @@ static inline struct reader reader_of(const void *data, size_t len)
 	return (struct reader){(const uint8_t *)data, (const uint8_t *)data + len, false};
 }
 static inline size_t reader_left(const struct reader *r) { return (size_t)(r->end - r->p); }
-const void *reader_bytes(struct reader *r, size_t len); /* NULL (and bad) when short */
+const void *reader_bytes(struct reader *r, size_t len);	   /* NULL (and bad) when short */
 void reader_copy(struct reader *r, void *dst, size_t len); /* zero-fills when short */
 uint8_t reader_u8(struct reader *r);
 uint16_t reader_le16(struct reader *r);

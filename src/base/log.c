@@ -61,8 +61,8 @@ static bool admit(struct log_site *site, unsigned *ret_left_out)
 
 	*ret_left_out = 0;
 	if (start == 0 || now < start || now - start >= WINDOW_NS) {
-		if (__atomic_compare_exchange_n(&site->window_start_ns, &start, now ? now : 1, false,
-						__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+		if (__atomic_compare_exchange_n(&site->window_start_ns, &start, now ? now : 1,
+						false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
 			count = __atomic_exchange_n(&site->count, 1, __ATOMIC_RELAXED);
 			if (count > WINDOW_LINES)
 				*ret_left_out = count - WINDOW_LINES;
@@ -82,8 +82,8 @@ static size_t put_head(char *line, enum log_level level)
 
 	gmtime_r(&seconds, &tm);
 	len = strftime(line, 64, "%Y-%m-%dT%H:%M:%S", &tm);
-	len += (size_t)snprintf(line + len, 64, ".%03uZ %s: ",
-				(unsigned)(wall_ns / 1000000 % 1000), level_text(level));
+	len += (size_t)snprintf(line + len, 64, ".%03uZ %s: ", (unsigned)(wall_ns / 1000000 % 1000),
+				level_text(level));
 	return len;
 }
 

@@ -7,7 +7,12 @@
 #ifndef DFS_BASE_LOG_H
 #define DFS_BASE_LOG_H
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+enum log_level {
+	LOG_DEBUG,
+	LOG_INFO,
+	LOG_WARN,
+	LOG_ERROR
+};
 
 /* line holds time, level and text, and ends with a newline and a NUL. Called from any thread. */
 typedef void (*log_sink_fn)(void *ctx, enum log_level level, const char *line);

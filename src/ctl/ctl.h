@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control: every question and order to a pool is a request by name with JSON arguments. While the
+ * pool is mounted the request travels over POOL/control.sock (mode 0600, peer credentials checked)
+ * to the daemon; otherwise the same handler runs here, with the pool opened under its lock.
+ *
+ * Protocol: docs/FORMAT.md "Control protocol": a frame is {u32 magic, u32 length, length bytes of JSON},
+ * at most 16 MiB. Request {"op": NAME, "args": {...}}; answers: any number of {"progress": ...}, then one
+ * {"error": 0 or code, "message": TEXT, "warnings": [TEXT...], "result": {...}}.
+ */
+#ifndef DFS_CTL_CTL_H
+#define DFS_CTL_CTL_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "base/types.h"
+
+struct pool;
+struct fs;
+
+#define CTL_MAGIC 0x4c544331u
+#define CTL_MAX_FRAME MIB(16)
+
+/* The answer: error is 0 or a DFS_ code, message for a person, result owned by the caller. */
+struct ctl_answer {
+	int error;
+	char message[1024];
+	json_t *warnings; /* array; may be NULL */
+	json_t *result;	  /* object; may be NULL */
+};
+void ctl_answer_release(struct ctl_answer *a);
+
+/*
+ * Runs `op` on the pool at pool_dir, by the daemon if there is one, else here. args is borrowed.
+ * Returns a->error.
+ */
+int ctl_run(const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a);
+
+/* ---- server: in the daemon ---- */
+struct ctl_server;
+struct ctl_server_config {
+	const char *pool_dir;
+	struct pool *pool;
+	struct fs *fs;
+	const char *mountpoint;
+	void (*request_stop)(void *ctx); /* op "stop": unmount */
+	void *ctx;
+};
+MUST_USE int ctl_server_start(const struct ctl_server_config *cfg, struct ctl_server **ret_server);
+void ctl_server_stop(struct ctl_server *s);
+
+/* Parses one request frame's JSON (fuzzed). DFS_EPROTO. *ret_op is owned by *ret_root. */
+MUST_USE int ctl_parse_request(const void *data, size_t len, json_t **ret_root, const char **ret_op,
+			       json_t **ret_args);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One disk, as a vtable: files in a directory, with explicit durability. Real: a directory on some
+ * filesystem (dev_dir_open). Faults are devices stacked on a device (dev/fault.h). Simulated: sim/.
+ *
+ * Knows nothing of segments, journals or pools. All calls are thread-safe; calls on one file may
+ * run at the same time. Names are relative paths of at most two parts ("segments/00000001"), made
+ * of [A-Za-z0-9._-]. Errors are DFS_ codes: DFS_EGONE when the directory itself has vanished or the
+ * filesystem below has shut down, DFS_ENOSPC, DFS_EROFS, DFS_ENOENT, DFS_EEXIST, else DFS_EIO.
+ *
+ * Durability: what a write stored survives a power cut once dev_sync() on that file has returned 0;
+ * a created, renamed or removed name once dev_sync_dir() on its directory has returned 0. Until
+ * then any subset of the writes may survive, each torn at a 512-byte boundary. After a failed
+ * dev_sync() the unsynced writes are in doubt for ever: the caller must not rely on a later success.
+ */
+#ifndef DFS_DEV_DEV_H
+#define DFS_DEV_DEV_H
+
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "base/types.h"
+
+struct dev;
+struct dev_file;
+
+enum dev_open_flags {
+	DEV_CREATE = 1, /* create when absent */
+	DEV_EXCL = 2,	/* with DEV_CREATE: DFS_EEXIST when present */
+	DEV_RDONLY = 4,
+};
+enum dev_read_flags {
+	DEV_READ_MEDIA = 1, /* bypass the page cache as far as the filesystem below lets us */
+};
+
+struct dev_space {
+	uint64_t total_bytes; /* of the filesystem below */
+	uint64_t free_bytes;  /* what we may still use of it */
+	uint64_t fs_id;	      /* equal for two devs on the same filesystem (they fail together) */
+};
+
+/* Return nonzero to stop; dev_list then returns that value. */
+typedef int (*dev_list_fn)(void *ctx, const char *name, uint64_t size_bytes);
+
+struct dev_ops {
+	int (*open)(struct dev *d, const char *name, unsigned flags, struct dev_file **ret_file);
+	void (*close)(struct dev_file *f);
+	int (*read)(struct dev_file *f, void *buf, size_t len, uint64_t off, unsigned flags,
+		    size_t *ret_len);
+	int (*writev)(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off);
+	int (*sync)(struct dev_file *f);
+	int (*punch)(struct dev_file *f, uint64_t off, uint64_t len);
+	int (*truncate)(struct dev_file *f, uint64_t size_bytes);
+	int (*size)(struct dev_file *f, uint64_t *ret_size_bytes);
+	void (*prefetch)(struct dev_file *f, uint64_t off, uint64_t len);
+	int (*mkdir)(struct dev *d, const char *name);
+	int (*remove)(struct dev *d, const char *name);
+	int (*rename)(struct dev *d, const char *from, const char *to);
+	int (*list)(struct dev *d, const char *dir, dev_list_fn fn, void *ctx);
+	int (*sync_dir)(struct dev *d, const char *dir);
+	int (*replace)(struct dev *d, const char *name, const void *data, size_t len);
+	int (*space)(struct dev *d, struct dev_space *ret_space);
+	int (*probe)(struct dev *d);
+	void (*free)(struct dev *d);
+};
+
+/* A device embeds this first; so does its file. */
+struct dev {
+	const struct dev_ops *ops;
+	char *name; /* for messages: the path; owned */
+};
+struct dev_file {
+	struct dev *dev; /* borrowed */
+};
+
+/*
+ * Opens DIR (which must exist) as a device whose root is DIR/SUBDIR (SUBDIR may be "" or
+ * "dynamicfs"; it is created when create is set). The caller frees with dev_free().
+ */
+MUST_USE int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **ret_dev);
+void dev_free(struct dev *d); /* NULL is allowed */
+
+MUST_USE int dev_open(struct dev *d, const char *name, unsigned flags, struct dev_file **ret_file);
+void dev_close(struct dev_file *f); /* NULL is allowed */
+/* Reads up to len bytes; *ret_len is short only at the end of the file. */
+MUST_USE int dev_read(struct dev_file *f, void *buf, size_t len, uint64_t off, unsigned flags,
+		      size_t *ret_len);
+/* Writes all of it (extends the file when needed) or fails; a failed write may be partly there. */
+MUST_USE int dev_writev(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off);
+MUST_USE int dev_write(struct dev_file *f, const void *buf, size_t len, uint64_t off);
+MUST_USE int dev_sync(struct dev_file *f);
+/* Gives the space of the range back; it reads as zeros. DFS_ENOTSUP where the fs can't. */
+MUST_USE int dev_punch(struct dev_file *f, uint64_t off, uint64_t len);
+MUST_USE int dev_truncate(struct dev_file *f, uint64_t size_bytes);
+MUST_USE int dev_size(struct dev_file *f, uint64_t *ret_size_bytes);
+void dev_prefetch(struct dev_file *f, uint64_t off, uint64_t len); /* a hint */
+MUST_USE int dev_mkdir(struct dev *d, const char *name);	   /* 0 when it exists already */
+MUST_USE int dev_remove(struct dev *d, const char *name);	   /* a file */
+MUST_USE int dev_rename(struct dev *d, const char *from, const char *to);
+MUST_USE int dev_list(struct dev *d, const char *dir, dev_list_fn fn,
+		      void *ctx); /* "" is the root */
+MUST_USE int dev_sync_dir(struct dev *d, const char *dir);
+/* Replaces (or creates) a small file atomically and durably: the old or the new bytes, never a mix. */
+MUST_USE int dev_replace(struct dev *d, const char *name, const void *data, size_t len);
+/* Reads a whole small file (up to max_len, else DFS_E2BIG). The caller frees *ret_data. */
+MUST_USE int dev_read_all(struct dev *d, const char *name, size_t max_len, uint8_t **ret_data,
+			  size_t *ret_len);
+MUST_USE int dev_space(struct dev *d, struct dev_space *ret_space);
+/* Is the device still there and answering? 0 or why not. */
+MUST_USE int dev_probe(struct dev *d);
+
+#endif

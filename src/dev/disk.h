@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool's disks while it is open: each has its device, its state, its I/O queue with workers of
+ * its own (a slow disk delays nobody else), and its segments (append-only files of records; dev/
+ * does not know what is in a record).
+ *
+ * Segment rules (docs/DESIGN.md, "Segments"):
+ *  S1 A byte range is given out once; segment numbers are never reused (also not after a crash: a
+ *     disk opens with a number above every file it finds and above `first_segment`).
+ *  S2 disk_sync() makes every write that finished before it began durable, the segment's name too.
+ *  S3 A segment with records in flight (reserved, not yet settled) is neither punched nor removed.
+ *  S4 After a failed sync the disk is not used for new data and its unsynced segments are reported.
+ */
+#ifndef DFS_DEV_DISK_H
+#define DFS_DEV_DISK_H
+
+#include <sys/uio.h>
+
+#include "base/env.h"
+#include "dev/dev.h"
+
+enum disk_state {
+	DISK_HEALTHY = 1, /* takes new data */
+	DISK_DEGRADED,	  /* errors seen; read, no new data */
+	DISK_SUSPECT,	  /* slow or silent; read last */
+	DISK_DRAINING,	  /* being emptied */
+	DISK_FAILED,	  /* not used at all */
+};
+const char *disk_state_name(enum disk_state s); /* "healthy", ... */
+/* 0 or DFS_EINVAL */
+MUST_USE int disk_state_parse(const char *name, enum disk_state *ret_state);
+
+#define SEGMENT_ALIGN 512u
+#define SEGMENT_MAX_BYTES MIB(128)
+
+struct disk_info { /* who a disk is; a copy of what the index and disk.json say */
+	disk_id id;
+	struct uuid uuid;
+	char label[64];
+	char domain[64];	 /* failure domain; "" is a domain of its own */
+	uint64_t capacity_bytes; /* limit set by the user; 0: all the filesystem below has */
+	enum disk_state state;
+	char path[4096]; /* where it was last seen */
+};
+
+struct disk;	 /* one disk in use */
+struct disk_set; /* all of them */
+
+/* Called (without locks held) when an operation found a disk failing; may be called repeatedly. */
+typedef void (*disk_error_fn)(void *ctx, disk_id id, int err, const char *what);
+
+struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx);
+void disk_set_free(struct disk_set *s); /* stops the workers, closes the devices */
+
+/*
+ * Adds a disk. dev may be NULL: a disk that is known but not there; every operation on it gives
+ * DFS_EGONE. Takes ownership of dev. workers: threads of this disk's queue (0: default 2).
+ * Segments are listed to find the next free number (>= first_segment).
+ */
+MUST_USE int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev,
+		      unsigned workers, uint32_t first_segment);
+/* Disks are never removed while the set lives, so the pointer stays valid. NULL when unknown. */
+struct disk *disk_get(struct disk_set *s, disk_id id);
+unsigned disk_count(struct disk_set *s);
+/* The i-th disk in order of id, 0 <= i < disk_count(). */
+struct disk *disk_at(struct disk_set *s, unsigned i);
+
+struct disk_info disk_info(struct disk *d); /* a copy */
+enum disk_state disk_state(struct disk *d);
+void disk_set_state(struct disk *d, enum disk_state st);
+bool disk_present(struct disk *d);    /* has a device and is not DISK_FAILED */
+struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
+
+/* Free bytes for new records: min(filesystem's free, capacity - used) - reserve, never below 0.
+ * The filesystem is asked at most once a second; reservations since are subtracted. */
+uint64_t disk_free_bytes(struct disk *d);
+/* Size the disk brings to the pool: min(filesystem's total, capacity). */
+uint64_t disk_total_bytes(struct disk *d);
+/* Bytes of live records, kept by the owner of the counters (pool); set at open and after commits. */
+void disk_set_used_bytes(struct disk *d, uint64_t used_bytes);
+/* Bytes that are never given to file data: metadata and one rebuild live there. */
+uint64_t disk_reserve_bytes(struct disk *d);
+
+struct disk_counters {
+	uint64_t reads, writes, syncs, read_bytes, write_bytes, read_errors, write_errors,
+		checksum_errors;
+};
+struct disk_counters disk_counters(struct disk *d);
+void disk_count_checksum_error(struct disk *d);
+
+struct segment_addr {
+	uint32_t segment;
+	uint32_t offset; /* bytes, SEGMENT_ALIGN-aligned */
+};
+
+/* Reserves len bytes (rounded up to SEGMENT_ALIGN) in the disk's open segment; S3 holds until
+ * segment_settle(). DFS_ENOSPC, DFS_EGONE, DFS_EROFS (disk not healthy), DFS_EIO. */
+MUST_USE int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr);
+/* The record at addr is published in the index, or given up: either way no longer in flight. */
+void segment_settle(struct disk *d, struct segment_addr addr);
+
+enum disk_io_op {
+	DISK_READ,
+	DISK_WRITE,
+	DISK_SYNC
+};
+struct disk_io {
+	struct disk *disk;
+	enum disk_io_op op;
+	struct segment_addr addr; /* read, write; for reads .offset may be any byte */
+	struct iovec *iov; /* read: one element, filled wholly or DFS_EIO/DFS_ECORRUPT if short */
+	int iovcnt;
+	unsigned flags; /* enum dev_read_flags */
+	int result;	/* out: 0 or DFS_ code */
+	/* private to the queue */
+	void *batch;
+	struct disk_io *next;
+};
+/*
+ * Runs all of them, each through its disk's queue (one worker handles a run of the same disk's
+ * writes as one), and waits for all. A single operation runs on the caller's own thread. Each
+ * .result is set; the return value is the first failure, or 0. Failures also reach on_error.
+ */
+int disk_io_run(struct disk_io *ios, unsigned count);
+
+/* Read-ahead hint for a range of a segment. */
+void segment_prefetch(struct disk *d, struct segment_addr addr, uint32_t len);
+
+/* S2 for every disk with unsynced writes, in parallel. Failed disks are given in ret_failed (room
+ * for disk_count() ids) and have been moved to DISK_FAILED and reported to on_error first. */
+int disk_set_sync(struct disk_set *s, disk_id *ret_failed, unsigned *ret_failed_count);
+
+/* Segments that can be punched or removed: closed, nothing in flight (S3). */
+bool segment_is_quiet(struct disk *d, uint32_t segment);
+/* Gives [off, off+len) back. DFS_ENOTSUP where the filesystem can't punch. */
+MUST_USE int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len);
+MUST_USE int segment_remove(struct disk *d, uint32_t segment);
+MUST_USE int segment_list(struct disk *d,
+			  int (*fn)(void *ctx, uint32_t segment, uint64_t size_bytes), void *ctx);
+/* Closes the open segment, so that it becomes quiet once settled (used at unmount and by tests). */
+void segment_close_open(struct disk *d);
+
+#endif

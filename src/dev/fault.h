@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A device stacked on a device, that makes it fail on purpose (tests, the simulator, and
+ * `mount -o fault=`, for trying a pool's behaviour by hand). Thread-safe to change while in use.
+ */
+#ifndef DFS_DEV_FAULT_H
+#define DFS_DEV_FAULT_H
+
+#include "dev/dev.h"
+
+struct fault_plan {
+	double read_error, write_error, sync_error; /* probability per call, 0..1: DFS_EIO */
+	double read_flip;  /* probability that a read comes back with one bit flipped */
+	uint64_t delay_ms; /* added to every read, write and sync */
+	bool no_space;	   /* writes that extend fail with DFS_ENOSPC */
+	bool gone;	   /* every call fails with DFS_EGONE */
+};
+
+/* Takes ownership of below. */
+struct dev *dev_fault_new(struct dev *below, const struct fault_plan *plan);
+/* d must come from dev_fault_new. */
+void dev_fault_set(struct dev *d, const struct fault_plan *plan);
+
+#endif

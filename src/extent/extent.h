@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An extent's life: written once (encode, hash, append to distinct disks), published by a
+ * transaction, read with every byte verified, healed when a fragment is rotten, freed when its last
+ * map entry goes. Immutable in between. Keeps P3, P4, P7; the orders of writes are in
+ * docs/DESIGN.md, "Extents: order of writes" (E1..E6).
+ *
+ * Knows nothing of inodes or paths beyond the number it stamps on records.
+ */
+#ifndef DFS_EXTENT_EXTENT_H
+#define DFS_EXTENT_EXTENT_H
+
+#include "base/err.h"
+#include "base/types.h"
+#include "codec/codec.h"
+#include "dev/disk.h"
+#include "format/record.h"
+#include "meta/schema.h"
+
+struct extent_store;
+struct meta;
+struct meta_txn;
+
+#define EXTENT_MAX_BYTES RECORD_MAX_PAYLOAD
+
+struct extent_config {
+	struct uuid pool;
+	struct disk_set *disks;	     /* borrowed */
+	struct meta *meta;	     /* borrowed */
+	uint64_t header_cache_bytes; /* verified headers kept (P9); 0: 32 MiB */
+	bool verify_writes;	     /* read each fragment back from the medium before publishing */
+	bool heal;		     /* repair rotten fragments found by reads, in the background */
+};
+
+struct extent_store *extent_store_new(const struct extent_config *cfg);
+void extent_store_free(struct extent_store *s); /* stops the healer */
+void extent_store_set_verify(struct extent_store *s, bool verify_writes);
+
+/* ---- writing ---- */
+struct extent_new {
+	/* in; data and pieces are borrowed until extent_write returns */
+	ino_id ino;
+	const uint8_t *data;
+	uint32_t len; /* 1..EXTENT_MAX_BYTES; the sum of the pieces */
+	const struct record_piece *pieces;
+	unsigned piece_count; /* 1..RECORD_MAX_PIECES */
+	struct geometry wanted;
+	/* out */
+	struct rec_extent rec; /* refs = piece_count */
+};
+/*
+ * Writes count extents: places, encodes, hashes, appends all fragments, waits for the writes (not
+ * for durability: meta_sync's data_sync does that, E1). A failed fragment goes to another disk; too
+ * few disks narrow the geometry. On success every rec is complete and in flight (S3): follow with
+ * extent_publish in a transaction, then extent_settle. On failure nothing is in flight.
+ * DFS_ENOSPC, DFS_EIO.
+ */
+MUST_USE int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count);
+/* Adds the extent's records and counters to t. */
+void extent_publish(struct extent_store *s, struct meta_txn *t, const struct extent_new *e);
+/* After the commit (or after giving up: then the space is given back at once). */
+void extent_settle(struct extent_store *s, const struct extent_new *extents, unsigned count,
+		   bool published);
+
+/* ---- references: collected per transaction, since reads do not see a transaction's own puts ---- */
+struct extent_ref {
+	extent_id id;
+	int32_t delta;
+};
+struct extent_refs { /* zero-initialise */
+	struct extent_ref *refs;
+	unsigned count, cap;
+};
+void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta);
+/*
+ * Puts the new counts; an extent that reaches 0 is deleted with its by-disk records, its fragments
+ * go to the freed table (space comes back once this transaction is durable, P7). The caller holds
+ * the lock of the one inode these extents belong to. DFS_EIO, DFS_ECORRUPT, DFS_ECHECKSUM.
+ */
+MUST_USE int extent_refs_apply(struct extent_store *s, struct meta_txn *t, struct extent_refs *r);
+void extent_refs_release(struct extent_refs *r);
+
+/* ---- reading ---- */
+/*
+ * Reads [off, off+len) of the extent, verified (P3). Missing, rotten or failing fragments: decoded
+ * from others, and queued to be healed. DFS_ENOENT: the extent is gone (the caller looks its map up
+ * again), DFS_EIO: fewer than k good fragments.
+ */
+MUST_USE int extent_read(struct extent_store *s, extent_id id, uint32_t off, uint32_t len,
+			 void *buf);
+/* Read-ahead hint for the data fragments. */
+void extent_prefetch(struct extent_store *s, extent_id id);
+
+/* ---- checking ---- */
+enum fragment_status {
+	FRAGMENT_GOOD,
+	FRAGMENT_ABSENT /* disk not there */,
+	FRAGMENT_BAD
+};
+struct extent_check {
+	enum fragment_status status[DFS_EXTENT_MAX_FRAGMENTS];
+	unsigned good; /* of k + m */
+};
+/* Verifies every fragment. deep: payload too, else only headers. 0 or DFS_ENOENT, ... */
+MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
+			   struct extent_check *ret_check);
+/*
+ * Rewrites fragments that are bad (rot; not merely absent) on healthy disks, from at least k
+ * verified ones; conservative, idempotent, leaves an audit record (P7). *ret_repaired: how many.
+ */
+MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired);
+
+/* ---- giving space back ---- */
+/* Punches or unlinks what the freed table names, up to max entries whose freeing is durable.
+ * *ret_done: how many entries were dealt with. Called from the pool's background thread. */
+MUST_USE int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done);
+
+/* ---- space ---- */
+/* Bytes of file data that still fit with geometry g (the one capacity function, P6). */
+uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g);
+/* The geometry that a write wanting g would get now. */
+MUST_USE int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry);
+
+struct extent_stats {
+	uint64_t extents_written, extents_read, fragments_rotten, fragments_decoded,
+		fragments_healed, extents_unreadable, header_cache_bytes, heal_queue;
+};
+struct extent_stats extent_stats(struct extent_store *s);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A journal record: one transaction. Records are chained: each carries the hash of its predecessor,
+ * so a torn, rotten or reordered tail is cut at the first break. docs/FORMAT.md "Journal record".
+ *
+ *   [fixed 128 bytes: magic version len seq epoch? pool prev hash][ops][pad to 8]
+ *
+ * Ops are absolute puts and deletes of index keys, and signed additions to counters.
+ */
+#ifndef DFS_FORMAT_JOURNAL_H
+#define DFS_FORMAT_JOURNAL_H
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/le.h"
+#include "base/types.h"
+
+#define JOURNAL_MAGIC 0x4c4e4a31u
+#define JOURNAL_VERSION 1
+#define JOURNAL_FIXED_LEN 128u
+#define JOURNAL_MAX_RECORD MIB(16)
+#define JOURNAL_MAX_KEY 512u
+#define JOURNAL_MAX_VALUE MIB(1)
+
+enum journal_op_kind {
+	JOURNAL_PUT = 1,
+	JOURNAL_DEL = 2,
+	JOURNAL_ADD = 3
+};
+struct journal_op {
+	enum journal_op_kind kind;
+	const uint8_t *key; /* put, del: borrowed from the record */
+	uint32_t key_len;
+	const uint8_t *value; /* put */
+	uint32_t value_len;
+	uint32_t counter; /* add */
+	int64_t delta;
+};
+
+/* Build: append ops to a buf, then frame it. */
+void journal_put_op(struct buf *ops, const void *key, uint32_t key_len, const void *value,
+		    uint32_t value_len);
+void journal_del_op(struct buf *ops, const void *key, uint32_t key_len);
+void journal_add_op(struct buf *ops, uint32_t counter, int64_t delta);
+/* Appends the framed record to out; ret_hash is its chain hash (the next record's prev). */
+void journal_record_encode(const struct uuid *pool, uint64_t seq, const struct hash *prev,
+			   const struct buf *ops, struct buf *out, struct hash *ret_hash);
+
+struct journal_record {
+	uint64_t seq;
+	struct hash prev, hash;
+	uint32_t total_len; /* to the next record */
+	struct reader ops;  /* borrowed from data */
+};
+/* DFS_EEND: zeros or no bytes (a clean end); DFS_ECORRUPT, DFS_ECHECKSUM, DFS_EVERSION,
+ * DFS_EFOREIGN (another pool's), DFS_E2BIG (goes past len: torn). */
+MUST_USE int journal_record_parse(const void *data, size_t len, const struct uuid *pool,
+				  struct journal_record *ret_record);
+/* The next operation: 0, DFS_EEND, or DFS_ECORRUPT. */
+MUST_USE int journal_next_op(struct reader *ops, struct journal_op *ret_op);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index: an ordered key-value store, as a vtable, so that the simulator can replace RocksDB by
+ * an in-memory map. It is a cache with memory: it may lose everything since its last flush (the
+ * journal has it), and may be thrown away whole (a mirror has it). It never flushes what the
+ * journal has not made durable: only flush() and close() persist anything.
+ *
+ * Thread-safe: any number of readers; apply() calls come one at a time.
+ */
+#ifndef DFS_META_INDEX_H
+#define DFS_META_INDEX_H
+
+#include "base/err.h"
+#include "base/le.h"
+#include "base/types.h"
+
+struct index;
+struct index_iter;
+
+struct index_op {
+	const uint8_t *key;
+	size_t key_len;
+	const uint8_t *value; /* NULL: delete */
+	size_t value_len;
+};
+/* One file of a flushed image. Return nonzero to stop. */
+typedef int (*index_file_fn)(void *ctx, const char *name, uint64_t size_bytes);
+
+struct index_ops {
+	/* Opens or creates. DFS_ECHECKSUM / DFS_ECORRUPT: unsound, to be destroyed and restored. */
+	int (*open)(void *arg, struct index **ret_index);
+	/* Removes every trace of it, so that open() makes an empty one. */
+	int (*destroy)(void *arg);
+	/* persist: flush first; else drop what is not flushed as far as possible. */
+	void (*close)(struct index *x, bool persist);
+	/* All or nothing, visible to later reads when it returns. */
+	int (*apply)(struct index *x, const struct index_op *ops, size_t count);
+	int (*get)(struct index *x, const void *key, size_t key_len, struct buf *out);
+	struct index_iter *(*iter_new)(struct index *x);
+	void (*iter_free)(struct index_iter *it);
+	void (*iter_seek)(struct index_iter *it, const void *key, size_t key_len);
+	void (*iter_seek_back)(struct index_iter *it, const void *key, size_t key_len);
+	bool (*iter_valid)(struct index_iter *it);
+	void (*iter_next)(struct index_iter *it);
+	void (*iter_prev)(struct index_iter *it);
+	const uint8_t *(*iter_key)(struct index_iter *it, size_t *ret_len);
+	const uint8_t *(*iter_value)(struct index_iter *it, size_t *ret_len);
+	int (*iter_error)(struct index_iter *it);
+	/* Persists everything applied before the call (later batches may go along, each whole). */
+	int (*flush)(struct index *x);
+	/* A frozen image of the last flush: lists its files, reads them, lets them go. One at a time. */
+	int (*image_begin)(struct index *x, index_file_fn fn, void *ctx);
+	int (*image_read)(struct index *x, const char *name, uint64_t off, void *buf, size_t len);
+	void (*image_end)(struct index *x);
+	/* Restore: between restore_begin (destroys what is there) and restore_end, files are written
+	 * whole; afterwards open() opens them. */
+	int (*restore_begin)(void *arg);
+	int (*restore_write)(void *arg, const char *name, uint64_t off, const void *buf,
+			     size_t len);
+	int (*restore_end)(void *arg);
+};
+
+extern const struct index_ops index_rocks_ops; /* arg: const char *directory */
+extern const struct index_ops index_mem_ops;   /* arg: struct index_mem_store *, below */
+
+/* The in-memory index's "disk": survives close/open within a process, loses what was not flushed. */
+struct index_mem_store;
+struct index_mem_store *index_mem_store_new(void);
+void index_mem_store_free(struct index_mem_store *s);
+/* Power cut: the open index (if any) is abandoned; only the last flush remains. */
+void index_mem_store_crash(struct index_mem_store *s);
+
+#endif

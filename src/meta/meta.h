@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Metadata: transactions over an ordered index, made durable by a chained journal on several disks,
+ * with mirrored checkpoints. docs/DESIGN.md section "Metadata" holds the states, the invariants
+ * (M1..M9) and the order of writes; this is the interface.
+ *
+ * Commit makes a transaction visible to every reader at once; meta_sync() makes it durable. Knows
+ * nothing of files, extents or segments: keys and values are byte strings (meta/schema.h gives them
+ * meaning), and "data before metadata" is a callback.
+ */
+#ifndef DFS_META_META_H
+#define DFS_META_META_H
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/le.h"
+#include "base/types.h"
+#include "format/root.h"
+#include "meta/index.h"
+
+struct dev;
+struct meta;
+struct meta_txn;
+
+#define META_MAX_DISKS 256u
+
+struct meta_disk {  /* a disk as meta sees it */
+	disk_id id; /* may be 0 in meta_scan's input: then filled in by nobody; see there */
+	struct uuid uuid;
+	struct dev *dev; /* borrowed; its root is DISK/dynamicfs */
+};
+
+/* Called without locks held when a member fails; the pool marks the disk. */
+typedef void (*meta_member_failed_fn)(void *ctx, disk_id id, int err);
+/* Makes every fragment written so far durable; called before each journal write (P1). */
+typedef int (*meta_data_sync_fn)(void *ctx);
+
+struct meta_config {
+	struct uuid pool;
+	const struct index_ops *index_ops; /* RocksDB, or the in-memory one */
+	void *index_arg; /* for index_ops->open: the directory's path, or the sim's object */
+	const struct meta_disk *disks; /* every disk that can be reached now */
+	unsigned disk_count;
+	unsigned copies; /* wanted number of members (>= 1); fewer disks: all */
+	uint32_t
+		disk_total; /* disks in the pool not failed, reachable or not; 0: as the root says */
+	uint64_t
+		least_epoch; /* from the pool directory: an older one is refused (P8); 0: unknown */
+	bool force;	     /* accept less than a majority when least_epoch is unknown */
+	bool read_only;	     /* write nothing to the disks; commits are refused */
+	uint64_t checkpoint_bytes; /* checkpoint when the journal since the last holds that much */
+	uint64_t buffer_bytes;	   /* bound of the unsynced journal buffer; committers wait (P9) */
+	meta_data_sync_fn data_sync;
+	meta_member_failed_fn member_failed;
+	void *ctx;
+};
+
+struct meta_recovery { /* what open found and did, for the log and status */
+	uint64_t epoch, generation, seq;
+	uint64_t replayed_transactions;
+	bool index_rebuilt; /* the local index was missing or unsound: taken from a mirror */
+	bool was_clean;
+	uint64_t tail_cut_bytes;		  /* bytes after the last valid record */
+	unsigned damaged_roots, damaged_journals; /* found and passed over */
+};
+
+/* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */
+MUST_USE int meta_format(const struct meta_config *cfg);
+/*
+ * Recovers: newest valid root -> index (local if sound, else a mirror) -> replay; then, unless
+ * read_only, makes all members equal (new epoch if members changed, checkpoint) before returning.
+ * DFS_ENOQUORUM, DFS_ESTALE, DFS_ENOTPOOL (no root), DFS_ECHECKSUM (no mirror is whole), DFS_EIO.
+ */
+MUST_USE int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
+		       struct meta_recovery *ret_recovery);
+/* Syncs, checkpoints, writes a clean root (unless read-only or failed). Frees even on error. */
+int meta_close(struct meta *m);
+/* Drops everything without writing (tests, read-only use). */
+void meta_abandon(struct meta *m);
+
+/* ---- transactions ---- */
+struct meta_txn *meta_begin(struct meta *m);
+void meta_put(struct meta_txn *t, const void *key, size_t key_len, const void *value,
+	      size_t value_len);
+void meta_del(struct meta_txn *t, const void *key, size_t key_len);
+/* counter < META_COUNTERS; the sum must not become negative (asserted at commit: clamps and logs). */
+void meta_add(struct meta_txn *t, uint32_t counter, int64_t delta);
+size_t meta_txn_bytes(const struct meta_txn *t);
+/* Frees t without effect. NULL is allowed. */
+void meta_cancel(struct meta_txn *t);
+/*
+ * Assigns the next sequence number, appends to the journal buffer, applies to the index; consumes t
+ * always. An empty transaction succeeds with the last number. DFS_EROFS, DFS_EFAILED (and nothing
+ * happened). May wait for the buffer to drain, so the caller holds no lock that data_sync needs.
+ */
+MUST_USE int meta_commit(struct meta_txn *t, uint64_t *ret_seq);
+/* Makes everything up to seq durable (P1): data_sync, then the journal on every member. Group
+ * commit: concurrent callers share one. DFS_EFAILED / DFS_EIO when it can't be promised. */
+MUST_USE int meta_sync(struct meta *m, uint64_t seq);
+uint64_t meta_last_seq(struct meta *m);
+uint64_t meta_durable_seq(struct meta *m);
+
+/* ---- reading ---- */
+/* Appends the value to out (emptied first). DFS_ENOENT, DFS_EIO, DFS_ECHECKSUM (index rotten). */
+MUST_USE int meta_get(struct meta *m, const void *key, size_t key_len, struct buf *out);
+
+struct meta_iter; /* a consistent snapshot as of its creation */
+struct meta_iter *meta_iter_new(struct meta *m);
+void meta_iter_free(struct meta_iter *it); /* NULL is allowed */
+/* First key >= key. */
+void meta_iter_seek(struct meta_iter *it, const void *key, size_t key_len);
+/* Last key <= key. */
+void meta_iter_seek_back(struct meta_iter *it, const void *key, size_t key_len);
+bool meta_iter_valid(struct meta_iter *it);
+void meta_iter_next(struct meta_iter *it);
+void meta_iter_prev(struct meta_iter *it);
+/* Borrowed until the next move. */
+const uint8_t *meta_iter_key(struct meta_iter *it, size_t *ret_len);
+const uint8_t *meta_iter_value(struct meta_iter *it, size_t *ret_len);
+/* 0, or why the iterator stopped early (DFS_EIO, DFS_ECHECKSUM). */
+MUST_USE int meta_iter_error(struct meta_iter *it);
+
+/* ---- counters: exact, persisted with the transactions that change them ---- */
+#define META_COUNTERS 512u
+enum meta_counter {
+	META_COUNT_INODES = 0,
+	META_COUNT_LOGICAL_BYTES = 1, /* bytes mapped by files (inline data too) */
+	META_COUNT_EXTENTS = 2,
+	META_COUNT_DISK_USED = 16, /* + disk id: bytes of live records on that disk */
+};
+int64_t meta_counter(struct meta *m, uint32_t counter);
+
+/* ---- checkpoints and members ---- */
+/* Flush the index, mirror it, write roots, cut the journal. */
+MUST_USE int meta_checkpoint(struct meta *m);
+/*
+ * The reachable disks have changed (one added, one failed): choose members anew (keeps present
+ * ones, fills up to cfg.copies), mirror, new epoch. disk_total as in the config.
+ */
+MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
+			    uint32_t disk_total);
+bool meta_is_member(struct meta *m, disk_id id);
+uint64_t meta_epoch(struct meta *m);
+uint64_t meta_generation(struct meta *m);
+
+struct meta_stats {
+	uint64_t journal_bytes, journal_syncs, commits, checkpoints, buffered_bytes;
+};
+struct meta_stats meta_stats(struct meta *m);
+
+/*
+ * Offline look at one disk's roots, for import and fsck: the newest valid root, and how many of the
+ * 64 slots are neither empty nor valid. DFS_ENOTPOOL when there is none.
+ */
+MUST_USE int meta_read_root(struct dev *dev, struct root *ret_root, unsigned *ret_damaged);
+/* Verifies a member's journal chain and checkpoint mirror against its newest root (fsck). Calls
+ * report for each defect; returns how many, or a negative code. */
+typedef void (*meta_report_fn)(void *ctx, const char *text);
+int meta_check_member(struct dev *dev, const struct uuid *pool, meta_report_fn report, void *ctx);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the index holds: keys and values of every table, in one place. docs/FORMAT.md "Index tables".
+ *
+ * Every value is wrapped in an envelope {u16 version, u16 flags, u32 payload length, u64 birth
+ * generation, u64 check}: check = hash64(key, payload with version, flags, birth), verified on each load (P3,
+ * P10). Keys are a table byte, then big-endian numbers, so that they sort by value.
+ */
+#ifndef DFS_META_SCHEMA_H
+#define DFS_META_SCHEMA_H
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/le.h"
+#include "base/types.h"
+
+struct meta;
+struct meta_txn;
+
+enum table {		      /* ids are append-only; the letter is the key's first byte */
+	TABLE_SETTINGS = 'S', /* S name -> settings blob */
+	TABLE_DISK = 'K',     /* K disk(4) */
+	TABLE_INODE = 'I',    /* I ino(8) */
+	TABLE_DENTRY = 'D',   /* D dir(8) hash(8) name */
+	TABLE_MAP = 'M',      /* M ino(8) file_offset(8) */
+	TABLE_EXTENT = 'X',   /* X uuid(16) */
+	TABLE_BYDISK = 'R',   /* R disk(4) segment(4) offset(4) */
+	TABLE_XATTR = 'A',    /* A ino(8) name */
+	TABLE_ORPHAN = 'O',   /* O ino(8) */
+	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
+	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
+	TABLE_META = 'm',     /* meta's own: applied sequence number, chain hash, counters */
+};
+
+#define DFS_NAME_MAX 255u
+#define DFS_SYMLINK_MAX 4095u
+#define DFS_XATTR_VALUE_MAX 65536u
+#define DFS_INLINE_MAX 4096u
+#define DFS_FILE_MAX ((uint64_t)INT64_MAX)
+#define DFS_EXTENT_MAX_FRAGMENTS 24u
+
+struct dfs_time {
+	int64_t sec;
+	uint32_t nsec;
+};
+
+struct rec_inode {
+	uint32_t mode; /* S_IF.. | permissions */
+	uint32_t nlink;
+	uint32_t uid, gid;
+	uint64_t rdev;
+	uint64_t size;	       /* bytes of which content is durable-once-committed */
+	uint64_t mapped_bytes; /* bytes that map entries (or inline data) cover: st_blocks */
+	struct dfs_time atime, mtime, ctime, btime;
+	ino_id parent;	     /* directory it was last linked in (a hint for non-directories) */
+	uint64_t generation; /* for NFS export: random at creation */
+	uint32_t flags;
+	uint32_t inline_len;  /* file data or symlink target held here */
+	uint8_t *inline_data; /* owned by whoever holds the struct; NULL when inline_len is 0 */
+};
+#define INODE_INLINE 1u /* file content is inline_data (then there are no map entries) */
+
+struct rec_dentry {
+	ino_id ino;
+	uint32_t mode; /* type bits only */
+	char name[DFS_NAME_MAX + 1];
+	uint64_t cookie; /* from the key: hash, >= DENTRY_COOKIE_MIN, < 2^63 */
+};
+#define DENTRY_COOKIE_MIN 16u
+
+struct rec_map {
+	uint64_t file_offset; /* from the key */
+	uint32_t len;
+	extent_id extent;
+	uint32_t extent_offset;
+};
+
+struct rec_fragment {
+	disk_id disk; /* 0: lost, not placed */
+	uint32_t segment, offset;
+	uint32_t record_len; /* whole record on disk */
+	struct hash header_hash;
+};
+struct rec_extent {
+	extent_id id; /* from the key */
+	ino_id ino;
+	uint32_t len;
+	uint8_t k, m;		    /* as it is */
+	uint8_t wanted_k, wanted_m; /* as the policy wants: differs when disks were too few */
+	uint32_t refs;		    /* map entries that point here; 0 never persists */
+	uint32_t fragment_len;	    /* payload of each */
+	uint32_t header_len;	    /* bytes before the payload in each record */
+	uint64_t generation;
+	struct rec_fragment frags[DFS_EXTENT_MAX_FRAGMENTS]; /* k + m of them */
+};
+
+struct rec_bydisk {
+	disk_id disk; /* these three from the key */
+	uint32_t segment, offset;
+	uint32_t record_len;
+	extent_id extent;
+	uint8_t index;
+};
+
+struct rec_freed { /* key only + length: space to give back once the freeing is durable */
+	disk_id disk;
+	uint32_t segment, offset, record_len;
+};
+
+enum orphan_kind {
+	ORPHAN_UNLINKED = 1,
+	ORPHAN_TRUNCATE = 2
+};
+struct rec_orphan {
+	ino_id ino;
+	enum orphan_kind kind;
+	uint64_t from; /* ORPHAN_TRUNCATE: map entries at or beyond are to be freed */
+};
+
+struct rec_disk {
+	disk_id id;
+	struct uuid uuid;
+	uint64_t capacity_bytes;
+	uint8_t state;		/* enum disk_state of dev/disk.h, same numbers */
+	uint32_t segment_floor; /* reserved: first segment number not known to have been used */
+	uint64_t added_epoch;
+	char label[64], domain[64], path[1024];
+};
+
+struct rec_settings {	/* S "pool" */
+	uint8_t k, m;	/* full extents of files of ec_min_bytes and more */
+	uint8_t copies; /* everything else: copies (>= 1) */
+	uint8_t metadata_copies;
+	bool verify_writes;
+	uint64_t ec_min_bytes; /* 1 MiB */
+	uint32_t next_disk;
+};
+
+/* ---- keys: write into a buf (emptied first) ---- */
+void key_inode(struct buf *k, ino_id ino);
+uint64_t dentry_hash(ino_id dir, const char *name, size_t name_len); /* the cookie */
+void key_dentry(struct buf *k, ino_id dir, uint64_t cookie, const char *name, size_t name_len);
+void key_dentry_from(struct buf *k, ino_id dir, uint64_t cookie); /* for seeks */
+void key_map(struct buf *k, ino_id ino, uint64_t file_offset);
+void key_extent(struct buf *k, extent_id id);
+void key_bydisk(struct buf *k, disk_id disk, uint32_t segment, uint32_t offset);
+void key_freed(struct buf *k, disk_id disk, uint32_t segment, uint32_t offset);
+void key_xattr(struct buf *k, ino_id ino, const char *name); /* name may be "": for seeks */
+void key_orphan(struct buf *k, ino_id ino);
+void key_disk(struct buf *k, disk_id disk);
+void key_settings(struct buf *k, const char *name);
+void key_audit(struct buf *k, uint64_t wall_ns, uint32_t nth);
+
+/* ---- whole-record puts, gets and deletes (key + envelope + payload in one call) ---- */
+void put_inode(struct meta_txn *t, ino_id ino, const struct rec_inode *r);
+void put_dentry(struct meta_txn *t, ino_id dir,
+		const struct rec_dentry *r); /* cookie is computed */
+void put_map(struct meta_txn *t, ino_id ino, const struct rec_map *r);
+void put_extent(struct meta_txn *t, const struct rec_extent *r);
+void put_bydisk(struct meta_txn *t, const struct rec_bydisk *r);
+void put_freed(struct meta_txn *t, const struct rec_freed *r);
+void put_orphan(struct meta_txn *t, const struct rec_orphan *r);
+void put_disk(struct meta_txn *t, const struct rec_disk *r);
+void put_settings(struct meta_txn *t, const struct rec_settings *r);
+void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
+void put_audit(struct meta_txn *t, uint64_t wall_ns, uint32_t nth, const char *json_text);
+void del_inode(struct meta_txn *t, ino_id ino);
+void del_dentry(struct meta_txn *t, ino_id dir, const char *name);
+void del_map(struct meta_txn *t, ino_id ino, uint64_t file_offset);
+void del_extent(struct meta_txn *t, extent_id id);
+void del_bydisk(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offset);
+void del_freed(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offset);
+void del_orphan(struct meta_txn *t, ino_id ino);
+void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
+
+/* All: DFS_ENOENT, DFS_ECORRUPT / DFS_ECHECKSUM (named in the log), DFS_EIO. */
+MUST_USE int get_inode(struct meta *m, ino_id ino,
+		       struct rec_inode *ret); /* caller frees inline_data */
+MUST_USE int get_dentry(struct meta *m, ino_id dir, const char *name, struct rec_dentry *ret);
+MUST_USE int get_extent(struct meta *m, extent_id id, struct rec_extent *ret);
+MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
+MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
+MUST_USE int get_settings(struct meta *m, struct rec_settings *ret);
+/* Appends the value to out (emptied first). DFS_ENODATA when absent. */
+MUST_USE int get_xattr(struct meta *m, ino_id ino, const char *name, struct buf *out);
+
+/* ---- parsing of what an iterator gives (key and enveloped value): 0, DFS_ECORRUPT, DFS_ECHECKSUM,
+ * DFS_EVERSION. Bounded, never trusts a length (P10). ---- */
+MUST_USE int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len,
+			 ino_id *ret_ino, struct rec_inode *ret);
+MUST_USE int parse_dentry(const void *key, size_t key_len, const void *val, size_t val_len,
+			  ino_id *ret_dir, struct rec_dentry *ret);
+MUST_USE int parse_map(const void *key, size_t key_len, const void *val, size_t val_len,
+		       ino_id *ret_ino, struct rec_map *ret);
+MUST_USE int parse_extent(const void *key, size_t key_len, const void *val, size_t val_len,
+			  struct rec_extent *ret);
+MUST_USE int parse_bydisk(const void *key, size_t key_len, const void *val, size_t val_len,
+			  struct rec_bydisk *ret);
+MUST_USE int parse_freed(const void *key, size_t key_len, const void *val, size_t val_len,
+			 struct rec_freed *ret);
+MUST_USE int parse_orphan(const void *key, size_t key_len, const void *val, size_t val_len,
+			  struct rec_orphan *ret);
+MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
+			struct rec_disk *ret);
+/* ret_name and ret_value are borrowed. */
+MUST_USE int parse_xattr(const void *key, size_t key_len, const void *val, size_t val_len,
+			 ino_id *ret_ino, const char **ret_name, size_t *ret_name_len,
+			 const uint8_t **ret_value, size_t *ret_value_len);
+/* Any record as one line of text "table key: field=value ..." for inspect and messages; appends to
+ * out. Unknown or damaged records are described as such. */
+void record_to_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		    struct buf *out);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which disks an extent's fragments go to, and how much fits: pure functions over a snapshot of the
+ * disks, used alike by placement, statfs, status and add-disk --dry-run (P6). Greedy by free space
+ * is optimal for distinct-disk stripes over mixed sizes (docs/DESIGN.md, "Placement and space").
+ */
+#ifndef DFS_PLACE_PLACE_H
+#define DFS_PLACE_PLACE_H
+
+#include "base/err.h"
+#include "base/types.h"
+
+struct place_disk {
+	disk_id id;
+	uint64_t free_bytes;
+	const char *domain; /* "" or NULL: a domain of its own */
+	bool eligible;	    /* healthy and present */
+};
+struct place_geometry {
+	uint8_t k, m;
+};
+
+/*
+ * Picks width distinct eligible disks in distinct domains, most free space first (ties: lower id
+ * rotated by `salt`, so that equal disks share the load), each with at least need_bytes free, none
+ * of exclude. *ret_ids has room for width. DFS_ENOSPC when fewer fit.
+ */
+MUST_USE int place_pick(const struct place_disk *disks, unsigned count, unsigned width,
+			uint64_t need_bytes, const disk_id *exclude, unsigned exclude_count,
+			uint32_t salt, disk_id *ret_ids);
+/* Largest number of stripes of `width` fragments of fragment_bytes that fit: the largest N with
+ * sum over domains of min(slots, N) >= width * N. 0 when fewer than width domains have room. */
+uint64_t place_stripes(const struct place_disk *disks, unsigned count, unsigned width,
+		       uint64_t fragment_bytes);
+/* Usable bytes for geometry g on these disks' free space, in fragments of fragment_bytes. */
+uint64_t place_usable_bytes(const struct place_disk *disks, unsigned count, struct place_geometry g,
+			    uint64_t fragment_bytes);
+/*
+ * The widest geometry of equal tolerance that the eligible disks (with at least need_bytes(width)
+ * free) allow: wanted, then k-1+m, ... 2+m, then m+1 copies, then fewer copies, down to 1 copy.
+ * fragment_bytes_for: bytes per fragment when an extent of extent_bytes is cut in k.
+ * DFS_ENOSPC when not even one copy fits.
+ */
+MUST_USE int place_fit(const struct place_disk *disks, unsigned count, struct place_geometry wanted,
+		       uint64_t extent_bytes, struct place_geometry *ret_geometry);
+
+#endif

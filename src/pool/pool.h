@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool: where disks, metadata and extents are put together. Creates, opens, closes and imports
+ * pools, adds and fails disks while open, and answers what there is (P2, P5, P6, P8).
+ *
+ * One process owns a pool at a time (POOL/lock). The pool directory is disposable: all of it can be
+ * rebuilt from the disks (pool_import).
+ */
+#ifndef DFS_POOL_POOL_H
+#define DFS_POOL_POOL_H
+
+#include "base/err.h"
+#include "base/types.h"
+#include "codec/codec.h"
+#include "dev/disk.h"
+#include "extent/extent.h"
+#include "meta/meta.h"
+#include "meta/schema.h"
+
+struct pool;
+
+/* The seam for the simulator: how a path becomes a device, and which index is used. NULL members
+ * (or a NULL env): directories, RocksDB in POOL/index, POOL/lock. */
+struct pool_env {
+	int (*open_dev)(void *ctx, const char *path, const char *subdir, bool create,
+			struct dev **ret_dev);
+	const struct index_ops *index_ops;
+	void *index_arg;
+	bool no_lock;
+	void *ctx;
+};
+
+struct pool_settings {
+	struct geometry large;	 /* full extents of large files; default 4+2 */
+	uint8_t copies;		 /* everything else; default 3 */
+	uint8_t metadata_copies; /* default 4: one more loss than data tolerates */
+	bool verify_writes;	 /* default off */
+};
+void pool_settings_default(struct pool_settings *s);
+
+struct pool_message { /* what went wrong, for a person; 1 KiB, always NUL-terminated */
+	char text[1024];
+};
+
+/* Creates DIR/pool.json. DFS_EEXIST (a pool already), DFS_ENOTEMPTYDIR, DFS_EROFS, DFS_EACCES,
+ * DFS_EINVAL. Nothing is changed on failure. */
+MUST_USE int pool_init(const char *dir, const struct pool_settings *settings,
+		       const struct pool_env *env, struct pool_message *msg);
+
+struct pool_open_options {
+	bool read_only; /* write nothing to the disks */
+	bool force;	/* open though the newest state can't be known for sure */
+};
+/* Takes the lock, opens the disks, recovers. DFS_ENOTPOOL, DFS_ELOCKED (another process has it),
+ * DFS_ENOQUORUM, DFS_ESTALE, ... A pool with no disk yet opens, too (pool_has_disks is false). */
+MUST_USE int pool_open(const char *dir, const struct pool_open_options *opt,
+		       const struct pool_env *env, struct pool **ret_pool,
+		       struct pool_message *msg);
+/* Syncs, checkpoints, releases the lock. Frees even on error. */
+int pool_close(struct pool *p);
+/* As pool_close, but writes nothing: the simulator's power cut, and read-only use. */
+void pool_abandon(struct pool *p);
+
+struct pool_disk_spec {
+	const char *path;
+	const char *label;	 /* NULL: the last part of the path */
+	const char *domain;	 /* NULL: none */
+	uint64_t capacity_bytes; /* 0: no limit */
+	bool dry_run, force;
+};
+/* Works while the pool is in use. *ret_same_fs: shares a filesystem with another disk (warn). */
+MUST_USE int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec,
+			   struct disk_info *ret_info, bool *ret_same_fs, struct pool_message *msg);
+/* which: path, label or uuid. Marks it failed: not used any more, not believed later. Refused
+ * (DFS_EREFUSED) without force when files would become unreadable. */
+MUST_USE int pool_fail_disk(struct pool *p, const char *which, bool force,
+			    struct disk_info *ret_info, struct pool_message *msg);
+/* Rebuilds DIR from the disks. */
+MUST_USE int pool_import(const char *dir, const char *const *disk_paths, unsigned count, bool force,
+			 const struct pool_env *env, struct pool_message *msg);
+
+/* ---- parts; borrowed ---- */
+bool pool_has_disks(struct pool *p);
+const char *pool_dir(struct pool *p);
+struct uuid pool_uuid(struct pool *p);
+struct meta *pool_meta(struct pool *p);		   /* NULL while there are no disks */
+struct extent_store *pool_extents(struct pool *p); /* likewise */
+struct disk_set *pool_disks(struct pool *p);
+struct pool_settings pool_get_settings(struct pool *p);
+MUST_USE int pool_set_settings(struct pool *p, const struct pool_settings *s,
+			       struct pool_message *msg);
+bool pool_read_only(struct pool *p);
+
+/* ---- what there is ---- */
+struct pool_space {		  /* bytes of file data; from the one capacity function */
+	uint64_t total_bytes;	  /* usable when empty */
+	uint64_t used_bytes;	  /* by files */
+	uint64_t available_bytes; /* still fits, by the default policy for large files */
+};
+/* Cached for 200 ms. */
+void pool_space(struct pool *p, struct pool_space *ret_space);
+
+struct pool_status {
+	struct uuid uuid;
+	unsigned disks, disks_present, disks_failed;
+	struct pool_settings settings;
+	struct geometry large_now, small_now; /* what a write gets with today's disks */
+	bool narrowed;			      /* differs from the settings: warn */
+	struct pool_space space;
+	uint64_t inodes, extents, epoch, generation, seq, durable_seq;
+	struct meta_recovery recovery;
+	struct meta_stats meta;
+	struct extent_stats extent;
+};
+void pool_status(struct pool *p, struct pool_status *ret_status);
+
+struct pool_disk_status {
+	struct disk_info info;
+	bool present, metadata_member;
+	uint64_t total_bytes, used_bytes, free_bytes, fs_id;
+	struct disk_counters counters;
+};
+/* i in 0..pool_disk_count()-1. False past the end. */
+bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
+
+/* ---- fsck: read-only check of every promise that can be checked ---- */
+struct pool_fsck_result {
+	uint64_t inodes, dentries, map_entries, extents, fragments, bytes_verified;
+	uint64_t problems;	       /* damage: exit code 5 */
+	uint64_t endangered_extents;   /* readable, but with fewer fragments than wanted */
+	uint64_t lost_extents;	       /* fewer than k good fragments */
+	uint64_t orphan_records_bytes; /* in segments, unknown to the index (left by crashes) */
+};
+typedef void (*pool_fsck_report_fn)(void *ctx, const char *severity, const char *text);
+/* deep: verify payload bytes as well as headers. 0, or DFS_EDAMAGED, or why it can't run. */
+MUST_USE int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
+		       struct pool_fsck_result *ret_result);
+
+/* A path ("/a/b") of an inode for messages, from parent hints; "inode N" when it can't be found. */
+void pool_inode_path(struct pool *p, ino_id ino, char *out, size_t out_len);
+
+#endif
