@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.json: text to structure and back. Keeps P10 (any bytes are safe). Pure functions without
+ * locks.
+ */
+#include "format/pooljson.h"
+
+#include <stdlib.h>
+
+#include "format/jsonseal.h"
+
+#define KIND "dynamicfs pool"
+
+void pool_json_release(struct pool_json *p)
+{
+	free(p->disks);
+	*p = (struct pool_json){0};
+}
+
+struct pool_json_disk *pool_json_add(struct pool_json *p)
+{
+	struct pool_json_disk *d;
+
+	p->disks = xrealloc(p->disks, (p->disk_count + 1) * sizeof(*p->disks));
+	d = &p->disks[p->disk_count++];
+	memset(d, 0, sizeof(*d));
+	return d;
+}
+
+struct pool_json_disk *pool_json_find(struct pool_json *p, disk_id id)
+{
+	for (unsigned i = 0; i < p->disk_count; i++)
+		if (p->disks[i].id.v == id.v)
+			return &p->disks[i];
+	return NULL;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	const struct pool_json_disk *const *x = a, *const *y = b;
+
+	return ((*x)->id.v > (*y)->id.v) - ((*x)->id.v < (*y)->id.v);
+}
+
+static int by_uuid(const void *a, const void *b)
+{
+	const struct pool_json_disk *const *x = a, *const *y = b;
+
+	return memcmp(&(*x)->uuid, &(*y)->uuid, sizeof((*x)->uuid));
+}
+
+static bool has_twins(const struct pool_json *p, int (*cmp)(const void *, const void *))
+{
+	FREE const struct pool_json_disk **order = xcalloc(p->disk_count + 1, sizeof(*order));
+
+	for (unsigned i = 0; i < p->disk_count; i++)
+		order[i] = &p->disks[i];
+	qsort(order, p->disk_count, sizeof(*order), cmp);
+	for (unsigned i = 1; i < p->disk_count; i++)
+		if (cmp(&order[i - 1], &order[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool pool_valid(const struct pool_json *p)
+{
+	if (uuid_is_null(&p->pool) || p->disk_count > POOL_JSON_MAX_DISKS)
+		return false;
+	for (unsigned i = 0; i < p->disk_count; i++) {
+		const struct pool_json_disk *d = &p->disks[i];
+
+		if (d->id.v == 0 || uuid_is_null(&d->uuid) || d->state[0] == '\0')
+			return false;
+	}
+	return !has_twins(p, by_id) && !has_twins(p, by_uuid);
+}
+
+/* A path is any bytes but NUL, JSON only knows UTF-8: others are written as hex. */
+static int path_put(json_t *o, const char *path, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t n = strnlen(path, size);
+	FREE char *hex = NULL;
+
+	if (n == size)
+		return -1;
+	if (json_put_str(o, "path", path, size) == 0)
+		return 0;
+	hex = xmalloc(2 * n + 1);
+	for (size_t i = 0; i < n; i++) {
+		hex[2 * i] = digits[(uint8_t)path[i] >> 4];
+		hex[2 * i + 1] = digits[(uint8_t)path[i] & 15];
+	}
+	hex[2 * n] = '\0';
+	return json_object_set_new(o, "path_hex", json_string(hex));
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int path_get(const json_t *o, char *ret, size_t size)
+{
+	const char *hex = json_string_value(json_object_get(o, "path_hex"));
+	size_t n;
+
+	if (!hex)
+		return json_get_str(o, "path", ret, size);
+	n = strlen(hex);
+	if (n % 2 != 0 || n / 2 >= size || json_object_get(o, "path"))
+		return DFS_ECORRUPT;
+	memset(ret, 0, size);
+	for (size_t i = 0; i < n / 2; i++) {
+		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+
+		if (high < 0 || low < 0 || (high | low) == 0)
+			return DFS_ECORRUPT;
+		ret[i] = (char)(high << 4 | low);
+	}
+	return 0;
+}
+
+static json_t *disk_to_json(const struct pool_json_disk *d)
+{
+	json_t *o = json_object();
+	int bad = 0;
+
+	bad |= json_put_u64(o, "id", d->id.v);
+	bad |= json_put_uuid(o, "uuid", &d->uuid);
+	bad |= json_put_str(o, "label", d->label, sizeof(d->label));
+	bad |= json_put_str(o, "state", d->state, sizeof(d->state));
+	bad |= path_put(o, d->path, sizeof(d->path));
+	if (!bad)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+int pool_json_encode(const struct pool_json *p, struct buf *out)
+{
+	json_t *o, *disks;
+	int bad = 0;
+
+	if (!pool_valid(p))
+		return DFS_EINVAL;
+	o = json_object();
+	disks = json_array();
+	bad |= json_object_set_new(o, "kind", json_string(KIND));
+	bad |= json_put_u64(o, "format", POOL_JSON_FORMAT);
+	bad |= json_put_uuid(o, "pool", &p->pool);
+	bad |= json_put_str(o, "name", p->name, sizeof(p->name));
+	bad |= json_put_u64(o, "least_epoch", p->least_epoch);
+	bad |= json_put_u64(o, "written_wall_s", p->written_wall_s);
+	bad |= json_put_u64(o, "feature_compat", p->feature_compat);
+	bad |= json_put_u64(o, "feature_incompat", p->feature_incompat);
+	for (unsigned i = 0; i < p->disk_count; i++)
+		bad |= json_array_append_new(disks, disk_to_json(&p->disks[i]));
+	bad |= json_object_set_new(o, "disks", disks);
+	if (bad) {
+		json_decref(o);
+		return DFS_EINVAL;
+	}
+	return json_seal(o, out);
+}
+
+static int disk_from_json(const json_t *o, struct pool_json_disk *d)
+{
+	uint64_t id;
+
+	if (!json_is_object(o) || json_get_u64(o, "id", &id) || id > UINT32_MAX ||
+	    json_get_uuid(o, "uuid", &d->uuid) || path_get(o, d->path, sizeof(d->path)) ||
+	    json_get_str(o, "label", d->label, sizeof(d->label)) ||
+	    json_get_str(o, "state", d->state, sizeof(d->state)))
+		return DFS_ECORRUPT;
+	d->id.v = (uint32_t)id;
+	return 0;
+}
+
+int pool_json_parse(const void *data, size_t len, struct pool_json *ret)
+{
+	CLEANUP(pool_json_release) struct pool_json p = {0};
+	const json_t *disks;
+	JSON *o = NULL;
+	int r = json_unseal(data, len, POOL_JSON_MAX_BYTES, KIND, POOL_JSON_FORMAT,
+			    POOL_JSON_KNOWN_INCOMPAT, &o);
+
+	if (r)
+		return r;
+	disks = json_object_get(o, "disks");
+	if (json_get_uuid(o, "pool", &p.pool) || json_get_str(o, "name", p.name, sizeof(p.name)) ||
+	    json_get_u64(o, "least_epoch", &p.least_epoch) ||
+	    json_get_u64(o, "written_wall_s", &p.written_wall_s) ||
+	    json_get_u64(o, "feature_compat", &p.feature_compat) ||
+	    json_get_u64(o, "feature_incompat", &p.feature_incompat) || !json_is_array(disks) ||
+	    json_array_size(disks) > POOL_JSON_MAX_DISKS)
+		return DFS_ECORRUPT;
+	for (size_t i = 0; i < json_array_size(disks); i++)
+		if (disk_from_json(json_array_get(disks, i), pool_json_add(&p)))
+			return DFS_ECORRUPT;
+	if (!pool_valid(&p))
+		return DFS_ECORRUPT;
+	*ret = p;
+	p = (struct pool_json){0};
+	return 0;
+}
