@@ -1,0 +1,227 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# All checks, or one: prints what fails, the time of each step, and as the last line the counts.
+#
+# A test is an executable or script that prints `ok NAME`, `not ok NAME: why` or `skipped NAME: why`
+# for each of its cases (cmocka's TAP is understood as well) and exits non-zero when one failed.
+# One that dies without having said so, or that says nothing at all, counts as one failure.
+#
+# usage: check.sh [NAME]
+#   NAME   a step (layers, format, unit, func, crash, sim, asan), a unit test (test_le or le), or a
+#          script of tests/func or tests/crash; all of its output is shown
+# environment: BUILD (build), CHECK_SIM_SECONDS (60), CHECK_ASAN_SIM_SECONDS (30)
+set -u
+
+cd "$(dirname "$0")/.." || exit 1
+BUILD=${BUILD:-build}
+export BUILD DYNAMICFS=${DYNAMICFS:-$PWD/$BUILD/dynamicfs}
+sim_seconds=${CHECK_SIM_SECONDS:-60}
+asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
+only=${1:-}
+logs=$BUILD/check-logs
+
+passed=0 failed=0 skipped=0 matched=0
+failures=()
+
+# A step or test is run when no name was given, or when one of its names is the given one.
+wanted()
+{
+	local name
+
+	[ -n "$only" ] || return 0
+	for name in "$@"; do
+		[ "$name" = "$only" ] && return 0
+	done
+	return 1
+}
+
+# The counts of one log: passed, failed, skipped. cmocka writes skipped cases as `not ok # SKIP`.
+count()
+{
+	awk '/^(not )?ok .*# SKIP/ || /^skipped /	{ s++; next }
+	     /^ok( |$)/					{ p++ }
+	     /^not ok( |$)/				{ f++ }
+	     END { print p + 0, f + 0, s + 0 }' "$1"
+}
+
+# report NAME EXIT_CODE LOG SECONDS: adds up a test's counts and says how it went.
+report()
+{
+	local name=$1 code=$2 log=$3 seconds=$4 p f s why=
+
+	read -r p f s < <(count "$log")
+	if [ "$code" -ne 0 ] && [ "$f" -eq 0 ]; then
+		f=1
+		why="exit code $code"
+		[ "$code" -eq 124 ] && why="took too long and was ended"
+		[ "$code" -gt 128 ] && why="died of signal $((code - 128))"
+	elif [ $((p + f + s)) -eq 0 ]; then
+		f=1
+		why="reported no test"
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	printf '  %-28s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$p" "$f" "$s" "$seconds"
+	[ -n "$only" ] || grep -E '^(not ok .*# SKIP|skipped )' "$log" | sed 's/^/    /'
+	if [ "$f" -gt 0 ]; then
+		failures+=("$name${why:+: $why}")
+		if [ -z "$only" ]; then
+			grep -E '^not ok( |$)' "$log" | grep -v '# SKIP' | sed 's/^/    /'
+			echo "    --- the end of $log ---"
+			tail -n 30 "$log" | sed 's/^/    /'
+			echo "    ---"
+		fi
+		[ -z "$why" ] || echo "    not ok $name: $why"
+	fi
+}
+
+# run NAME TIMEOUT_S COMMAND...: one test in its own log.
+run()
+{
+	local name=$1 limit=$2 log=$logs/${1//\//-}.log start=$SECONDS code
+
+	shift 2
+	matched=$((matched + 1))
+	# timeout runs programs only: a function goes through a shell of its own.
+	[ "$(type -t "$1")" = function ] && set -- bash -c '"$@"' _ "$@"
+	if [ -n "$only" ]; then
+		timeout --kill-after=20 "$limit" "$@" 2>&1 </dev/null | tee "$log"
+		code=${PIPESTATUS[0]}
+	else
+		timeout --kill-after=20 "$limit" "$@" >"$log" 2>&1 </dev/null
+		code=$?
+	fi
+	report "$name" "$code" "$log" $((SECONDS - start))
+}
+
+# A command that only succeeds or fails becomes one test.
+as_test()
+{
+	local name=$1 code
+
+	shift
+	"$@"
+	code=$?
+	case $code in
+	0) echo "ok $name" ;;
+	77) echo "skipped $name: see above" && code=0 ;;
+	*) echo "not ok $name: exit code $code" ;;
+	esac
+	return $code
+}
+
+step_build()
+{
+	# Everything below needs it, whichever test was asked for.
+	local log=$logs/build.log start=$SECONDS code
+
+	tools/build.sh "$BUILD" -Dwerror=true >"$log" 2>&1
+	code=$?
+	if [ -z "$only" ] || [ "$code" -ne 0 ]; then
+		[ "$code" -eq 0 ] && echo "ok build" >>"$log"
+		report build "$code" "$log" $((SECONDS - start))
+		[ -n "$only" ] && cat "$log"
+	fi
+	return "$code"
+}
+
+unit_tests()
+{
+	local dir=$1 prefix=$2 source name
+
+	for source in tests/unit/test_*.c; do
+		[ -f "$source" ] || continue
+		name=$(basename "$source" .c)
+		if wanted "${3:-unit}" "$name" "${name#test_}" || { [ -n "$only" ] &&
+			grep -qE "cmocka_unit_test[a-z_]*\($only\b" "$source"; }; then
+			run "$prefix$name" 300 env CMOCKA_MESSAGE_OUTPUT=TAP "$dir/tests/$name"
+		fi
+	done
+}
+
+scripts()
+{
+	local dir=$1 limit=$2 script name
+
+	for script in tests/"$dir"/*.sh; do
+		name=$(basename "$script" .sh)
+		case $name in
+		_* | lib | '*') continue ;;
+		esac
+		wanted "$dir" "$name" "$dir/$name" "$name.sh" "$script" || continue
+		run "$dir/$name" "$limit" bash "$script"
+	done
+}
+
+# sweep SIM SECONDS: the fixed seeds and fresh ones, at the same time.
+sweep()
+{
+	local sim=$1 seconds=$2 fresh code_a=0 code_b=0 a b
+
+	fresh=$(($(od -An -N6 -tu8 /dev/urandom) + 1000000))
+	a=$(mktemp) b=$(mktemp)
+	"$sim" --seeds 1..1000000 --seconds "$seconds" >"$a" 2>&1 &
+	local fixed_pid=$!
+	"$sim" --seeds $fresh..$((fresh + 1000000)) --seconds "$seconds" >"$b" 2>&1 &
+	local fresh_pid=$!
+	wait $fixed_pid || code_a=$?
+	wait $fresh_pid || code_b=$?
+	echo "--- fixed seeds, from 1"
+	tail -n 60 "$a"
+	echo "--- fresh seeds, from $fresh"
+	tail -n 60 "$b"
+	rm -f "$a" "$b"
+	[ "$code_a" -eq 0 ] && echo "ok fixed seeds" || echo "not ok fixed seeds: exit code $code_a"
+	[ "$code_b" -eq 0 ] && echo "ok fresh seeds" || echo "not ok fresh seeds: exit code $code_b"
+	[ "$code_a" -eq 0 ] && [ "$code_b" -eq 0 ]
+}
+
+step_asan()
+{
+	local dir=$BUILD-asan
+
+	wanted asan || return 0
+	run asan/build 900 as_test build env CC=clang tools/build.sh "$dir" -Dwerror=true \
+		-Db_sanitize=address,undefined -Db_lundef=false
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}
+	export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
+	unit_tests "$dir" asan/ asan
+	run asan/sim $((asan_sim_seconds * 4 + 60)) sweep "$dir/dynamicfs-sim" "$asan_sim_seconds"
+}
+
+begin=$SECONDS
+mkdir -p "$logs"
+rm -f "$logs"/*.log
+export -f as_test sweep
+
+if wanted layers; then
+	run layers 60 as_test layers tools/check-layers.py
+fi
+if wanted format; then
+	run format 60 as_test format tools/check-format.sh
+fi
+if wanted build && [ -n "$only" ]; then
+	only=
+	step_build
+	matched=1
+elif step_build; then
+	unit_tests "$BUILD" ""
+	scripts func 900
+	scripts crash 900
+	if wanted sim; then
+		run sim $((sim_seconds * 2 + 60)) sweep "$BUILD/dynamicfs-sim" "$sim_seconds"
+	fi
+fi
+step_asan
+
+if [ -n "$only" ] && [ "$matched" -eq 0 ]; then
+	echo "no test is called '$only': name a step (layers, format, unit, func, crash, sim, asan)," \
+		"a file of tests/unit, tests/func or tests/crash, or a case of a unit test" >&2
+	exit 2
+fi
+if [ "$failed" -gt 0 ]; then
+	echo "failed:"
+	printf '  %s\n' "${failures[@]}"
+fi
+echo "took $((SECONDS - begin)) s"
+echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
