@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parsers of format/: round trips, bounds, and P10: whatever byte is flipped and wherever a
+ * structure is cut, it is refused. Input lies at the end of an exactly sized allocation, so that a
+ * sanitizer sees a read past it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/hash.h"
+#include "format/journal.h"
+#include "format/manifest.h"
+#include "format/record.h"
+#include "format/root.h"
+
+static struct uuid uuid_of(uint8_t seed)
+{
+	struct uuid u;
+
+	for (unsigned i = 0; i < sizeof(u.b); i++)
+		u.b[i] = (uint8_t)(seed + i + 1);
+	return u;
+}
+
+static struct hash hash_of(uint8_t seed)
+{
+	struct hash h;
+
+	hash_bytes(&seed, 1, &h);
+	return h;
+}
+
+/* Parses an exact copy of the bytes, so that a sanitizer guards both of its ends. */
+typedef int (*parse_fn)(const void *data, size_t len);
+static int parse_copy(parse_fn parse, const uint8_t *data, size_t len)
+{
+	FREE uint8_t *copy = xmalloc(len ? len : 1);
+
+	memcpy(copy, data, len);
+	return parse(copy, len);
+}
+
+/* Each bit of each byte flipped (step > 1: of some), and each shorter length: all are refused. */
+static void refuse_flips(parse_fn parse, const uint8_t *data, size_t len)
+{
+	FREE uint8_t *copy = xmalloc(len);
+
+	assert_int_equal(parse_copy(parse, data, len), 0);
+	for (size_t i = 0; i < len; i++) {
+		for (unsigned bit = 0; bit < 8; bit += (len > 1000 ? 3 : 1)) {
+			memcpy(copy, data, len);
+			copy[i] ^= (uint8_t)(1u << bit);
+			if (parse_copy(parse, copy, len) == 0)
+				fail_msg("byte %zu with bit %u flipped was accepted", i, bit);
+		}
+	}
+}
+
+static void refuse_cuts(parse_fn parse, const uint8_t *data, size_t len)
+{
+	for (size_t n = 0; n < len; n++)
+		if (parse_copy(parse, data, n) == 0)
+			fail_msg("%zu of %zu bytes were accepted", n, len);
+}
+
+/* Writes the structure's hash anew after a field was changed on purpose. */
+static void reseal(uint8_t *data, size_t len, size_t hash_at, size_t covered)
+{
+	struct hash h;
+
+	memset(data + hash_at, 0, HASH_LEN);
+	hash_bytes(data, covered ? covered : len, &h);
+	memcpy(data + hash_at, h.b, HASH_LEN);
+}
+
+/* ---- fragment record ---- */
+
+struct record_case {
+	struct record_header h;
+	struct record_piece pieces[RECORD_MAX_PIECES];
+	struct hash blocks[RECORD_MAX_BLOCKS];
+	uint8_t bytes[RECORD_MAX_HEADER_LEN];
+	uint32_t len;
+	struct hash hash;
+};
+
+static void record_make(struct record_case *c, uint8_t k, uint8_t m, uint32_t extent_len,
+			uint16_t pieces)
+{
+	uint32_t payload = k == 1 ? extent_len : (uint32_t)ALIGN_UP(DIV_UP(extent_len, k), 64);
+
+	memset(c, 0, sizeof(*c));
+	c->h = (struct record_header){
+		.pool = uuid_of(1),
+		.extent = {uuid_of(2)},
+		.ino = {77},
+		.generation = 5,
+		.extent_len = extent_len,
+		.payload_len = payload,
+		.k = k,
+		.m = m,
+		.index = (uint8_t)(k + m - 1),
+		.codec = k == 1 ? 0 : 1,
+		.disk = {3},
+		.segment = 9,
+		.offset = 512 * 7,
+		.piece_count = pieces,
+		.pieces = c->pieces,
+		.block_count = (uint32_t)DIV_UP(payload, RECORD_BLOCK_BYTES),
+		.blocks = c->blocks,
+	};
+	for (unsigned i = 0; i < pieces; i++) {
+		c->pieces[i].file_offset = 1000000ull * i;
+		c->pieces[i].len = i + 1u < pieces ? 1 : extent_len - (pieces - 1u);
+	}
+	for (unsigned i = 0; i < c->h.block_count; i++)
+		c->blocks[i] = hash_of((uint8_t)i);
+	c->len = record_header_len(pieces, c->h.block_count);
+	record_header_encode(&c->h, c->bytes, &c->hash);
+}
+
+static int record_parse_only(const void *data, size_t len)
+{
+	struct record_header h;
+	struct hash hash;
+	uint32_t need;
+	int r = record_header_parse(data, len, &h, &hash, &need);
+
+	if (r == 0)
+		record_header_release(&h);
+	return r;
+}
+
+static void record_check_round(const struct record_case *c)
+{
+	uint8_t again[RECORD_MAX_HEADER_LEN];
+	struct hash hash, hash_again;
+	struct record_header h;
+	uint32_t need = 0;
+
+	assert_int_equal(record_header_parse(c->bytes, c->len, &h, &hash, &need), 0);
+	assert_memory_equal(&hash, &c->hash, sizeof(hash));
+	assert_int_equal(h.k, c->h.k);
+	assert_int_equal(h.index, c->h.index);
+	assert_int_equal(h.ino.v, c->h.ino.v);
+	assert_int_equal(h.payload_len, c->h.payload_len);
+	assert_int_equal(h.piece_count, c->h.piece_count);
+	assert_int_equal(h.block_count, c->h.block_count);
+	assert_int_equal(h.offset, c->h.offset);
+	assert_memory_equal(h.blocks, c->blocks, h.block_count * sizeof(*h.blocks));
+	for (unsigned i = 0; i < h.piece_count; i++) {
+		assert_int_equal(h.pieces[i].file_offset, c->pieces[i].file_offset);
+		assert_int_equal(h.pieces[i].len, c->pieces[i].len);
+	}
+	record_header_encode(&h, again, &hash_again);
+	assert_memory_equal(again, c->bytes, c->len);
+	record_header_release(&h);
+}
+
+static void record_round_trips(void **state)
+{
+	static const uint32_t lens[] = {
+		1,	 2,	  63, 64, 65, 4095, 4096, 16383, 16384, 16385, 1048575u - 64,
+		1048575, 1048576, 0};
+	struct record_case c;
+
+	(void)state;
+	for (unsigned i = 0; lens[i]; i++) {
+		for (uint8_t k = 1; k <= 16; k++) {
+			record_make(&c, k, k % 9, lens[i], 1);
+			record_check_round(&c);
+		}
+	}
+	record_make(&c, 1, 2, MIB(1), RECORD_MAX_PIECES);
+	assert_int_equal(c.len, RECORD_MAX_HEADER_LEN);
+	record_check_round(&c);
+}
+
+static void record_refuses_damage(void **state)
+{
+	struct record_case c;
+
+	(void)state;
+	record_make(&c, 4, 2, 100000, 2);
+	refuse_flips(record_parse_only, c.bytes, c.len);
+	refuse_cuts(record_parse_only, c.bytes, c.len);
+}
+
+static void record_says_what_it_needs(void **state)
+{
+	struct record_header h;
+	struct record_case c;
+	struct hash hash;
+	uint32_t need = 0;
+
+	(void)state;
+	record_make(&c, 1, 2, MIB(1), 3);
+	assert_int_equal(record_header_parse(c.bytes, RECORD_FIXED_LEN, &h, &hash, &need),
+			 DFS_E2BIG);
+	assert_int_equal(need, c.len);
+	assert_int_equal(record_header_parse(c.bytes, c.len - 1, &h, &hash, &need), DFS_E2BIG);
+	assert_int_equal(record_header_parse(c.bytes, RECORD_FIXED_LEN - 1, &h, &hash, &need),
+			 DFS_ECORRUPT);
+	/* Bytes after the header don't matter. */
+	assert_int_equal(record_header_parse(c.bytes, sizeof(c.bytes), &h, &hash, &need), 0);
+	record_header_release(&h);
+}
+
+/* A field that lies, under a right checksum, is refused all the same. */
+static void record_refuses_lies(void **state)
+{
+	static const struct {
+		unsigned at;
+		uint8_t value;
+		int want;
+	} lies[] = {
+		{8, 2, DFS_EVERSION},	    {10, 1, DFS_ECORRUPT},
+		{12, 64, DFS_ECHECKSUM},    {16, 1, DFS_ECORRUPT},
+		{20, 1, DFS_ECORRUPT},	    {72, 1, DFS_ECORRUPT},
+		{76, 0, DFS_ECORRUPT},	    {76, 17, DFS_ECORRUPT},
+		{76, 1, DFS_ECORRUPT},	    {77, 9, DFS_ECORRUPT},
+		{78, 6, DFS_ECORRUPT},	    {79, 0, DFS_ECORRUPT},
+		{79, 2, DFS_EVERSION},	    {80, 1, DFS_EVERSION},
+		{81, 1, DFS_ECORRUPT},	    {82, 0, DFS_ECORRUPT},
+		{82, 1, DFS_ECORRUPT},	    {82, 3, DFS_ECORRUPT},
+		{84, 0, DFS_ECORRUPT},	    {84, 3, DFS_ECORRUPT},
+		{88, 1, DFS_ECORRUPT},	    {92, 0, DFS_ECORRUPT},
+		{100, 1, DFS_ECORRUPT},	    {104, 1, DFS_ECORRUPT},
+		{223, 1, DFS_ECORRUPT},	    {256 + 7, 255, DFS_ECORRUPT},
+		{256 + 8, 0, DFS_ECORRUPT}, {256 + 12, 1, DFS_ECORRUPT},
+	};
+	struct record_case c;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		record_make(&c, 4, 2, 100000, 2);
+		assert_int_not_equal(c.bytes[lies[i].at], lies[i].value);
+		c.bytes[lies[i].at] = lies[i].value;
+		reseal(c.bytes, c.len, 224, 0);
+		if (parse_copy(record_parse_only, c.bytes, c.len) != lies[i].want)
+			fail_msg("byte %u = %u: %d", lies[i].at, lies[i].value,
+				 parse_copy(record_parse_only, c.bytes, c.len));
+	}
+	record_make(&c, 4, 2, 100000, 2);
+	reseal(c.bytes, c.len, 224, 0);
+	assert_int_equal(record_parse_only(c.bytes, c.len), 0);
+}
+
+static void record_lengths(void **state)
+{
+	struct hash blocks[3], want;
+	FREE uint8_t *payload = xcalloc(1, 2 * RECORD_BLOCK_BYTES + 1);
+
+	(void)state;
+	assert_int_equal(record_header_len(1, 1), 320);
+	assert_int_equal(record_header_len(2, 1), 320);
+	assert_int_equal(record_header_len(3, 1), 384);
+	assert_int_equal(record_len(1, 4096), 320 + 4096 + 192);
+	assert_int_equal(record_len(1, 192), 512);
+	assert_int_equal(record_len(1, 193), 1024);
+	payload[2 * RECORD_BLOCK_BYTES] = 7;
+	record_hash_blocks(payload, 2 * RECORD_BLOCK_BYTES + 1, blocks);
+	hash_bytes(payload, RECORD_BLOCK_BYTES, &want);
+	assert_memory_equal(&blocks[0], &want, sizeof(want));
+	assert_memory_equal(&blocks[1], &want, sizeof(want));
+	hash_bytes(payload + 2 * RECORD_BLOCK_BYTES, 1, &want);
+	assert_memory_equal(&blocks[2], &want, sizeof(want));
+}
+
+/* ---- root ---- */
+
+static struct root root_make(unsigned members)
+{
+	struct root r = {
+		.pool = uuid_of(1),
+		.generation = 64 * 5 + 3,
+		.epoch = 4,
+		.checkpoint_id = 12,
+		.checkpoint_seq = 1000,
+		.chain = hash_of(1),
+		.manifest = hash_of(2),
+		.journal_first = 13,
+		.feature_compat = 1ull << 40,
+		.disk_total = 6,
+		.clean = true,
+		.member_count = members,
+	};
+
+	for (unsigned i = 0; i < members; i++) {
+		r.members[i].id.v = i + 1;
+		r.members[i].uuid = uuid_of((uint8_t)(100 + i));
+	}
+	return r;
+}
+
+static int root_parse_only(const void *data, size_t len)
+{
+	struct root r;
+
+	assert_int_equal(len, ROOT_SLOT_BYTES);
+	return root_parse(data, &r);
+}
+
+static void root_round_trips(void **state)
+{
+	uint8_t bytes[ROOT_SLOT_BYTES], again[ROOT_SLOT_BYTES];
+
+	(void)state;
+	for (unsigned n = 1; n <= ROOT_MAX_MEMBERS; n++) {
+		struct root r = root_make(n), got;
+
+		r.clean = n % 2;
+		root_encode(&r, bytes);
+		assert_int_equal(root_parse(bytes, &got), 0);
+		assert_int_equal(got.member_count, n);
+		assert_int_equal(got.generation, r.generation);
+		assert_int_equal(got.clean, r.clean);
+		assert_memory_equal(&got.manifest, &r.manifest, sizeof(r.manifest));
+		assert_memory_equal(got.members, r.members, sizeof(r.members));
+		root_encode(&got, again);
+		assert_memory_equal(again, bytes, sizeof(bytes));
+	}
+}
+
+static void root_refuses_damage(void **state)
+{
+	struct root r = root_make(3);
+	uint8_t bytes[ROOT_SLOT_BYTES];
+
+	(void)state;
+	root_encode(&r, bytes);
+	refuse_flips(root_parse_only, bytes, sizeof(bytes));
+	memset(bytes, 0, sizeof(bytes));
+	assert_int_equal(root_parse_only(bytes, sizeof(bytes)), DFS_ECORRUPT);
+	/* Torn: the first sectors of a root over an older one. */
+	for (size_t cut = 512; cut < ROOT_SLOT_BYTES; cut += 512) {
+		struct root old = root_make(3);
+		uint8_t torn[ROOT_SLOT_BYTES];
+
+		old.generation -= ROOT_SLOTS;
+		root_encode(&old, torn);
+		root_encode(&r, bytes);
+		memcpy(torn, bytes, cut);
+		assert_int_equal(root_parse_only(torn, sizeof(torn)), DFS_ECHECKSUM);
+	}
+}
+
+static void root_refuses_lies(void **state)
+{
+	static const struct {
+		unsigned at;
+		uint8_t value;
+		int want;
+	} lies[] = {
+		{8, 2, DFS_EVERSION},	 {10, 3, DFS_ECORRUPT},	   {12, 1, DFS_ECORRUPT},
+		{144, 1, DFS_EFEATURE},	 {151, 128, DFS_EFEATURE}, {156, 0, DFS_ECORRUPT},
+		{156, 2, DFS_ECORRUPT},	 {156, 17, DFS_ECORRUPT},  {159, 255, DFS_ECORRUPT},
+		{160, 2, DFS_ECORRUPT},	 {160, 0, DFS_ECORRUPT},   {164, 1, DFS_ECORRUPT},
+		{232, 1, DFS_ECORRUPT},	 {543, 1, DFS_ECORRUPT},   {544, 1, DFS_ECORRUPT},
+		{4063, 1, DFS_ECORRUPT}, {40, 0, DFS_ECORRUPT},	   {48, 0, DFS_ECORRUPT},
+	};
+	struct root r = root_make(3);
+	uint8_t bytes[ROOT_SLOT_BYTES];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		root_encode(&r, bytes);
+		bytes[lies[i].at] = lies[i].value;
+		reseal(bytes, sizeof(bytes), 4064, 4064);
+		if (root_parse_only(bytes, sizeof(bytes)) != lies[i].want)
+			fail_msg("byte %u = %u: %d", lies[i].at, lies[i].value,
+				 root_parse_only(bytes, sizeof(bytes)));
+	}
+}
+
+/* ---- journal ---- */
+
+static struct uuid journal_pool;
+
+static int journal_parse_only(const void *data, size_t len)
+{
+	struct journal_record rec;
+
+	return journal_record_parse(data, len, &journal_pool, &rec);
+}
+
+static void journal_make(struct buf *out, uint64_t seq, const struct hash *prev,
+			 struct hash *ret_hash)
+{
+	BUF ops = {0};
+
+	journal_pool = uuid_of(1);
+	journal_put_op(&ops, "Kkey", 4, "value", 5);
+	journal_put_op(&ops, "Kempty", 6, NULL, 0);
+	journal_del_op(&ops, "Kgone", 5);
+	journal_add_op(&ops, 17, -12345);
+	journal_record_encode(&journal_pool, seq, prev, &ops, out, ret_hash);
+}
+
+static void journal_round_trips(void **state)
+{
+	struct hash prev = hash_of(9), hash;
+	struct journal_record rec;
+	struct journal_op op;
+	BUF out = {0};
+
+	(void)state;
+	journal_make(&out, 42, &prev, &hash);
+	assert_int_equal(out.len % 8, 0);
+	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
+	assert_int_equal(rec.seq, 42);
+	assert_int_equal(rec.total_len, out.len);
+	assert_memory_equal(&rec.prev, &prev, sizeof(prev));
+	assert_memory_equal(&rec.hash, &hash, sizeof(hash));
+	assert_int_equal(journal_next_op(&rec.ops, &op), 0);
+	assert_int_equal(op.kind, JOURNAL_PUT);
+	assert_int_equal(op.key_len, 4);
+	assert_memory_equal(op.key, "Kkey", 4);
+	assert_int_equal(op.value_len, 5);
+	assert_memory_equal(op.value, "value", 5);
+	assert_int_equal(journal_next_op(&rec.ops, &op), 0);
+	assert_int_equal(op.kind, JOURNAL_PUT);
+	assert_int_equal(op.value_len, 0);
+	assert_int_equal(journal_next_op(&rec.ops, &op), 0);
+	assert_int_equal(op.kind, JOURNAL_DEL);
+	assert_memory_equal(op.key, "Kgone", 5);
+	assert_int_equal(journal_next_op(&rec.ops, &op), 0);
+	assert_int_equal(op.kind, JOURNAL_ADD);
+	assert_int_equal(op.counter, 17);
+	assert_int_equal(op.delta, -12345);
+	assert_int_equal(journal_next_op(&rec.ops, &op), DFS_EEND);
+	assert_int_equal(journal_next_op(&rec.ops, &op), DFS_EEND);
+}
+
+static void journal_chains(void **state)
+{
+	struct hash prev = {{0}}, hash;
+	struct journal_record rec;
+	size_t at = 0;
+	BUF out = {0};
+
+	(void)state;
+	hash = prev;
+	for (uint64_t seq = 1; seq <= 5; seq++)
+		journal_make(&out, seq, &hash, &hash); /* prev and the result may be one */
+	for (uint64_t seq = 1; seq <= 5; seq++) {
+		assert_int_equal(
+			journal_record_parse(out.data + at, out.len - at, &journal_pool, &rec), 0);
+		assert_int_equal(rec.seq, seq);
+		assert_memory_equal(&rec.prev, &prev, sizeof(prev));
+		prev = rec.hash;
+		at += rec.total_len;
+	}
+	assert_int_equal(at, out.len);
+	assert_int_equal(journal_parse_only(out.data + at, 0), DFS_EEND);
+}
+
+static void journal_ends(void **state)
+{
+	static const uint8_t zeros[4096];
+	struct hash prev = hash_of(9), hash;
+	struct uuid other = uuid_of(50);
+	struct journal_record rec;
+	BUF out = {0};
+
+	(void)state;
+	journal_make(&out, 42, &prev, &hash);
+	for (size_t n = 0; n <= 300; n++)
+		assert_int_equal(journal_parse_only(zeros, n), DFS_EEND);
+	for (size_t n = 1; n < out.len; n++)
+		assert_int_equal(parse_copy(journal_parse_only, out.data, n), DFS_E2BIG);
+	assert_int_equal(parse_copy(journal_parse_only, out.data + 1, 3), DFS_ECORRUPT);
+	assert_int_equal(journal_record_parse(out.data, out.len, &other, &rec), DFS_EFOREIGN);
+}
+
+static void journal_refuses_damage(void **state)
+{
+	struct hash prev = hash_of(9), hash;
+	BUF out = {0};
+
+	(void)state;
+	journal_make(&out, 42, &prev, &hash);
+	refuse_flips(journal_parse_only, out.data, out.len);
+	refuse_cuts(journal_parse_only, out.data, out.len);
+}
+
+static void journal_refuses_lies(void **state)
+{
+	static const struct {
+		unsigned at;
+		uint8_t value;
+		int want;
+	} lies[] = {
+		{4, 2, DFS_EVERSION},	  {6, 1, DFS_ECORRUPT},	  {12, 200, DFS_ECORRUPT},
+		{12, 0, DFS_ECORRUPT},	  {12, 63, DFS_ECORRUPT}, {15, 255, DFS_ECORRUPT},
+		{40, 1, DFS_ECORRUPT},	  {80, 1, DFS_ECORRUPT},  {128, 0, DFS_ECORRUPT},
+		{128, 4, DFS_ECORRUPT},	  {128, 3, DFS_ECORRUPT}, {128, 2, DFS_ECORRUPT},
+		{129, 1, DFS_ECORRUPT},	  {130, 0, DFS_ECORRUPT}, {130, 200, DFS_ECORRUPT},
+		{131, 255, DFS_ECORRUPT}, {132, 6, DFS_ECORRUPT}, {135, 255, DFS_ECORRUPT},
+	};
+	struct hash prev = hash_of(9), hash;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		BUF out = {0};
+
+		journal_make(&out, 42, &prev, &hash);
+		out.data[lies[i].at] = lies[i].value;
+		reseal(out.data, out.len, 96, 0);
+		if (parse_copy(journal_parse_only, out.data, out.len) != lies[i].want)
+			fail_msg("byte %u = %u: %d", lies[i].at, lies[i].value,
+				 parse_copy(journal_parse_only, out.data, out.len));
+	}
+}
+
+static void journal_bounds(void **state)
+{
+	FREE uint8_t *value = xcalloc(1, JOURNAL_MAX_VALUE);
+	uint8_t key[JOURNAL_MAX_KEY];
+	struct hash prev = {{0}}, hash;
+	struct journal_record rec;
+	struct journal_op op;
+	BUF ops = {0}, out = {0}, empty = {0};
+
+	(void)state;
+	memset(key, 0xff, sizeof(key));
+	for (unsigned i = 0; i < 15; i++)
+		journal_put_op(&ops, key, sizeof(key), value, JOURNAL_MAX_VALUE);
+	journal_pool = uuid_of(1);
+	journal_record_encode(&journal_pool, 1, &prev, &ops, &out, &hash);
+	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
+	for (unsigned i = 0; i < 15; i++) {
+		assert_int_equal(journal_next_op(&rec.ops, &op), 0);
+		assert_int_equal(op.key_len, JOURNAL_MAX_KEY);
+		assert_int_equal(op.value_len, JOURNAL_MAX_VALUE);
+	}
+	assert_int_equal(journal_next_op(&rec.ops, &op), DFS_EEND);
+	buf_reset(&out);
+	journal_record_encode(&journal_pool, 2, &hash, &empty, &out, &hash);
+	assert_int_equal(out.len, JOURNAL_FIXED_LEN);
+	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
+	assert_int_equal(journal_next_op(&rec.ops, &op), DFS_EEND);
+}
+
+/* ---- manifest ---- */
+
+static int manifest_parse_only(const void *data, size_t len)
+{
+	struct manifest m;
+	int r = manifest_parse(data, len, &m);
+
+	if (r == 0)
+		manifest_release(&m);
+	return r;
+}
+
+static struct manifest manifest_make(unsigned count)
+{
+	struct manifest m = {.pool = uuid_of(1), .checkpoint_id = 4, .seq = 99, .count = count};
+
+	m.files = xcalloc(count + 1, sizeof(*m.files));
+	for (unsigned i = 0; i < count; i++) {
+		struct manifest_file *f = &m.files[i];
+
+		snprintf(f->name, sizeof(f->name), "%06u.sst", i);
+		snprintf(f->stored, sizeof(f->stored), "%06u.sst-0123456789abcdef", i);
+		f->size_bytes = 1000 + i;
+		f->hash = hash_of((uint8_t)i);
+	}
+	return m;
+}
+
+static void manifest_round_trips(void **state)
+{
+	static const unsigned counts[] = {0, 1, 2, 1000, MANIFEST_MAX_FILES};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(counts); i++) {
+		CLEANUP(manifest_release) struct manifest m = manifest_make(counts[i]), got = {0};
+		BUF out = {0}, again = {0};
+
+		manifest_encode(&m, &out);
+		assert_int_equal(manifest_parse(out.data, out.len, &got), 0);
+		assert_int_equal(got.count, counts[i]);
+		assert_int_equal(got.seq, 99);
+		assert_memory_equal(got.files, m.files, m.count * sizeof(*m.files));
+		manifest_encode(&got, &again);
+		assert_int_equal(again.len, out.len);
+		assert_memory_equal(again.data, out.data, out.len);
+		manifest_release(&got);
+	}
+}
+
+static void manifest_refuses_damage(void **state)
+{
+	CLEANUP(manifest_release) struct manifest m = manifest_make(3);
+	BUF out = {0};
+
+	(void)state;
+	manifest_encode(&m, &out);
+	refuse_flips(manifest_parse_only, out.data, out.len);
+	refuse_cuts(manifest_parse_only, out.data, out.len);
+	buf_put_u8(&out, 0);
+	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
+}
+
+static void manifest_refuses_names(void **state)
+{
+	static const char *const names[] = {"", ".", "..", ".hidden", "a/b", "../x", "a b", "a\n"};
+	CLEANUP(manifest_release) struct manifest m = manifest_make(2);
+	BUF out = {0};
+
+	(void)state;
+	manifest_encode(&m, &out);
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		for (unsigned at = 128; at <= 192; at += 64) {
+			FREE uint8_t *copy = xmalloc(out.len);
+
+			memcpy(copy, out.data, out.len);
+			memset(copy + at, 0, 64);
+			memcpy(copy + at, names[i], strlen(names[i]));
+			reseal(copy, out.len, 96, 0);
+			assert_int_equal(manifest_parse_only(copy, out.len), DFS_ECORRUPT);
+		}
+	}
+	/* The same name twice; a name without an end; bytes after the end. */
+	memcpy(out.data + 328, out.data + 128, 64);
+	reseal(out.data, out.len, 96, 0);
+	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
+	memset(out.data + 328, 'x', 64);
+	reseal(out.data, out.len, 96, 0);
+	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
+	memset(out.data + 328, 0, 62);
+	out.data[328] = 'x';
+	reseal(out.data, out.len, 96, 0);
+	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(record_round_trips),
+		cmocka_unit_test(record_refuses_damage),
+		cmocka_unit_test(record_says_what_it_needs),
+		cmocka_unit_test(record_refuses_lies),
+		cmocka_unit_test(record_lengths),
+		cmocka_unit_test(root_round_trips),
+		cmocka_unit_test(root_refuses_damage),
+		cmocka_unit_test(root_refuses_lies),
+		cmocka_unit_test(journal_round_trips),
+		cmocka_unit_test(journal_chains),
+		cmocka_unit_test(journal_ends),
+		cmocka_unit_test(journal_refuses_damage),
+		cmocka_unit_test(journal_refuses_lies),
+		cmocka_unit_test(journal_bounds),
+		cmocka_unit_test(manifest_round_trips),
+		cmocka_unit_test(manifest_refuses_damage),
+		cmocka_unit_test(manifest_refuses_names),
+	};
+
+	return cmocka_run_group_tests_name("format", tests, NULL, NULL);
+}
