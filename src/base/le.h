@@ -53,7 +53,10 @@ struct reader {
 };
 static inline struct reader reader_of(const void *data, size_t len)
 {
-	return (struct reader){(const uint8_t *)data, (const uint8_t *)data + len, false};
+	/* C has no NULL + 0: an empty string at NULL is read from elsewhere. */
+	const uint8_t *p = len ? data : "";
+
+	return (struct reader){p, p + len, false};
 }
 static inline size_t reader_left(const struct reader *r) { return (size_t)(r->end - r->p); }
 const void *reader_bytes(struct reader *r, size_t len);	   /* NULL (and bad) when short */
