@@ -18,9 +18,9 @@ export BUILD DYNAMICFS=${DYNAMICFS:-$PWD/$BUILD/dynamicfs}
 sim_seconds=${CHECK_SIM_SECONDS:-60}
 asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
 only=${1:-}
-logs=$BUILD/check-logs
+logs=$BUILD-check # beside, for the build directory may be made anew
 
-passed=0 failed=0 skipped=0 matched=0
+passed=0 failed=0 skipped=0 matched=0 built=
 failures=()
 
 # A step or test is run when no name was given, or when one of its names is the given one.
@@ -87,7 +87,8 @@ run()
 		timeout --kill-after=20 "$limit" "$@" 2>&1 </dev/null | tee "$log"
 		code=${PIPESTATUS[0]}
 	else
-		timeout --kill-after=20 "$limit" "$@" >"$log" 2>&1 </dev/null
+		# The outer redirection hides the shell's own remark on a test that crashed.
+		{ timeout --kill-after=20 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>/dev/null
 		code=$?
 	fi
 	report "$name" "$code" "$log" $((SECONDS - start))
@@ -180,6 +181,7 @@ step_asan()
 	local dir=$BUILD-asan
 
 	wanted asan || return 0
+	[ -z "$only" ] || only=asan
 	run asan/build 900 as_test build env CC=clang tools/build.sh "$dir" -Dwerror=true \
 		-Db_sanitize=address,undefined -Db_lundef=false
 	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}
@@ -199,11 +201,16 @@ fi
 if wanted format; then
 	run format 60 as_test format tools/check-format.sh
 fi
-if wanted build && [ -n "$only" ]; then
+case $only in
+layers | format | asan) ;; # need no build of their own
+build)
 	only=
 	step_build
-	matched=1
-elif step_build; then
+	only=build matched=1
+	;;
+*) step_build && built=yes ;;
+esac
+if [ -n "$built" ]; then
 	unit_tests "$BUILD" ""
 	scripts func 900
 	scripts crash 900
