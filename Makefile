@@ -4,8 +4,9 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 T ?=
+export BUILD
 
-.PHONY: all deps demo demo-stop check asan tsan bench fuzz install clean format
+.PHONY: all deps demo demo-stop check asan tsan fuzz bench install clean format
 
 all:
 	@tools/build.sh $(BUILD)
@@ -13,25 +14,29 @@ all:
 deps:
 	@tools/install-deps.sh
 
-demo: deps all
+demo:
+	@tools/install-deps.sh build
+	@tools/build.sh $(BUILD)
 	@tools/demo.sh
 
 demo-stop:
 	@tools/demo.sh --stop
 
-# make check T=name runs one test (a unit test, or a script of tests/func or tests/crash)
+# make check T=name runs one test: a unit test or a case of one, or a script of tests/func or
+# tests/crash, or a step (layers, format, unit, func, crash, sim, asan, tsan)
 check: deps
 	@tools/check.sh $(T)
 
-asan:
-	@CC=clang tools/build.sh $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false
+# The unit tests and the simulator under ASan and UBSan; the unit tests under TSan
+asan: deps
+	@tools/check.sh asan
 
-tsan:
-	@CC=clang tools/build.sh $(BUILD)-tsan -Db_sanitize=thread -Db_lundef=false
+tsan: deps
+	@tools/check.sh tsan
 
-fuzz:
-	@CC=clang tools/build.sh $(BUILD)-fuzz -Db_sanitize=address,undefined -Db_lundef=false \
-		-Dfuzz=true -Dtests=false
+# Each target of tests/fuzz for FUZZ_SECONDS
+fuzz: deps
+	@tools/fuzz.sh $(T)
 
 bench: all
 	@bench/run.sh

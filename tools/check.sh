@@ -7,14 +7,15 @@
 # One that dies without having said so, or that says nothing at all, counts as one failure.
 #
 # usage: check.sh [NAME]
-#   NAME   a step (layers, format, unit, func, crash, sim, asan), a unit test (test_le or le), or a
-#          script of tests/func or tests/crash; all of its output is shown
+#   NAME   a step (layers, format, unit, func, crash, sim, asan; tsan runs only when named), a unit
+#          test (test_base or base) or one of its cases, or a script of tests/func or tests/crash;
+#          all of its output is shown
 # environment: BUILD (build), CHECK_SIM_SECONDS (60), CHECK_ASAN_SIM_SECONDS (30)
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
-export BUILD DYNAMICFS=${DYNAMICFS:-$PWD/$BUILD/dynamicfs}
+export BUILD DYNAMICFS=${DYNAMICFS:-$(realpath -m "$BUILD")/dynamicfs}
 sim_seconds=${CHECK_SIM_SECONDS:-60}
 asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
 only=${1:-}
@@ -176,18 +177,32 @@ sweep()
 	[ "$code_a" -eq 0 ] && [ "$code_b" -eq 0 ]
 }
 
+# sanitized NAME MESON_OPTION...: a build of its own, by clang, and the unit tests in it.
+sanitized()
+{
+	local name=$1
+
+	shift
+	[ -z "$only" ] || only=$name
+	run "$name/build" 900 as_test build env CC=clang tools/build.sh "$BUILD-$name" -Dwerror=true \
+		-Db_lundef=false "$@"
+	unit_tests "$BUILD-$name" "$name/" "$name"
+}
+
 step_asan()
 {
-	local dir=$BUILD-asan
-
-	wanted asan || return 0
-	[ -z "$only" ] || only=asan
-	run asan/build 900 as_test build env CC=clang tools/build.sh "$dir" -Dwerror=true \
-		-Db_sanitize=address,undefined -Db_lundef=false
 	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}
 	export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
-	unit_tests "$dir" asan/ asan
-	run asan/sim $((asan_sim_seconds * 4 + 60)) sweep "$dir/dynamicfs-sim" "$asan_sim_seconds"
+	sanitized asan -Db_sanitize=address,undefined
+	run asan/sim $((asan_sim_seconds * 4 + 60)) \
+		sweep "$BUILD-asan/dynamicfs-sim" "$asan_sim_seconds"
+}
+
+# RocksDB is not built with TSan, which can't see the locks inside it.
+step_tsan()
+{
+	export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:ignore_noninstrumented_modules=1}
+	sanitized tsan -Db_sanitize=thread
 }
 
 begin=$SECONDS
@@ -202,7 +217,7 @@ if wanted format; then
 	run format 60 as_test format tools/check-format.sh
 fi
 case $only in
-layers | format | asan) ;; # need no build of their own
+layers | format | asan | tsan) ;; # need no build of their own
 build)
 	only=
 	step_build
@@ -218,10 +233,11 @@ if [ -n "$built" ]; then
 		run sim $((sim_seconds * 2 + 60)) sweep "$BUILD/dynamicfs-sim" "$sim_seconds"
 	fi
 fi
-step_asan
+if wanted asan; then step_asan; fi
+if [ "$only" = tsan ]; then step_tsan; fi # only when named
 
 if [ -n "$only" ] && [ "$matched" -eq 0 ]; then
-	echo "no test is called '$only': name a step (layers, format, unit, func, crash, sim, asan)," \
+	echo "no test is called '$only': name a step (layers, format, unit, func, crash, sim, asan, tsan)," \
 		"a file of tests/unit, tests/func or tests/crash, or a case of a unit test" >&2
 	exit 2
 fi
