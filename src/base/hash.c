@@ -7,10 +7,12 @@
 #include "base/hash.h"
 
 #include <blake3.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "base/le.h"
+#include "base/types.h"
 
 _Static_assert(HASH_LEN == BLAKE3_OUT_LEN, "a hash is BLAKE3's default output");
 
@@ -51,4 +53,28 @@ void hash_iov(const struct iovec *iov, int count, struct hash *ret_hash)
 			blake3_hasher_update(&hasher, iov[i].iov_base, iov[i].iov_len);
 	}
 	blake3_hasher_finalize(&hasher, ret_hash->b, HASH_LEN);
+}
+
+struct hash_stream {
+	blake3_hasher hasher;
+};
+
+struct hash_stream *hash_stream_new(void)
+{
+	struct hash_stream *s = xmalloc(sizeof(*s));
+
+	blake3_hasher_init(&s->hasher);
+	return s;
+}
+
+void hash_stream_add(struct hash_stream *s, const void *data, size_t len)
+{
+	if (len)
+		blake3_hasher_update(&s->hasher, data, len);
+}
+
+void hash_stream_end(struct hash_stream *s, struct hash *ret_hash)
+{
+	blake3_hasher_finalize(&s->hasher, ret_hash->b, HASH_LEN);
+	free(s);
 }

@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The in-memory index: a persistent treap (Seidel and Aragon, "Randomized Search Trees", with path
+ * copying), so that a snapshot is one counted pointer and iterators are cheap. A key's priority is
+ * its hash, so the same keys always make the same tree and the simulator stays deterministic.
+ *
+ * Its "disk" is the store: the tree as of the last flush. A crash keeps only that.
+ *
+ * Locks: index_mem_store.lock protects the two tree pointers and the image; nodes never change once
+ * published, and their counts are atomic.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/env.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "format/journal.h"
+#include "meta/index.h"
+
+struct entry { /* immutable */
+	uint32_t refs;
+	uint32_t key_len;
+	uint32_t value_len;
+	uint64_t priority;
+	uint8_t bytes[]; /* key, value */
+};
+
+struct node { /* immutable once published */
+	uint32_t refs;
+	struct entry *entry;	   /* counted */
+	struct node *left, *right; /* counted */
+};
+
+#define IMAGE_MAX_FILES 256u
+
+struct image_file {
+	char name[40];
+	struct buf data;
+};
+
+struct index {
+	struct index_mem_store *store;
+	struct node *root; /* counted; protected by store->lock */
+	struct index *next_lost;
+};
+
+struct index_mem_store {
+	struct env_mutex lock;
+	struct node *flushed; /* counted */
+	struct index *open;   /* NULL, or the one that is open */
+	struct index *lost;   /* abandoned by crashes: freed with the store */
+	struct image_file *image;
+	unsigned image_count;
+	struct image_file *restore;
+	unsigned restore_count;
+};
+
+struct index_iter {
+	struct node *root;     /* counted */
+	struct entry *current; /* counted; NULL: not valid */
+};
+
+/* ---- the tree ---- */
+
+static struct entry *entry_get(struct entry *e)
+{
+	__atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
+	return e;
+}
+
+static void entry_put(struct entry *e)
+{
+	if (e && __atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(e);
+}
+
+static struct node *node_get(struct node *n)
+{
+	if (n)
+		__atomic_add_fetch(&n->refs, 1, __ATOMIC_RELAXED);
+	return n;
+}
+
+static void node_put(struct node *n)
+{
+	while (n && __atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+		struct node *right = n->right;
+
+		node_put(n->left);
+		entry_put(n->entry);
+		free(n);
+		n = right;
+	}
+}
+
+/* Takes over all three references. */
+static struct node *node_new(struct entry *e, struct node *left, struct node *right)
+{
+	struct node *n = xmalloc(sizeof(*n));
+
+	*n = (struct node){1, e, left, right};
+	return n;
+}
+
+static struct entry *entry_new(const uint8_t *key, size_t key_len, const uint8_t *value,
+			       size_t value_len)
+{
+	struct entry *e = xmalloc(sizeof(*e) + key_len + value_len);
+
+	e->refs = 1;
+	e->key_len = (uint32_t)key_len;
+	e->value_len = (uint32_t)value_len;
+	e->priority = hash64_two(key, key_len, NULL, 0);
+	memcpy(e->bytes, key, key_len);
+	if (value_len)
+		memcpy(e->bytes + key_len, value, value_len);
+	return e;
+}
+
+static int compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
+{
+	int c = memcmp(a, b, MIN(a_len, b_len));
+
+	if (c != 0)
+		return c;
+	return a_len < b_len ? -1 : a_len > b_len;
+}
+
+static int entry_compare(const struct entry *e, const uint8_t *key, size_t key_len)
+{
+	return compare(e->bytes, e->key_len, key, key_len);
+}
+
+/* All keys of a are less than all keys of b. Borrows both, returns a counted tree. */
+static struct node *join(struct node *a, struct node *b)
+{
+	if (!a)
+		return node_get(b);
+	if (!b)
+		return node_get(a);
+	if (a->entry->priority >= b->entry->priority)
+		return node_new(entry_get(a->entry), node_get(a->left), join(a->right, b));
+	return node_new(entry_get(b->entry), join(a, b->left), node_get(b->right));
+}
+
+/* Splits into keys below and above key (an equal one is left out). Borrows n; gives counted trees. */
+static void split(struct node *n, const uint8_t *key, size_t key_len, struct node **ret_low,
+		  struct node **ret_high)
+{
+	struct node *part;
+	int c;
+
+	if (!n) {
+		*ret_low = *ret_high = NULL;
+		return;
+	}
+	c = entry_compare(n->entry, key, key_len);
+	if (c == 0) {
+		*ret_low = node_get(n->left);
+		*ret_high = node_get(n->right);
+	} else if (c < 0) {
+		split(n->right, key, key_len, &part, ret_high);
+		*ret_low = node_new(entry_get(n->entry), node_get(n->left), part);
+	} else {
+		split(n->left, key, key_len, ret_low, &part);
+		*ret_high = node_new(entry_get(n->entry), part, node_get(n->right));
+	}
+}
+
+/* Borrows n and e; gives a counted tree that holds e in place of an equal key. */
+static struct node *insert(struct node *n, struct entry *e)
+{
+	struct node *low, *high;
+	int c = n ? entry_compare(n->entry, e->bytes, e->key_len) : 0;
+
+	if (!n)
+		return node_new(entry_get(e), NULL, NULL);
+	if (c == 0)
+		return node_new(entry_get(e), node_get(n->left), node_get(n->right));
+	if (e->priority > n->entry->priority) {
+		split(n, e->bytes, e->key_len, &low, &high);
+		return node_new(entry_get(e), low, high);
+	}
+	if (c < 0)
+		return node_new(entry_get(n->entry), node_get(n->left), insert(n->right, e));
+	return node_new(entry_get(n->entry), insert(n->left, e), node_get(n->right));
+}
+
+static struct entry *find(struct node *n, const uint8_t *key, size_t key_len)
+{
+	while (n) {
+		int c = entry_compare(n->entry, key, key_len);
+
+		if (c == 0)
+			return n->entry;
+		n = c < 0 ? n->right : n->left;
+	}
+	return NULL;
+}
+
+/* Borrows n; gives a counted tree without key. */
+static struct node *delete_key(struct node *n, const uint8_t *key, size_t key_len)
+{
+	int c;
+
+	if (!n)
+		return NULL;
+	c = entry_compare(n->entry, key, key_len);
+	if (c == 0)
+		return join(n->left, n->right);
+	if (c < 0)
+		return node_new(entry_get(n->entry), node_get(n->left),
+				delete_key(n->right, key, key_len));
+	return node_new(entry_get(n->entry), delete_key(n->left, key, key_len), node_get(n->right));
+}
+
+/* The nearest entry after (or, if equal_ok, at) key; borrowed from n. */
+static struct entry *at_or_after(struct node *n, const uint8_t *key, size_t key_len, bool equal_ok)
+{
+	struct entry *best = NULL;
+
+	while (n) {
+		int c = entry_compare(n->entry, key, key_len);
+
+		if (c > 0 || (c == 0 && equal_ok)) {
+			best = n->entry;
+			n = n->left;
+		} else {
+			n = n->right;
+		}
+	}
+	return best;
+}
+
+static struct entry *at_or_before(struct node *n, const uint8_t *key, size_t key_len, bool equal_ok)
+{
+	struct entry *best = NULL;
+
+	while (n) {
+		int c = entry_compare(n->entry, key, key_len);
+
+		if (c < 0 || (c == 0 && equal_ok)) {
+			best = n->entry;
+			n = n->right;
+		} else {
+			n = n->left;
+		}
+	}
+	return best;
+}
+
+/* ---- the vtable ---- */
+
+static int mem_open(void *arg, struct index **ret_index)
+{
+	struct index_mem_store *s = arg;
+	struct index *x = xcalloc(1, sizeof(*x));
+
+	ENV_LOCKED(&s->lock);
+	ASSERT(!s->open);
+	x->store = s;
+	x->root = node_get(s->flushed);
+	s->open = x;
+	*ret_index = x;
+	return 0;
+}
+
+static int mem_destroy(void *arg)
+{
+	struct index_mem_store *s = arg;
+
+	ENV_LOCKED(&s->lock);
+	ASSERT(!s->open);
+	node_put(s->flushed);
+	s->flushed = NULL;
+	return 0;
+}
+
+static int mem_flush(struct index *x)
+{
+	ENV_LOCKED(&x->store->lock);
+	if (x->store->open != x)
+		return DFS_EIO;
+	node_put(x->store->flushed);
+	x->store->flushed = node_get(x->root);
+	return 0;
+}
+
+static void mem_close(struct index *x, bool persist)
+{
+	struct index_mem_store *s = x->store;
+
+	if (persist)
+		(void)!mem_flush(x);
+	ENV_LOCKED(&s->lock);
+	if (s->open != x) /* lost in a crash: the store frees it */
+		return;
+	s->open = NULL;
+	node_put(x->root);
+	free(x);
+}
+
+static int mem_apply(struct index *x, const struct index_op *ops, size_t count)
+{
+	struct node *old, *next, *tree;
+
+	env_mutex_lock(&x->store->lock);
+	tree = node_get(x->root);
+	env_mutex_unlock(&x->store->lock);
+	for (size_t i = 0; i < count; i++) {
+		if (ops[i].value) {
+			struct entry *e = entry_new(ops[i].key, ops[i].key_len, ops[i].value,
+						    ops[i].value_len);
+
+			next = insert(tree, e);
+			entry_put(e);
+		} else if (find(tree, ops[i].key, ops[i].key_len)) {
+			next = delete_key(tree, ops[i].key, ops[i].key_len);
+		} else {
+			continue;
+		}
+		node_put(tree);
+		tree = next;
+	}
+	env_mutex_lock(&x->store->lock);
+	old = x->root;
+	x->root = tree;
+	env_mutex_unlock(&x->store->lock);
+	node_put(old);
+	return 0;
+}
+
+static struct node *tree_now(struct index *x)
+{
+	ENV_LOCKED(&x->store->lock);
+	return node_get(x->root);
+}
+
+static int mem_get(struct index *x, const void *key, size_t key_len, struct buf *out)
+{
+	struct node *tree = tree_now(x);
+	struct entry *e = find(tree, key, key_len);
+
+	buf_reset(out);
+	if (e)
+		buf_put(out, e->bytes + e->key_len, e->value_len);
+	node_put(tree);
+	return e ? 0 : DFS_ENOENT;
+}
+
+static struct index_iter *mem_iter_new(struct index *x)
+{
+	struct index_iter *it = xcalloc(1, sizeof(*it));
+
+	it->root = tree_now(x);
+	return it;
+}
+
+static void iter_set(struct index_iter *it, struct entry *e)
+{
+	if (e)
+		entry_get(e);
+	entry_put(it->current);
+	it->current = e;
+}
+
+static void mem_iter_free(struct index_iter *it)
+{
+	iter_set(it, NULL);
+	node_put(it->root);
+	free(it);
+}
+
+static void mem_iter_seek(struct index_iter *it, const void *key, size_t key_len)
+{
+	iter_set(it, at_or_after(it->root, key, key_len, true));
+}
+
+static void mem_iter_seek_back(struct index_iter *it, const void *key, size_t key_len)
+{
+	iter_set(it, at_or_before(it->root, key, key_len, true));
+}
+
+static bool mem_iter_valid(struct index_iter *it) { return it->current != NULL; }
+
+static void mem_iter_next(struct index_iter *it)
+{
+	ASSERT(it->current);
+	iter_set(it, at_or_after(it->root, it->current->bytes, it->current->key_len, false));
+}
+
+static void mem_iter_prev(struct index_iter *it)
+{
+	ASSERT(it->current);
+	iter_set(it, at_or_before(it->root, it->current->bytes, it->current->key_len, false));
+}
+
+static const uint8_t *mem_iter_key(struct index_iter *it, size_t *ret_len)
+{
+	ASSERT(it->current);
+	*ret_len = it->current->key_len;
+	return it->current->bytes;
+}
+
+static const uint8_t *mem_iter_value(struct index_iter *it, size_t *ret_len)
+{
+	ASSERT(it->current);
+	*ret_len = it->current->value_len;
+	return it->current->bytes + it->current->key_len;
+}
+
+static int mem_iter_error(struct index_iter *it)
+{
+	(void)it;
+	return 0;
+}
+
+/* ---- image and restore: a file for each table (first byte of the key), named by its content ---- */
+
+static void files_free(struct image_file *files, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		buf_release(&files[i].data);
+	free(files);
+}
+
+/* In key order; each entry: le32 key_len, le32 value_len, key, value. */
+static void image_add(struct index_mem_store *s, struct node *n, int *last_table)
+{
+	struct image_file *f;
+
+	if (!n)
+		return;
+	image_add(s, n->left, last_table);
+	if (n->entry->key_len && n->entry->bytes[0] != *last_table) {
+		*last_table = n->entry->bytes[0];
+		ASSERT(s->image_count < IMAGE_MAX_FILES);
+		memset(&s->image[s->image_count++], 0, sizeof(*s->image));
+	}
+	f = &s->image[s->image_count - 1];
+	buf_put_le32(&f->data, n->entry->key_len);
+	buf_put_le32(&f->data, n->entry->value_len);
+	buf_put(&f->data, n->entry->bytes, (size_t)n->entry->key_len + n->entry->value_len);
+	image_add(s, n->right, last_table);
+}
+
+static void image_build(struct index_mem_store *s)
+{
+	int last_table = -1;
+
+	ASSERT(!s->image);
+	s->image = xcalloc(IMAGE_MAX_FILES, sizeof(*s->image));
+	s->image_count = 0;
+	image_add(s, s->flushed, &last_table);
+	for (unsigned i = 0; i < s->image_count; i++) {
+		struct image_file *f = &s->image[i];
+
+		snprintf(f->name, sizeof(f->name), "map-%02x-%016llx.sst", f->data.data[8],
+			 (unsigned long long)hash64_two(f->data.data, f->data.len, NULL, 0));
+	}
+}
+
+static void mem_image_end(struct index *x)
+{
+	struct index_mem_store *s = x->store;
+
+	ENV_LOCKED(&s->lock);
+	if (s->open != x)
+		return;
+	files_free(s->image, s->image_count);
+	s->image = NULL;
+	s->image_count = 0;
+}
+
+static int mem_image_begin(struct index *x, index_file_fn fn, void *ctx)
+{
+	struct index_mem_store *s = x->store;
+
+	env_mutex_lock(&s->lock);
+	if (s->open != x) {
+		env_mutex_unlock(&s->lock);
+		return DFS_EIO;
+	}
+	image_build(s);
+	env_mutex_unlock(&s->lock);
+	for (unsigned i = 0; i < s->image_count; i++) {
+		if (fn(ctx, s->image[i].name, s->image[i].data.len))
+			break;
+	}
+	return 0;
+}
+
+static int mem_image_read(struct index *x, const char *name, uint64_t off, void *buf, size_t len)
+{
+	struct index_mem_store *s = x->store;
+
+	ENV_LOCKED(&s->lock);
+	if (s->open != x)
+		return DFS_EIO;
+	for (unsigned i = 0; i < s->image_count; i++) {
+		struct image_file *f = &s->image[i];
+
+		if (strcmp(f->name, name) != 0)
+			continue;
+		if (off > f->data.len || len > f->data.len - off)
+			return DFS_EINVAL;
+		if (len)
+			memcpy(buf, f->data.data + off, len);
+		return 0;
+	}
+	return DFS_ENOENT;
+}
+
+static int mem_restore_begin(void *arg)
+{
+	struct index_mem_store *s = arg;
+	int err = mem_destroy(arg);
+
+	files_free(s->restore, s->restore_count);
+	s->restore = xcalloc(IMAGE_MAX_FILES, sizeof(*s->restore));
+	s->restore_count = 0;
+	return err;
+}
+
+static int mem_restore_write(void *arg, const char *name, uint64_t off, const void *buf, size_t len)
+{
+	struct index_mem_store *s = arg;
+	struct image_file *f = NULL;
+
+	for (unsigned i = 0; i < s->restore_count; i++) {
+		if (strcmp(s->restore[i].name, name) == 0)
+			f = &s->restore[i];
+	}
+	if (!f) {
+		if (s->restore_count == IMAGE_MAX_FILES || strlen(name) >= sizeof(f->name))
+			return DFS_ECORRUPT;
+		f = &s->restore[s->restore_count++];
+		strcpy(f->name, name);
+	}
+	if (off == 0)
+		buf_reset(&f->data); /* a second attempt, from another mirror */
+	if (off != f->data.len)
+		return DFS_EINVAL;
+	buf_put(&f->data, buf, len);
+	return 0;
+}
+
+static int restore_file(struct index_mem_store *s, const struct buf *data)
+{
+	struct reader r = reader_of(data->data, data->len);
+
+	while (reader_left(&r)) {
+		uint32_t key_len = reader_le32(&r), value_len = reader_le32(&r);
+		const uint8_t *bytes = reader_bytes(&r, (size_t)key_len + value_len);
+		struct entry *e;
+		struct node *next;
+
+		if (r.bad || key_len == 0 || key_len > JOURNAL_MAX_KEY ||
+		    value_len > JOURNAL_MAX_VALUE)
+			return DFS_ECORRUPT;
+		e = entry_new(bytes, key_len, bytes + key_len, value_len);
+		next = insert(s->flushed, e);
+		entry_put(e);
+		node_put(s->flushed);
+		s->flushed = next;
+	}
+	return 0;
+}
+
+static int mem_restore_end(void *arg)
+{
+	struct index_mem_store *s = arg;
+	int err = 0;
+
+	for (unsigned i = 0; i < s->restore_count && err == 0; i++)
+		err = restore_file(s, &s->restore[i].data);
+	files_free(s->restore, s->restore_count);
+	s->restore = NULL;
+	s->restore_count = 0;
+	return err;
+}
+
+const struct index_ops index_mem_ops = {
+	.open = mem_open,
+	.destroy = mem_destroy,
+	.close = mem_close,
+	.apply = mem_apply,
+	.get = mem_get,
+	.iter_new = mem_iter_new,
+	.iter_free = mem_iter_free,
+	.iter_seek = mem_iter_seek,
+	.iter_seek_back = mem_iter_seek_back,
+	.iter_valid = mem_iter_valid,
+	.iter_next = mem_iter_next,
+	.iter_prev = mem_iter_prev,
+	.iter_key = mem_iter_key,
+	.iter_value = mem_iter_value,
+	.iter_error = mem_iter_error,
+	.flush = mem_flush,
+	.image_begin = mem_image_begin,
+	.image_read = mem_image_read,
+	.image_end = mem_image_end,
+	.restore_begin = mem_restore_begin,
+	.restore_write = mem_restore_write,
+	.restore_end = mem_restore_end,
+};
+
+/* ---- the store ---- */
+
+struct index_mem_store *index_mem_store_new(void)
+{
+	struct index_mem_store *s = xcalloc(1, sizeof(*s));
+
+	env_mutex_init(&s->lock);
+	return s;
+}
+
+void index_mem_store_crash(struct index_mem_store *s)
+{
+	ENV_LOCKED(&s->lock);
+	if (s->open) {
+		struct index *x = s->open;
+
+		s->open = NULL;
+		x->next_lost = s->lost;
+		s->lost = x;
+		node_put(x->root);
+		x->root = NULL;
+	}
+	files_free(s->image, s->image_count);
+	s->image = NULL;
+	s->image_count = 0;
+	if (s->restore) { /* cut in the middle of a restore: nothing is left */
+		files_free(s->restore, s->restore_count);
+		s->restore = NULL;
+		s->restore_count = 0;
+		node_put(s->flushed);
+		s->flushed = NULL;
+	}
+}
+
+void index_mem_store_free(struct index_mem_store *s)
+{
+	if (!s)
+		return;
+	index_mem_store_crash(s);
+	while (s->lost) {
+		struct index *x = s->lost;
+
+		s->lost = x->next_lost;
+		free(x);
+	}
+	node_put(s->flushed);
+	env_mutex_release(&s->lock);
+	free(s);
+}

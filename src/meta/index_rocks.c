@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index on RocksDB: the only file that knows it. One column family, its own log switched off
+ * (our journal is the log), and nothing flushed of its own accord: the write buffer is far larger
+ * than what meta lets pile up between two checkpoints, and shutting down does not flush.
+ *
+ * Keeps P3 (block checksums verified on every read) and P10 (a damaged block is an error, never a
+ * crash). A damaged block leaves the mark DIR.damaged, so that the next open refuses the directory
+ * and meta takes a mirror instead.
+ *
+ * Beside DIR: DIR.image (hard links of a flushed state, while a checkpoint is mirrored), DIR.restore
+ * (a mirror being fetched; renamed to DIR when whole). This is the pool directory, not a disk: it is
+ * rebuildable (P5), so plain files do.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <rocksdb/c.h>
+
+#include "base/log.h"
+#include "meta/index.h"
+
+#define BLOCK_CACHE_BYTES MIB(64)
+#define WRITE_BUFFER_BYTES GIB(1)
+
+struct index {
+	char *dir;
+	rocksdb_t *db;
+	rocksdb_options_t *options;
+	rocksdb_cache_t *cache;
+	rocksdb_readoptions_t *read_options;
+	rocksdb_writeoptions_t *write_options;
+};
+
+struct index_iter {
+	struct index *x;
+	rocksdb_iterator_t *it;
+	int err;
+};
+
+/* ---- plain files of the pool directory ---- */
+
+static int err_from_errno(int e)
+{
+	switch (e) {
+	case ENOENT:
+		return DFS_ENOENT;
+	case ENOSPC:
+	case EDQUOT:
+		return DFS_ENOSPC;
+	case EROFS:
+		return DFS_EROFS;
+	case EACCES:
+	case EPERM:
+		return DFS_EACCES;
+	default:
+		return DFS_EIO;
+	}
+}
+
+static void dir_remove(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *de;
+
+	if (!d)
+		return;
+	while ((de = readdir(d))) {
+		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			unlinkat(dirfd(d), de->d_name, 0);
+	}
+	closedir(d);
+	if (rmdir(path) < 0)
+		log_error("cannot remove the index directory %s: %s", path, strerror(errno));
+}
+
+static int fsync_path(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	if (fsync(fd) < 0)
+		err = err_from_errno(errno);
+	close(fd);
+	return err;
+}
+
+static int fsync_parent(const char *path)
+{
+	FREE char *parent = xstrdup(path);
+	char *slash = strrchr(parent, '/');
+
+	if (!slash)
+		return fsync_path(".");
+	*slash = '\0';
+	return fsync_path(*parent ? parent : "/");
+}
+
+static void mark_damaged(const char *dir, const char *why)
+{
+	FREE char *mark = xasprintf("%s.damaged", dir);
+	int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	log_error("the metadata index %s is damaged (%s): it is marked, and the next start takes "
+		  "the mirrored copy from the disks instead",
+		  dir, why);
+	if (fd < 0) {
+		log_error("cannot create the mark %s: %s; remove the directory %s by hand before "
+			  "the next start",
+			  mark, strerror(errno), dir);
+		return;
+	}
+	fsync(fd);
+	close(fd);
+}
+
+/* Frees msg. */
+static int rocks_error(const char *dir, const char *doing, char *msg)
+{
+	int err = DFS_EIO;
+
+	if (strncmp(msg, "Corruption", 10) == 0) {
+		err = DFS_ECHECKSUM;
+		mark_damaged(dir, msg);
+	} else {
+		if (strstr(msg, "No space left") || strstr(msg, "NoSpace"))
+			err = DFS_ENOSPC;
+		log_error("cannot %s the metadata index %s: %s", doing, dir, msg);
+	}
+	rocksdb_free(msg);
+	return err;
+}
+
+/* ---- open and close ---- */
+
+static rocksdb_options_t *options_new(rocksdb_cache_t *cache)
+{
+	rocksdb_options_t *plain = rocksdb_options_create();
+	rocksdb_options_t *o = rocksdb_options_create();
+	rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+	char *msg = NULL;
+
+	rocksdb_options_set_create_if_missing(plain, 1);
+	rocksdb_options_set_paranoid_checks(plain, 1);
+	rocksdb_options_set_write_buffer_size(plain, WRITE_BUFFER_BYTES);
+	rocksdb_options_set_max_write_buffer_number(plain, 4);
+	rocksdb_options_set_arena_block_size(plain, MIB(1));
+	rocksdb_options_set_max_open_files(plain, 512);
+	rocksdb_options_set_max_background_jobs(plain, 2);
+	rocksdb_options_set_max_manifest_file_size(plain, MIB(4));
+	rocksdb_options_set_target_file_size_base(plain, MIB(32));
+	rocksdb_options_set_keep_log_file_num(plain, 2);
+	rocksdb_options_set_max_log_file_size(plain, MIB(1));
+	rocksdb_options_set_info_log_level(plain, 2 /* warnings */);
+	rocksdb_options_set_stats_dump_period_sec(plain, 0);
+	rocksdb_options_set_compression(plain, rocksdb_no_compression);
+	rocksdb_block_based_options_set_block_cache(table, cache);
+	rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+	rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom(10));
+	rocksdb_block_based_options_set_block_size(table, KIB(8));
+	rocksdb_block_based_options_set_format_version(table, 5);
+	rocksdb_options_set_block_based_table_factory(plain, table);
+	rocksdb_block_based_options_destroy(table);
+	/* The C interface has no setter for these two. */
+	rocksdb_get_options_from_string(plain,
+					"avoid_flush_during_shutdown=true;"
+					"avoid_flush_during_recovery=true",
+					o, &msg);
+	if (msg) {
+		assert_failed(msg, __FILE__, __LINE__);
+	}
+	rocksdb_options_destroy(plain);
+	return o;
+}
+
+static void index_free(struct index *x)
+{
+	if (x->db)
+		rocksdb_close(x->db);
+	rocksdb_readoptions_destroy(x->read_options);
+	rocksdb_writeoptions_destroy(x->write_options);
+	rocksdb_options_destroy(x->options);
+	rocksdb_cache_destroy(x->cache);
+	free(x->dir);
+	free(x);
+}
+
+static int rocks_open(void *arg, struct index **ret_index)
+{
+	const char *dir = arg;
+	FREE char *mark = xasprintf("%s.damaged", dir);
+	FREE char *image = xasprintf("%s.image", dir);
+	struct index *x;
+	char *msg = NULL;
+
+	if (access(mark, F_OK) == 0)
+		return DFS_ECHECKSUM;
+	dir_remove(image);
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
+		log_error("cannot create the index directory %s: %s", dir, strerror(errno));
+		return err_from_errno(errno);
+	}
+	x = xcalloc(1, sizeof(*x));
+	x->dir = xstrdup(dir);
+	x->cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
+	x->options = options_new(x->cache);
+	x->read_options = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(x->read_options, 1);
+	x->write_options = rocksdb_writeoptions_create();
+	rocksdb_writeoptions_disable_WAL(x->write_options, 1);
+	x->db = rocksdb_open(x->options, dir, &msg);
+	if (msg) {
+		/* Whatever is wrong with a rebuildable directory, but the lock: take a mirror. */
+		int err = strstr(msg, "lock") ? DFS_ELOCKED : DFS_ECHECKSUM;
+
+		if (strstr(msg, "No space left"))
+			err = DFS_ENOSPC;
+		log_warn("cannot open the metadata index %s: %s", dir, msg);
+		rocksdb_free(msg);
+		index_free(x);
+		return err;
+	}
+	*ret_index = x;
+	return 0;
+}
+
+static int rocks_destroy(void *arg)
+{
+	const char *dir = arg;
+	FREE char *mark = xasprintf("%s.damaged", dir);
+	FREE char *image = xasprintf("%s.image", dir);
+	FREE char *restore = xasprintf("%s.restore", dir);
+
+	dir_remove(image);
+	dir_remove(restore);
+	dir_remove(dir);
+	if (access(dir, F_OK) == 0)
+		return DFS_EIO;
+	if (unlink(mark) < 0 && errno != ENOENT)
+		return err_from_errno(errno);
+	return 0;
+}
+
+static int rocks_flush(struct index *x)
+{
+	rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
+	char *msg = NULL;
+
+	rocksdb_flushoptions_set_wait(o, 1);
+	rocksdb_flush(x->db, o, &msg);
+	rocksdb_flushoptions_destroy(o);
+	return msg ? rocks_error(x->dir, "flush", msg) : 0;
+}
+
+static void rocks_close(struct index *x, bool persist)
+{
+	if (persist)
+		(void)!rocks_flush(x);
+	index_free(x);
+}
+
+/* ---- reading and writing ---- */
+
+static int rocks_apply(struct index *x, const struct index_op *ops, size_t count)
+{
+	rocksdb_writebatch_t *b = rocksdb_writebatch_create();
+	char *msg = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		const char *key = (const char *)ops[i].key;
+
+		if (ops[i].value)
+			rocksdb_writebatch_put(b, key, ops[i].key_len, (const char *)ops[i].value,
+					       ops[i].value_len);
+		else
+			rocksdb_writebatch_delete(b, key, ops[i].key_len);
+	}
+	rocksdb_write(x->db, x->write_options, b, &msg);
+	rocksdb_writebatch_destroy(b);
+	return msg ? rocks_error(x->dir, "write to", msg) : 0;
+}
+
+static int rocks_get(struct index *x, const void *key, size_t key_len, struct buf *out)
+{
+	rocksdb_pinnableslice_t *slice;
+	const char *value;
+	char *msg = NULL;
+	size_t len = 0;
+
+	buf_reset(out);
+	slice = rocksdb_get_pinned(x->db, x->read_options, key, key_len, &msg);
+	if (msg)
+		return rocks_error(x->dir, "read", msg);
+	if (!slice)
+		return DFS_ENOENT;
+	value = rocksdb_pinnableslice_value(slice, &len);
+	buf_put(out, value, len);
+	rocksdb_pinnableslice_destroy(slice);
+	return 0;
+}
+
+static struct index_iter *rocks_iter_new(struct index *x)
+{
+	struct index_iter *it = xcalloc(1, sizeof(*it));
+
+	it->x = x;
+	it->it = rocksdb_create_iterator(x->db, x->read_options);
+	return it;
+}
+
+static void rocks_iter_free(struct index_iter *it)
+{
+	rocksdb_iter_destroy(it->it);
+	free(it);
+}
+
+static void rocks_iter_seek(struct index_iter *it, const void *key, size_t key_len)
+{
+	rocksdb_iter_seek(it->it, key, key_len);
+}
+
+static void rocks_iter_seek_back(struct index_iter *it, const void *key, size_t key_len)
+{
+	rocksdb_iter_seek_for_prev(it->it, key, key_len);
+}
+
+static bool rocks_iter_valid(struct index_iter *it) { return rocksdb_iter_valid(it->it) != 0; }
+
+static void rocks_iter_next(struct index_iter *it) { rocksdb_iter_next(it->it); }
+
+static void rocks_iter_prev(struct index_iter *it) { rocksdb_iter_prev(it->it); }
+
+static const uint8_t *rocks_iter_key(struct index_iter *it, size_t *ret_len)
+{
+	return (const uint8_t *)rocksdb_iter_key(it->it, ret_len);
+}
+
+static const uint8_t *rocks_iter_value(struct index_iter *it, size_t *ret_len)
+{
+	return (const uint8_t *)rocksdb_iter_value(it->it, ret_len);
+}
+
+static int rocks_iter_error(struct index_iter *it)
+{
+	char *msg = NULL;
+
+	if (it->err)
+		return it->err;
+	rocksdb_iter_get_error(it->it, &msg);
+	if (msg)
+		it->err = rocks_error(it->x->dir, "read", msg);
+	return it->err;
+}
+
+/* ---- image ---- */
+
+/* Only what an open needs: the tables, the manifest and the pointer to it. Logs are empty. */
+static bool image_wants(const char *name)
+{
+	size_t len = strlen(name);
+
+	return strcmp(name, "CURRENT") == 0 || strncmp(name, "MANIFEST-", 9) == 0 ||
+	       (len > 4 && strcmp(name + len - 4, ".sst") == 0);
+}
+
+static int image_list(const char *path, index_file_fn fn, void *ctx)
+{
+	DIR *d = opendir(path);
+	struct dirent *de;
+	struct stat st;
+	int err = 0;
+
+	if (!d)
+		return err_from_errno(errno);
+	while ((de = readdir(d))) {
+		if (!image_wants(de->d_name))
+			continue;
+		if (fstatat(dirfd(d), de->d_name, &st, 0) < 0) {
+			err = err_from_errno(errno);
+			break;
+		}
+		if (fn(ctx, de->d_name, (uint64_t)st.st_size))
+			break;
+	}
+	closedir(d);
+	return err;
+}
+
+static void rocks_image_end(struct index *x)
+{
+	FREE char *image = xasprintf("%s.image", x->dir);
+
+	dir_remove(image);
+}
+
+static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
+{
+	FREE char *image = xasprintf("%s.image", x->dir);
+	rocksdb_checkpoint_t *cp;
+	char *msg = NULL;
+	int err;
+
+	dir_remove(image);
+	cp = rocksdb_checkpoint_object_create(x->db, &msg);
+	if (msg)
+		return rocks_error(x->dir, "freeze", msg);
+	/* UINT64_MAX: never flush here, the image is that of the last flush. */
+	rocksdb_checkpoint_create(cp, image, UINT64_MAX, &msg);
+	rocksdb_checkpoint_object_destroy(cp);
+	if (msg)
+		return rocks_error(x->dir, "freeze", msg);
+	err = image_list(image, fn, ctx);
+	if (err)
+		rocks_image_end(x);
+	return err;
+}
+
+static int rocks_image_read(struct index *x, const char *name, uint64_t off, void *buf, size_t len)
+{
+	FREE char *path = xasprintf("%s.image/%s", x->dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	while (len) {
+		ssize_t n = pread(fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			err = n < 0 ? err_from_errno(errno) : DFS_EIO;
+			break;
+		}
+		buf = (char *)buf + n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	close(fd);
+	return err;
+}
+
+/* ---- restore ---- */
+
+static int rocks_restore_begin(void *arg)
+{
+	FREE char *restore = xasprintf("%s.restore", (const char *)arg);
+	int err = rocks_destroy(arg);
+
+	if (err)
+		return err;
+	return mkdir(restore, 0700) < 0 ? err_from_errno(errno) : 0;
+}
+
+static int rocks_restore_write(void *arg, const char *name, uint64_t off, const void *buf,
+			       size_t len)
+{
+	FREE char *path = xasprintf("%s.restore/%s", (const char *)arg, name);
+	int fd, err = 0;
+
+	if (strchr(name, '/') || !image_wants(name)) /* names come from a disk (P10) */
+		return DFS_ECORRUPT;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (off == 0 ? O_TRUNC : 0), 0600);
+	if (fd < 0)
+		return err_from_errno(errno);
+	while (len) {
+		ssize_t n = pwrite(fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			err = err_from_errno(errno);
+			break;
+		}
+		buf = (const char *)buf + n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	close(fd);
+	return err;
+}
+
+static int rocks_restore_end(void *arg)
+{
+	const char *dir = arg;
+	FREE char *restore = xasprintf("%s.restore", dir);
+	DIR *d = opendir(restore);
+	struct dirent *de;
+	int err = 0;
+
+	if (!d)
+		return err_from_errno(errno);
+	while (err == 0 && (de = readdir(d))) {
+		FREE char *path = xasprintf("%s/%s", restore, de->d_name);
+
+		if (image_wants(de->d_name))
+			err = fsync_path(path);
+	}
+	closedir(d);
+	if (err == 0)
+		err = fsync_path(restore);
+	if (err == 0 && rename(restore, dir) < 0)
+		err = err_from_errno(errno);
+	return err ? err : fsync_parent(dir);
+}
+
+const struct index_ops index_rocks_ops = {
+	.open = rocks_open,
+	.destroy = rocks_destroy,
+	.close = rocks_close,
+	.apply = rocks_apply,
+	.get = rocks_get,
+	.iter_new = rocks_iter_new,
+	.iter_free = rocks_iter_free,
+	.iter_seek = rocks_iter_seek,
+	.iter_seek_back = rocks_iter_seek_back,
+	.iter_valid = rocks_iter_valid,
+	.iter_next = rocks_iter_next,
+	.iter_prev = rocks_iter_prev,
+	.iter_key = rocks_iter_key,
+	.iter_value = rocks_iter_value,
+	.iter_error = rocks_iter_error,
+	.flush = rocks_flush,
+	.image_begin = rocks_image_begin,
+	.image_read = rocks_image_read,
+	.image_end = rocks_image_end,
+	.restore_begin = rocks_restore_begin,
+	.restore_write = rocks_restore_write,
+	.restore_end = rocks_restore_end,
+};

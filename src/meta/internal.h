@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of meta/ share. States, invariants and the order of writes: docs/DESIGN.md,
+ * section "Metadata".
+ */
+#ifndef DFS_META_INTERNAL_H
+#define DFS_META_INTERNAL_H
+
+#include "base/env.h"
+#include "dev/dev.h"
+#include "format/journal.h"
+#include "format/manifest.h"
+#include "format/root.h"
+#include "meta/meta.h"
+#include "meta/schema.h"
+
+#define ENVELOPE_LEN 24u
+#define ENVELOPE_VERSION 1u
+
+/* A disk that gets every journal record and every checkpoint. */
+struct member {
+	struct meta_disk disk;
+	bool listed; /* in the newest root; else joining. Protected by the token */
+	bool dead;   /* failed; kept until an administrative call sweeps. Protected by state */
+	bool told;   /* the pool has been told. Protected by state */
+	int err;     /* why it died. Protected by state */
+
+	/* Protected by the token. */
+	struct dev_file *journal;
+	uint64_t journal_first; /* first sequence number of that file; 0: none open */
+	uint64_t journal_off;	/* where the next record goes */
+	uint64_t write_ns;	/* recent time of one journal write, smoothed */
+
+	/* The writer thread, started at the first slow write. Protected by meta.work. */
+	struct env_thread *thread;
+	struct env_cond wake;
+	const struct buf *job; /* NULL: idle */
+	int job_err;
+	bool stop;
+	struct meta *m;
+};
+
+struct meta_txn {
+	struct meta *m;
+	struct buf ops;	       /* as they go into the journal */
+	unsigned count;	       /* puts and deletes */
+	struct buf key, value; /* scratch of meta/schema*.c */
+};
+
+struct meta {
+	/* Locks, in the order in which they are taken. */
+	struct env_mutex
+		admin; /* one checkpoint, change of disks or close at a time; held across I/O */
+	/* then the token: state.busy; held across I/O by the one who writes journal or roots */
+	struct env_mutex commit; /* order of transactions; held across index->apply (memory only) */
+	struct env_mutex state;	 /* the small shared facts below */
+	struct env_mutex work;	 /* hand-over to the writer threads */
+
+	/* Constant. */
+	struct meta_config cfg; /* disks: see below */
+	const struct index_ops *ops;
+	struct index *index;
+
+	/* Protected by commit (seq also readable atomically). */
+	uint64_t seq; /* last committed */
+	struct hash chain;
+	struct buf buffer; /* records after flying and durable ones */
+	int64_t counters[META_COUNTERS];
+	struct buf applied; /* scratch: the applied record */
+
+	/* Protected by the token. */
+	struct buf flying;	   /* records being written */
+	struct hash durable_chain; /* of durable */
+	struct root root;    /* the newest durable one (epoch, generation and list: also state) */
+	struct root attempt; /* the last one that may have reached a disk */
+	struct meta_disk disks[META_MAX_DISKS]; /* reachable ones; and admin */
+	unsigned disk_count;
+
+	/* Protected by state. Members: slots change under admin + token + state. */
+	bool busy;	      /* the token is taken */
+	struct env_cond idle; /* token given back, durable moved, checkpoint done, failed */
+	uint64_t durable;     /* last durable */
+	uint64_t generation;  /* root.generation, readable atomically without the lock */
+	int failed;	      /* 0, or why nothing can be promised any more; also read atomically */
+	struct member *members[ROOT_MAX_MEMBERS];
+	unsigned member_count;
+	uint64_t journal_bytes; /* written since the last checkpoint */
+	bool checkpoint_wanted, checkpoint_stuck, stopping;
+	struct env_cond background; /* for the checkpoint thread */
+	struct env_thread *thread;
+	struct meta_stats stats;
+
+	/* Protected by admin. */
+	struct manifest manifest; /* of root.checkpoint_id; count 0: none yet */
+	bool manifest_fresh;	  /* made by this process: its hashes needn't be computed again */
+};
+
+/* ---- schema_env.c: the envelope around every value ---- */
+/* Starts a value: room for the envelope; the payload is appended; then sealed. */
+void envelope_begin(struct buf *value);
+void envelope_seal(const void *key, size_t key_len, struct buf *value, uint64_t birth);
+int envelope_open(const void *key, size_t key_len, const void *val, size_t val_len,
+		  struct reader *ret_payload, uint64_t *ret_birth);
+
+/* ---- txn.c ---- */
+#define APPLIED_KEY "mapplied"
+#define APPLIED_KEY_LEN 8u
+/* Applies the ops of a journal record (replay) as transaction seq with that chain hash. */
+MUST_USE int txn_replay(struct meta *m, const struct journal_record *r);
+/* The index's own (seq, chain, counters). seq 0 when absent. DFS_ECORRUPT, DFS_ECHECKSUM. */
+MUST_USE int txn_load_applied(struct meta *m, uint64_t *ret_seq, struct hash *ret_chain);
+
+/* ---- sync.c ---- */
+void token_take(struct meta *m);
+void token_give(struct meta *m);
+void state_fail(struct meta *m, int err, const char *doing);
+int state_failed(struct meta *m);
+/* The token held: writes what is buffered to every member. */
+MUST_USE int sync_group(struct meta *m);
+/* Waits while too much journal has piled up since the last checkpoint. */
+int sync_throttle(struct meta *m);
+
+/* ---- member.c ---- */
+struct member *member_new(struct meta *m, const struct meta_disk *d, bool listed);
+void member_free(struct member *mb);
+/* Token held. Marks it dead. */
+void member_kill(struct meta *m, struct member *mb, int err, const char *doing);
+/* Admin and token held: frees the dead ones. */
+void member_sweep(struct meta *m);
+/* No lock held: tells the pool of those that died. */
+void member_report(struct meta *m);
+unsigned member_alive(struct meta *m);
+
+/* ---- journal.c ---- */
+#define JOURNAL_NAME_LEN 48
+void journal_name(uint64_t first, char name[JOURNAL_NAME_LEN]);
+/* Token held. Every live member starts the file `first` (unless it is there); failures kill. */
+void journal_switch(struct meta *m, uint64_t first);
+/* Token held. Appends data to every live member and syncs; failures kill. */
+void journal_write(struct meta *m, const struct buf *data);
+/* Removes journal files other than those from `first` to `last` (both names). */
+void journal_clean(struct dev *dev, uint64_t first, uint64_t last);
+
+/* Walks the chain over several members at once: each next record may come from any of them. */
+struct walk_source {
+	struct dev *dev;
+	struct dev_file *file; /* of the current journal file; NULL: not there */
+	bool damaged;	       /* another one had a record that this one had not */
+};
+struct journal_walk {
+	const struct uuid *pool;
+	struct walk_source sources[ROOT_MAX_MEMBERS];
+	unsigned count, preferred;
+	uint64_t file_first; /* name of the current file */
+	uint64_t off;	     /* of the next record in it */
+	uint64_t seq;	     /* of the last record */
+	struct hash chain;
+	struct buf window; /* bytes of the preferred source from window_off on */
+	uint64_t window_off;
+	uint64_t tail_bytes; /* after the end: bytes there that are no record */
+};
+void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct root *root);
+/* 0, or DFS_EEND. ret_record's ops are borrowed until the next call. */
+MUST_USE int walk_next(struct journal_walk *w, struct journal_record *ret_record);
+void walk_end(struct journal_walk *w);
+
+/* ---- roots.c ---- */
+MUST_USE int roots_prepare(struct dev *dev); /* directories and the ring's file */
+MUST_USE int roots_write(struct dev *dev, const struct root *root);
+/* The newest valid root of one disk that belongs to pool. */
+MUST_USE int roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
+			unsigned *ret_damaged);
+/*
+ * Token held. Makes *next (checkpoint fields filled in) the newest root: on every live member,
+ * then on the other disks. Members that fail die on the way; the epoch grows when the list differs.
+ * DFS_EFAILED when none is left.
+ */
+MUST_USE int roots_publish(struct meta *m, struct root *next);
+
+/* ---- checkpoint.c ---- */
+/* Admin held, token not. */
+MUST_USE int checkpoint_run(struct meta *m, bool closing);
+void checkpoint_thread_start(struct meta *m);
+void checkpoint_thread_stop(struct meta *m);
+
+/* ---- mirror.c ---- */
+/* Admin held: between image_begin and image_end. Fills m's next manifest, writes all files and the
+ * manifest to every live member. DFS_ENOSPC: give up for now. Dead members are passed over. */
+MUST_USE int mirror_write(struct meta *m, struct manifest *next, struct hash *ret_hash);
+/* Removes files of the mirror that `keep` does not name. */
+void mirror_clean(struct dev *dev, const struct manifest *keep);
+void manifest_name(uint64_t id, char name[JOURNAL_NAME_LEN]);
+/* Reads and verifies root's manifest from dev. */
+MUST_USE int mirror_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret);
+/* Restores the index from whichever of devs holds each file whole. */
+MUST_USE int mirror_restore(struct meta *m, struct dev *const *devs, unsigned count,
+			    bool remove_rotten, bool *ret_rotten);
+
+/* ---- members chosen (open and set_disks), recover.c ---- */
+/* Admin and token held. Joins further disks until cfg.copies members live. */
+void members_fill(struct meta *m);
+
+#endif

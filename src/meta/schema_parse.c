@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tables of the index, reading side: parse, validate, then build the structure (P10); a value
+ * that fails its check never comes out (P3). The get_ functions name the damaged record in the log.
+ * No locks.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "meta/internal.h"
+
+/* Longest key: table, two numbers, name. */
+#define KEY_SPACE (1 + 8 + 8 + DFS_NAME_MAX)
+
+/* ---- parsing ---- */
+
+/* Opens both: the key after its table byte, the payload out of its envelope. */
+static int begin(enum table table, const void *key, size_t key_len, const void *val, size_t val_len,
+		 struct reader *k, struct reader *v)
+{
+	*k = reader_of(key, key_len);
+	if (reader_u8(k) != (uint8_t)table)
+		return DFS_ECORRUPT;
+	return envelope_open(key, key_len, val, val_len, v, NULL);
+}
+
+static int end(const struct reader *k, const struct reader *v)
+{
+	return k->bad || v->bad || reader_left(k) || reader_left(v) ? DFS_ECORRUPT : 0;
+}
+
+static bool read_time(struct reader *r, struct dfs_time *time)
+{
+	time->sec = (int64_t)reader_le64(r);
+	time->nsec = reader_le32(r);
+	return time->nsec < 1000000000u;
+}
+
+/* A string of size - 1 bytes at most, without NULs inside. */
+static bool read_string(struct reader *r, char *s, size_t size)
+{
+	size_t len = reader_le16(r);
+	const void *p = reader_bytes(r, len);
+
+	if (!p || len >= size || memchr(p, 0, len))
+		return false;
+	memcpy(s, p, len);
+	s[len] = '\0';
+	return true;
+}
+
+int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+		struct rec_inode *ret)
+{
+	struct rec_inode i = {0};
+	struct reader k, v;
+	const void *data;
+	ino_id ino;
+	bool times;
+	int err = begin(TABLE_INODE, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ino.v = reader_be64(&k);
+	i.mode = reader_le32(&v);
+	i.nlink = reader_le32(&v);
+	i.uid = reader_le32(&v);
+	i.gid = reader_le32(&v);
+	i.rdev = reader_le64(&v);
+	i.size = reader_le64(&v);
+	i.mapped_bytes = reader_le64(&v);
+	times = read_time(&v, &i.atime);
+	times = read_time(&v, &i.mtime) && times;
+	times = read_time(&v, &i.ctime) && times;
+	times = read_time(&v, &i.btime) && times;
+	i.parent.v = reader_le64(&v);
+	i.generation = reader_le64(&v);
+	i.flags = reader_le32(&v);
+	i.inline_len = reader_le32(&v);
+	data = reader_bytes(&v, i.inline_len);
+	if (end(&k, &v) || !times || ino.v == 0 || i.size > DFS_FILE_MAX ||
+	    i.inline_len > DFS_INLINE_MAX)
+		return DFS_ECORRUPT;
+	if (i.inline_len) {
+		i.inline_data = xmalloc(i.inline_len);
+		memcpy(i.inline_data, data, i.inline_len);
+	}
+	if (ret_ino)
+		*ret_ino = ino;
+	*ret = i;
+	return 0;
+}
+
+int parse_dentry(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_dir,
+		 struct rec_dentry *ret)
+{
+	struct reader k, v;
+	uint64_t dir, cookie, ino;
+	uint32_t mode;
+	size_t len;
+	const char *name;
+	int err = begin(TABLE_DENTRY, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	dir = reader_be64(&k);
+	cookie = reader_be64(&k);
+	len = reader_left(&k);
+	name = reader_bytes(&k, len);
+	ino = reader_le64(&v);
+	mode = reader_le32(&v);
+	if (end(&k, &v) || len == 0 || len > DFS_NAME_MAX || memchr(name, 0, len) ||
+	    memchr(name, '/', len) || ino == 0 || cookie != dentry_hash((ino_id){dir}, name, len))
+		return DFS_ECORRUPT;
+	if (ret_dir)
+		ret_dir->v = dir;
+	ret->ino.v = ino;
+	ret->mode = mode;
+	ret->cookie = cookie;
+	memcpy(ret->name, name, len);
+	ret->name[len] = '\0';
+	return 0;
+}
+
+int parse_map(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+	      struct rec_map *ret)
+{
+	struct rec_map m;
+	struct reader k, v;
+	uint64_t ino;
+	int err = begin(TABLE_MAP, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ino = reader_be64(&k);
+	m.file_offset = reader_be64(&k);
+	m.len = reader_le32(&v);
+	reader_copy(&v, m.extent.u.b, sizeof(m.extent.u.b));
+	m.extent_offset = reader_le32(&v);
+	if (end(&k, &v) || m.len == 0 || m.file_offset > DFS_FILE_MAX - m.len ||
+	    m.extent_offset > UINT32_MAX - m.len)
+		return DFS_ECORRUPT;
+	if (ret_ino)
+		ret_ino->v = ino;
+	*ret = m;
+	return 0;
+}
+
+static void read_fragment(struct reader *v, struct rec_fragment *f)
+{
+	f->disk.v = reader_le32(v);
+	f->segment = reader_le32(v);
+	f->offset = reader_le32(v);
+	f->record_len = reader_le32(v);
+	reader_copy(v, f->header_hash.b, HASH_LEN);
+}
+
+int parse_extent(const void *key, size_t key_len, const void *val, size_t val_len,
+		 struct rec_extent *ret)
+{
+	struct rec_extent x = {0};
+	struct reader k, v;
+	unsigned count;
+	int err = begin(TABLE_EXTENT, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	reader_copy(&k, x.id.u.b, sizeof(x.id.u.b));
+	x.ino.v = reader_le64(&v);
+	x.len = reader_le32(&v);
+	x.k = reader_u8(&v);
+	x.m = reader_u8(&v);
+	x.wanted_k = reader_u8(&v);
+	x.wanted_m = reader_u8(&v);
+	x.refs = reader_le32(&v);
+	x.fragment_len = reader_le32(&v);
+	x.header_len = reader_le32(&v);
+	x.generation = reader_le64(&v);
+	count = (unsigned)x.k + x.m;
+	if (v.bad || x.k == 0 || count > DFS_EXTENT_MAX_FRAGMENTS || x.refs == 0)
+		return DFS_ECORRUPT;
+	for (unsigned i = 0; i < count; i++)
+		read_fragment(&v, &x.frags[i]);
+	if (end(&k, &v))
+		return DFS_ECORRUPT;
+	*ret = x;
+	return 0;
+}
+
+static void read_address(struct reader *k, disk_id *disk, uint32_t *segment, uint32_t *offset)
+{
+	disk->v = reader_be32(k);
+	*segment = reader_be32(k);
+	*offset = reader_be32(k);
+}
+
+int parse_bydisk(const void *key, size_t key_len, const void *val, size_t val_len,
+		 struct rec_bydisk *ret)
+{
+	struct rec_bydisk b;
+	struct reader k, v;
+	int err = begin(TABLE_BYDISK, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	read_address(&k, &b.disk, &b.segment, &b.offset);
+	b.record_len = reader_le32(&v);
+	reader_copy(&v, b.extent.u.b, sizeof(b.extent.u.b));
+	b.index = reader_u8(&v);
+	if (end(&k, &v) || b.index >= DFS_EXTENT_MAX_FRAGMENTS)
+		return DFS_ECORRUPT;
+	*ret = b;
+	return 0;
+}
+
+int parse_freed(const void *key, size_t key_len, const void *val, size_t val_len,
+		struct rec_freed *ret)
+{
+	struct rec_freed f;
+	struct reader k, v;
+	int err = begin(TABLE_FREED, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	read_address(&k, &f.disk, &f.segment, &f.offset);
+	f.record_len = reader_le32(&v);
+	if (end(&k, &v))
+		return DFS_ECORRUPT;
+	*ret = f;
+	return 0;
+}
+
+int parse_orphan(const void *key, size_t key_len, const void *val, size_t val_len,
+		 struct rec_orphan *ret)
+{
+	struct rec_orphan o;
+	struct reader k, v;
+	uint32_t kind;
+	int err = begin(TABLE_ORPHAN, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	o.ino.v = reader_be64(&k);
+	kind = reader_le32(&v);
+	o.from = reader_le64(&v);
+	if (end(&k, &v) || (kind != ORPHAN_UNLINKED && kind != ORPHAN_TRUNCATE))
+		return DFS_ECORRUPT;
+	o.kind = (enum orphan_kind)kind;
+	*ret = o;
+	return 0;
+}
+
+int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
+	       struct rec_disk *ret)
+{
+	struct rec_disk d = {0};
+	struct reader k, v;
+	bool strings;
+	int err = begin(TABLE_DISK, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	d.id.v = reader_be32(&k);
+	reader_copy(&v, d.uuid.b, sizeof(d.uuid.b));
+	d.capacity_bytes = reader_le64(&v);
+	d.state = reader_u8(&v);
+	d.segment_floor = reader_le32(&v);
+	d.added_epoch = reader_le64(&v);
+	strings = read_string(&v, d.label, sizeof(d.label)) &&
+		  read_string(&v, d.domain, sizeof(d.domain)) &&
+		  read_string(&v, d.path, sizeof(d.path));
+	if (!strings || end(&k, &v) || d.id.v == 0)
+		return DFS_ECORRUPT;
+	*ret = d;
+	return 0;
+}
+
+int parse_xattr(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+		const char **ret_name, size_t *ret_name_len, const uint8_t **ret_value,
+		size_t *ret_value_len)
+{
+	struct reader k, v;
+	uint64_t ino;
+	int err = begin(TABLE_XATTR, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ino = reader_be64(&k);
+	if (k.bad || reader_left(&k) == 0 || reader_left(&k) > DFS_NAME_MAX ||
+	    reader_left(&v) > DFS_XATTR_VALUE_MAX || memchr(k.p, 0, reader_left(&k)))
+		return DFS_ECORRUPT;
+	if (ret_ino)
+		ret_ino->v = ino;
+	*ret_name = (const char *)k.p;
+	*ret_name_len = reader_left(&k);
+	*ret_value = v.p;
+	*ret_value_len = reader_left(&v);
+	return 0;
+}
+
+static int parse_settings(const void *key, size_t key_len, const void *val, size_t val_len,
+			  struct rec_settings *ret)
+{
+	struct rec_settings s = {0};
+	struct reader k, v;
+	const void *name;
+	uint8_t verify;
+	int err = begin(TABLE_SETTINGS, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	name = reader_bytes(&k, 4);
+	s.k = reader_u8(&v);
+	s.m = reader_u8(&v);
+	s.copies = reader_u8(&v);
+	s.metadata_copies = reader_u8(&v);
+	verify = reader_u8(&v);
+	s.ec_min_bytes = reader_le64(&v);
+	s.next_disk = reader_le32(&v);
+	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || s.k == 0 || s.copies == 0 ||
+	    (unsigned)s.k + s.m > DFS_EXTENT_MAX_FRAGMENTS || s.copies > DFS_EXTENT_MAX_FRAGMENTS ||
+	    s.metadata_copies == 0 || verify > 1)
+		return DFS_ECORRUPT;
+	s.verify_writes = verify != 0;
+	*ret = s;
+	return 0;
+}
+
+/* ---- gets ---- */
+
+/* A key on the stack: KEY_SPACE bytes always do, so the buffer never grows. */
+#define STACK_KEY(name)                                                                            \
+	uint8_t name##_space[KEY_SPACE];                                                           \
+	struct buf name = {name##_space, 0, sizeof(name##_space)}
+
+static int report(const struct buf *key, const struct buf *val, int err)
+{
+	BUF text = {0};
+
+	if (err == 0)
+		return 0;
+	record_to_text(key->data, key->len, val->data, val->len, &text);
+	log_error("cannot use the metadata record %.*s: %s; the operation that needs it fails; run "
+		  "fsck to find what it belonged to",
+		  (int)text.len, (const char *)text.data, dfs_err_text(err));
+	return err;
+}
+
+int get_inode(struct meta *m, ino_id ino, struct rec_inode *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_inode(&key, ino);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_inode(key.data, key.len, val.data, val.len, NULL, ret));
+}
+
+int get_dentry(struct meta *m, ino_id dir, const char *name, struct rec_dentry *ret)
+{
+	size_t len = strlen(name);
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	if (len > DFS_NAME_MAX)
+		return DFS_ENAMETOOLONG;
+	key_dentry(&key, dir, dentry_hash(dir, name, len), name, len);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_dentry(key.data, key.len, val.data, val.len, NULL, ret));
+}
+
+int get_extent(struct meta *m, extent_id id, struct rec_extent *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_extent(&key, id);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_extent(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_orphan(&key, ino);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_orphan(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_disk(struct meta *m, disk_id id, struct rec_disk *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_disk(&key, id);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_disk(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_settings(struct meta *m, struct rec_settings *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_settings(&key, "pool");
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_settings(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_xattr(struct meta *m, ino_id ino, const char *name, struct buf *out)
+{
+	const char *found;
+	const uint8_t *value;
+	size_t found_len, value_len;
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	buf_reset(out);
+	if (strlen(name) > DFS_NAME_MAX || !*name)
+		return DFS_ENODATA;
+	key_xattr(&key, ino, name);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err == DFS_ENOENT ? DFS_ENODATA : err;
+	err = report(&key, &val,
+		     parse_xattr(key.data, key.len, val.data, val.len, NULL, &found, &found_len,
+				 &value, &value_len));
+	if (err)
+		return err;
+	buf_put(out, value, value_len);
+	return 0;
+}
