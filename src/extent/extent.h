@@ -62,6 +62,12 @@ void extent_publish(struct extent_store *s, struct meta_txn *t, const struct ext
 void extent_settle(struct extent_store *s, const struct extent_new *extents, unsigned count,
 		   bool published);
 
+/*
+ * The data half of a group commit (E1), meta's data_sync: disk_set_sync; disks that fail meanwhile
+ * count as lost. 0 while every extent published since keeps at least k fragments, else DFS_EIO.
+ */
+MUST_USE int extent_sync(struct extent_store *s);
+
 /* ---- references: collected per transaction, since reads do not see a transaction's own puts ---- */
 struct extent_ref {
 	extent_id id;
@@ -70,14 +76,17 @@ struct extent_ref {
 struct extent_refs { /* zero-initialise */
 	struct extent_ref *refs;
 	unsigned count, cap;
+	struct extent_store *store; /* set from apply to release */
 };
 void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta);
 /*
  * Puts the new counts; an extent that reaches 0 is deleted with its by-disk records, its fragments
  * go to the freed table (space comes back once this transaction is durable, P7). The caller holds
- * the lock of the one inode these extents belong to. DFS_EIO, DFS_ECORRUPT, DFS_ECHECKSUM.
+ * the lock of the inode these extents belong to, and between this call and extent_refs_release does
+ * nothing but commit or cancel t: repairs wait meanwhile. DFS_EIO, DFS_ECORRUPT, DFS_ECHECKSUM.
  */
 MUST_USE int extent_refs_apply(struct extent_store *s, struct meta_txn *t, struct extent_refs *r);
+/* Call after the commit (or cancel), always. */
 void extent_refs_release(struct extent_refs *r);
 
 /* ---- reading ---- */

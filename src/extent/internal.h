@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of extent/; nobody else includes it. */
+#ifndef DFS_EXTENT_INTERNAL_H
+#define DFS_EXTENT_INTERNAL_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/env.h"
+#include "base/log.h"
+#include "extent/extent.h"
+#include "meta/meta.h"
+#include "place/place.h"
+
+/*
+ * An extent's record with the verified block hashes of the fragments that were read so far.
+ * Counted: the cache holds one reference while it is listed, each user one. All but `blocks` is
+ * constant after creation; blocks[i] goes from NULL to an array once, under cache.lock.
+ */
+struct cached_extent {
+	struct rec_extent rec;
+	struct hash *blocks[DFS_EXTENT_MAX_FRAGMENTS];
+	unsigned refs;	/* protected by cache.lock */
+	bool listed;	/* likewise */
+	uint64_t bytes; /* likewise: what it counts against the limit */
+	TAILQ_ENTRY(cached_extent) lru;
+	struct cached_extent *hash_next;
+};
+TAILQ_HEAD(extent_lru, cached_extent);
+
+#define CACHE_BUCKETS 16384u
+
+struct extent_cache {
+	struct env_mutex lock; /* a leaf */
+	struct cached_extent **buckets;
+	struct extent_lru lru; /* most recent first */
+	uint64_t bytes, limit_bytes;
+};
+
+#define HEAL_QUEUE_MAX 1024u
+
+struct healer {
+	struct env_mutex lock; /* a leaf */
+	struct env_cond wake;
+	extent_id queue[HEAL_QUEUE_MAX]; /* ring */
+	unsigned head, count;
+	bool stop;
+	struct env_thread *thread;
+};
+
+struct extent_store {
+	struct env_mutex record_lock; /* guards the two fields below; see refs.c */
+	struct env_cond record_cond;
+	unsigned record_users;	 /* transactions between extent_refs_apply and release */
+	bool record_exclusive;	 /* a repair is changing an extent's addresses */
+	unsigned record_waiters; /* repairs waiting: new users let them go first */
+
+	struct extent_config cfg;
+	struct extent_cache cache;
+	struct healer healer;
+	atomic_bool verify_writes;
+	atomic_uint salt;    /* rotates ties in placement */
+	atomic_uint least_m; /* smallest m published since the last extent_sync began */
+	atomic_ullong extents_written, extents_read, fragments_rotten, fragments_decoded,
+		fragments_healed, extents_unreadable;
+};
+
+/* ---- cache.c ---- */
+void cache_init(struct extent_cache *c, uint64_t limit_bytes);
+void cache_release(struct extent_cache *c);
+/* The extent's record, from the cache or the index; counted. */
+MUST_USE int cache_get(struct extent_store *s, extent_id id, struct cached_extent **ret);
+void cache_put(struct extent_store *s, struct cached_extent *e);
+/* Hands over verified block hashes (freed if somebody was faster). Returns the ones in force. */
+const struct hash *cache_set_blocks(struct extent_store *s, struct cached_extent *e, unsigned i,
+				    struct hash *blocks);
+const struct hash *cache_blocks(struct extent_store *s, struct cached_extent *e, unsigned i);
+/* The record has changed or is gone: the next cache_get asks the index. */
+void cache_drop(struct extent_store *s, extent_id id);
+
+/* ---- space.c ---- */
+#define PLACE_MAX_DISKS 256u
+struct place_snapshot {
+	unsigned count;
+	struct place_disk disks[PLACE_MAX_DISKS];
+	char domains[PLACE_MAX_DISKS][64];
+};
+/* The caller frees. */
+struct place_snapshot *place_snapshot_new(struct extent_store *s);
+/* place_fit, but less tolerance only for want of disks, never for want of space. */
+MUST_USE int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted,
+				uint64_t extent_bytes, struct geometry *ret_geometry);
+
+/* ---- write.c ---- */
+/* One fragment on its way to a disk. */
+struct fragment_write {
+	struct rec_fragment *frag;   /* out: disk, segment, offset, record_len, header_hash */
+	struct record_header header; /* in: all but the address; pieces and blocks borrowed */
+	const uint8_t *payload;
+};
+/* Reserves on the disk, builds the header, prepares io (iov of 3). Nothing is written yet. */
+MUST_USE int fragment_prepare(struct extent_store *s, struct fragment_write *w, disk_id disk,
+			      uint8_t *header_buf, struct iovec iov[3], struct disk_io *ret_io);
+
+/* ---- read.c ---- */
+/* One range of one fragment, to be read and verified. */
+struct fragment_read {
+	unsigned index;	    /* which fragment */
+	uint32_t from, len; /* block-aligned payload range (the last block may be short) */
+	uint8_t *buf;
+	int result;
+};
+/* Reads and verifies n ranges of e in parallel. Sets each result; counts and reports rot. */
+void fragments_read(struct extent_store *s, struct cached_extent *e, struct fragment_read *reads,
+		    unsigned n);
+/* Fragments in the order in which to try them: present ones first, suspect ones last. Returns how
+ * many are present. */
+unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent *rec,
+				 uint8_t order[DFS_EXTENT_MAX_FRAGMENTS]);
+
+/* ---- repair.c ---- */
+void healer_start(struct extent_store *s);
+void healer_stop(struct extent_store *s);
+void healer_queue(struct extent_store *s, extent_id id);
+
+/* ---- refs.c ---- */
+void records_exclusive_begin(struct extent_store *s);
+void records_exclusive_end(struct extent_store *s);
+
+static inline bool extent_id_eq(extent_id a, extent_id b) { return uuid_eq(&a.u, &b.u); }
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Giving space back (E3, S3): the freed table names ranges whose freeing is committed; once it is
+ * durable they are punched out of their segment, or the segment is unlinked when nothing in it lives.
+ *
+ * What is punched is not the freed record but the gap around it: from the end of the live record
+ * before to the start of the live one after, as the by-disk table has them. In a quiet segment that
+ * table names every live record, so a gap holds none; and gaps take along the partial blocks between
+ * neighbours and the records that no transaction ever named.
+ */
+#include <stdlib.h>
+
+#include "extent/internal.h"
+
+struct reclaim {
+	struct extent_store *s;
+	struct meta_iter *bydisk;  /* the snapshot of step 2 */
+	struct rec_freed *entries; /* chosen in step 1 */
+	unsigned count, max;
+};
+
+/* The live record at or after (dir > 0) or before (dir < 0) offset in the segment. */
+static bool live_near(struct reclaim *r, disk_id disk, uint32_t segment, uint32_t offset, int dir,
+		      struct rec_bydisk *ret)
+{
+	const uint8_t *k, *v;
+	size_t klen, vlen;
+	BUF key = {0};
+
+	key_bydisk(&key, disk, segment, offset);
+	if (dir > 0)
+		meta_iter_seek(r->bydisk, key.data, key.len);
+	else
+		meta_iter_seek_back(r->bydisk, key.data, key.len);
+	if (!meta_iter_valid(r->bydisk))
+		return false;
+	k = meta_iter_key(r->bydisk, &klen);
+	v = meta_iter_value(r->bydisk, &vlen);
+	return klen > 0 && k[0] == TABLE_BYDISK && parse_bydisk(k, klen, v, vlen, ret) == 0 &&
+	       ret->disk.v == disk.v && ret->segment == segment;
+}
+
+static bool segment_is_dead(struct reclaim *r, disk_id disk, uint32_t segment)
+{
+	struct rec_bydisk by;
+
+	return !live_near(r, disk, segment, 0, 1, &by) && meta_iter_error(r->bydisk) == 0;
+}
+
+/* Punches the gap around one freed record. */
+static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *f)
+{
+	uint64_t from = 0, to = f->offset + (uint64_t)f->record_len;
+	struct rec_bydisk by;
+	int err;
+
+	if (live_near(r, f->disk, f->segment, f->offset, -1, &by))
+		from = by.offset + (uint64_t)by.record_len;
+	if (live_near(r, f->disk, f->segment, f->offset, 1, &by))
+		to = by.offset;
+	err = meta_iter_error(r->bydisk);
+	if (err)
+		return err;
+	ASSERT(from <= f->offset && f->offset + (uint64_t)f->record_len <= to);
+	err = segment_punch(d, f->segment, (uint32_t)from, (uint32_t)(to - from));
+	/* a filesystem that can't punch gives the space back when the segment is empty */
+	return err == DFS_ENOTSUP || err == DFS_ENOENT ? 0 : err;
+}
+
+/* Is it this entry's turn? */
+static bool entry_ready(struct extent_store *s, const struct rec_freed *f)
+{
+	struct disk *d = disk_get(s->cfg.disks, f->disk);
+
+	if (!d || disk_state(d) == DISK_FAILED)
+		return true; /* never used again: the entry just goes */
+	return disk_present(d) && segment_is_quiet(d, f->segment);
+}
+
+/* Step 1. */
+static int choose(struct reclaim *r, struct meta_iter *it)
+{
+	const uint8_t first = TABLE_FREED;
+	BUF key = {0};
+
+	meta_iter_seek(it, &first, 1);
+	while (r->count < r->max && meta_iter_valid(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen);
+		const uint8_t *v = meta_iter_value(it, &vlen);
+		struct rec_freed f;
+		int err;
+
+		if (klen == 0 || k[0] != TABLE_FREED)
+			break;
+		err = parse_freed(k, klen, v, vlen, &f);
+		if (err)
+			return err;
+		if (entry_ready(r->s, &f)) {
+			r->entries[r->count++] = f;
+			meta_iter_next(it);
+		} else { /* this segment waits, the others go on */
+			key_freed(&key, f.disk, f.segment, UINT32_MAX);
+			meta_iter_seek(it, key.data, key.len);
+		}
+	}
+	return meta_iter_error(it);
+}
+
+/* Step 4 for one entry. dead: the segment that an entry before this one unlinked. */
+static int reclaim_one(struct reclaim *r, const struct rec_freed *f, struct rec_freed *dead)
+{
+	struct disk *d = disk_get(r->s->cfg.disks, f->disk);
+	int err;
+
+	if (!d || disk_state(d) == DISK_FAILED)
+		return 0;
+	if (dead->disk.v == f->disk.v && dead->segment == f->segment)
+		return 0;
+	if (!segment_is_dead(r, f->disk, f->segment))
+		return punch_gap(r, d, f);
+	err = segment_remove(d, f->segment);
+	if (err && err != DFS_ENOENT)
+		return err;
+	*dead = *f;
+	return 0;
+}
+
+/* Steps 4 and 5. */
+static int reclaim_chosen(struct reclaim *r, unsigned *ret_done)
+{
+	struct meta_txn *t = meta_begin(r->s->cfg.meta);
+	struct rec_freed dead = {0};
+	unsigned done = 0;
+	uint64_t seq;
+	int err;
+
+	for (unsigned i = 0; i < r->count; i++) {
+		const struct rec_freed *f = &r->entries[i];
+
+		err = reclaim_one(r, f, &dead);
+		if (err) { /* tried again in the next round */
+			log_warn(
+				"cannot give space back on disk %u, segment %08x at %u: %s; it is tried "
+				"again",
+				f->disk.v, f->segment, f->offset, dfs_err_text(err));
+			continue;
+		}
+		del_freed(t, f->disk, f->segment, f->offset);
+		done++;
+	}
+	if (done == 0) {
+		meta_cancel(t);
+		return 0;
+	}
+	err = meta_commit(t, &seq);
+	if (!err)
+		*ret_done = done;
+	return err;
+}
+
+int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done)
+{
+	FREE struct rec_freed *entries = xcalloc(max, sizeof(*entries));
+	struct reclaim r = {.s = s, .entries = entries, .max = max};
+	struct meta_iter *it = meta_iter_new(s->cfg.meta);
+	int err = choose(&r, it);
+
+	meta_iter_free(it);
+	*ret_done = 0;
+	if (err || r.count == 0)
+		return err;
+	r.bydisk = meta_iter_new(s->cfg.meta);			  /* step 2 */
+	err = meta_sync(s->cfg.meta, meta_last_seq(s->cfg.meta)); /* step 3 */
+	if (!err)
+		err = reclaim_chosen(&r, ret_done);
+	meta_iter_free(r.bydisk);
+	return err;
+}

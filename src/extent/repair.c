@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Repair: fragments that are rotten are computed anew from at least k verified ones and written to
+ * healthy disks; made durable; then one transaction changes the addresses and frees the old ones
+ * (E6, P7). Fragments that are only absent (their disk is not there) are left alone. The healer does
+ * this in the background for extents in which reads met rot.
+ *
+ * Locks: healer.lock (a leaf); the records' exclusive section (refs.c) around re-reading and commit.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "extent/internal.h"
+
+int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
+		  struct extent_check *ret_check)
+{
+	unsigned width = (unsigned)rec->k + rec->m;
+	struct fragment_read reads[DFS_EXTENT_MAX_FRAGMENTS];
+	uint32_t len = deep ? rec->fragment_len : MIN(rec->fragment_len, RECORD_BLOCK_BYTES);
+	/* an entry of its own: what is cached proves nothing about the disk */
+	struct cached_extent e = {.rec = *rec};
+	FREE uint8_t *bufs = xmalloc((size_t)width * len);
+
+	for (unsigned i = 0; i < width; i++)
+		reads[i] = (struct fragment_read){
+			.index = i, .len = len, .buf = bufs + (size_t)i * len};
+	fragments_read(s, &e, reads, width);
+	*ret_check = (struct extent_check){0};
+	for (unsigned i = 0; i < width; i++) {
+		if (reads[i].result == 0) {
+			ret_check->status[i] = FRAGMENT_GOOD;
+			ret_check->good++;
+		} else if (reads[i].result == DFS_EGONE || reads[i].result == DFS_ENODISK) {
+			ret_check->status[i] = FRAGMENT_ABSENT;
+		} else {
+			ret_check->status[i] = FRAGMENT_BAD;
+		}
+		free(e.blocks[i]);
+	}
+	return 0;
+}
+
+struct repair {
+	struct rec_extent old, new;
+	struct extent_check check;
+	uint8_t *bufs; /* width fragments */
+	uint8_t *frags[DFS_EXTENT_MAX_FRAGMENTS];
+	struct record_piece *pieces;
+	unsigned piece_count;
+};
+
+/* The pieces are known only to the records themselves: taken from any good one. */
+static int repair_pieces(struct extent_store *s, struct repair *r)
+{
+	unsigned width = (unsigned)r->old.k + r->old.m;
+	FREE uint8_t *buf = xmalloc(r->old.header_len);
+
+	for (unsigned i = 0; i < width; i++) {
+		const struct rec_fragment *f = &r->old.frags[i];
+		struct iovec iov = {buf, r->old.header_len};
+		struct disk_io io = {.disk = disk_get(s->cfg.disks, f->disk),
+				     .op = DISK_READ,
+				     .addr = {f->segment, f->offset},
+				     .iov = &iov,
+				     .iovcnt = 1};
+		struct record_header h;
+		struct hash hash;
+		uint32_t need;
+
+		if (r->check.status[i] != FRAGMENT_GOOD || disk_io_run(&io, 1) ||
+		    record_header_parse(buf, r->old.header_len, &h, &hash, &need))
+			continue;
+		if (memcmp(&hash, &f->header_hash, sizeof(hash)) == 0) {
+			r->pieces = h.pieces;
+			r->piece_count = h.piece_count;
+			h.pieces = NULL;
+		}
+		record_header_release(&h);
+		if (r->pieces)
+			return 0;
+	}
+	return DFS_EIO;
+}
+
+/* Reads the good fragments, computes the bad ones. */
+static int repair_decode(struct extent_store *s, struct repair *r)
+{
+	unsigned width = (unsigned)r->old.k + r->old.m, n = 0, good = 0;
+	struct fragment_read reads[DFS_EXTENT_MAX_FRAGMENTS];
+	bool have[DFS_EXTENT_MAX_FRAGMENTS] = {false}, want[DFS_EXTENT_MAX_FRAGMENTS] = {false};
+	struct cached_extent e = {.rec = r->old};
+
+	r->bufs = xmalloc((size_t)width * r->old.fragment_len);
+	for (unsigned i = 0; i < width; i++) {
+		r->frags[i] = r->bufs + (size_t)i * r->old.fragment_len;
+		want[i] = r->check.status[i] == FRAGMENT_BAD;
+		if (r->check.status[i] == FRAGMENT_GOOD && n < r->old.k)
+			reads[n++] = (struct fragment_read){
+				.index = i, .len = r->old.fragment_len, .buf = r->frags[i]};
+	}
+	fragments_read(s, &e, reads, n);
+	for (unsigned i = 0; i < n; i++)
+		if (!reads[i].result) {
+			have[reads[i].index] = true;
+			good++;
+		}
+	for (unsigned i = 0; i < width; i++)
+		free(e.blocks[i]);
+	if (good < r->old.k)
+		return DFS_EIO;
+	return codec_decode((struct geometry){r->old.k, r->old.m}, r->old.fragment_len, r->frags,
+			    have, want);
+}
+
+/* Writes fragment i to a healthy disk that holds none of the others. */
+static int repair_write(struct extent_store *s, struct repair *r, unsigned i)
+{
+	unsigned width = (unsigned)r->old.k + r->old.m, ntaken = 0;
+	uint32_t nblocks = (uint32_t)DIV_UP(r->old.fragment_len, RECORD_BLOCK_BYTES);
+	FREE struct place_snapshot *snap = place_snapshot_new(s);
+	FREE struct hash *blocks = xmalloc(nblocks * sizeof(*blocks));
+	FREE uint8_t *header = xmalloc(r->old.header_len);
+	struct fragment_write w = {
+		.frag = &r->new.frags[i],
+		.header = {.pool = s->cfg.pool,
+			   .extent = r->old.id,
+			   .ino = r->old.ino,
+			   .generation = meta_generation(s->cfg.meta),
+			   .extent_len = r->old.len,
+			   .payload_len = r->old.fragment_len,
+			   .k = r->old.k,
+			   .m = r->old.m,
+			   .index = (uint8_t)i,
+			   .codec = r->old.k > 1,
+			   .piece_count = (uint16_t)r->piece_count,
+			   .pieces = r->pieces,
+			   .block_count = nblocks,
+			   .blocks = blocks},
+		.payload = r->frags[i],
+	};
+	disk_id taken[DFS_EXTENT_MAX_FRAGMENTS], id;
+	struct iovec iov[3];
+	struct disk_io io;
+	int err;
+
+	for (unsigned j = 0; j < width; j++)
+		if (j != i && r->new.frags[j].disk.v != 0)
+			taken[ntaken++] = r->new.frags[j].disk;
+	err = place_pick(snap->disks, snap->count, 1, r->old.frags[i].record_len, taken, ntaken,
+			 atomic_fetch_add(&s->salt, 1), &id);
+	if (err)
+		return err;
+	record_hash_blocks(r->frags[i], r->old.fragment_len, blocks);
+	err = fragment_prepare(s, &w, id, header, iov, &io);
+	if (err)
+		return err;
+	err = disk_io_run(&io, 1);
+	if (err) {
+		segment_settle(io.disk, io.addr);
+		r->new.frags[i] = r->old.frags[i];
+	}
+	return err;
+}
+
+static bool same_fragment(const struct rec_fragment *a, const struct rec_fragment *b)
+{
+	return a->disk.v == b->disk.v && a->segment == b->segment && a->offset == b->offset;
+}
+
+static void put_moves(struct meta_txn *t, const struct repair *r)
+{
+	char json[256], text[UUID_TEXT_LEN + 1];
+
+	uuid_format(&r->old.id.u, text);
+	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
+		const struct rec_fragment *from = &r->old.frags[i], *to = &r->new.frags[i];
+		struct rec_freed freed = {from->disk, from->segment, from->offset,
+					  from->record_len};
+		struct rec_bydisk by = {to->disk,	to->segment, to->offset,
+					to->record_len, r->old.id,   (uint8_t)i};
+
+		if (same_fragment(from, to))
+			continue;
+		del_bydisk(t, from->disk, from->segment, from->offset);
+		put_freed(t, &freed);
+		put_bydisk(t, &by);
+		meta_add(t, META_COUNT_DISK_USED + from->disk.v, -(int64_t)from->record_len);
+		meta_add(t, META_COUNT_DISK_USED + to->disk.v, to->record_len);
+		snprintf(json, sizeof(json),
+			 "{\"event\":\"repair\",\"extent\":\"%s\",\"fragment\":%u,\"inode\":%llu,"
+			 "\"from_disk\":%u,\"to_disk\":%u}",
+			 text, i, (unsigned long long)r->old.ino.v, from->disk.v, to->disk.v);
+		put_audit(t, env_wall_ns(), i, json);
+	}
+}
+
+/* Publishes the new addresses if the extent is still as it was read. */
+static int repair_commit(struct extent_store *s, struct repair *r)
+{
+	struct rec_extent now;
+	struct meta_txn *t;
+	uint64_t seq;
+	int err;
+
+	err = extent_sync(s); /* durable before reachable (E6) */
+	if (err)
+		return err;
+	records_exclusive_begin(s);
+	err = get_extent(s->cfg.meta, r->old.id, &now);
+	if (!err && memcmp(now.frags, r->old.frags, sizeof(now.frags)) != 0)
+		err = DFS_EBUSY;
+	if (!err) {
+		r->new.refs = now.refs;
+		t = meta_begin(s->cfg.meta);
+		put_extent(t, &r->new);
+		put_moves(t, r);
+		err = meta_commit(t, &seq);
+	}
+	records_exclusive_end(s);
+	return err;
+}
+
+static int repair_run(struct extent_store *s, struct repair *r, unsigned *ret_repaired)
+{
+	unsigned width = (unsigned)r->old.k + r->old.m, bad = 0, moved = 0;
+	int err;
+
+	err = extent_verify(s, &r->old, true, &r->check);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < width; i++)
+		bad += r->check.status[i] == FRAGMENT_BAD;
+	*ret_repaired = 0;
+	if (bad == 0)
+		return 0;
+	if (r->check.good < r->old.k)
+		return DFS_EIO;
+	err = repair_pieces(s, r);
+	if (!err)
+		err = repair_decode(s, r);
+	if (err)
+		return err;
+	r->new = r->old;
+	for (unsigned i = 0; i < width; i++)
+		if (r->check.status[i] == FRAGMENT_BAD && !repair_write(s, r, i))
+			moved++;
+	if (moved == 0)
+		return DFS_ENOSPC;
+	err = repair_commit(s, r);
+	for (unsigned i = 0; i < width; i++)
+		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
+			segment_settle(disk_get(s->cfg.disks, r->new.frags[i].disk),
+				       (struct segment_addr){r->new.frags[i].segment,
+							     r->new.frags[i].offset});
+	if (!err) {
+		cache_drop(s, r->old.id);
+		atomic_fetch_add(&s->fragments_healed, moved);
+		*ret_repaired = moved;
+	}
+	return err;
+}
+
+int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
+{
+	struct repair *r = xcalloc(1, sizeof(*r));
+	unsigned repaired = 0;
+	int err;
+
+	err = get_extent(s->cfg.meta, id, &r->old);
+	if (!err)
+		err = repair_run(s, r, &repaired);
+	if (!err)
+		*ret_repaired = repaired;
+	free(r->bufs);
+	free(r->pieces);
+	free(r);
+	return err;
+}
+
+/* ---- the healer ---- */
+
+void healer_queue(struct extent_store *s, extent_id id)
+{
+	struct healer *h = &s->healer;
+
+	if (!s->cfg.heal)
+		return;
+	ENV_LOCKED(&h->lock);
+	for (unsigned i = 0; i < h->count; i++)
+		if (extent_id_eq(h->queue[(h->head + i) % HEAL_QUEUE_MAX], id))
+			return;
+	if (h->count == HEAL_QUEUE_MAX)
+		return; /* the next read of it queues it again */
+	h->queue[(h->head + h->count++) % HEAL_QUEUE_MAX] = id;
+	env_cond_signal(&h->wake);
+}
+
+static void heal_one(struct extent_store *s, extent_id id)
+{
+	char text[UUID_TEXT_LEN + 1];
+	unsigned repaired = 0;
+	int err = extent_repair(s, id, &repaired);
+
+	uuid_format(&id.u, text);
+	if (err && err != DFS_ENOENT && err != DFS_EBUSY)
+		log_warn("cannot repair extent %s: %s; it is tried again when it is next read",
+			 text, dfs_err_text(err));
+	else if (repaired)
+		log_info("extent %s: %u damaged fragment%s rebuilt", text, repaired,
+			 repaired == 1 ? "" : "s");
+}
+
+static void healer_main(void *arg)
+{
+	struct extent_store *s = arg;
+	struct healer *h = &s->healer;
+
+	env_mutex_lock(&h->lock);
+	while (!h->stop) {
+		extent_id id;
+
+		if (h->count == 0) {
+			env_cond_wait(&h->wake, &h->lock);
+			continue;
+		}
+		id = h->queue[h->head];
+		h->head = (h->head + 1) % HEAL_QUEUE_MAX;
+		h->count--;
+		env_mutex_unlock(&h->lock);
+		heal_one(s, id);
+		env_mutex_lock(&h->lock);
+	}
+	env_mutex_unlock(&h->lock);
+}
+
+void healer_start(struct extent_store *s)
+{
+	env_mutex_init(&s->healer.lock);
+	env_cond_init(&s->healer.wake);
+	if (s->cfg.heal)
+		s->healer.thread = env_thread_start("dfs-heal", healer_main, s);
+}
+
+void healer_stop(struct extent_store *s)
+{
+	struct healer *h = &s->healer;
+
+	if (h->thread) {
+		env_mutex_lock(&h->lock);
+		h->stop = true;
+		env_cond_broadcast(&h->wake);
+		env_mutex_unlock(&h->lock);
+		env_thread_join(h->thread);
+	}
+	env_cond_release(&h->wake);
+	env_mutex_release(&h->lock);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The extent store as a whole: creation, statistics, and the data half of a group commit (E1).
+ */
+#include <stdlib.h>
+
+#include "extent/internal.h"
+
+struct extent_store *extent_store_new(const struct extent_config *cfg)
+{
+	struct extent_store *s = xcalloc(1, sizeof(*s));
+
+	s->cfg = *cfg;
+	env_mutex_init(&s->record_lock);
+	env_cond_init(&s->record_cond);
+	atomic_store(&s->verify_writes, cfg->verify_writes);
+	atomic_store(&s->least_m, UINT32_MAX);
+	cache_init(&s->cache, cfg->header_cache_bytes ? cfg->header_cache_bytes : MIB(32));
+	healer_start(s);
+	return s;
+}
+
+void extent_store_free(struct extent_store *s)
+{
+	if (!s)
+		return;
+	healer_stop(s);
+	cache_release(&s->cache);
+	env_cond_release(&s->record_cond);
+	env_mutex_release(&s->record_lock);
+	free(s);
+}
+
+void extent_store_set_verify(struct extent_store *s, bool verify_writes)
+{
+	atomic_store(&s->verify_writes, verify_writes);
+}
+
+int extent_sync(struct extent_store *s)
+{
+	/* Extents published after this line are covered by the next sync, too. */
+	unsigned least_m = atomic_exchange(&s->least_m, UINT32_MAX);
+	disk_id failed[PLACE_MAX_DISKS];
+	unsigned failed_count = 0;
+	int err;
+
+	err = disk_set_sync(s->cfg.disks, failed, &failed_count);
+	if (failed_count == 0)
+		return err;
+	if (failed_count > least_m) {
+		log_error(
+			"cannot make file data durable: %u disks failed while they were synced, and "
+			"extents written just now tolerate the loss of %u; the pool accepts no more "
+			"changes. Check the disks, then mount again",
+			failed_count, least_m);
+		return DFS_EIO;
+	}
+	log_warn("%u disk%s failed while being synced; the data written just now is durable on the "
+		 "others, with less redundancy",
+		 failed_count, failed_count == 1 ? "" : "s");
+	return 0;
+}
+
+struct extent_stats extent_stats(struct extent_store *s)
+{
+	struct extent_stats st = {
+		.extents_written = atomic_load(&s->extents_written),
+		.extents_read = atomic_load(&s->extents_read),
+		.fragments_rotten = atomic_load(&s->fragments_rotten),
+		.fragments_decoded = atomic_load(&s->fragments_decoded),
+		.fragments_healed = atomic_load(&s->fragments_healed),
+		.extents_unreadable = atomic_load(&s->extents_unreadable),
+	};
+
+	env_mutex_lock(&s->cache.lock);
+	st.header_cache_bytes = s->cache.bytes;
+	env_mutex_unlock(&s->cache.lock);
+	env_mutex_lock(&s->healer.lock);
+	st.heal_queue = s->healer.count;
+	env_mutex_unlock(&s->healer.lock);
+	return st;
+}
