@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Builds the fuzz targets, and the program that writes their seeds, into build-fuzz/ with clang,
+# libFuzzer, ASan and UBSan. Only what a target needs is compiled, all of it with coverage.
+#   tests/fuzz/build.sh [TARGET...]        CC, FUZZ_BUILD and BLAKE3_DIR may be set
+set -eu
+
+top=$(cd "$(dirname "$0")/../.." && pwd)
+out=${FUZZ_BUILD:-$top/build-fuzz}
+cc=${CC:-clang}
+cd "$top"
+if ! command -v "$cc" >/dev/null; then
+	echo "cannot build the fuzz targets: there is no $cc; install clang, or set CC" >&2
+	exit 1
+fi
+mkdir -p "$out/obj" "$out/bin"
+
+blake3_objs=
+if pkg-config --exists libblake3; then
+	blake3_flags="$(pkg-config --cflags libblake3)"
+	blake3_libs="$(pkg-config --libs libblake3)"
+else
+	blake3_dir=$(tools/find-blake3.sh)
+	blake3_flags="-isystem $blake3_dir"
+	blake3_libs=
+	case $(uname -m) in
+	x86_64) sources="blake3.c blake3_dispatch.c blake3_portable.c
+		blake3_sse2_x86-64_unix.S blake3_sse41_x86-64_unix.S
+		blake3_avx2_x86-64_unix.S blake3_avx512_x86-64_unix.S" ;;
+	aarch64) sources="blake3.c blake3_dispatch.c blake3_portable.c blake3_neon.c"
+		blake3_flags="$blake3_flags -DBLAKE3_USE_NEON=1" ;;
+	*) sources="blake3.c blake3_dispatch.c blake3_portable.c" ;;
+	esac
+	for source in $sources; do
+		object=$out/obj/${source%.*}.o
+		[ -e "$object" ] || $cc -O3 -w $blake3_flags -c "$blake3_dir/$source" -o "$object"
+		blake3_objs="$blake3_objs $object"
+	done
+fi
+
+flags="-std=gnu17 -g -O1 -fno-omit-frame-pointer -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Isrc
+	-Itests/fuzz -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
+	$blake3_flags $(pkg-config --cflags jansson)"
+libs="$blake3_libs $(pkg-config --libs jansson) -lpthread -lm"
+
+# Objects are made anew when any source or header is younger: seconds for these few files.
+compile() { # SOURCE...: prints the objects
+	for source in "$@"; do
+		object=$out/obj/$(echo "${source%.c}" | tr / -).o
+		if [ ! -e "$object" ] || [ -n "$(find "$source" src/base src/format src/meta src/ctl \
+			tests/fuzz/fuzz.h -newer "$object" -name '*.[ch]' -print -quit)" ]; then
+			$cc $flags -fsanitize=fuzzer-no-link -c "$source" -o "$object"
+		fi
+		echo "$object"
+	done
+}
+
+needs() { # TARGET: prints the sources it fuzzes, beyond base and format
+	case $1 in
+	*) ;;
+	esac
+}
+
+common=$(compile src/base/*.c src/format/*.c)
+$cc $flags $(compile tests/fuzz/seeds.c $(needs seeds)) $common $blake3_objs $libs \
+	-fsanitize=fuzzer-no-link -o "$out/bin/seeds"
+[ $# -gt 0 ] || set -- $(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//')
+for target in "$@"; do
+	$cc $flags $(compile "tests/fuzz/$target.c" $(needs "$target")) $common $blake3_objs $libs \
+		-fsanitize=fuzzer -o "$out/bin/$target"
+done
