@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The set of disks and what is known of each: identity, state, counters, free space. Free space is
+ * told so that ENOSPC comes before the filesystem below is full (P6): the filesystem's word, less
+ * what was promised or written since, less a reserve.
+ *
+ * Locks: disk_set.lock, disk.lock (see disk_priv.h).
+ */
+#include "dev/disk.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dev/disk_priv.h"
+
+#define SPACE_MAX_AGE_NS 1000000000ull
+
+struct disk_set {
+	struct env_mutex lock;
+	disk_error_fn on_error; /* immutable, with ctx */
+	void *ctx;
+	struct disk **disks; /* lock; by id */
+	unsigned count;	     /* lock */
+};
+
+static const char *const state_names[] = {
+	[DISK_HEALTHY] = "healthy",   [DISK_DEGRADED] = "degraded", [DISK_SUSPECT] = "suspect",
+	[DISK_DRAINING] = "draining", [DISK_FAILED] = "failed",
+};
+
+const char *disk_state_name(enum disk_state s)
+{
+	return s >= DISK_HEALTHY && s <= DISK_FAILED ? state_names[s] : "unknown";
+}
+
+int disk_state_parse(const char *name, enum disk_state *ret_state)
+{
+	for (enum disk_state s = DISK_HEALTHY; s <= DISK_FAILED; s++) {
+		if (strcmp(name, state_names[s]) == 0) {
+			*ret_state = s;
+			return 0;
+		}
+	}
+	return DFS_EINVAL;
+}
+
+struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx)
+{
+	struct disk_set *s = xcalloc(1, sizeof(*s));
+
+	s->on_error = on_error;
+	s->ctx = ctx;
+	env_mutex_init(&s->lock);
+	return s;
+}
+
+static void disk_free(struct disk *d)
+{
+	queue_stop(d);
+	segment_release_all(d);
+	dev_free(d->dev);
+	env_cond_release(&d->changed);
+	env_cond_release(&d->work);
+	env_mutex_release(&d->lock);
+	env_mutex_release(&d->queue_lock);
+	free(d);
+}
+
+void disk_set_free(struct disk_set *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < s->count; i++)
+		disk_free(s->disks[i]);
+	free(s->disks);
+	env_mutex_release(&s->lock);
+	free(s);
+}
+
+static struct disk *disk_new(struct disk_set *s, const struct disk_info *info, struct dev *dev)
+{
+	struct disk *d = xcalloc(1, sizeof(*d));
+
+	d->set = s;
+	d->dev = dev;
+	d->id = info->id;
+	d->info = *info;
+	atomic_init(&d->state, info->state);
+	TAILQ_INIT(&d->idle);
+	TAILQ_INIT(&d->dirty);
+	env_mutex_init(&d->lock);
+	env_mutex_init(&d->queue_lock);
+	env_cond_init(&d->changed);
+	env_cond_init(&d->work);
+	return d;
+}
+
+/* Index of the first disk with an id >= id. */
+static unsigned set_search(struct disk_set *s, disk_id id)
+{
+	unsigned lo = 0, hi = s->count;
+
+	env_assert_held(&s->lock);
+	while (lo < hi) {
+		unsigned mid = lo + (hi - lo) / 2;
+
+		if (s->disks[mid]->id.v < id.v)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int set_insert(struct disk_set *s, struct disk *d)
+{
+	ENV_LOCKED(&s->lock);
+	unsigned at = set_search(s, d->id);
+
+	if (at < s->count && s->disks[at]->id.v == d->id.v)
+		return DFS_EEXIST;
+	s->disks = xrealloc(s->disks, (s->count + 1) * sizeof(*s->disks));
+	memmove(s->disks + at + 1, s->disks + at, (s->count - at) * sizeof(*s->disks));
+	s->disks[at] = d;
+	s->count++;
+	return 0;
+}
+
+int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev, unsigned workers,
+	     uint32_t first_segment)
+{
+	struct disk *d;
+	int rc;
+
+	ASSERT(info->id.v != 0);
+	d = disk_new(s, info, dev);
+	rc = segment_init(d, first_segment);
+	if (!rc) {
+		queue_start(d, workers);
+		rc = set_insert(s, d);
+	}
+	if (rc)
+		disk_free(d);
+	return rc;
+}
+
+struct disk *disk_get(struct disk_set *s, disk_id id)
+{
+	ENV_LOCKED(&s->lock);
+	unsigned at = set_search(s, id);
+
+	return at < s->count && s->disks[at]->id.v == id.v ? s->disks[at] : NULL;
+}
+
+unsigned disk_count(struct disk_set *s)
+{
+	ENV_LOCKED(&s->lock);
+
+	return s->count;
+}
+
+struct disk *disk_at(struct disk_set *s, unsigned i)
+{
+	ENV_LOCKED(&s->lock);
+
+	ASSERT(i < s->count);
+	return s->disks[i];
+}
+
+struct disk_info disk_info(struct disk *d)
+{
+	struct disk_info info;
+	ENV_LOCKED(&d->lock);
+
+	info = d->info;
+	info.state = disk_state(d);
+	return info;
+}
+
+enum disk_state disk_state(struct disk *d) { return (enum disk_state)atomic_load(&d->state); }
+
+void disk_set_state(struct disk *d, enum disk_state st)
+{
+	ENV_LOCKED(&d->lock);
+
+	ASSERT(st >= DISK_HEALTHY && st <= DISK_FAILED);
+	/* back from failure by the owner's word: what was in doubt has been dealt with */
+	if (disk_state(d) == DISK_FAILED && st != DISK_FAILED)
+		d->sync_error = 0;
+	atomic_store(&d->state, st);
+}
+
+struct dev *disk_dev(struct disk *d) { return d->dev; }
+
+int disk_usable(struct disk *d) { return d->dev && disk_state(d) != DISK_FAILED ? 0 : DFS_EGONE; }
+
+bool disk_present(struct disk *d) { return disk_usable(d) == 0; }
+
+void disk_report(struct disk *d, int err, const char *fmt, ...)
+{
+	char what[256];
+	va_list ap;
+
+	if (!d->set->on_error)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	d->set->on_error(d->set->ctx, d->id, err, what);
+}
+
+/* ---- space ---- */
+
+void disk_refresh_space(struct disk *d)
+{
+	struct dev_space space;
+	uint64_t now = env_now_ns(), counted = d->written_bytes;
+	int rc;
+
+	env_assert_held(&d->lock);
+	while (d->is_asking && !d->space_asked_ns)
+		env_cond_wait(&d->changed, &d->lock);
+	if (disk_usable(d) || d->is_asking)
+		return; /* another asks: the old answer will do, less what was written since */
+	if (d->space_asked_ns && now - d->space_asked_ns < SPACE_MAX_AGE_NS)
+		return;
+	d->is_asking = true;
+	env_mutex_unlock(&d->lock);
+	rc = dev_space(d->dev, &space);
+	if (rc)
+		disk_report(d, rc, "asking for free space: %s", dfs_err_text(rc));
+	env_mutex_lock(&d->lock);
+	d->is_asking = false;
+	d->written_bytes -= counted; /* written before the question: the answer counts it */
+	d->space_asked_ns = now ? now : 1;
+	if (!rc)
+		d->space = space;
+	else
+		d->space.free_bytes = 0; /* nothing new goes where even that can't be told */
+	env_cond_broadcast(&d->changed);
+}
+
+static uint64_t total_locked(struct disk *d)
+{
+	uint64_t cap = d->info.capacity_bytes;
+
+	return cap ? MIN(cap, d->space.total_bytes) : d->space.total_bytes;
+}
+
+static uint64_t reserve_locked(struct disk *d)
+{
+	uint64_t total = total_locked(d);
+
+	if (total < MIB(64))
+		return total / 8;
+	return MIN(MIB(512), MAX(MIB(8), total / 50));
+}
+
+static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+uint64_t disk_free_locked(struct disk *d)
+{
+	uint64_t cap = d->info.capacity_bytes, room;
+
+	env_assert_held(&d->lock);
+	if (disk_usable(d))
+		return 0;
+	room = minus(d->space.free_bytes, d->unwritten_bytes + d->written_bytes);
+	if (cap)
+		room = MIN(room, minus(cap, d->used_bytes + d->in_flight_bytes));
+	return minus(room, reserve_locked(d));
+}
+
+uint64_t disk_free_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return disk_free_locked(d);
+}
+
+uint64_t disk_total_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return total_locked(d);
+}
+
+uint64_t disk_reserve_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return reserve_locked(d);
+}
+
+void disk_set_used_bytes(struct disk *d, uint64_t used_bytes)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->used_bytes = used_bytes;
+}
+
+/* ---- counters ---- */
+
+struct disk_counters disk_counters(struct disk *d)
+{
+	return (struct disk_counters){
+		.reads = atomic_load(&d->counters.reads),
+		.writes = atomic_load(&d->counters.writes),
+		.syncs = atomic_load(&d->counters.syncs),
+		.read_bytes = atomic_load(&d->counters.read_bytes),
+		.write_bytes = atomic_load(&d->counters.write_bytes),
+		.read_errors = atomic_load(&d->counters.read_errors),
+		.write_errors = atomic_load(&d->counters.write_errors),
+		.checksum_errors = atomic_load(&d->counters.checksum_errors),
+	};
+}
+
+void disk_count_checksum_error(struct disk *d)
+{
+	atomic_fetch_add(&d->counters.checksum_errors, 1);
+}
+
+/* ---- syncing all ---- */
+
+/* One DISK_SYNC for each disk that needs it. A copy of the table: it may grow in its middle. */
+static unsigned sync_gather(struct disk_set *s, struct disk_io **ret_ios)
+{
+	struct disk_io *ios;
+	unsigned count, n = 0;
+
+	env_mutex_lock(&s->lock);
+	count = s->count;
+	ios = xcalloc(count + 1, sizeof(*ios));
+	for (unsigned i = 0; i < count; i++)
+		ios[i] = (struct disk_io){.disk = s->disks[i], .op = DISK_SYNC};
+	env_mutex_unlock(&s->lock);
+	for (unsigned i = 0; i < count; i++)
+		if (segment_needs_sync(ios[i].disk))
+			ios[n++] = ios[i];
+	*ret_ios = ios;
+	return n;
+}
+
+/*
+ * A disk that failed with unsynced writes is named by every later call, too: each caller has to
+ * learn that what it wrote there is in doubt (S4), and only it knows whether it wrote there.
+ */
+int disk_set_sync(struct disk_set *s, disk_id *ret_failed, unsigned *ret_failed_count)
+{
+	FREE struct disk_io *ios = NULL;
+	unsigned n = sync_gather(s, &ios), failed = 0;
+	int rc = disk_io_run(ios, n);
+
+	for (unsigned i = 0; i < n; i++)
+		if (ios[i].result)
+			ret_failed[failed++] = ios[i].disk->id;
+	*ret_failed_count = failed;
+	return rc;
+}

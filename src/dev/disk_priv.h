@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What disk.c, segment.c and queue.c share and nobody else sees: the inside of a disk.
+ *
+ * Three leaf locks, none taken under another, none held across disk I/O:
+ *   disk_set.lock   the table of disks
+ *   disk.lock       segments, reservations, space, identity
+ *   disk.queue_lock the queue
+ * Things that only one thread may do at a time, and that take I/O (making a segment, syncing, asking
+ * for space), are claimed by a flag under disk.lock; the others wait on disk.changed.
+ */
+#ifndef DFS_DEV_DISK_PRIV_H
+#define DFS_DEV_DISK_PRIV_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include <uthash.h>
+
+#include "dev/disk.h"
+
+#define SEGMENT_DIR "segments"
+#define SEGMENT_CACHE_MAX 128u /* idle open segment files of a disk (P9) */
+#define DISK_WORKERS_DEFAULT 2u
+#define DISK_WORKERS_MAX 16u
+
+/* A segment in memory: as long as it is open, used, dirty, has records in flight or a cached file. */
+struct segment { /* all fields: disk.lock */
+	uint32_t number;
+	unsigned refs;	       /* who uses the entry right now */
+	unsigned in_flight;    /* records reserved and not settled (S3) */
+	bool is_dirty;	       /* on disk.dirty: writes finished after the last sync began (S2) */
+	bool is_idle;	       /* on disk.idle */
+	bool is_removed;       /* being unlinked by us */
+	struct dev_file *file; /* NULL: not open yet */
+	TAILQ_ENTRY(segment) idle_link, dirty_link;
+	UT_hash_handle hh;
+};
+
+/* A record in flight. */
+struct flight {	      /* all fields: disk.lock */
+	uint64_t key; /* segment << 32 | offset */
+	uint32_t len;
+	bool written;
+	UT_hash_handle hh;
+};
+
+struct io_list {
+	struct disk_io *first, **end;
+};
+
+struct disk {
+	struct env_mutex lock;
+	struct env_mutex queue_lock;
+	struct env_cond changed; /* with lock: a flag below has been given back */
+	struct env_cond work;	 /* with queue_lock */
+
+	struct disk_set *set; /* borrowed; immutable */
+	struct dev *dev;      /* owned; NULL when absent; immutable */
+	disk_id id;	      /* immutable */
+
+	struct disk_info info; /* lock; but for .state, which is below */
+	_Atomic(unsigned) state;
+
+	/* segments (lock) */
+	struct segment *segments;   /* by number */
+	struct flight *flights;	    /* by address */
+	TAILQ_HEAD(, segment) idle; /* unused, with an open file, least recently used first */
+	unsigned idle_count;
+	struct segment *open; /* takes new records; has a file */
+	uint32_t open_used;   /* bytes given out of it */
+	uint32_t next_number; /* the next segment made */
+	uint32_t creating;    /* somebody makes this one; 0: nobody */
+	bool has_dir;	      /* the segment directory has been seen */
+
+	/* syncing (lock): a write that finishes takes ++written_seq; a sync covers all up to a value */
+	uint64_t written_seq, synced_seq;
+	TAILQ_HEAD(, segment) dirty;
+	unsigned dirty_count;
+	bool is_syncing;
+	bool names_dirty; /* a segment's name has not been made durable */
+	bool root_dirty;  /* nor that of the segment directory */
+	int sync_error;	  /* S4: what was unsynced then is in doubt for ever */
+
+	/* space (lock) */
+	struct dev_space space;	 /* the last answer */
+	uint64_t space_asked_ns; /* 0: never */
+	bool is_asking;
+	uint64_t used_bytes;	  /* live records, from the pool */
+	uint64_t in_flight_bytes; /* reserved, not settled */
+	uint64_t unwritten_bytes; /* of those, not yet written */
+	uint64_t written_bytes;	  /* written since the last answer was asked for */
+
+	/* queue (queue_lock) */
+	struct io_list lists[3]; /* by enum disk_io_op: reads are taken first, syncs last */
+	bool is_stopping;
+	bool is_sync_taken; /* a worker is syncing: the others serve reads and writes */
+	unsigned idle_workers;
+	struct env_thread *workers[DISK_WORKERS_MAX]; /* immutable once started */
+	unsigned worker_count;
+
+	struct { /* atomic: counted without a lock */
+		_Atomic(uint64_t) reads, writes, syncs, read_bytes, write_bytes, read_errors,
+			write_errors, checksum_errors;
+	} counters;
+};
+
+/* Tells the owner of the set; never call it with a lock held. */
+void disk_report(struct disk *d, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* DFS_EGONE when absent or failed, else 0. */
+int disk_usable(struct disk *d);
+/* Bytes that a new record may use; lock held, space as fresh as disk_refresh_space() left it. */
+uint64_t disk_free_locked(struct disk *d);
+/* Asks for the space if the answer is older than a second; lock held, let go meanwhile. */
+void disk_refresh_space(struct disk *d);
+
+/* segment.c */
+int segment_init(struct disk *d, uint32_t first_segment); /* lists what is there */
+void segment_release_all(struct disk *d);
+int segment_read(struct disk *d, const struct disk_io *io);
+/* Writes a run: ios linked by next, of one segment, each starting where the one before ends. */
+int segment_write_run(struct disk *d, const struct disk_io *run);
+/* S2 for one disk. */
+int segment_sync(struct disk *d);
+bool segment_needs_sync(struct disk *d);
+
+/* queue.c */
+#define RUN_IOV_MAX 64 /* vectors in one write of a run */
+#define RUN_BYTES_MAX MIB(4)
+void queue_start(struct disk *d, unsigned workers);
+void queue_stop(struct disk *d);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fault device: stands on another device, passes every call on, and makes some of them fail as
+ * its plan says. Lets tests and people see that P1, P3 and P4 hold when a disk misbehaves.
+ *
+ * Lock: fault.lock protects the plan only; it is a leaf and never held while the device below works.
+ */
+#include "dev/fault.h"
+
+#include <stdlib.h>
+
+#include "base/env.h"
+
+struct fault {
+	struct dev base;
+	struct dev *below; /* owned */
+	struct env_mutex lock;
+	struct fault_plan plan; /* protected by lock */
+};
+
+struct fault_file {
+	struct dev_file base;
+	struct dev_file *below; /* owned */
+};
+
+static const struct dev_ops fault_ops;
+
+static struct fault *fault_of(struct dev *d)
+{
+	ASSERT(d->ops == &fault_ops);
+	return container_of(d, struct fault, base);
+}
+
+static struct dev_file *below_of(struct dev_file *f)
+{
+	return container_of(f, struct fault_file, base)->below;
+}
+
+static struct fault_plan plan_of(struct dev *d)
+{
+	struct fault *f = fault_of(d);
+	ENV_LOCKED(&f->lock);
+
+	return f->plan;
+}
+
+static bool happens(double probability)
+{
+	if (probability <= 0)
+		return false;
+	return (double)(env_random_u64() >> 11) * 0x1p-53 < probability;
+}
+
+/* What happens to a read, write or sync before it reaches the device below. */
+static int before_io(const struct fault_plan *p, double error_probability)
+{
+	if (p->delay_ms)
+		env_sleep_ms(p->delay_ms);
+	if (p->gone)
+		return DFS_EGONE;
+	return happens(error_probability) ? DFS_EIO : 0;
+}
+
+static int before_name(struct dev *d) { return plan_of(d).gone ? DFS_EGONE : 0; }
+
+static int f_open(struct dev *d, const char *name, unsigned flags, struct dev_file **ret_file)
+{
+	struct dev_file *below;
+	struct fault_file *f;
+	int rc = before_name(d);
+
+	if (!rc)
+		rc = dev_open(fault_of(d)->below, name, flags, &below);
+	if (rc)
+		return rc;
+	f = xcalloc(1, sizeof(*f));
+	f->base.dev = d;
+	f->below = below;
+	*ret_file = &f->base;
+	return 0;
+}
+
+static void f_close(struct dev_file *f)
+{
+	dev_close(below_of(f));
+	free(container_of(f, struct fault_file, base));
+}
+
+static int f_read(struct dev_file *f, void *buf, size_t len, uint64_t off, unsigned flags,
+		  size_t *ret_len)
+{
+	struct fault_plan p = plan_of(f->dev);
+	int rc = before_io(&p, p.read_error);
+	size_t got;
+
+	if (!rc)
+		rc = dev_read(below_of(f), buf, len, off, flags, &got);
+	if (rc)
+		return rc;
+	if (got && happens(p.read_flip)) {
+		uint64_t bit = env_random_u64() % (got * 8);
+
+		((uint8_t *)buf)[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+	}
+	*ret_len = got;
+	return 0;
+}
+
+static int f_writev(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	struct fault_plan p = plan_of(f->dev);
+	int rc = before_io(&p, p.write_error);
+	uint64_t end = off, size;
+
+	if (rc)
+		return rc;
+	for (int i = 0; i < iovcnt; i++)
+		end += iov[i].iov_len;
+	if (p.no_space) {
+		rc = dev_size(below_of(f), &size);
+		if (!rc && end > size)
+			rc = DFS_ENOSPC;
+	}
+	return rc ? rc : dev_writev(below_of(f), iov, iovcnt, off);
+}
+
+static int f_sync(struct dev_file *f)
+{
+	struct fault_plan p = plan_of(f->dev);
+	int rc = before_io(&p, p.sync_error);
+
+	return rc ? rc : dev_sync(below_of(f));
+}
+
+static int f_punch(struct dev_file *f, uint64_t off, uint64_t len)
+{
+	int rc = before_name(f->dev);
+
+	return rc ? rc : dev_punch(below_of(f), off, len);
+}
+
+static int f_truncate(struct dev_file *f, uint64_t size_bytes)
+{
+	int rc = before_name(f->dev);
+
+	return rc ? rc : dev_truncate(below_of(f), size_bytes);
+}
+
+static int f_size(struct dev_file *f, uint64_t *ret_size_bytes)
+{
+	int rc = before_name(f->dev);
+
+	return rc ? rc : dev_size(below_of(f), ret_size_bytes);
+}
+
+static void f_prefetch(struct dev_file *f, uint64_t off, uint64_t len)
+{
+	dev_prefetch(below_of(f), off, len);
+}
+
+static int f_mkdir(struct dev *d, const char *name)
+{
+	int rc = before_name(d);
+
+	return rc ? rc : dev_mkdir(fault_of(d)->below, name);
+}
+
+static int f_remove(struct dev *d, const char *name)
+{
+	int rc = before_name(d);
+
+	return rc ? rc : dev_remove(fault_of(d)->below, name);
+}
+
+static int f_rename(struct dev *d, const char *from, const char *to)
+{
+	int rc = before_name(d);
+
+	return rc ? rc : dev_rename(fault_of(d)->below, from, to);
+}
+
+static int f_list(struct dev *d, const char *dir, dev_list_fn fn, void *ctx)
+{
+	int rc = before_name(d);
+
+	return rc ? rc : dev_list(fault_of(d)->below, dir, fn, ctx);
+}
+
+static int f_sync_dir(struct dev *d, const char *dir)
+{
+	struct fault_plan p = plan_of(d);
+	int rc = before_io(&p, p.sync_error);
+
+	return rc ? rc : dev_sync_dir(fault_of(d)->below, dir);
+}
+
+/* A replacement is a write, and it needs room for the new copy beside the old. */
+static int f_replace(struct dev *d, const char *name, const void *data, size_t len)
+{
+	struct fault_plan p = plan_of(d);
+	int rc = before_io(&p, p.write_error);
+
+	if (!rc && happens(p.sync_error))
+		rc = DFS_EIO;
+	if (!rc && p.no_space)
+		rc = DFS_ENOSPC;
+	return rc ? rc : dev_replace(fault_of(d)->below, name, data, len);
+}
+
+static int f_space(struct dev *d, struct dev_space *ret_space)
+{
+	struct fault_plan p = plan_of(d);
+	int rc = p.gone ? DFS_EGONE : dev_space(fault_of(d)->below, ret_space);
+
+	if (!rc && p.no_space)
+		ret_space->free_bytes = 0;
+	return rc;
+}
+
+static int f_probe(struct dev *d)
+{
+	int rc = before_name(d);
+
+	return rc ? rc : dev_probe(fault_of(d)->below);
+}
+
+static void f_free(struct dev *d)
+{
+	struct fault *f = fault_of(d);
+
+	dev_free(f->below);
+	env_mutex_release(&f->lock);
+	free(d->name);
+	free(f);
+}
+
+static const struct dev_ops fault_ops = {
+	.open = f_open,
+	.close = f_close,
+	.read = f_read,
+	.writev = f_writev,
+	.sync = f_sync,
+	.punch = f_punch,
+	.truncate = f_truncate,
+	.size = f_size,
+	.prefetch = f_prefetch,
+	.mkdir = f_mkdir,
+	.remove = f_remove,
+	.rename = f_rename,
+	.list = f_list,
+	.sync_dir = f_sync_dir,
+	.replace = f_replace,
+	.space = f_space,
+	.probe = f_probe,
+	.free = f_free,
+};
+
+struct dev *dev_fault_new(struct dev *below, const struct fault_plan *plan)
+{
+	struct fault *f = xcalloc(1, sizeof(*f));
+
+	f->base.ops = &fault_ops;
+	f->base.name = xstrdup(below->name);
+	f->below = below;
+	f->plan = *plan;
+	env_mutex_init(&f->lock);
+	return &f->base;
+}
+
+void dev_fault_set(struct dev *d, const struct fault_plan *plan)
+{
+	struct fault *f = fault_of(d);
+	ENV_LOCKED(&f->lock);
+
+	f->plan = *plan;
+}

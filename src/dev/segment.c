@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Segments: append-only files that fragment records are written to. Gives out byte ranges (S1),
+ * makes what was written durable (S2), guards what is in flight (S3), gives up a disk whose sync
+ * failed (S4). Knows nothing of what is in a record.
+ *
+ * S2: a write that finishes takes the next number of written_seq and marks its segment dirty. A sync
+ * notes written_seq, takes the dirty marks off, syncs those files, and only then sets synced_seq to
+ * what it noted. A caller goes home when synced_seq has reached what written_seq was when it came,
+ * so it waits also for a sync begun by another that holds its segment's mark; one sync runs at a
+ * time on a disk, and those who wait share the next.
+ *
+ * Lock: disk.lock, never held while the device works.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dev/disk_priv.h"
+
+#define NAME_LEN (sizeof(SEGMENT_DIR) + 1 + 8)
+#define CREATE_TRIES 64
+
+static void name_format(uint32_t number, char name[NAME_LEN])
+{
+	(void)snprintf(name, NAME_LEN, SEGMENT_DIR "/%08" PRIx32, number);
+}
+
+/* Exactly eight lower-case hexadecimal digits. */
+static bool name_parse(const char *name, uint32_t *ret_number)
+{
+	uint32_t v = 0;
+
+	for (unsigned i = 0; i < 8; i++) {
+		char c = name[i];
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uint32_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			v = v << 4 | (uint32_t)(c - 'a' + 10);
+		else
+			return false;
+	}
+	*ret_number = v;
+	return name[8] == '\0';
+}
+
+/* ---- the table of segments in memory ---- */
+
+static struct segment *find(struct disk *d, uint32_t number)
+{
+	struct segment *seg;
+
+	env_assert_held(&d->lock);
+	HASH_FIND(hh, d->segments, &number, sizeof(number), seg);
+	return seg;
+}
+
+/* Finds or makes the entry, and takes a reference. */
+static struct segment *entry_get(struct disk *d, uint32_t number)
+{
+	struct segment *seg = find(d, number);
+
+	if (!seg) {
+		seg = xcalloc(1, sizeof(*seg));
+		seg->number = number;
+		HASH_ADD(hh, d->segments, number, sizeof(seg->number), seg);
+	}
+	if (seg->is_idle) {
+		TAILQ_REMOVE(&d->idle, seg, idle_link);
+		d->idle_count--;
+		seg->is_idle = false;
+	}
+	seg->refs++;
+	return seg;
+}
+
+/* Takes the entry out; its file is the caller's to close, without the lock. */
+static struct dev_file *entry_drop(struct disk *d, struct segment *seg)
+{
+	struct dev_file *file = seg->file;
+
+	HASH_DEL(d->segments, seg);
+	free(seg);
+	return file;
+}
+
+/*
+ * Something let go of the entry. If nothing needs it any more, it goes to the idle ones, or away.
+ * Returns a file for the caller to close without the lock, or NULL.
+ */
+static struct dev_file *entry_rest(struct disk *d, struct segment *seg)
+{
+	env_assert_held(&d->lock);
+	if (seg->refs || seg->in_flight || seg->is_dirty || seg == d->open || seg->is_idle)
+		return NULL;
+	if (!seg->file || seg->is_removed)
+		return entry_drop(d, seg);
+	TAILQ_INSERT_TAIL(&d->idle, seg, idle_link);
+	seg->is_idle = true;
+	if (++d->idle_count <= SEGMENT_CACHE_MAX)
+		return NULL;
+	seg = TAILQ_FIRST(&d->idle);
+	TAILQ_REMOVE(&d->idle, seg, idle_link);
+	d->idle_count--;
+	return entry_drop(d, seg);
+}
+
+static struct dev_file *entry_put(struct disk *d, struct segment *seg)
+{
+	ASSERT(seg->refs > 0);
+	seg->refs--;
+	return entry_rest(d, seg);
+}
+
+static void segment_put(struct disk *d, struct segment *seg)
+{
+	struct dev_file *file;
+
+	env_mutex_lock(&d->lock);
+	file = entry_put(d, seg);
+	env_mutex_unlock(&d->lock);
+	dev_close(file);
+}
+
+/* On a filesystem that has become read-only, reading goes on. */
+static int file_open(struct disk *d, uint32_t number, struct dev_file **ret_file)
+{
+	char name[NAME_LEN];
+	int rc;
+
+	name_format(number, name);
+	rc = dev_open(d->dev, name, 0, ret_file);
+	if (rc == DFS_EROFS || rc == DFS_EACCES)
+		rc = dev_open(d->dev, name, DEV_RDONLY, ret_file);
+	return rc;
+}
+
+/* The entry with its file open, and a reference, to be given back by segment_put(). */
+static int segment_get(struct disk *d, uint32_t number, struct segment **ret_seg)
+{
+	struct dev_file *file = NULL, *spare = NULL;
+	struct segment *seg;
+	int rc = 0;
+
+	env_mutex_lock(&d->lock);
+	seg = entry_get(d, number);
+	if (seg->is_removed)
+		rc = DFS_ENOENT;
+	if (!rc && !seg->file) {
+		env_mutex_unlock(&d->lock);
+		rc = file_open(d, number, &file);
+		env_mutex_lock(&d->lock);
+		if (!rc && !seg->file)
+			seg->file = file;
+		else
+			spare = file; /* another was quicker; ours is NULL if it failed */
+	}
+	if (rc)
+		spare = entry_put(d, seg);
+	env_mutex_unlock(&d->lock);
+	dev_close(spare);
+	if (!rc)
+		*ret_seg = seg;
+	return rc;
+}
+
+/* ---- opening and closing ---- */
+
+static int note_number(void *ctx, uint32_t number, uint64_t size_bytes)
+{
+	struct disk *d = ctx;
+
+	(void)size_bytes;
+	if (number >= d->next_number)
+		d->next_number = number == UINT32_MAX ? number : number + 1;
+	return 0;
+}
+
+struct list_ctx {
+	int (*fn)(void *ctx, uint32_t segment, uint64_t size_bytes);
+	void *ctx;
+};
+
+static int list_one(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct list_ctx *l = ctx;
+	uint32_t number;
+
+	return name_parse(name, &number) ? l->fn(l->ctx, number, size_bytes) : 0;
+}
+
+static int list_dir(struct disk *d, int (*fn)(void *, uint32_t, uint64_t), void *ctx)
+{
+	struct list_ctx l = {fn, ctx};
+
+	return dev_list(d->dev, SEGMENT_DIR, list_one, &l);
+}
+
+int segment_init(struct disk *d, uint32_t first_segment)
+{
+	int rc;
+
+	d->next_number = MAX(first_segment, 1u);
+	if (!d->dev)
+		return 0;
+	rc = list_dir(d, note_number, d);
+	d->has_dir = rc == 0;
+	return rc == DFS_ENOENT ? 0 : rc; /* a new disk: the first segment makes the directory */
+}
+
+void segment_release_all(struct disk *d)
+{
+	struct segment *seg, *next_seg;
+	struct flight *fl, *next_fl;
+
+	HASH_ITER(hh, d->flights, fl, next_fl) {
+		HASH_DEL(d->flights, fl);
+		free(fl);
+	}
+	HASH_ITER(hh, d->segments, seg, next_seg) {
+		ASSERT(seg->refs == 0);
+		dev_close(entry_drop(d, seg));
+	}
+}
+
+int segment_list(struct disk *d, int (*fn)(void *ctx, uint32_t segment, uint64_t size_bytes),
+		 void *ctx)
+{
+	int rc = disk_usable(d);
+	bool has_dir;
+
+	if (rc)
+		return rc;
+	env_mutex_lock(&d->lock);
+	has_dir = d->has_dir;
+	env_mutex_unlock(&d->lock);
+	rc = list_dir(d, fn, ctx);
+	if (rc != DFS_ENOENT)
+		return rc;
+	return has_dir ? DFS_EGONE : 0; /* gone behind our back, or never made */
+}
+
+/* ---- reserving ---- */
+
+/* A directory that was there and is no more means that the disk has been emptied. */
+static int file_create(struct disk *d, uint32_t number, bool has_dir, struct dev_file **ret_file)
+{
+	char name[NAME_LEN];
+	int rc;
+
+	name_format(number, name);
+	rc = has_dir ? 0 : dev_mkdir(d->dev, SEGMENT_DIR);
+	if (!rc)
+		rc = dev_open(d->dev, name, DEV_CREATE | DEV_EXCL, ret_file);
+	return rc == DFS_ENOENT ? DFS_EGONE : rc;
+}
+
+static struct dev_file *open_replace(struct disk *d, struct segment *seg)
+{
+	struct segment *old = d->open;
+
+	d->open = seg;
+	d->open_used = 0;
+	return old ? entry_rest(d, old) : NULL;
+}
+
+/* Makes the next segment and opens it for records. Lock held, let go meanwhile. */
+static int segment_make(struct disk *d)
+{
+	struct dev_file *file = NULL, *old = NULL;
+	uint32_t number = 0;
+	int rc = DFS_EEXIST;
+
+	/* S1: a number is used up even when the file can't be made; a foreign file is passed over */
+	for (int i = 0; rc == DFS_EEXIST && i < CREATE_TRIES; i++) {
+		bool has_dir = d->has_dir;
+
+		if (d->next_number == UINT32_MAX) {
+			rc = DFS_ENOSPC;
+			break;
+		}
+		number = d->creating = d->next_number++;
+		env_mutex_unlock(&d->lock);
+		rc = file_create(d, number, has_dir, &file);
+		env_mutex_lock(&d->lock);
+	}
+	if (!rc) {
+		struct segment *seg = entry_get(d, number);
+
+		ASSERT(!seg->file);
+		seg->file = file;
+		seg->refs--; /* being open holds it */
+		d->root_dirty |= !d->has_dir;
+		d->has_dir = d->names_dirty = true;
+		old = open_replace(d, seg);
+	}
+	d->creating = 0;
+	env_cond_broadcast(&d->changed);
+	env_mutex_unlock(&d->lock);
+	dev_close(old);
+	if (rc)
+		disk_report(d, rc, "making a segment: %s", dfs_err_text(rc));
+	env_mutex_lock(&d->lock);
+	return rc;
+}
+
+static struct segment_addr take(struct disk *d, uint32_t len)
+{
+	struct segment_addr addr = {d->open->number, d->open_used};
+	struct flight *fl = xcalloc(1, sizeof(*fl));
+
+	fl->key = (uint64_t)addr.segment << 32 | addr.offset;
+	fl->len = len;
+	HASH_ADD(hh, d->flights, key, sizeof(fl->key), fl);
+	d->open_used += len;
+	d->open->in_flight++;
+	d->in_flight_bytes += len;
+	d->unwritten_bytes += len;
+	return addr;
+}
+
+int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
+{
+	ENV_LOCKED(&d->lock);
+
+	if (len == 0 || len > SEGMENT_MAX_BYTES)
+		return DFS_EINVAL;
+	len = (uint32_t)ALIGN_UP(len, SEGMENT_ALIGN);
+	disk_refresh_space(d);
+	for (;;) {
+		int rc = disk_usable(d);
+
+		if (rc)
+			return rc;
+		if (disk_state(d) != DISK_HEALTHY)
+			return DFS_EROFS;
+		if (disk_free_locked(d) < len)
+			return DFS_ENOSPC;
+		if (d->open && d->open_used + len <= SEGMENT_MAX_BYTES)
+			break;
+		if (d->creating) {
+			env_cond_wait(&d->changed, &d->lock);
+			continue;
+		}
+		rc = segment_make(d);
+		if (rc)
+			return rc;
+	}
+	*ret_addr = take(d, len);
+	return 0;
+}
+
+static struct flight *flight_find(struct disk *d, struct segment_addr addr)
+{
+	uint64_t key = (uint64_t)addr.segment << 32 | addr.offset;
+	struct flight *fl;
+
+	env_assert_held(&d->lock);
+	HASH_FIND(hh, d->flights, &key, sizeof(key), fl);
+	return fl;
+}
+
+void segment_settle(struct disk *d, struct segment_addr addr)
+{
+	struct dev_file *file;
+	struct segment *seg;
+	struct flight *fl;
+
+	env_mutex_lock(&d->lock);
+	fl = flight_find(d, addr);
+	seg = find(d, addr.segment);
+	ASSERT(fl && seg && seg->in_flight > 0);
+	d->in_flight_bytes -= fl->len;
+	if (!fl->written)
+		d->unwritten_bytes -= fl->len;
+	HASH_DEL(d->flights, fl);
+	free(fl);
+	seg->in_flight--;
+	file = entry_rest(d, seg);
+	env_mutex_unlock(&d->lock);
+	dev_close(file);
+}
+
+void segment_close_open(struct disk *d)
+{
+	struct dev_file *file;
+
+	env_mutex_lock(&d->lock);
+	file = open_replace(d, NULL);
+	env_mutex_unlock(&d->lock);
+	dev_close(file);
+}
+
+/* ---- reading and writing ---- */
+
+int segment_read(struct disk *d, const struct disk_io *io)
+{
+	struct segment *seg;
+	size_t len, got = 0;
+	int rc = disk_usable(d);
+
+	ASSERT(io->iovcnt == 1);
+	if (rc)
+		return rc;
+	len = io->iov->iov_len;
+	rc = segment_get(d, io->addr.segment, &seg);
+	if (!rc) {
+		rc = dev_read(seg->file, io->iov->iov_base, len, io->addr.offset, io->flags, &got);
+		if (!rc && got < len)
+			rc = DFS_ECORRUPT; /* the record is torn off */
+		segment_put(d, seg);
+	}
+	atomic_fetch_add(&d->counters.reads, 1);
+	atomic_fetch_add(&d->counters.read_bytes, got);
+	if (rc) {
+		atomic_fetch_add(&d->counters.read_errors, 1);
+		disk_report(d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s",
+			    io->addr.segment, io->addr.offset, dfs_err_text(rc));
+	}
+	return rc;
+}
+
+/* The run's writes are in the file: they wait for a sync (S2), and no longer for their space. */
+static void note_written(struct disk *d, struct segment *seg, const struct disk_io *run)
+{
+	env_assert_held(&d->lock);
+	for (; run; run = run->next) {
+		struct flight *fl = flight_find(d, run->addr);
+
+		if (fl && !fl->written) {
+			fl->written = true;
+			d->unwritten_bytes -= fl->len;
+			d->written_bytes += fl->len;
+		}
+	}
+	d->written_seq++;
+	if (!seg->is_dirty) {
+		seg->is_dirty = true;
+		TAILQ_INSERT_TAIL(&d->dirty, seg, dirty_link);
+		d->dirty_count++;
+	}
+}
+
+static void report_write(struct disk *d, struct segment_addr addr, int err)
+{
+	if (err != DFS_ENOSPC) /* a full filesystem is no fault of the disk */
+		atomic_fetch_add(&d->counters.write_errors, 1);
+	disk_report(d, err, "writing segment %08" PRIx32 " at %" PRIu32 ": %s", addr.segment,
+		    addr.offset, dfs_err_text(err));
+}
+
+int segment_write_run(struct disk *d, const struct disk_io *run)
+{
+	struct segment_addr addr = run->addr;
+	struct iovec window[RUN_IOV_MAX];
+	const struct iovec *iov = run->iov;
+	int count = run->iovcnt, rc = disk_usable(d);
+	struct dev_file *file = NULL;
+	struct segment *seg;
+	uint64_t bytes = 0;
+
+	if (rc)
+		return rc;
+	if (run->next) {
+		count = 0;
+		for (const struct disk_io *io = run; io; io = io->next) {
+			ASSERT(count + io->iovcnt <= RUN_IOV_MAX);
+			memcpy(window + count, io->iov, (size_t)io->iovcnt * sizeof(*window));
+			count += io->iovcnt;
+		}
+		iov = window;
+	}
+	for (int i = 0; i < count; i++)
+		bytes += iov[i].iov_len;
+	env_mutex_lock(&d->lock);
+	seg = find(d, addr.segment);
+	ASSERT(seg && seg->file && seg->in_flight > 0); /* S1: only what was reserved is written */
+	seg->refs++;
+	env_mutex_unlock(&d->lock);
+
+	rc = dev_writev(seg->file, iov, count, addr.offset);
+
+	env_mutex_lock(&d->lock);
+	if (!rc)
+		note_written(d, seg, run);
+	else if (rc == DFS_ENOSPC)
+		d->space.free_bytes = 0; /* until the filesystem is asked again */
+	file = entry_put(d, seg);
+	env_mutex_unlock(&d->lock);
+	dev_close(file);
+	atomic_fetch_add(&d->counters.writes, 1);
+	if (!rc)
+		atomic_fetch_add(&d->counters.write_bytes, bytes);
+	else if (!run->next)
+		report_write(d, addr, rc);
+	return rc;
+}
+
+void segment_prefetch(struct disk *d, struct segment_addr addr, uint32_t len)
+{
+	struct segment *seg;
+
+	if (disk_usable(d) || segment_get(d, addr.segment, &seg))
+		return; /* a hint: the read itself will tell what is wrong */
+	dev_prefetch(seg->file, addr.offset, len);
+	segment_put(d, seg);
+}
+
+/* ---- syncing ---- */
+
+bool segment_needs_sync(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return d->synced_seq < d->written_seq;
+}
+
+struct sync_job {
+	uint64_t target; /* written_seq when it began */
+	bool names, root;
+	struct segment **segs; /* each with a reference */
+	unsigned count;
+};
+
+static void sync_begin(struct disk *d, struct sync_job *j)
+{
+	struct segment *seg;
+
+	env_assert_held(&d->lock);
+	*j = (struct sync_job){.target = d->written_seq, .names = d->names_dirty};
+	j->root = d->root_dirty;
+	j->segs = xcalloc(d->dirty_count + 1, sizeof(*j->segs));
+	d->is_syncing = true;
+	d->names_dirty = d->root_dirty = false;
+	while ((seg = TAILQ_FIRST(&d->dirty))) {
+		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
+		seg->is_dirty = false;
+		seg->refs++;
+		j->segs[j->count++] = seg;
+	}
+	d->dirty_count = 0;
+}
+
+static int sync_segment(struct disk *d, struct segment *seg)
+{
+	int rc = dev_sync(seg->file);
+
+	if (rc) {
+		/* one that we unlinked ourselves meanwhile holds nothing that anybody needs */
+		env_mutex_lock(&d->lock);
+		if (seg->is_removed)
+			rc = 0;
+		env_mutex_unlock(&d->lock);
+	}
+	if (rc) {
+		atomic_store(&d->state, DISK_FAILED);
+		disk_report(d, rc, "syncing segment %08" PRIx32 ": %s", seg->number,
+			    dfs_err_text(rc));
+	}
+	return rc;
+}
+
+static int sync_names(struct disk *d, const struct sync_job *j)
+{
+	int rc = j->root ? dev_sync_dir(d->dev, "") : 0;
+
+	if (!rc && j->names)
+		rc = dev_sync_dir(d->dev, SEGMENT_DIR);
+	if (rc == DFS_ENOENT)
+		rc = DFS_EGONE;
+	if (rc) {
+		atomic_store(&d->state, DISK_FAILED);
+		disk_report(d, rc, "syncing the segment directory: %s", dfs_err_text(rc));
+	}
+	return rc;
+}
+
+/* Every segment is tried, so that every doubtful one is reported (S4), the disk failed already. */
+static int sync_io(struct disk *d, const struct sync_job *j)
+{
+	int rc = sync_names(d, j);
+
+	for (unsigned i = 0; i < j->count; i++) {
+		int err = sync_segment(d, j->segs[i]);
+
+		rc = rc ? rc : err;
+	}
+	atomic_fetch_add(&d->counters.syncs, 1);
+	if (rc)
+		atomic_fetch_add(&d->counters.write_errors, 1);
+	return rc;
+}
+
+/* One sync of what is dirty now. Lock held, let go meanwhile. */
+static void sync_lead(struct disk *d)
+{
+	struct sync_job j;
+	int rc;
+
+	sync_begin(d, &j);
+	env_mutex_unlock(&d->lock);
+	rc = sync_io(d, &j);
+	env_mutex_lock(&d->lock);
+	if (!rc)
+		d->synced_seq = j.target;
+	else
+		d->sync_error = rc;
+	for (unsigned i = 0; i < j.count; i++) {
+		struct dev_file *file = entry_put(d, j.segs[i]);
+
+		if (!file)
+			continue;
+		env_mutex_unlock(&d->lock);
+		dev_close(file);
+		env_mutex_lock(&d->lock);
+	}
+	free(j.segs);
+	d->is_syncing = false;
+	env_cond_broadcast(&d->changed);
+}
+
+int segment_sync(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	uint64_t target = d->written_seq;
+
+	while (d->synced_seq < target) {
+		if (d->sync_error)
+			return d->sync_error;
+		if (disk_usable(d))
+			return DFS_EGONE;
+		if (d->is_syncing)
+			env_cond_wait(&d->changed, &d->lock);
+		else
+			sync_lead(d);
+	}
+	return 0;
+}
+
+/* ---- giving space back ---- */
+
+static bool quiet(struct disk *d, uint32_t number)
+{
+	struct segment *seg = find(d, number);
+
+	if (number == 0 || number >= d->next_number || number == d->creating)
+		return false;
+	return !seg || (seg != d->open && seg->in_flight == 0 && !seg->is_removed);
+}
+
+bool segment_is_quiet(struct disk *d, uint32_t segment)
+{
+	ENV_LOCKED(&d->lock);
+
+	return quiet(d, segment);
+}
+
+int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
+{
+	struct segment *seg;
+	int rc = disk_usable(d);
+
+	if (rc)
+		return rc;
+	if (!segment_is_quiet(d, segment)) /* once quiet, always quiet */
+		return DFS_EBUSY;
+	rc = segment_get(d, segment, &seg);
+	if (rc)
+		return rc;
+	rc = dev_punch(seg->file, off, len);
+	segment_put(d, seg);
+	if (rc && rc != DFS_ENOTSUP)
+		disk_report(d, rc, "punching segment %08" PRIx32 " at %" PRIu32 ": %s", segment,
+			    off, dfs_err_text(rc));
+	return rc;
+}
+
+int segment_remove(struct disk *d, uint32_t segment)
+{
+	struct dev_file *file;
+	struct segment *seg;
+	char name[NAME_LEN];
+	int rc = disk_usable(d);
+
+	if (rc)
+		return rc;
+	env_mutex_lock(&d->lock);
+	if (!quiet(d, segment)) {
+		env_mutex_unlock(&d->lock);
+		return DFS_EBUSY;
+	}
+	seg = entry_get(d, segment);
+	seg->is_removed = true;
+	if (seg->is_dirty) { /* nobody needs its bytes any more */
+		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
+		seg->is_dirty = false;
+		d->dirty_count--;
+	}
+	env_mutex_unlock(&d->lock);
+	name_format(segment, name);
+	rc = dev_remove(d->dev, name);
+	env_mutex_lock(&d->lock);
+	seg->is_removed = rc == 0;
+	file = entry_put(d, seg);
+	env_mutex_unlock(&d->lock);
+	dev_close(file);
+	if (rc)
+		disk_report(d, rc, "removing segment %08" PRIx32 ": %s", segment, dfs_err_text(rc));
+	return rc;
+}
