@@ -34,9 +34,10 @@ asan: deps
 tsan: deps
 	@tools/check.sh tsan
 
-# Each target of tests/fuzz for FUZZ_SECONDS
+# Each target of tests/fuzz (or T=fuzz_name) for FUZZ_SECONDS
+FUZZ_SECONDS ?= 60
 fuzz: deps
-	@tools/fuzz.sh $(T)
+	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(T)
 
 bench: all
 	@bench/run.sh

@@ -7,16 +7,18 @@
 # One that dies without having said so, or that says nothing at all, counts as one failure.
 #
 # usage: check.sh [NAME]
-#   NAME   a step (layers, format, unit, func, crash, sim, asan; tsan runs only when named), a unit
-#          test (test_base or base) or one of its cases, or a script of tests/func or tests/crash;
-#          all of its output is shown
-# environment: BUILD (build), CHECK_SIM_SECONDS (60), CHECK_ASAN_SIM_SECONDS (30)
+#   NAME   a step (layers, format, unit, func, crash, fuzz, sim, asan; tsan runs only when named),
+#          a unit test (test_base or base) or one of its cases, or a script of tests/func or
+#          tests/crash; all of its output is shown
+# environment: BUILD (build), CHECK_SIM_SECONDS (60), CHECK_ASAN_SIM_SECONDS (30),
+#   CHECK_FUZZ_SECONDS (3, for each target)
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 export BUILD DYNAMICFS=${DYNAMICFS:-$(realpath -m "$BUILD")/dynamicfs}
 sim_seconds=${CHECK_SIM_SECONDS:-60}
+fuzz_seconds=${CHECK_FUZZ_SECONDS:-3}
 asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
 only=${1:-}
 logs=$BUILD-check # beside, for the build directory may be made anew
@@ -229,6 +231,9 @@ if [ -n "$built" ]; then
 	unit_tests "$BUILD" ""
 	scripts func 900
 	scripts crash 900
+	if wanted fuzz; then
+		run fuzz 600 tests/fuzz/run.sh "$fuzz_seconds"
+	fi
 	if wanted sim; then
 		run sim $((sim_seconds * 2 + 60)) sweep "$BUILD/dynamicfs-sim" "$sim_seconds"
 	fi
@@ -237,7 +242,7 @@ if wanted asan; then step_asan; fi
 if [ "$only" = tsan ]; then step_tsan; fi # only when named
 
 if [ -n "$only" ] && [ "$matched" -eq 0 ]; then
-	echo "no test is called '$only': name a step (layers, format, unit, func, crash, sim, asan, tsan)," \
+	echo "no test is called '$only': name a step (layers, format, unit, func, crash, fuzz, sim, asan, tsan)," \
 		"a file of tests/unit, tests/func or tests/crash, or a case of a unit test" >&2
 	exit 2
 fi
