@@ -57,7 +57,7 @@ compile() { # SOURCE...: prints the objects
 
 needs() { # TARGET: prints the sources it fuzzes, beyond base and format
 	case $1 in
-	*) ;;
+	seeds | fuzz_schema) echo src/meta/schema*.c src/meta/txn.c tests/fuzz/stub_meta.c ;;
 	esac
 }
 

@@ -13,6 +13,7 @@
 #include "format/pooljson.h"
 #include "format/record.h"
 #include "format/root.h"
+#include "stub_meta.h"
 
 static const char *top;
 
@@ -164,6 +165,79 @@ static void json_seeds(void)
 	}
 }
 
+static void schema_seed(unsigned nth, struct meta_txn *t)
+{
+	struct journal_op op;
+	BUF out = {0};
+
+	stub_last_put(t, &op);
+	buf_put_le16(&out, (uint16_t)op.key_len);
+	buf_put(&out, op.key, op.key_len);
+	buf_put(&out, op.value, op.value_len);
+	seed_write("fuzz_schema", nth, out.data, out.len);
+}
+
+static void schema_seeds(void)
+{
+	struct meta_txn *t = meta_begin(stub_meta());
+	uint8_t data[] = "hello";
+	struct rec_inode inode = {.mode = 0100644, .nlink = 1, .size = 5, .mapped_bytes = 5};
+	struct rec_dentry dentry = {.ino = {2}, .mode = 0100000, .name = "name"};
+	struct rec_map map = {.file_offset = 4096, .len = 100, .extent = {uuid_of(3)}};
+	struct rec_extent extent = {.id = {uuid_of(3)},
+				    .ino = {2},
+				    .len = 100,
+				    .k = 1,
+				    .m = 2,
+				    .wanted_k = 1,
+				    .wanted_m = 2,
+				    .refs = 1,
+				    .fragment_len = 100,
+				    .header_len = 320};
+	struct rec_bydisk bydisk = {.disk = {1}, .segment = 1, .offset = 512, .record_len = 512};
+	struct rec_freed freed = {.disk = {1}, .segment = 1, .offset = 512, .record_len = 512};
+	struct rec_orphan orphan = {.ino = {2}, .kind = ORPHAN_TRUNCATE, .from = 4096};
+	struct rec_disk disk = {.id = {1},
+				.uuid = uuid_of(4),
+				.state = 1,
+				.label = "a",
+				.domain = "b",
+				.path = "/c"};
+	struct rec_settings settings = {.k = 4, .m = 2, .copies = 3, .metadata_copies = 4};
+	unsigned n = 0;
+
+	put_inode(t, (ino_id){2}, &inode);
+	schema_seed(n++, t);
+	inode.flags = INODE_INLINE;
+	inode.inline_len = 5;
+	inode.inline_data = data;
+	put_inode(t, (ino_id){2}, &inode);
+	schema_seed(n++, t);
+	put_dentry(t, (ino_id){1}, &dentry);
+	schema_seed(n++, t);
+	put_map(t, (ino_id){2}, &map);
+	schema_seed(n++, t);
+	for (unsigned i = 0; i < 3; i++)
+		extent.frags[i] = (struct rec_fragment){.disk = {i}, .record_len = 512};
+	put_extent(t, &extent);
+	schema_seed(n++, t);
+	put_bydisk(t, &bydisk);
+	schema_seed(n++, t);
+	put_freed(t, &freed);
+	schema_seed(n++, t);
+	put_orphan(t, &orphan);
+	schema_seed(n++, t);
+	put_disk(t, &disk);
+	schema_seed(n++, t);
+	put_settings(t, &settings);
+	schema_seed(n++, t);
+	put_xattr(t, (ino_id){2}, "user.a", "value", 5);
+	schema_seed(n++, t);
+	put_audit(t, 1, 2, "{}");
+	schema_seed(n++, t);
+	meta_cancel(t);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -176,5 +250,6 @@ int main(int argc, char **argv)
 	journal_seeds();
 	manifest_seeds();
 	json_seeds();
+	schema_seeds();
 	return 0;
 }
