@@ -7,6 +7,7 @@
 #include "base/env.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,27 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
+/*
+ * A new thread inherits its creator's signal mask: all that may arrive from outside is blocked while
+ * it is created, so that such signals reach the thread that waits for them (the one with FUSE's
+ * loop) and never interrupt a worker's I/O. What a thread's own fault raises stays open.
+ */
+static int create_with_signals_blocked(struct env_thread *t)
+{
+	static const int own_faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+	sigset_t blocked, before;
+	int err;
+
+	sigfillset(&blocked);
+	for (size_t i = 0; i < ARRAY_SIZE(own_faults); i++)
+		sigdelset(&blocked, own_faults[i]);
+	err = pthread_sigmask(SIG_SETMASK, &blocked, &before);
+	ASSERT(err == 0);
+	err = pthread_create(&t->real, NULL, run_thread, t);
+	ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+	return err;
+}
+
 struct env_thread *env_thread_start(const char *name, env_thread_fn fn, void *arg)
 {
 	struct env_thread *t;
@@ -93,7 +115,7 @@ struct env_thread *env_thread_start(const char *name, env_thread_fn fn, void *ar
 		return env_sim->thread_start(name, fn, arg);
 	t = xmalloc(sizeof(*t));
 	*t = (struct env_thread){.fn = fn, .arg = arg};
-	err = pthread_create(&t->real, NULL, run_thread, t);
+	err = create_with_signals_blocked(t);
 	if (err) {
 		fprintf(stderr,
 			"dynamicfs: cannot start thread '%s': %s; the process ends, nothing "

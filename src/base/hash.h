@@ -25,7 +25,8 @@ uint64_t hash64_two(const void *a, size_t a_len, const void *b, size_t b_len);
 struct iovec;
 void hash_iov(const struct iovec *iov, int count, struct hash *ret_hash);
 
-/* BLAKE3 of a byte string that comes piece by piece (whole files). The caller frees. */
+/* BLAKE3 of a byte string that comes piece by piece (whole files). Owned by the caller until
+ * hash_stream_end. */
 struct hash_stream;
 struct hash_stream *hash_stream_new(void);
 void hash_stream_add(struct hash_stream *s, const void *data, size_t len);

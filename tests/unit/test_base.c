@@ -376,6 +376,26 @@ static void hash_of_parts_is_hash_of_whole(void **state)
 	assert_hash(&parts, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
 }
 
+static void hash_stream_is_hash_of_whole(void **state)
+{
+	FREE uint8_t *input = xmalloc(70000);
+	struct hash_stream *s = hash_stream_new();
+	struct hash whole, streamed;
+
+	(void)state;
+	for (size_t i = 0; i < 70000; i++)
+		input[i] = (uint8_t)(i * 13 + i / 256);
+	for (size_t at = 0, len = 0; at < 70000; at += len) {
+		len = MIN(70000 - at, (at * 7) % 5000 + 1);
+		hash_stream_add(s, input + at, len);
+	}
+	hash_stream_end(s, &streamed);
+	hash_bytes(input, 70000, &whole);
+	assert_memory_equal(&whole, &streamed, sizeof(whole));
+	hash_stream_end(hash_stream_new(), &streamed);
+	assert_hash(&streamed, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+}
+
 /* ---- log ---- */
 
 struct kept_lines {
@@ -542,6 +562,28 @@ static void threads_meet(void **state)
 	assert_int_equal(m.counter, ARRAY_SIZE(threads));
 }
 
+static void keep_mask(void *arg)
+{
+	sigset_t *mask = arg;
+
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, mask), 0);
+}
+
+static void threads_leave_signals_to_others(void **state)
+{
+	sigset_t before, in_thread, after;
+
+	(void)state;
+	keep_mask(&before);
+	env_thread_join(env_thread_start("masked", keep_mask, &in_thread));
+	keep_mask(&after);
+	assert_true(sigismember(&in_thread, SIGTERM));
+	assert_true(sigismember(&in_thread, SIGINT));
+	assert_false(sigismember(&in_thread, SIGSEGV));
+	assert_false(sigismember(&before, SIGTERM));
+	assert_false(sigismember(&after, SIGTERM));
+}
+
 static void clocks_and_sleep(void **state)
 {
 	uint64_t begin_ns = env_now_ns();
@@ -638,11 +680,13 @@ int main(void)
 		cmocka_unit_test(reader_stays_in_bounds),
 		cmocka_unit_test(hash_known_answers),
 		cmocka_unit_test(hash_of_parts_is_hash_of_whole),
+		cmocka_unit_test(hash_stream_is_hash_of_whole),
 		faked(log_line_shape),
 		faked(log_line_is_bounded),
 		faked(log_limits_a_call_site),
 		cmocka_unit_test(cond_wait_times_out),
 		cmocka_unit_test(threads_meet),
+		cmocka_unit_test(threads_leave_signals_to_others),
 		cmocka_unit_test(clocks_and_sleep),
 		cmocka_unit_test(mistakes_end_the_process),
 		cmocka_unit_test(mapped_memory),
