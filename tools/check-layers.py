@@ -42,15 +42,16 @@ HEADERS = [
 ]
 
 # Calls that go to the machine. Engine code reaches it through base/env.h, dev/ and the index.
-# ctl/ and daemon/ open sockets, logs and /dev/null, and become daemons: they never run in the
-# simulator. Time, chance and threads are env.h's there, too.
+# fuse/, ctl/ and daemon/ open the mountpoint, sockets, logs and /dev/null, and become daemons: they
+# never run in the simulator. Time, chance and threads are env.h's there, too.
 ENGINE = {"base", "dev", "meta"}
-PROCESS = ENGINE | {"ctl", "web", "daemon", "main"}
+PROCESS = ENGINE | {"fuse", "ctl", "web", "daemon", "main"}
 CALLS = [
     (r"pthread_(?!sigmask\b)\w+", ENGINE),
     (r"time|gettimeofday|clock_gettime|sleep|usleep|nanosleep|clock_nanosleep", ENGINE),
     (r"random|srandom|rand|srand|rand_r|drand48|getrandom|getentropy", ENGINE),
-    (r"open|openat|creat|fsync|fdatasync|sync_file_range", PROCESS),
+    (r"fsync|fdatasync|sync_file_range", ENGINE),
+    (r"open|openat|creat", PROCESS),
     (r"socket|bind|listen|accept|accept4|connect", PROCESS),
 ]
 

@@ -43,7 +43,7 @@ offence "simulator" pool/a.c '#include "sim/x.h"' \
 offence "library's header" extent/a.c '#include <blake3.h>' \
 	"src/extent/a.c:1: <blake3.h> belongs to base/hash.c only"
 offence "call" file/a.c 'int f(void)\n{\n\treturn fsync(3);\n}' \
-	"src/file/a.c:3: fsync() is called by base, ctl, daemon, dev, main, meta, web only"
+	"src/file/a.c:3: fsync() is called by base, dev, meta only"
 offence "not a call" file/a.c '/* fsync(3) */ int f(void) { return d->fsync(3) + g("open(x)"); }' ""
 offence "thread-local" file/a.c 'static __thread int x;' \
 	"src/file/a.c:1: thread-local state: the simulator's fibers share one thread"
