@@ -75,6 +75,13 @@ static uint32_t header_used(unsigned piece_count, unsigned block_count)
 	       HASH_LEN * block_count;
 }
 
+uint32_t record_payload_len(unsigned k, uint32_t extent_len)
+{
+	if (k == 1)
+		return extent_len;
+	return (uint32_t)ALIGN_UP(DIV_UP((uint64_t)extent_len, k), 64);
+}
+
 uint32_t record_header_len(unsigned piece_count, unsigned block_count)
 {
 	return (uint32_t)ALIGN_UP(header_used(piece_count, block_count), 64);
@@ -96,14 +103,6 @@ void record_hash_blocks(const void *payload, uint32_t len, struct hash *out)
 		hash_bytes(p + off, MIN(len - off, RECORD_BLOCK_BYTES), out++);
 }
 
-/* The payload's length follows from the geometry: ceil(len/k), in multiples of 64 when k > 1. */
-static uint32_t fragment_len(unsigned k, uint32_t extent_len)
-{
-	if (k == 1)
-		return extent_len;
-	return (uint32_t)ALIGN_UP(DIV_UP((uint64_t)extent_len, k), 64);
-}
-
 /* Everything but the pieces themselves, whose count must be right first. */
 static bool scalars_valid(const struct record_header *h)
 {
@@ -115,7 +114,7 @@ static bool scalars_valid(const struct record_header *h)
 		return false;
 	if (h->extent_len < 1 || h->extent_len > RECORD_MAX_PAYLOAD)
 		return false;
-	if (h->payload_len != fragment_len(h->k, h->extent_len))
+	if (h->payload_len != record_payload_len(h->k, h->extent_len))
 		return false;
 	if (h->block_count != DIV_UP(h->payload_len, RECORD_BLOCK_BYTES))
 		return false;

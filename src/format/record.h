@@ -24,6 +24,7 @@
 #define RECORD_MAX_PAYLOAD MIB(1)
 #define RECORD_MAX_BLOCKS (RECORD_MAX_PAYLOAD / RECORD_BLOCK_BYTES)
 #define RECORD_MAX_HEADER_LEN (RECORD_FIXED_LEN + 16u * RECORD_MAX_PIECES + 32u * RECORD_MAX_BLOCKS)
+#define RECORD_MAX_LEN ((uint32_t)ALIGN_UP(RECORD_MAX_HEADER_LEN + RECORD_MAX_PAYLOAD, 512))
 
 /* A run of file bytes inside the extent; pieces lie one after the other in the extent. */
 struct record_piece {
@@ -50,6 +51,8 @@ struct record_header { /* in memory */
 };
 void record_header_release(struct record_header *h); /* frees pieces and blocks of a parsed one */
 
+/* Bytes of each fragment's payload, for an extent of extent_len bytes cut in k (codec_fragment_len). */
+uint32_t record_payload_len(unsigned k, uint32_t extent_len);
 /* Bytes before the payload, a multiple of 64. */
 uint32_t record_header_len(unsigned piece_count, unsigned block_count);
 /* Bytes of the whole record, a multiple of 512. */

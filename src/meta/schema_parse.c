@@ -5,8 +5,10 @@
  * No locks.
  */
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
+#include "format/record.h"
 #include "meta/internal.h"
 
 /* Longest key: table, two numbers, name. */
@@ -49,6 +51,24 @@ static bool read_string(struct reader *r, char *s, size_t size)
 	return true;
 }
 
+/* The ranges that record headers have, too: what is in them is divided by, allocated and indexed. */
+static bool geometry_ok(unsigned k, unsigned m) { return k >= 1 && k <= 16 && m <= 8; }
+
+static bool address_ok(uint32_t offset, uint32_t record_len)
+{
+	return offset % 512 == 0 && record_len % 512 == 0 && record_len > 0 &&
+	       record_len <= RECORD_MAX_LEN && offset <= UINT32_MAX - record_len;
+}
+
+static bool mode_ok(uint32_t mode)
+{
+	uint32_t type = mode & S_IFMT;
+
+	return mode <= 0177777 &&
+	       (type == S_IFREG || type == S_IFDIR || type == S_IFLNK || type == S_IFCHR ||
+		type == S_IFBLK || type == S_IFIFO || type == S_IFSOCK);
+}
+
 int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
 		struct rec_inode *ret)
 {
@@ -79,7 +99,7 @@ int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len
 	i.inline_len = reader_le32(&v);
 	data = reader_bytes(&v, i.inline_len);
 	if (end(&k, &v) || !times || ino.v == 0 || i.size > DFS_FILE_MAX ||
-	    i.inline_len > DFS_INLINE_MAX)
+	    i.inline_len > DFS_INLINE_MAX || !mode_ok(i.mode))
 		return DFS_ECORRUPT;
 	if (i.inline_len) {
 		i.inline_data = xmalloc(i.inline_len);
@@ -138,7 +158,7 @@ int parse_map(const void *key, size_t key_len, const void *val, size_t val_len, 
 	reader_copy(&v, m.extent.u.b, sizeof(m.extent.u.b));
 	m.extent_offset = reader_le32(&v);
 	if (end(&k, &v) || m.len == 0 || m.file_offset > DFS_FILE_MAX - m.len ||
-	    m.extent_offset > UINT32_MAX - m.len)
+	    m.len > RECORD_MAX_PAYLOAD || m.extent_offset > RECORD_MAX_PAYLOAD - m.len)
 		return DFS_ECORRUPT;
 	if (ret_ino)
 		ret_ino->v = ino;
@@ -153,6 +173,28 @@ static void read_fragment(struct reader *v, struct rec_fragment *f)
 	f->offset = reader_le32(v);
 	f->record_len = reader_le32(v);
 	reader_copy(v, f->header_hash.b, HASH_LEN);
+}
+
+static bool extent_ok(const struct rec_extent *x)
+{
+	uint32_t blocks = (uint32_t)DIV_UP((uint64_t)x->fragment_len, RECORD_BLOCK_BYTES);
+	uint32_t len;
+
+	if (x->len == 0 || x->len > RECORD_MAX_PAYLOAD || x->refs == 0 ||
+	    !geometry_ok(x->wanted_k, x->wanted_m) ||
+	    x->fragment_len != record_payload_len(x->k, x->len))
+		return false;
+	if (x->header_len % 64 != 0 || x->header_len < record_header_len(1, blocks) ||
+	    x->header_len > record_header_len(RECORD_MAX_PIECES, blocks))
+		return false;
+	len = (uint32_t)ALIGN_UP((uint64_t)x->header_len + x->fragment_len, 512);
+	for (unsigned i = 0; i < (unsigned)x->k + x->m; i++) {
+		const struct rec_fragment *f = &x->frags[i];
+
+		if (f->disk.v != 0 && (f->record_len != len || !address_ok(f->offset, len)))
+			return false;
+	}
+	return true;
 }
 
 int parse_extent(const void *key, size_t key_len, const void *val, size_t val_len,
@@ -177,11 +219,11 @@ int parse_extent(const void *key, size_t key_len, const void *val, size_t val_le
 	x.header_len = reader_le32(&v);
 	x.generation = reader_le64(&v);
 	count = (unsigned)x.k + x.m;
-	if (v.bad || x.k == 0 || count > DFS_EXTENT_MAX_FRAGMENTS || x.refs == 0)
+	if (v.bad || !geometry_ok(x.k, x.m))
 		return DFS_ECORRUPT;
 	for (unsigned i = 0; i < count; i++)
 		read_fragment(&v, &x.frags[i]);
-	if (end(&k, &v))
+	if (end(&k, &v) || !extent_ok(&x))
 		return DFS_ECORRUPT;
 	*ret = x;
 	return 0;
@@ -207,7 +249,8 @@ int parse_bydisk(const void *key, size_t key_len, const void *val, size_t val_le
 	b.record_len = reader_le32(&v);
 	reader_copy(&v, b.extent.u.b, sizeof(b.extent.u.b));
 	b.index = reader_u8(&v);
-	if (end(&k, &v) || b.index >= DFS_EXTENT_MAX_FRAGMENTS)
+	if (end(&k, &v) || b.index >= DFS_EXTENT_MAX_FRAGMENTS || b.disk.v == 0 ||
+	    !address_ok(b.offset, b.record_len))
 		return DFS_ECORRUPT;
 	*ret = b;
 	return 0;
@@ -224,7 +267,7 @@ int parse_freed(const void *key, size_t key_len, const void *val, size_t val_len
 		return err;
 	read_address(&k, &f.disk, &f.segment, &f.offset);
 	f.record_len = reader_le32(&v);
-	if (end(&k, &v))
+	if (end(&k, &v) || f.disk.v == 0 || !address_ok(f.offset, f.record_len))
 		return DFS_ECORRUPT;
 	*ret = f;
 	return 0;
@@ -269,7 +312,8 @@ int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	strings = read_string(&v, d.label, sizeof(d.label)) &&
 		  read_string(&v, d.domain, sizeof(d.domain)) &&
 		  read_string(&v, d.path, sizeof(d.path));
-	if (!strings || end(&k, &v) || d.id.v == 0)
+	/* The states are those of dev/disk.h, 1 to 5; its functions take no other number. */
+	if (!strings || end(&k, &v) || d.id.v == 0 || d.state < 1 || d.state > 5)
 		return DFS_ECORRUPT;
 	*ret = d;
 	return 0;
@@ -317,9 +361,9 @@ static int parse_settings(const void *key, size_t key_len, const void *val, size
 	verify = reader_u8(&v);
 	s.ec_min_bytes = reader_le64(&v);
 	s.next_disk = reader_le32(&v);
-	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || s.k == 0 || s.copies == 0 ||
-	    (unsigned)s.k + s.m > DFS_EXTENT_MAX_FRAGMENTS || s.copies > DFS_EXTENT_MAX_FRAGMENTS ||
-	    s.metadata_copies == 0 || verify > 1)
+	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || !geometry_ok(s.k, s.m) ||
+	    s.copies == 0 || s.copies > 9 || s.metadata_copies == 0 ||
+	    s.metadata_copies > ROOT_MAX_MEMBERS || verify > 1)
 		return DFS_ECORRUPT;
 	s.verify_writes = verify != 0;
 	*ret = s;

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "base/log.h"
+#include "format/record.h"
 #include "stub_meta.h"
 
 struct input {
@@ -75,7 +76,9 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 	struct rec_settings settings;
 
 	if (parse_extent(ARGS, &extent) == 0) {
-		REQUIRE(extent.k >= 1 && extent.k + extent.m <= (int)DFS_EXTENT_MAX_FRAGMENTS);
+		REQUIRE(extent.k >= 1 && extent.k <= 16 && extent.m <= 8);
+		REQUIRE(extent.len <= extent.k * extent.fragment_len);
+		REQUIRE(extent.fragment_len > 0 && extent.header_len <= RECORD_MAX_HEADER_LEN);
 		put_extent(t, &extent);
 	} else if (parse_bydisk(ARGS, &bydisk) == 0) {
 		put_bydisk(t, &bydisk);

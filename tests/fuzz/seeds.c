@@ -218,7 +218,8 @@ static void schema_seeds(void)
 	put_map(t, (ino_id){2}, &map);
 	schema_seed(n++, t);
 	for (unsigned i = 0; i < 3; i++)
-		extent.frags[i] = (struct rec_fragment){.disk = {i}, .record_len = 512};
+		extent.frags[i] =
+			(struct rec_fragment){.disk = {i}, .offset = 512 * i, .record_len = 512};
 	put_extent(t, &extent);
 	schema_seed(n++, t);
 	put_bydisk(t, &bydisk);
