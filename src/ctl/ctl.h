@@ -50,6 +50,23 @@ struct ctl_server_config {
 MUST_USE int ctl_server_start(const struct ctl_server_config *cfg, struct ctl_server **ret_server);
 void ctl_server_stop(struct ctl_server *s);
 
+/* ---- text and JSON: paths may hold any bytes, JSON strings only UTF-8 ---- */
+/* The string, with what is not UTF-8 or is a control byte written as \xNN. For showing. */
+json_t *ctl_json_text(const char *s);
+/* A path as an argument: a string, or {"hex": ...} when it is not UTF-8. */
+json_t *ctl_json_path(const char *path);
+/* The opposite; NULL when j is neither. The caller frees. */
+char *ctl_path_from_json(const json_t *j);
+
+/* ---- mounts ---- */
+struct ctl_mount {
+	char *pool_dir;	  /* as the mount table names it */
+	char *mountpoint; /* absolute */
+};
+void ctl_mount_release(struct ctl_mount *m);
+/* The DynamicFS mount that holds path (which need not be its root). DFS_ENOENT when there is none. */
+MUST_USE int ctl_mount_of(const char *path, struct ctl_mount *ret_mount);
+
 /* Parses one request frame's JSON (fuzzed). DFS_EPROTO. *ret_op is owned by *ret_root. */
 MUST_USE int ctl_parse_request(const void *data, size_t len, json_t **ret_root, const char **ret_op,
 			       json_t **ret_args);

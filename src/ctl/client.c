@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client's side of the control socket. The socket is reached through an open directory
+ * (/proc/self/fd/N/control.sock), so that a pool's path may be longer than a socket address. No locks.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ctl/call.h"
+
+#define SEND_TIMEOUT_MS 10000
+
+struct ctl_dir {
+	DIR *dir;
+};
+
+int ctl_dir_open(const char *pool_dir, struct ctl_dir **ret_dir, struct sockaddr_un *ret)
+{
+	DIR *dir = opendir(pool_dir);
+	struct ctl_dir *d;
+
+	if (!dir)
+		return errno == EACCES ? DFS_EACCES : DFS_ENOTPOOL;
+	d = xmalloc(sizeof(*d));
+	d->dir = dir;
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", dirfd(dir),
+		 CTL_SOCKET_NAME);
+	*ret_dir = d;
+	return 0;
+}
+
+void ctl_dir_close(struct ctl_dir *d)
+{
+	if (d)
+		closedir(d->dir);
+	free(d);
+}
+
+int ctl_connect(const char *pool_dir, int *ret_fd)
+{
+	struct ctl_dir *dir;
+	struct sockaddr_un addr;
+	int fd, err = ctl_dir_open(pool_dir, &dir, &addr);
+
+	if (err)
+		return err;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		ctl_dir_close(dir);
+		return DFS_EIO;
+	}
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0) {
+		*ret_fd = fd;
+	} else {
+		err = errno == EACCES || errno == EPERM ? DFS_EACCES : DFS_ENOENT;
+		close(fd);
+	}
+	ctl_dir_close(dir);
+	return err;
+}
+
+static int broken(struct ctl_answer *a, const char *op, int err)
+{
+	ctl_answer_release(a);
+	a->error = err == DFS_EEND || err == DFS_EGONE ? DFS_EGONE : err;
+	if (a->error == DFS_EGONE)
+		snprintf(
+			a->message, sizeof(a->message),
+			"cannot finish '%s': the daemon ended before it answered; whether the order "
+			"was carried out is not known; look with 'dynamicfs status'",
+			op);
+	else
+		snprintf(a->message, sizeof(a->message),
+			 "cannot finish '%s': talking to the daemon failed (%s); look with "
+			 "'dynamicfs status'",
+			 op, dfs_err_text(err));
+	return a->error;
+}
+
+int ctl_request(int fd, const char *op, json_t *args, struct ctl_answer *a)
+{
+	json_t *request = json_object();
+	BUF frame = {0};
+	int err;
+
+	json_object_set_new(request, "op", json_string(op));
+	if (args)
+		json_object_set(request, "args", args);
+	err = wire_send(fd, request, SEND_TIMEOUT_MS);
+	json_decref(request);
+	/* A daemon that refuses closes after its answer: the answer may be there all the same. */
+	if (err && err != DFS_EGONE)
+		return broken(a, op, err);
+	do {
+		err = wire_recv(fd, &frame, 0);
+		if (!err)
+			err = wire_answer_decode(frame.data, frame.len, a);
+	} while (err == 1);
+	return err ? broken(a, op, err) : a->error;
+}

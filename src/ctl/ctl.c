@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a request is answered: by the daemon, when one has the pool, else here, with the pool opened
+ * under its lock. Questions open it read-only and change nothing on the disks. No locks of its own.
+ */
+#include "ctl/ctl.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "ctl/call.h"
+
+/* A daemon that starts has the lock before it has its socket, one that stops the other way round. */
+#define LOCKED_WAIT_MS 5000u
+#define LOCKED_STEP_MS 100u
+
+static const struct ctl_op ops[] = {
+	{"ping", op_ping, OP_ONLINE},
+	{"stop", op_stop, OP_ONLINE},
+	{"init", op_init, OP_NO_POOL | OP_WRITES},
+	{"import", op_import, OP_NO_POOL | OP_WRITES},
+	{"set", op_set, OP_WRITES | OP_NO_DISKS},
+	{"status", op_status, OP_NO_DISKS},
+	{"list-disks", op_list_disks, OP_NO_DISKS},
+	{"add-disk", op_add_disk, OP_WRITES | OP_NO_DISKS},
+	{"fail-disk", op_fail_disk, OP_WRITES},
+	{"show-redundancy", op_show_redundancy, 0},
+	{"list-extents", op_list_extents, 0},
+	{"inspect", op_inspect, 0},
+	{"fsck", op_fsck, OP_OFFLINE},
+};
+
+const struct ctl_op *ctl_op_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+		if (strcmp(ops[i].name, name) == 0)
+			return &ops[i];
+	return NULL;
+}
+
+int ctl_fail(struct ctl_call *c, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (fmt[0])
+		vsnprintf(c->answer->message, sizeof(c->answer->message), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+int ctl_fail_pool(struct ctl_call *c, int err, const struct pool_message *msg, const char *fmt, ...)
+{
+	char what[512];
+	va_list ap;
+
+	if (msg->text[0])
+		return ctl_fail(c, err, "%s", msg->text);
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	return ctl_fail(c, err, "%s: %s", what, dfs_err_text(err));
+}
+
+void ctl_warn(struct ctl_call *c, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (!c->answer->warnings)
+		c->answer->warnings = json_array();
+	json_array_append_new(c->answer->warnings, ctl_json_text(text));
+}
+
+int ctl_dispatch(struct ctl_call *c, const struct ctl_op *op)
+{
+	struct ctl_answer *a = c->answer;
+
+	if ((op->flags & OP_OFFLINE) && c->mountpoint)
+		a->error = ctl_fail(c, DFS_EBUSY,
+				    "cannot run %s: the pool is mounted at %s; unmount it first "
+				    "(dynamicfs unmount --mountpoint %s)",
+				    op->name, c->mountpoint, c->mountpoint);
+	else if ((op->flags & OP_ONLINE) && !c->mountpoint)
+		a->error = ctl_fail(c, DFS_ENOENT, "cannot %s: the pool is not mounted", op->name);
+	else if (c->pool && !pool_has_disks(c->pool) && !(op->flags & OP_NO_DISKS))
+		a->error = ctl_fail(c, DFS_ENODISK,
+				    "cannot run %s: the pool has no disk yet; add one with "
+				    "'dynamicfs add-disk --pool %s --disk DIR'",
+				    op->name, c->pool_dir);
+	else
+		a->error = op->fn(c);
+	if (a->error && !a->message[0])
+		snprintf(a->message, sizeof(a->message), "cannot run %s: %s", op->name,
+			 dfs_err_text(a->error));
+	return a->error;
+}
+
+/* Opens the pool, asks, closes it again. */
+static int run_here(struct ctl_call *c, const struct ctl_op *op)
+{
+	struct pool_open_options opt = {.read_only = !(op->flags & OP_WRITES),
+					.force = arg_bool(c, "force_open", false)};
+	struct pool_message msg = {.text = ""};
+	int err = pool_open(c->pool_dir, &opt, NULL, &c->pool, &msg);
+
+	if (err) {
+		c->answer->error = ctl_fail_pool(c, err, &msg, "cannot open the pool %s",
+						 c->pool_dir);
+		return err;
+	}
+	err = ctl_dispatch(c, op);
+	if (opt.read_only) {
+		pool_abandon(c->pool);
+	} else {
+		int close_err = pool_close(c->pool);
+
+		if (!err && close_err)
+			err = c->answer->error =
+				ctl_fail(c, close_err,
+					 "cannot close the pool %s: %s; what was done may not last "
+					 "through a power cut; look with 'dynamicfs fsck'",
+					 c->pool_dir, dfs_err_text(close_err));
+	}
+	c->pool = NULL;
+	return err;
+}
+
+static int run_there(struct ctl_call *c, const char *op, int fd)
+{
+	int err = ctl_request(fd, op, c->args, c->answer);
+
+	close(fd);
+	return err;
+}
+
+int ctl_run(const char *pool_dir, const char *name, json_t *args, struct ctl_answer *a)
+{
+	struct ctl_call c = {.pool_dir = pool_dir, .args = args, .answer = a};
+	const struct ctl_op *op = ctl_op_find(name);
+	uint64_t waited_ms = 0;
+	int err, fd;
+
+	*a = (struct ctl_answer){0};
+	if (!op)
+		return a->error = ctl_fail(&c, DFS_EINVAL, "cannot run '%s': no such operation",
+					   name);
+	if (op->flags & OP_NO_POOL)
+		return ctl_dispatch(&c, op);
+	for (;; waited_ms += LOCKED_STEP_MS) {
+		err = ctl_connect(pool_dir, &fd);
+		if (!err)
+			return run_there(&c, name, fd);
+		if (err == DFS_EACCES)
+			return a->error = ctl_fail(
+				       &c, err,
+				       "cannot reach the pool %s: permission denied; ask as the "
+				       "user who mounted it, or as root",
+				       pool_dir);
+		if (op->flags & OP_ONLINE)
+			return a->error = ctl_fail(&c, DFS_ENOENT,
+						   "cannot %s: the pool %s is not mounted", name,
+						   pool_dir);
+		err = run_here(&c, op);
+		if (err != DFS_ELOCKED || waited_ms >= LOCKED_WAIT_MS)
+			return err;
+		ctl_answer_release(a);
+		env_sleep_ms(LOCKED_STEP_MS);
+	}
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool's disks as they are at one moment, and the one that a person means. No locks. */
+#include <stdlib.h>
+
+#include "ctl/call.h"
+
+void disk_views_take(struct pool *p, struct disk_views *ret_views)
+{
+	struct disk_views views = {0};
+	struct pool_disk_status *s = xmalloc(sizeof(*s));
+
+	for (unsigned i = 0; pool_disk_status(p, i, s); i++) {
+		views.v = xrealloc(views.v, (views.count + 1) * sizeof(*views.v));
+		views.v[views.count++] = (struct disk_view){
+			.id = s->info.id,
+			.present = s->present && s->info.state != DISK_FAILED,
+			.member = s->metadata_member,
+			.info = s->info,
+		};
+		if (views.v[views.count - 1].present) {
+			views.present++;
+			views.members_present += s->metadata_member;
+		}
+	}
+	free(s);
+	*ret_views = views;
+}
+
+void disk_views_release(struct disk_views *views)
+{
+	free(views->v);
+	*views = (struct disk_views){0};
+}
+
+const struct disk_view *disk_views_find(const struct disk_views *views, disk_id id)
+{
+	for (unsigned i = 0; i < views->count; i++)
+		if (views->v[i].id.v == id.v)
+			return &views->v[i];
+	return NULL;
+}
+
+static bool same_path(const char *a, const char *b)
+{
+	size_t n = strlen(a), k = strlen(b);
+
+	while (n > 1 && a[n - 1] == '/')
+		n--;
+	while (k > 1 && b[k - 1] == '/')
+		k--;
+	return n == k && memcmp(a, b, n) == 0;
+}
+
+/* The number, uuid and label first: a label may look like a relative path, and names the disk for sure. */
+static const struct disk_view *find_named(const struct disk_views *views, const char *which,
+					  const char *path)
+{
+	struct uuid uuid;
+	bool is_uuid = uuid_parse(which, &uuid) == 0;
+	char number[16];
+
+	for (unsigned i = 0; i < views->count; i++)
+		if (is_uuid && uuid_eq(&uuid, &views->v[i].info.uuid))
+			return &views->v[i];
+	for (unsigned i = 0; i < views->count; i++)
+		if (strcmp(views->v[i].info.label, which) == 0)
+			return &views->v[i];
+	for (unsigned i = 0; path && i < views->count; i++)
+		if (same_path(views->v[i].info.path, path))
+			return &views->v[i];
+	for (unsigned i = 0; i < views->count; i++) {
+		snprintf(number, sizeof(number), "%u", views->v[i].id.v);
+		if (strcmp(number, which) == 0)
+			return &views->v[i];
+	}
+	return NULL;
+}
+
+const struct disk_view *disk_views_named(struct ctl_call *c, const struct disk_views *views,
+					 const char *which)
+{
+	FREE char *path = ctl_path_from_json(json_object_get(c->args, "disk_abs"));
+	const struct disk_view *found = find_named(views, which, path ? path : which);
+	char known[512] = "";
+	size_t len = 0;
+
+	if (found)
+		return found;
+	for (unsigned i = 0; i < views->count && len < sizeof(known) - 80; i++)
+		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+					views->v[i].info.label);
+	(void)ctl_fail(
+		c, DFS_ENODISK,
+		"cannot find a disk '%s' (directory, label or uuid) in the pool %s; it has: %s",
+		which, c->pool_dir, known);
+	return NULL;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations on a pool as a whole: init, import, set, fsck, ping, stop. No locks. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ctl/call.h"
+
+#define MAX_PROBLEMS 1000u
+#define MAX_IMPORT_DISKS 4096u
+
+int op_ping(struct ctl_call *c)
+{
+	c->answer->result = json_object();
+	set_text(c->answer->result, "mountpoint", c->mountpoint);
+	set_u64(c->answer->result, "pid", (uint64_t)getpid());
+	return 0;
+}
+
+int op_stop(struct ctl_call *c)
+{
+	c->request_stop(c->stop_ctx);
+	return op_ping(c);
+}
+
+/* Geometry as an argument: {"k": 4, "m": 2}. */
+static bool arg_geometry(struct ctl_call *c, const char *key, struct geometry *ret)
+{
+	json_t *j = json_object_get(c->args, key);
+	json_int_t k = json_integer_value(json_object_get(j, "k"));
+	json_int_t m = json_integer_value(json_object_get(j, "m"));
+
+	if (k < 1 || k > CODEC_MAX_K || m < 0 || m > CODEC_MAX_M)
+		return false;
+	*ret = (struct geometry){(uint8_t)k, (uint8_t)m};
+	return geometry_valid(*ret);
+}
+
+/* Changes what the arguments name; the rest of s stays. */
+static int settings_from_args(struct ctl_call *c, struct pool_settings *s)
+{
+	uint64_t copies = arg_u64(c, "copies", s->copies);
+	uint64_t metadata_copies = arg_u64(c, "metadata_copies", s->metadata_copies);
+
+	if (json_object_get(c->args, "large") && !arg_geometry(c, "large", &s->large))
+		return ctl_fail(
+			c, DFS_EINVAL,
+			"cannot use this geometry for large files: K is 1 to %u, M is 0 to %u "
+			"(for instance 4+2)",
+			CODEC_MAX_K, CODEC_MAX_M);
+	if (copies < 1 || copies > CODEC_MAX_M + 1)
+		return ctl_fail(c, DFS_EINVAL, "cannot keep %llu copies: 1 to %u are possible",
+				(unsigned long long)copies, CODEC_MAX_M + 1);
+	if (metadata_copies < 1 || metadata_copies > ROOT_MAX_MEMBERS)
+		return ctl_fail(c, DFS_EINVAL,
+				"cannot keep %llu copies of the metadata: 1 to %u are possible",
+				(unsigned long long)metadata_copies, ROOT_MAX_MEMBERS);
+	s->copies = (uint8_t)copies;
+	s->metadata_copies = (uint8_t)metadata_copies;
+	s->verify_writes = arg_bool(c, "verify_writes", s->verify_writes);
+	return 0;
+}
+
+int op_init(struct ctl_call *c)
+{
+	struct pool_message msg = {.text = ""};
+	struct pool_settings s;
+	int err;
+
+	pool_settings_default(&s);
+	err = settings_from_args(c, &s);
+	if (err)
+		return err;
+	err = pool_init(c->pool_dir, &s, NULL, &msg);
+	if (err)
+		return ctl_fail_pool(c, err, &msg, "cannot make a pool at %s", c->pool_dir);
+	c->answer->result = json_object();
+	set_text(c->answer->result, "path", c->pool_dir);
+	json_object_set_new(c->answer->result, "settings", settings_json(&s));
+	return 0;
+}
+
+int op_import(struct ctl_call *c)
+{
+	const json_t *disks = json_object_get(c->args, "disks");
+	size_t count = json_array_size(disks), done;
+	struct pool_message msg = {.text = ""};
+	char **paths;
+	int err = 0;
+
+	if (count == 0 || count > MAX_IMPORT_DISKS)
+		return ctl_fail(c, DFS_EUSAGE, "cannot import: name the disks with --disk DIR...");
+	paths = xcalloc(count, sizeof(*paths));
+	for (done = 0; done < count && !err; done++) {
+		paths[done] = ctl_path_from_json(json_array_get(disks, done));
+		if (!paths[done])
+			err = ctl_fail(c, DFS_EINVAL, "cannot import: a disk's path is not a text");
+	}
+	if (!err) {
+		err = pool_import(c->pool_dir, (const char *const *)paths, (unsigned)count,
+				  arg_bool(c, "force", false), NULL, &msg);
+		if (err)
+			err = ctl_fail_pool(c, err, &msg, "cannot import a pool to %s",
+					    c->pool_dir);
+		else if (msg.text[0])
+			ctl_warn(c, "%s", msg.text);
+	}
+	for (size_t i = 0; i < count; i++)
+		free(paths[i]);
+	free(paths);
+	if (!err) {
+		c->answer->result = json_object();
+		set_text(c->answer->result, "path", c->pool_dir);
+		set_u64(c->answer->result, "disks", count);
+	}
+	return err;
+}
+
+int op_set(struct ctl_call *c)
+{
+	struct pool_settings s = pool_get_settings(c->pool);
+	struct pool_message msg = {.text = ""};
+	int err = settings_from_args(c, &s);
+
+	if (err)
+		return err;
+	err = pool_set_settings(c->pool, &s, &msg);
+	if (err)
+		return ctl_fail_pool(c, err, &msg, "cannot change the settings of %s", c->pool_dir);
+	s = pool_get_settings(c->pool);
+	c->answer->result = json_object();
+	json_object_set_new(c->answer->result, "settings", settings_json(&s));
+	return 0;
+}
+
+struct fsck_ctx {
+	json_t *problems;
+	uint64_t left_out;
+};
+
+static void note_problem(void *arg, const char *severity, const char *text)
+{
+	struct fsck_ctx *f = arg;
+	json_t *o;
+
+	if (json_array_size(f->problems) >= MAX_PROBLEMS) {
+		f->left_out++;
+		return;
+	}
+	o = json_object();
+	set_text(o, "severity", severity);
+	set_text(o, "text", text);
+	json_array_append_new(f->problems, o);
+}
+
+int op_fsck(struct ctl_call *c)
+{
+	struct fsck_ctx f = {.problems = json_array()};
+	struct pool_fsck_result r = {0};
+	json_t *o = json_object();
+	int err = pool_fsck(c->pool, !arg_bool(c, "quick", false), note_problem, &f, &r);
+
+	c->answer->result = o;
+	set_bool(o, "clean", err == 0);
+	set_bool(o, "payloads_verified", !arg_bool(c, "quick", false));
+	set_u64(o, "inodes", r.inodes);
+	set_u64(o, "dentries", r.dentries);
+	set_u64(o, "map_entries", r.map_entries);
+	set_u64(o, "extents", r.extents);
+	set_u64(o, "fragments", r.fragments);
+	set_u64(o, "bytes_verified", r.bytes_verified);
+	set_u64(o, "problem_count", r.problems);
+	set_u64(o, "endangered_extents", r.endangered_extents);
+	set_u64(o, "lost_extents", r.lost_extents);
+	set_u64(o, "orphan_records_bytes", r.orphan_records_bytes);
+	json_object_set_new(o, "problems", f.problems);
+	set_u64(o, "problems_left_out", f.left_out);
+	if (err == DFS_EDAMAGED)
+		return ctl_fail(c, err, "found damage in the pool %s: %llu problem%s", c->pool_dir,
+				(unsigned long long)r.problems, r.problems == 1 ? "" : "s");
+	return err ? ctl_fail(c, err, "cannot check the pool %s: %s", c->pool_dir,
+			      dfs_err_text(err))
+		   : 0;
+}

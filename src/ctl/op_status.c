@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operation "status": how the pool is, in one answer (P11). No locks. */
+#include <stdlib.h>
+
+#include "ctl/call.h"
+#include "meta/meta.h"
+
+/* A pool of 10^7 extents is counted in some seconds; a person waits for one. */
+#define SCAN_LIMIT_MS 1000u
+
+static json_t *geometry_pair(struct geometry wanted, struct geometry now)
+{
+	json_t *o = json_object();
+
+	set_geometry(o, "wanted", wanted);
+	set_geometry(o, "now", now);
+	return o;
+}
+
+static void set_space(json_t *o, const struct pool_space *s)
+{
+	json_t *space = json_object();
+
+	set_u64(space, "total_bytes", s->total_bytes);
+	set_u64(space, "used_bytes", s->used_bytes);
+	set_u64(space, "available_bytes", s->available_bytes);
+	json_object_set_new(o, "space", space);
+}
+
+static void set_metadata(json_t *o, const struct pool_status *s, const struct disk_views *views)
+{
+	json_t *m = json_object();
+	unsigned members = 0;
+
+	for (unsigned i = 0; i < views->count; i++)
+		members += views->v[i].member;
+	set_u64(m, "wanted_copies", s->settings.metadata_copies);
+	set_u64(m, "members", members);
+	set_u64(m, "members_present", views->members_present);
+	set_u64(m, "epoch", s->epoch);
+	set_u64(m, "generation", s->generation);
+	set_u64(m, "sequence", s->seq);
+	set_u64(m, "durable_sequence", s->durable_seq);
+	set_u64(m, "journal_bytes", s->meta.journal_bytes);
+	set_u64(m, "journal_syncs", s->meta.journal_syncs);
+	set_u64(m, "commits", s->meta.commits);
+	set_u64(m, "checkpoints", s->meta.checkpoints);
+	json_object_set_new(o, "metadata", m);
+}
+
+static void set_recovery(json_t *o, const struct meta_recovery *r)
+{
+	json_t *rec = json_object();
+
+	set_bool(rec, "was_clean", r->was_clean);
+	set_u64(rec, "replayed_transactions", r->replayed_transactions);
+	set_bool(rec, "index_rebuilt", r->index_rebuilt);
+	set_u64(rec, "tail_cut_bytes", r->tail_cut_bytes);
+	set_u64(rec, "damaged_roots", r->damaged_roots);
+	set_u64(rec, "damaged_journals", r->damaged_journals);
+	json_object_set_new(o, "recovery", rec);
+}
+
+static void set_counters(json_t *o, const struct extent_stats *e)
+{
+	json_t *n = json_object();
+
+	set_u64(n, "extents_written", e->extents_written);
+	set_u64(n, "extents_read", e->extents_read);
+	set_u64(n, "extents_unreadable", e->extents_unreadable);
+	set_u64(n, "fragments_rotten", e->fragments_rotten);
+	set_u64(n, "fragments_decoded", e->fragments_decoded);
+	set_u64(n, "fragments_healed", e->fragments_healed);
+	set_u64(n, "heal_queue", e->heal_queue);
+	json_object_set_new(o, "counters", n);
+}
+
+static bool disks_trouble(const struct disk_views *views)
+{
+	for (unsigned i = 0; i < views->count; i++)
+		if (views->v[i].info.state != DISK_FAILED &&
+		    (!views->v[i].present || views->v[i].info.state != DISK_HEALTHY))
+			return true;
+	return false;
+}
+
+/* "empty", "damaged" (something can't be read), "degraded" (something is missing), "healthy". */
+static const char *state_of(const struct pool_status *s, const struct disk_views *views,
+			    const struct safety *safety)
+{
+	if (views->count == 0)
+		return "empty";
+	if (safety->lost || s->extent.extents_unreadable)
+		return "damaged";
+	if (safety->endangered || safety->reduced || disks_trouble(views))
+		return "degraded";
+	return "healthy";
+}
+
+static void warn_disks(struct ctl_call *c, const struct disk_views *views)
+{
+	for (unsigned i = 0; i < views->count; i++) {
+		const struct disk_view *d = &views->v[i];
+
+		if (d->info.state == DISK_FAILED)
+			continue; /* the operator or an earlier warning said so; the table shows it */
+		if (!d->present)
+			ctl_warn(c,
+				 "disk %s (%s) is not there: bring it back, or give it up with "
+				 "'dynamicfs fail-disk --disk %s'",
+				 d->info.label, d->info.path, d->info.label);
+		else if (d->info.state != DISK_HEALTHY)
+			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
+				 d->info.path, disk_state_name(d->info.state));
+	}
+}
+
+/* The first two disks that share a filesystem. */
+static bool sharing(struct pool *p, struct pool_disk_status *a, struct pool_disk_status *b)
+{
+	for (unsigned i = 0; pool_disk_status(p, i, a); i++)
+		for (unsigned j = i + 1; pool_disk_status(p, j, b); j++)
+			if (a->present && b->present && a->fs_id == b->fs_id)
+				return true;
+	return false;
+}
+
+static void warn_same_fs(struct ctl_call *c)
+{
+	struct pool_disk_status *two = xmalloc(2 * sizeof(*two));
+
+	if (sharing(c->pool, &two[0], &two[1]))
+		ctl_warn(
+			c,
+			"disks %s and %s share a filesystem: they fail together, and what one takes "
+			"the other has not",
+			two[0].info.label, two[1].info.label);
+	free(two);
+}
+
+static void warn_all(struct ctl_call *c, const struct pool_status *s,
+		     const struct disk_views *views, const struct safety *safety, bool whole)
+{
+	const char *least = whole ? "" : "at least ";
+	char wanted[16], now[16];
+
+	warn_disks(c, views);
+	if (safety->lost)
+		ctl_warn(
+			c,
+			"%s%llu extents can't be read, too many of their disks are missing: 'dynamicfs "
+			"show-redundancy /' lists the files",
+			least, (unsigned long long)safety->lost);
+	if (safety->endangered)
+		ctl_warn(c, "%s%llu extents would be lost with one more disk", least,
+			 (unsigned long long)safety->endangered);
+	if (s->extent.extents_unreadable)
+		ctl_warn(c, "%llu reads failed for want of good fragments; the log names the files",
+			 (unsigned long long)s->extent.extents_unreadable);
+	if (s->narrowed && views->count) {
+		geometry_text(s->settings.large, wanted);
+		geometry_text(s->large_now, now);
+		ctl_warn(
+			c,
+			"too few disks for %s and %u copies: new data is kept as %s and %u cop%s; add "
+			"disks",
+			wanted, s->settings.copies, now, s->small_now.m + 1u,
+			s->small_now.m ? "ies" : "y");
+	}
+	if (views->count && views->members_present < 2)
+		ctl_warn(c, "the metadata is on %u disk only: add disks", views->members_present);
+	warn_same_fs(c);
+}
+
+int op_status(struct ctl_call *c)
+{
+	struct pool_status *s = xcalloc(1, sizeof(*s));
+	struct safety_table *table = xmalloc(sizeof(*table));
+	struct disk_views views;
+	json_t *o = json_object(), *redundancy = json_object();
+	bool whole = true;
+	int err = 0;
+
+	pool_status(c->pool, s);
+	disk_views_take(c->pool, &views);
+	safety_table_init(table);
+	if (pool_has_disks(c->pool))
+		err = safety_scan(c->pool, &views, SCAN_LIMIT_MS, table, &whole);
+	set_text(o, "state", err ? "damaged" : state_of(s, &views, &table->total));
+	set_uuid(o, "uuid", &s->uuid);
+	set_text(o, "path", c->pool_dir);
+	set_bool(o, "mounted", c->mountpoint != NULL);
+	json_object_set_new(o, "mountpoint",
+			    c->mountpoint ? ctl_json_text(c->mountpoint) : json_null());
+	set_text(o, "version", DFS_VERSION);
+	set_space(o, &s->space);
+	json_object_set_new(o, "settings", settings_json(&s->settings));
+	json_object_set_new(redundancy, "large", geometry_pair(s->settings.large, s->large_now));
+	json_object_set_new(redundancy, "small",
+			    geometry_pair((struct geometry){1, (uint8_t)(s->settings.copies - 1)},
+					  s->small_now));
+	set_bool(redundancy, "narrowed", s->narrowed);
+	set_safety(redundancy, &table->total);
+	set_bool(redundancy, "all_counted", whole);
+	json_object_set_new(o, "redundancy", redundancy);
+	set_u64(o, "inodes", s->inodes);
+	set_u64(o, "extents", s->extents);
+	set_u64(o, "disk_count", s->disks);
+	set_u64(o, "disks_present", s->disks_present);
+	set_u64(o, "disks_failed", s->disks_failed);
+	json_object_set_new(o, "disks", disks_array(c->pool));
+	set_metadata(o, s, &views);
+	set_recovery(o, &s->recovery);
+	set_counters(o, &s->extent);
+	warn_all(c, s, &views, &table->total, whole);
+	if (err)
+		ctl_warn(c, "the table of extents can't be read: %s; run 'dynamicfs fsck'",
+			 dfs_err_text(err));
+	c->answer->result = o;
+	disk_views_release(&views);
+	free(table);
+	free(s);
+	return 0;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How safe extents are, considering which disks are there now: for status and show-redundancy.
+ * Counts in one pass over the extents table, in memory bounded by SAFETY_MAX_ROWS. No locks.
+ */
+#include "base/env.h"
+#include "ctl/call.h"
+#include "meta/meta.h"
+
+void safety_table_init(struct safety_table *t)
+{
+	*t = (struct safety_table){.total.least_left = INT32_MAX};
+}
+
+int extent_losses_left(const struct rec_extent *e, const struct disk_views *views)
+{
+	unsigned width = MIN((unsigned)e->k + e->m, DFS_EXTENT_MAX_FRAGMENTS);
+	int there = 0;
+
+	for (unsigned i = 0; i < width; i++) {
+		const struct disk_view *d = e->frags[i].disk.v
+						    ? disk_views_find(views, e->frags[i].disk)
+						    : NULL;
+
+		there += d && d->present;
+	}
+	return there - e->k;
+}
+
+static void count(struct safety *s, const struct rec_extent *e, uint64_t bytes, int left)
+{
+	s->extents++;
+	s->bytes += bytes;
+	if (left < 0)
+		s->lost++;
+	else if (left >= e->m)
+		s->full++;
+	else if (left > 0)
+		s->reduced++;
+	else
+		s->endangered++;
+	if (e->k != e->wanted_k || e->m != e->wanted_m)
+		s->narrowed++;
+	s->least_left = MIN(s->least_left, MAX(left, -1));
+}
+
+static bool same_geometry(struct geometry a, struct geometry b) { return a.k == b.k && a.m == b.m; }
+
+void safety_add(struct safety_table *t, const struct rec_extent *e, uint64_t bytes,
+		const struct disk_views *views)
+{
+	struct geometry now = {e->k, e->m}, wanted = {e->wanted_k, e->wanted_m};
+	int left = extent_losses_left(e, views);
+
+	count(&t->total, e, bytes, left);
+	for (unsigned i = 0; i < t->count; i++)
+		if (same_geometry(t->rows[i].now, now) &&
+		    same_geometry(t->rows[i].wanted, wanted)) {
+			count(&t->rows[i].safety, e, bytes, left);
+			return;
+		}
+	if (t->count == SAFETY_MAX_ROWS)
+		return; /* the total has it; more kinds than that come from no settings in use */
+	t->rows[t->count] =
+		(struct safety_row){.now = now, .wanted = wanted, .safety.least_left = INT32_MAX};
+	count(&t->rows[t->count++].safety, e, bytes, left);
+}
+
+void set_safety(json_t *o, const struct safety *s)
+{
+	set_u64(o, "extents", s->extents);
+	set_u64(o, "bytes", s->bytes);
+	set_u64(o, "full", s->full);
+	set_u64(o, "reduced", s->reduced);
+	set_u64(o, "endangered", s->endangered);
+	set_u64(o, "lost", s->lost);
+	set_u64(o, "narrowed", s->narrowed);
+	json_object_set_new(o, "losses_left",
+			    s->extents ? json_integer(s->least_left) : json_null());
+}
+
+json_t *safety_rows_json(const struct safety_table *t)
+{
+	json_t *rows = json_array();
+
+	for (unsigned i = 0; i < t->count; i++) {
+		json_t *o = json_object();
+
+		set_geometry(o, "geometry", t->rows[i].now);
+		set_geometry(o, "wanted", t->rows[i].wanted);
+		set_safety(o, &t->rows[i].safety);
+		json_array_append_new(rows, o);
+	}
+	return rows;
+}
+
+int safety_scan(struct pool *p, const struct disk_views *views, uint64_t limit_ms,
+		struct safety_table *ret_table, bool *ret_whole)
+{
+	struct meta_iter *it = meta_iter_new(pool_meta(p));
+	const uint64_t end_ns = limit_ms ? env_now_ns() + limit_ms * 1000000ull : UINT64_MAX;
+	const uint8_t table = TABLE_EXTENT;
+	bool whole = true;
+	int err = 0;
+
+	safety_table_init(ret_table);
+	for (meta_iter_seek(it, &table, 1); meta_iter_valid(it); meta_iter_next(it)) {
+		struct rec_extent e;
+		size_t key_len, val_len;
+		const uint8_t *key = meta_iter_key(it, &key_len);
+		const uint8_t *val = meta_iter_value(it, &val_len);
+
+		if (key_len == 0 || key[0] != TABLE_EXTENT)
+			break;
+		if (ret_table->total.extents % 1024 == 1023 && env_now_ns() > end_ns) {
+			whole = false;
+			break;
+		}
+		err = parse_extent(key, key_len, val, val_len, &e);
+		if (err)
+			break;
+		safety_add(ret_table, &e, e.len, views);
+	}
+	if (!err)
+		err = meta_iter_error(it);
+	meta_iter_free(it);
+	*ret_whole = whole;
+	return err;
+}

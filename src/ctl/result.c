@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Building results and reading arguments: what several operations share. No locks, no state. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "ctl/call.h"
+
+static const char hex_digits[] = "0123456789abcdef";
+
+/* Length of the valid UTF-8 sequence at s, 0 when it is not one (or is a control character). */
+static size_t utf8_len(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+
+	if (n == 0 || p[0] > 0xf4 || p[0] < 0x20 || p[0] == 0x7f)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xe0 && p[1] < 0xa0) ||
+	    (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] >= 0x90))
+		return 0;
+	return n;
+}
+
+json_t *ctl_json_text(const char *s)
+{
+	BUF out = {0};
+
+	while (*s) {
+		size_t n = utf8_len(s);
+
+		if (n == 0) {
+			buf_put(&out, "\\x", 2);
+			buf_put_u8(&out, (uint8_t)hex_digits[(uint8_t)*s >> 4]);
+			buf_put_u8(&out, (uint8_t)hex_digits[(uint8_t)*s & 15]);
+			n = 1;
+		} else {
+			buf_put(&out, s, n);
+		}
+		s += n;
+	}
+	return json_stringn(out.len ? (const char *)out.data : "", out.len);
+}
+
+static void hex_encode(struct buf *out, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i++) {
+		buf_put_u8(out, (uint8_t)hex_digits[p[i] >> 4]);
+		buf_put_u8(out, (uint8_t)hex_digits[p[i] & 15]);
+	}
+	buf_put_u8(out, 0);
+}
+
+json_t *ctl_json_path(const char *path)
+{
+	json_t *j = json_string(path);
+	BUF hex = {0};
+
+	if (j)
+		return j;
+	hex_encode(&hex, path, strlen(path));
+	j = json_object();
+	json_object_set_new(j, "hex", json_string((const char *)hex.data));
+	return j;
+}
+
+static int hex_value(char ch)
+{
+	const char *at = ch ? strchr(hex_digits, ch) : NULL;
+
+	return at ? (int)(at - hex_digits) : -1;
+}
+
+char *ctl_path_from_json(const json_t *j)
+{
+	const char *s = json_string_value(j);
+	size_t len;
+	char *out;
+
+	if (s)
+		return xstrdup(s);
+	s = json_string_value(json_object_get(j, "hex"));
+	len = s ? strlen(s) : 0;
+	if (len == 0 || len % 2)
+		return NULL;
+	out = xcalloc(1, len / 2 + 1);
+	for (size_t i = 0; i < len / 2; i++) {
+		int hi = hex_value(s[2 * i]), lo = hex_value(s[2 * i + 1]);
+
+		if (hi < 0 || lo < 0 || (hi == 0 && lo == 0)) {
+			free(out);
+			return NULL;
+		}
+		out[i] = (char)(hi << 4 | lo);
+	}
+	return out;
+}
+
+void set_u64(json_t *o, const char *key, uint64_t v)
+{
+	json_object_set_new(o, key, json_integer((json_int_t)MIN(v, (uint64_t)INT64_MAX)));
+}
+
+void set_text(json_t *o, const char *key, const char *s)
+{
+	json_object_set_new(o, key, ctl_json_text(s));
+}
+
+void set_bool(json_t *o, const char *key, bool v) { json_object_set_new(o, key, json_boolean(v)); }
+
+void set_uuid(json_t *o, const char *key, const struct uuid *u)
+{
+	char text[UUID_TEXT_LEN + 1];
+
+	uuid_format(u, text);
+	json_object_set_new(o, key, json_string(text));
+}
+
+void set_hex(json_t *o, const char *key, const void *data, size_t len)
+{
+	BUF hex = {0};
+
+	hex_encode(&hex, data, len);
+	json_object_set_new(o, key, json_string((const char *)hex.data));
+}
+
+void set_hash(json_t *o, const char *key, const struct hash *h) { set_hex(o, key, h, sizeof(*h)); }
+
+void geometry_text(struct geometry g, char out[16])
+{
+	if (g.k == 1)
+		snprintf(out, 16, "replica:%u", g.m + 1u);
+	else
+		snprintf(out, 16, "rs:%u+%u", g.k, g.m);
+}
+
+void set_geometry(json_t *o, const char *key, struct geometry g)
+{
+	char text[16];
+
+	geometry_text(g, text);
+	json_object_set_new(o, key, json_string(text));
+}
+
+json_t *settings_json(const struct pool_settings *s)
+{
+	json_t *o = json_object();
+
+	set_geometry(o, "large", s->large);
+	set_u64(o, "copies", s->copies);
+	set_u64(o, "metadata_copies", s->metadata_copies);
+	set_bool(o, "verify_writes", s->verify_writes);
+	return o;
+}
+
+static json_t *disk_json_of(const struct pool_disk_status *s)
+{
+	json_t *o = json_object();
+	char fs[17];
+
+	snprintf(fs, sizeof(fs), "%llx", (unsigned long long)s->fs_id);
+	set_u64(o, "id", s->info.id.v);
+	set_uuid(o, "uuid", &s->info.uuid);
+	set_text(o, "label", s->info.label);
+	set_text(o, "domain", s->info.domain);
+	set_text(o, "path", s->info.path);
+	set_text(o, "state", disk_state_name(s->info.state));
+	set_bool(o, "present", s->present);
+	set_bool(o, "metadata_member", s->metadata_member);
+	set_u64(o, "capacity_bytes", s->info.capacity_bytes);
+	set_u64(o, "total_bytes", s->total_bytes);
+	set_u64(o, "used_bytes", s->used_bytes);
+	set_u64(o, "free_bytes", s->free_bytes);
+	set_text(o, "filesystem", s->present ? fs : "");
+	set_u64(o, "reads", s->counters.reads);
+	set_u64(o, "writes", s->counters.writes);
+	set_u64(o, "syncs", s->counters.syncs);
+	set_u64(o, "read_bytes", s->counters.read_bytes);
+	set_u64(o, "write_bytes", s->counters.write_bytes);
+	set_u64(o, "read_errors", s->counters.read_errors);
+	set_u64(o, "write_errors", s->counters.write_errors);
+	set_u64(o, "checksum_errors", s->counters.checksum_errors);
+	return o;
+}
+
+json_t *disks_array(struct pool *p)
+{
+	struct pool_disk_status *s = xmalloc(sizeof(*s));
+	json_t *disks = json_array();
+
+	for (unsigned i = 0; pool_disk_status(p, i, s); i++)
+		json_array_append_new(disks, disk_json_of(s));
+	free(s);
+	return disks;
+}
+
+const char *arg_text(struct ctl_call *c, const char *key)
+{
+	return json_string_value(json_object_get(c->args, key));
+}
+
+uint64_t arg_u64(struct ctl_call *c, const char *key, uint64_t absent)
+{
+	const json_t *j = json_object_get(c->args, key);
+
+	return json_is_integer(j) && json_integer_value(j) >= 0 ? (uint64_t)json_integer_value(j)
+								: absent;
+}
+
+bool arg_bool(struct ctl_call *c, const char *key, bool absent)
+{
+	const json_t *j = json_object_get(c->args, key);
+
+	return json_is_boolean(j) ? json_is_true(j) : absent;
+}
