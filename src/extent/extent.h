@@ -33,7 +33,9 @@ struct extent_config {
 };
 
 struct extent_store *extent_store_new(const struct extent_config *cfg);
-void extent_store_free(struct extent_store *s); /* stops the healer */
+/* Stops the healer: no more commits come from here (before meta is closed). */
+void extent_store_quiesce(struct extent_store *s);
+void extent_store_free(struct extent_store *s); /* NULL is allowed */
 void extent_store_set_verify(struct extent_store *s, bool verify_writes);
 
 /* ---- writing ---- */

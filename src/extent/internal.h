@@ -120,7 +120,8 @@ unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent
 
 /* ---- repair.c ---- */
 void healer_start(struct extent_store *s);
-void healer_stop(struct extent_store *s);
+void healer_stop(struct extent_store *s); /* joins the thread; may be repeated */
+void healer_release(struct extent_store *s);
 void healer_queue(struct extent_store *s, extent_id id);
 
 /* ---- refs.c ---- */

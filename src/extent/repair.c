@@ -352,7 +352,15 @@ void healer_stop(struct extent_store *s)
 		env_cond_broadcast(&h->wake);
 		env_mutex_unlock(&h->lock);
 		env_thread_join(h->thread);
+		h->thread = NULL;
 	}
+}
+
+void healer_release(struct extent_store *s)
+{
+	struct healer *h = &s->healer;
+
+	healer_stop(s);
 	env_cond_release(&h->wake);
 	env_mutex_release(&h->lock);
 }

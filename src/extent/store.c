@@ -24,11 +24,16 @@ void extent_store_free(struct extent_store *s)
 {
 	if (!s)
 		return;
-	healer_stop(s);
+	healer_release(s);
 	cache_release(&s->cache);
 	env_cond_release(&s->record_cond);
 	env_mutex_release(&s->record_lock);
 	free(s);
+}
+
+void extent_store_quiesce(struct extent_store *s)
+{
+	healer_stop(s);
 }
 
 void extent_store_set_verify(struct extent_store *s, bool verify_writes)

@@ -29,6 +29,9 @@ struct pool_json { /* zero-initialise */
 	uint64_t least_epoch; /* newest membership epoch known: an older one is stale (P8) */
 	uint64_t written_wall_s;
 	uint64_t feature_compat, feature_incompat; /* bits 0..62 */
+	/* settings as chosen at init: in force until the first disk brings an index to hold them */
+	uint8_t large_k, large_m, copies, metadata_copies;
+	bool verify_writes;
 	unsigned disk_count;
 	struct pool_json_disk *disks; /* owned */
 };

@@ -32,6 +32,10 @@ struct meta_disk {  /* a disk as meta sees it */
 
 /* Called without locks held when a member fails; the pool marks the disk. */
 typedef void (*meta_member_failed_fn)(void *ctx, disk_id id, int err);
+/* A new epoch's root is durable on the disks; called before anything is acknowledged under it, so that
+ * the pool directory can remember the epoch (P8). May be called with meta locks held: must not call
+ * back into meta. NULL is allowed. */
+typedef void (*meta_epoch_fn)(void *ctx, uint64_t epoch);
 /* Makes every fragment written so far durable; called before each journal write (P1). */
 typedef int (*meta_data_sync_fn)(void *ctx);
 
@@ -52,6 +56,7 @@ struct meta_config {
 	uint64_t buffer_bytes;	   /* bound of the unsynced journal buffer; committers wait (P9) */
 	meta_data_sync_fn data_sync;
 	meta_member_failed_fn member_failed;
+	meta_epoch_fn epoch_changed;
 	void *ctx;
 };
 

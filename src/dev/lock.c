@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lock of a pool directory: flock on DIR/lock, which also holds the owner's process id. */
+#include "dev/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/types.h"
+
+struct dir_lock {
+	int fd;
+};
+
+static int lock_error(int e)
+{
+	switch (e) {
+	case EWOULDBLOCK:
+		return DFS_ELOCKED;
+	case EROFS:
+		return DFS_EROFS;
+	case EACCES:
+	case EPERM:
+		return DFS_EACCES;
+	case ENOENT:
+	case ENOTDIR:
+		return DFS_ENOENT;
+	case ENOSPC:
+		return DFS_ENOSPC;
+	default:
+		return DFS_EIO;
+	}
+}
+
+static long owner_pid(int fd)
+{
+	char text[32] = "";
+
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	return strtol(text, NULL, 10);
+}
+
+int dir_lock_take(const char *dir, struct dir_lock **ret_lock, long *ret_pid)
+{
+	FREE char *path = xasprintf("%s/lock", dir);
+	struct dir_lock *l;
+	char text[32];
+	int fd, len, err;
+
+	*ret_pid = 0;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return lock_error(errno);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		err = lock_error(errno);
+		*ret_pid = owner_pid(fd);
+		close(fd);
+		return err;
+	}
+	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	/* the id only helps messages: the lock holds without it */
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
+		*ret_pid = 0;
+	l = xmalloc(sizeof(*l));
+	l->fd = fd;
+	*ret_lock = l;
+	return 0;
+}
+
+void dir_lock_release(struct dir_lock *l)
+{
+	if (!l)
+		return;
+	close(l->fd);
+	free(l);
+}

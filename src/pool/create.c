@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a pool directory: anew (init), or from the disks of a pool that lost its own (import, P5).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pool/internal.h"
+
+static int first_entry(void *ctx, const char *name, uint64_t size_bytes)
+{
+	(void)size_bytes;
+	if (!strcmp(name, "lost+found"))
+		return 0;
+	snprintf(ctx, 256, "%s", name);
+	return DFS_EEND;
+}
+
+static int make_dir(const char *dir, bool *ret_made, struct pool_message *msg)
+{
+	*ret_made = false;
+	if (mkdir(dir, 0755) == 0) {
+		*ret_made = true;
+		return 0;
+	}
+	switch (errno) {
+	case EEXIST:
+		return 0;
+	case ENOENT:
+	case ENOTDIR:
+		pool_say(msg, "cannot make %s: the directory it should be in does not exist", dir);
+		return DFS_ENOENT;
+	case EROFS:
+		pool_say(msg, "cannot make %s: the filesystem is mounted read-only", dir);
+		return DFS_EROFS;
+	case EACCES:
+	case EPERM:
+		pool_say(msg, "cannot make %s: permission denied", dir);
+		return DFS_EACCES;
+	default:
+		pool_say(msg, "cannot make %s: error %d", dir, errno);
+		return DFS_EIO;
+	}
+}
+
+/* Opens DIR for a new pool: absent or empty. *ret_made: it was made here. */
+static int prepare(const char *dir, const struct pool_env *env, struct dev **ret_dev,
+		   bool *ret_made, struct pool_message *msg)
+{
+	char entry[256] = "";
+	struct stat st;
+	int err;
+
+	*ret_made = false;
+	if (!env || !env->open_dev) {
+		err = make_dir(dir, ret_made, msg);
+		if (err)
+			return err;
+		if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+			pool_say(msg, "cannot use %s: it is not a directory", dir);
+			return DFS_ENOTDIR;
+		}
+		if (access(dir, R_OK | W_OK | X_OK) != 0) {
+			bool rofs = errno == EROFS;
+
+			pool_say(msg, "cannot use %s: %s", dir,
+				 rofs ? "the filesystem is mounted read-only"
+				      : "permission denied");
+			return rofs ? DFS_EROFS : DFS_EACCES;
+		}
+	}
+	err = open_dev(env, dir, "", false, ret_dev);
+	if (err) {
+		pool_say(msg, "cannot use %s: %s", dir, dfs_err_text(err));
+		return err;
+	}
+	err = dev_list(*ret_dev, "", first_entry, entry);
+	if (err == DFS_EEND) {
+		struct dev_file *f = NULL;
+		bool ours = dev_open(*ret_dev, POOL_JSON_NAME, DEV_RDONLY, &f) == 0;
+
+		dev_close(f);
+		err = ours ? DFS_EEXIST : DFS_ENOTEMPTYDIR;
+		if (ours)
+			pool_say(msg, "%s is a pool already; nothing was changed", dir);
+		else
+			pool_say(
+				msg,
+				"cannot use %s: it is not empty (it holds %.100s, for one) and not a "
+				"pool; nothing was changed",
+				dir, entry);
+	}
+	if (err) {
+		dev_free(*ret_dev);
+		*ret_dev = NULL;
+	}
+	return err;
+}
+
+static int store_new(struct dev *dev, struct pool_json *json, struct pool_message *msg,
+		     const char *dir)
+{
+	BUF text = {0};
+	int err;
+
+	json->written_wall_s = env_wall_ns() / 1000000000u;
+	err = pool_json_encode(json, &text);
+	if (!err)
+		err = dev_replace(dev, POOL_JSON_NAME, text.data, text.len);
+	if (err)
+		pool_say(msg, "cannot write %s/pool.json: %s", dir, dfs_err_text(err));
+	return err;
+}
+
+static const char *base_name(const char *dir)
+{
+	const char *slash = strrchr(dir, '/');
+
+	return slash && slash[1] ? slash + 1 : "pool";
+}
+
+static void json_settings(struct pool_json *json, const struct pool_settings *s)
+{
+	json->large_k = s->large.k;
+	json->large_m = s->large.m;
+	json->copies = s->copies;
+	json->metadata_copies = s->metadata_copies;
+	json->verify_writes = s->verify_writes;
+}
+
+int pool_init(const char *dir, const struct pool_settings *settings, const struct pool_env *env,
+	      struct pool_message *msg)
+{
+	CLEANUP(pool_json_release) struct pool_json json = {0};
+	struct dev *dev = NULL;
+	bool made = false;
+	int err;
+
+	if (!geometry_valid(settings->large) || settings->copies < 1 || settings->copies > 9 ||
+	    settings->metadata_copies < 1 || settings->metadata_copies > ROOT_MAX_MEMBERS) {
+		pool_say(
+			msg,
+			"cannot make a pool with this policy: data fragments must be 1..%u, parity "
+			"0..%u, copies 1..9, metadata copies 1..%u",
+			CODEC_MAX_K, CODEC_MAX_M, ROOT_MAX_MEMBERS);
+		return DFS_EINVAL;
+	}
+	err = prepare(dir, env, &dev, &made, msg);
+	if (err)
+		return err;
+	uuid_random(&json.pool);
+	snprintf(json.name, sizeof(json.name), "%.60s", base_name(dir));
+	json_settings(&json, settings);
+	err = store_new(dev, &json, msg, dir);
+	dev_free(dev);
+	if (err && made)
+		(void)!rmdir(dir); /* the failure to make it is what is reported */
+	return err;
+}
+
+/* ---- import ---- */
+
+/* Adds the disk at path to json. */
+static int import_disk(struct pool_json *json, const char *path, const struct pool_env *env,
+		       struct pool_message *msg)
+{
+	char real[4096];
+	struct pool_json_disk *j;
+	struct disk_json dj;
+	struct dev *dev = NULL;
+	int err;
+
+	snprintf(real, sizeof(real), "%s", path);
+	if (!env || !env->open_dev) {
+		FREE char *r = realpath(path, NULL);
+
+		if (r && strlen(r) < sizeof(real))
+			memcpy(real, r, strlen(r) + 1);
+	}
+	err = open_dev(env, real, "dynamicfs", false, &dev);
+	if (!err)
+		err = disk_json_read(dev, &dj);
+	dev_free(dev);
+	if (err) {
+		pool_say(msg, "cannot import %s: %s", path,
+			 err == DFS_ENOENT || err == DFS_EGONE ? "it is not a disk of a pool (no "
+								 "dynamicfs/disk.json)"
+							       : dfs_err_text(err));
+		return err == DFS_ENOENT || err == DFS_EGONE ? DFS_ENODISK : err;
+	}
+	if (uuid_is_null(&json->pool)) {
+		json->pool = dj.pool;
+	} else if (!uuid_eq(&json->pool, &dj.pool)) {
+		pool_say(msg,
+			 "cannot import %s: it belongs to another pool than the disks before it",
+			 path);
+		return DFS_EFOREIGN;
+	}
+	if (pool_json_find(json, (disk_id){dj.id})) {
+		pool_say(msg,
+			 "cannot import %s: disk %u (%s) is given twice, or this is a copy of it",
+			 path, dj.id, dj.label);
+		return DFS_EEXIST;
+	}
+	j = pool_json_add(json);
+	j->id.v = dj.id;
+	j->uuid = dj.uuid;
+	memcpy(j->label, dj.label, sizeof(j->label));
+	snprintf(j->state, sizeof(j->state), "%s", dj.state);
+	snprintf(j->path, sizeof(j->path), "%s", real);
+	return 0;
+}
+
+/* Opens the new pool once, so that the index is restored and absent disks get their names, and what
+ * can't be opened is not left behind. */
+static int import_open(const char *dir, bool force, const struct pool_env *env,
+		       struct pool_message *msg)
+{
+	struct pool_open_options opt = {.force = force};
+	struct pool *p;
+	int err = pool_open(dir, &opt, env, &p, msg);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk_info info = disk_info(disk_at(p->disks, i));
+		struct pool_json_disk *j = pool_json_find(&p->json, info.id);
+
+		if (j)
+			continue;
+		env_mutex_lock(&p->json_lock);
+		j = pool_json_add(&p->json);
+		j->id = info.id;
+		j->uuid = info.uuid;
+		memcpy(j->label, info.label, sizeof(j->label));
+		snprintf(j->path, sizeof(j->path), "%s", info.path);
+		snprintf(j->state, sizeof(j->state), "%s", disk_state_name(info.state));
+		env_mutex_unlock(&p->json_lock);
+	}
+	return pool_close(p);
+}
+
+int pool_import(const char *dir, const char *const *disk_paths, unsigned count, bool force,
+		const struct pool_env *env, struct pool_message *msg)
+{
+	CLEANUP(pool_json_release) struct pool_json json = {0};
+	struct pool_settings defaults;
+	struct dev *dev = NULL;
+	bool made = false;
+	int err = 0;
+
+	if (count == 0) {
+		pool_say(msg, "cannot import: no disk was given");
+		return DFS_EINVAL;
+	}
+	for (unsigned i = 0; i < count && !err; i++)
+		err = import_disk(&json, disk_paths[i], env, msg);
+	if (err)
+		return err;
+	err = prepare(dir, env, &dev, &made, msg);
+	if (err)
+		return err;
+	pool_settings_default(&defaults);
+	json_settings(&json, &defaults); /* until the index tells the real ones */
+	snprintf(json.name, sizeof(json.name), "%.60s", base_name(dir));
+	err = store_new(dev, &json, msg, dir);
+	if (!err)
+		err = import_open(dir, force, env, msg);
+	if (err && dev_remove(dev, POOL_JSON_NAME))
+		log_warn(
+			"could not remove %s/pool.json of the import that failed; remove %s yourself",
+			dir, dir);
+	dev_free(dev);
+	if (err && made && (!env || !env->open_dev)) {
+		FREE char *lock = xasprintf("%s/lock", dir), *index = xasprintf("%s/index", dir);
+
+		(void)!unlink(
+			lock); /* rmdir below fails and leaves it all if anything else is there */
+		if (!env || !env->index_ops)
+			(void)index_rocks_ops.destroy(index);
+		(void)!rmdir(dir);
+	}
+	return err;
+}

@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool's disks: opening known ones, their identity files, adding and failing while in use.
+ *
+ * Adding, in order (a crash after any step leaves either no trace that counts, or a whole disk):
+ *  1. DISK/dynamicfs/disk.json with a new uuid and the next id: the disk is ours, but in no index;
+ *  2. pool.json names its path (opening ignores names that the index does not know);
+ *  3. one transaction: the disk's record, and the next id; synced. From here on it is part of the pool;
+ *  4. the disk set, so that it takes data; meta_set_disks, so that it carries roots, maybe metadata.
+ * The first disk of a pool gets its root (meta_format) between 1 and 2.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "pool/internal.h"
+
+/* ---- identity files ---- */
+
+int disk_json_read(struct dev *dev, struct disk_json *ret)
+{
+	FREE uint8_t *data = NULL;
+	size_t len;
+	int err = dev_read_all(dev, DISK_JSON_NAME, DISK_JSON_MAX_BYTES, &data, &len);
+
+	return err ? err : disk_json_parse(data, len, ret);
+}
+
+int disk_json_store(struct dev *dev, const struct disk_json *j)
+{
+	BUF text = {0};
+	int err = disk_json_encode(j, &text);
+
+	return err ? err : dev_replace(dev, DISK_JSON_NAME, text.data, text.len);
+}
+
+static void fill_disk_json(struct pool *p, struct disk *d, struct disk_json *j)
+{
+	struct disk_info info = disk_info(d);
+	struct disk_counters c = disk_counters(d);
+
+	*j = (struct disk_json){
+		.pool = p->json.pool,
+		.uuid = info.uuid,
+		.id = info.id.v,
+		.capacity_bytes = info.capacity_bytes,
+		.epoch = p->meta ? meta_epoch(p->meta) : 0,
+		.written_wall_s = env_wall_ns() / 1000000000u,
+		.reads = c.reads,
+		.writes = c.writes,
+		.syncs = c.syncs,
+		.read_bytes = c.read_bytes,
+		.write_bytes = c.write_bytes,
+		.read_errors = c.read_errors,
+		.write_errors = c.write_errors,
+		.checksum_errors = c.checksum_errors,
+	};
+	memcpy(j->label, info.label, sizeof(j->label));
+	memcpy(j->domain, info.domain, sizeof(j->domain));
+	snprintf(j->state, sizeof(j->state), "%s", disk_state_name(info.state));
+}
+
+void disk_jsons_update(struct pool *p)
+{
+	if (p->read_only)
+		return;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct disk_json j;
+		int err;
+
+		if (!disk_present(d))
+			continue;
+		fill_disk_json(p, d, &j);
+		err = disk_json_store(disk_dev(d), &j);
+		if (err)
+			log_warn(
+				"cannot update disk.json of disk %u: %s; it only holds statistics and state "
+				"for people",
+				j.id, dfs_err_text(err));
+	}
+}
+
+/* ---- opening ---- */
+
+int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid, struct dev **ret_dev,
+		    struct disk_json *ret_json, struct pool_message *msg)
+{
+	struct dev *dev = NULL;
+	int err;
+
+	err = open_dev(&p->env, path, "dynamicfs", false, &dev);
+	if (!err)
+		err = disk_json_read(dev, ret_json);
+	if (err) {
+		pool_say(msg, "the disk at %s cannot be used: %s; the pool goes on without it",
+			 path, dfs_err_text(err == DFS_ENOENT ? DFS_EGONE : err));
+	} else if (!uuid_eq(&ret_json->pool, &p->json.pool)) {
+		pool_say(msg, "the disk at %s belongs to another pool; it is left alone", path);
+		err = DFS_EFOREIGN;
+	} else if (uuid && !uuid_eq(&ret_json->uuid, uuid)) {
+		pool_say(
+			msg,
+			"the disk at %s is another one of this pool than expected; it is left alone",
+			path);
+		err = DFS_EFOREIGN;
+	}
+	if (err) {
+		dev_free(dev);
+		return err;
+	}
+	*ret_dev = dev;
+	return 0;
+}
+
+/* One above the highest segment that the index names on this disk: a disk that comes back from an old
+ * copy must not give out numbers again that records of ours point to (S1). */
+static int segment_floor(struct pool *p, disk_id id, uint32_t *ret_floor)
+{
+	struct meta_iter *it = meta_iter_new(p->meta);
+	uint32_t floor = 0;
+	int err = 0;
+
+	for (int table = 0; table < 2 && !err; table++) {
+		const uint8_t *k, *v;
+		size_t klen, vlen;
+		BUF key = {0};
+
+		if (table == 0)
+			key_bydisk(&key, id, UINT32_MAX, UINT32_MAX);
+		else
+			key_freed(&key, id, UINT32_MAX, UINT32_MAX);
+		meta_iter_seek_back(it, key.data, key.len);
+		if (!meta_iter_valid(it))
+			continue;
+		k = meta_iter_key(it, &klen);
+		v = meta_iter_value(it, &vlen);
+		if (klen > 0 && k[0] == TABLE_BYDISK) {
+			struct rec_bydisk by;
+
+			err = parse_bydisk(k, klen, v, vlen, &by);
+			if (!err && by.disk.v == id.v)
+				floor = MAX(floor, by.segment + 1);
+		} else if (klen > 0 && k[0] == TABLE_FREED) {
+			struct rec_freed f;
+
+			err = parse_freed(k, klen, v, vlen, &f);
+			if (!err && f.disk.v == id.v)
+				floor = MAX(floor, f.segment + 1);
+		}
+	}
+	if (!err)
+		err = meta_iter_error(it);
+	meta_iter_free(it);
+	*ret_floor = MAX(floor, 1);
+	return err;
+}
+
+int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
+{
+	struct disk_info info = {
+		.id = rec->id,
+		.uuid = rec->uuid,
+		.capacity_bytes = rec->capacity_bytes,
+		.state = rec->state,
+	};
+	uint32_t floor;
+	int err;
+
+	memcpy(info.label, rec->label, sizeof(info.label));
+	memcpy(info.domain, rec->domain, sizeof(info.domain));
+	snprintf(info.path, sizeof(info.path), "%s", rec->path);
+	env_mutex_lock(&p->json_lock);
+	struct pool_json_disk *j = pool_json_find(&p->json, rec->id);
+	if (j && j->path[0])
+		snprintf(info.path, sizeof(info.path), "%s", j->path);
+	env_mutex_unlock(&p->json_lock);
+	err = segment_floor(p, rec->id, &floor);
+	if (err) {
+		dev_free(dev);
+		return err;
+	}
+	err = disk_add(p->disks, &info, dev, 0, floor);
+	if (err == DFS_EGONE || err == DFS_EIO || err == DFS_ENOENT) {
+		log_warn("disk %u (%s) cannot be read: %s; the pool goes on without it", rec->id.v,
+			 rec->label, dfs_err_text(err));
+		err = disk_add(p->disks, &info, NULL, 0, floor);
+	}
+	if (!err)
+		disk_set_used_bytes(disk_get(p->disks, rec->id),
+				    (uint64_t)meta_counter(p->meta,
+							   META_COUNT_DISK_USED + rec->id.v));
+	return err;
+}
+
+void disks_update_used(struct pool *p)
+{
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		uint32_t id = disk_info(d).id.v;
+
+		disk_set_used_bytes(d, (uint64_t)meta_counter(p->meta, META_COUNT_DISK_USED + id));
+	}
+}
+
+unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, uint32_t *ret_total)
+{
+	unsigned n = 0;
+
+	*ret_total = 0;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct disk_info info = disk_info(d);
+
+		*ret_total += info.state != DISK_FAILED;
+		if (disk_present(d) && n < max)
+			disks[n++] = (struct meta_disk){info.id, info.uuid, disk_dev(d)};
+	}
+	return n;
+}
+
+/* ---- adding ---- */
+
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+static bool label_taken(struct pool *p, const char *label)
+{
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		if (!strcmp(disk_info(disk_at(p->disks, i)).label, label))
+			return true;
+	return false;
+}
+
+/* The label asked for, or the path's last part, made unique; UTF-8 or refused by disk_json_encode. */
+static int choose_label(struct pool *p, const struct pool_disk_spec *spec, const char *path,
+			char out[64], struct pool_message *msg)
+{
+	if (spec->label) {
+		if (spec->label[0] == '\0' || strlen(spec->label) > 63) {
+			pool_say(msg, "cannot add %s: a label has 1 to 63 bytes", path);
+			return DFS_EINVAL;
+		}
+		if (label_taken(p, spec->label)) {
+			pool_say(msg, "cannot add %s: another disk has the label %s", path,
+				 spec->label);
+			return DFS_EEXIST;
+		}
+		snprintf(out, 64, "%s", spec->label);
+		return 0;
+	}
+	snprintf(out, 64, "%.50s", last_part(path));
+	if (out[0] == '\0' || out[0] == '/')
+		snprintf(out, 64, "disk%u", p->next_disk);
+	if (label_taken(p, out)) {
+		char base[64];
+
+		memcpy(base, out, sizeof(base));
+		snprintf(out, 64, "%.50s-%u", base, p->next_disk);
+	}
+	return 0;
+}
+
+static int count_entries(void *ctx, const char *name, uint64_t size_bytes)
+{
+	(void)name;
+	(void)size_bytes;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+/* A dynamicfs directory is there already: whose is it? 0: a leftover of ours that counts for nothing. */
+static int check_existing(struct pool *p, struct dev *dev, const char *path,
+			  struct pool_message *msg)
+{
+	struct disk_json j;
+	struct rec_disk rec;
+	unsigned entries = 0;
+	char text[UUID_TEXT_LEN + 1];
+	int err = disk_json_read(dev, &j);
+
+	if (err == DFS_ENOENT) {
+		err = dev_list(dev, "", count_entries, &entries);
+		if (err || entries == 0)
+			return err;
+		pool_say(
+			msg,
+			"cannot add %s: %s/dynamicfs is there and is not a disk of a pool. Move it away",
+			path, path);
+		return DFS_ENOTEMPTYDIR;
+	}
+	if (err) {
+		pool_say(msg, "cannot add %s: its dynamicfs/disk.json cannot be read: %s", path,
+			 dfs_err_text(err));
+		return err;
+	}
+	if (!uuid_eq(&j.pool, &p->json.pool)) {
+		uuid_format(&j.pool, text);
+		pool_say(
+			msg,
+			"cannot add %s: it is a disk of another pool (%s). If that pool is no longer needed, "
+			"remove %s/dynamicfs first",
+			path, text, path);
+		return DFS_EFOREIGN;
+	}
+	if (p->meta && get_disk(p->meta, (disk_id){j.id}, &rec) == 0 &&
+	    uuid_eq(&rec.uuid, &j.uuid)) {
+		pool_say(msg, "cannot add %s: it is already disk %u (%s) of this pool%s", path,
+			 j.id, j.label,
+			 rec.state == DISK_FAILED
+				 ? ", and was failed; to use it again as a new disk, "
+				   "remove its dynamicfs directory first"
+				 : "");
+		return DFS_EEXIST;
+	}
+	return 0;
+}
+
+static bool shares_filesystem(struct pool *p, struct dev *dev, disk_id self)
+{
+	struct dev_space mine, other;
+
+	if (dev_space(dev, &mine))
+		return false;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+
+		if (disk_present(d) && disk_info(d).id.v != self.v &&
+		    !dev_space(disk_dev(d), &other) && other.fs_id == mine.fs_id)
+			return true;
+	}
+	return false;
+}
+
+/* Steps 1 and 2; for the first disk its root, too. */
+static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec, const char *path)
+{
+	struct disk_json j = {.pool = p->json.pool,
+			      .uuid = rec->uuid,
+			      .id = rec->id.v,
+			      .capacity_bytes = rec->capacity_bytes,
+			      .written_wall_s = env_wall_ns() / 1000000000u};
+	struct pool_json_disk *pj;
+	int err;
+
+	memcpy(j.label, rec->label, sizeof(j.label));
+	memcpy(j.domain, rec->domain, sizeof(j.domain));
+	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_HEALTHY));
+	err = disk_json_store(dev, &j);
+	if (!err && !p->meta) {
+		struct meta_disk md = {rec->id, rec->uuid, dev};
+		struct meta_config cfg = {
+			.pool = p->json.pool,
+			.index_ops = p->env.index_ops ? p->env.index_ops : &index_rocks_ops,
+			.index_arg = p->env.index_ops ? p->env.index_arg : p->index_dir,
+			.disks = &md,
+			.disk_count = 1,
+			.copies = 1,
+			.disk_total = 1};
+		err = meta_format(&cfg);
+	}
+	if (err)
+		return err;
+	env_mutex_lock(&p->json_lock);
+	pj = pool_json_find(&p->json, rec->id); /* a leftover of an add that was cut short */
+	if (!pj)
+		pj = pool_json_add(&p->json);
+	*pj = (struct pool_json_disk){.id = rec->id, .uuid = rec->uuid};
+	memcpy(pj->label, rec->label, sizeof(pj->label));
+	snprintf(pj->state, sizeof(pj->state), "%s", disk_state_name(DISK_HEALTHY));
+	snprintf(pj->path, sizeof(pj->path), "%s", path);
+	env_mutex_unlock(&p->json_lock);
+	return pool_json_store(p);
+}
+
+/* Steps 3 and 4. dev: transferred. */
+static int join_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec,
+		     struct pool_message *msg)
+{
+	struct meta_disk disks[META_MAX_DISKS];
+	struct rec_settings settings;
+	struct meta_txn *t;
+	uint32_t total;
+	uint64_t seq;
+	unsigned n;
+	int err;
+
+	p->next_disk = rec->id.v + 1;
+	if (!p->meta) { /* pool_start reads it all back, and finishes the creation */
+		FREE struct dev **devs = xcalloc(p->json.disk_count, sizeof(*devs));
+
+		for (unsigned i = 0; i < p->json.disk_count; i++)
+			if (p->json.disks[i].id.v == rec->id.v)
+				devs[i] = dev;
+		return pool_start(p, devs, msg);
+	}
+	t = meta_begin(p->meta);
+	put_disk(t, rec);
+	pool_settings_to_rec(p, &settings);
+	put_settings(t, &settings);
+	err = meta_commit(t, &seq);
+	if (!err)
+		err = meta_sync(p->meta, seq);
+	if (err) {
+		dev_free(dev);
+		return err;
+	}
+	err = disk_enter(p, rec, dev);
+	if (err)
+		return err;
+	n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
+	return meta_set_disks(p->meta, disks, n, total);
+}
+
+static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const char *path,
+		       struct disk_info *ret_info, bool *ret_same_fs, struct pool_message *msg)
+{
+	struct rec_disk rec = {.id = {p->next_disk}, .state = DISK_HEALTHY};
+	struct dev *dev = NULL;
+	int err;
+
+	err = open_dev(&p->env, path, "dynamicfs", false, &dev);
+	if (!err)
+		err = check_existing(p, dev, path, msg);
+	else if (err == DFS_ENOENT || err == DFS_EGONE)
+		err = 0; /* no dynamicfs directory yet */
+	else
+		pool_say(msg, "cannot add %s: %s", path, dfs_err_text(err));
+	if (!err)
+		err = choose_label(p, spec, path, rec.label, msg);
+	if (!err && !spec->dry_run && !dev) {
+		err = open_dev(&p->env, path, "dynamicfs", true, &dev);
+		if (err)
+			pool_say(msg, "cannot add %s: cannot make %s/dynamicfs: %s", path, path,
+				 dfs_err_text(err));
+	}
+	if (err || spec->dry_run) {
+		dev_free(dev);
+		return err;
+	}
+	uuid_random(&rec.uuid);
+	rec.capacity_bytes = spec->capacity_bytes;
+	rec.added_epoch = p->meta ? meta_epoch(p->meta) : 1;
+	snprintf(rec.domain, sizeof(rec.domain), "%s", spec->domain ? spec->domain : "");
+	snprintf(rec.path, sizeof(rec.path), "%.1023s", path);
+	*ret_same_fs = shares_filesystem(p, dev, rec.id);
+	err = make_disk(p, dev, &rec, path);
+	if (err)
+		dev_free(dev);
+	else
+		err = join_disk(p, dev, &rec, msg);
+	if (!err)
+		*ret_info = disk_info(disk_get(p->disks, rec.id));
+	else if (msg->text[0] == '\0')
+		pool_say(msg,
+			 "cannot add %s: %s; the pool is as it was, and adding it again is safe",
+			 path, dfs_err_text(err));
+	return err;
+}
+
+int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec, struct disk_info *ret_info,
+		  bool *ret_same_fs, struct pool_message *msg)
+{
+	char real[4096];
+	int err;
+
+	ENV_LOCKED(&p->change_lock);
+	msg->text[0] = '\0';
+	*ret_same_fs = false;
+	if (p->read_only)
+		return DFS_EROFS;
+	if (spec->domain && strlen(spec->domain) > 63) {
+		pool_say(msg, "cannot add %s: a failure domain's name has at most 63 bytes",
+			 spec->path);
+		return DFS_EINVAL;
+	}
+	if (p->next_disk >= META_COUNTERS - META_COUNT_DISK_USED) {
+		pool_say(msg, "cannot add %s: a pool names at most %u disks in its life",
+			 spec->path, META_COUNTERS - META_COUNT_DISK_USED - 1);
+		return DFS_EINVAL;
+	}
+	if (p->env.open_dev) {
+		snprintf(real, sizeof(real), "%s", spec->path);
+	} else {
+		err = path_check_disk(p, spec->path, real, sizeof(real), msg);
+		if (err)
+			return err;
+	}
+	err = add_checked(p, spec, real, ret_info, ret_same_fs, msg);
+	env_mutex_lock(&p->lock);
+	p->space_ns = 0;
+	env_mutex_unlock(&p->lock);
+	return err;
+}
+
+/* ---- failing ---- */
+
+static struct disk *find_disk(struct pool *p, const char *which)
+{
+	char text[UUID_TEXT_LEN + 1];
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct disk_info info = disk_info(d);
+
+		uuid_format(&info.uuid, text);
+		if (!strcmp(which, info.path) || !strcmp(which, info.label) || !strcmp(which, text))
+			return d;
+	}
+	return NULL;
+}
+
+/* How many extents would have fewer than k fragments on present disks without this one. */
+static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
+{
+	struct meta_iter *it = meta_iter_new(p->meta);
+	int err = 0;
+	BUF key = {0};
+
+	*ret_lost = 0;
+	key_bydisk(&key, id, 0, 0);
+	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
+	     meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct rec_bydisk by;
+		struct rec_extent rec;
+		unsigned left = 0;
+
+		if (klen == 0 || k[0] != TABLE_BYDISK)
+			break;
+		err = parse_bydisk(k, klen, v, vlen, &by);
+		if (err || by.disk.v != id.v)
+			break;
+		err = get_extent(p->meta, by.extent, &rec);
+		if (err == DFS_ENOENT) { /* freed since the snapshot */
+			err = 0;
+			continue;
+		}
+		for (unsigned i = 0; !err && i < (unsigned)rec.k + rec.m; i++) {
+			struct disk *d = disk_get(p->disks, rec.frags[i].disk);
+
+			left += d && rec.frags[i].disk.v != id.v && disk_present(d);
+		}
+		*ret_lost += !err && left < rec.k;
+	}
+	if (!err)
+		err = meta_iter_error(it);
+	meta_iter_free(it);
+	return err;
+}
+
+static int fail_allowed(struct pool *p, const struct disk_info *info, struct pool_message *msg)
+{
+	unsigned others = 0;
+	uint64_t lost;
+	int err;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		others += disk_present(disk_at(p->disks, i)) &&
+			  disk_info(disk_at(p->disks, i)).id.v != info->id.v;
+	if (others == 0) {
+		pool_say(msg,
+			 "cannot fail disk %s: it is the last one that holds the pool's metadata",
+			 info->label);
+		return DFS_EREFUSED;
+	}
+	err = count_lost_without(p, info->id, &lost);
+	if (err) {
+		pool_say(msg, "cannot tell what disk %s holds: %s", info->label, dfs_err_text(err));
+		return err;
+	}
+	if (lost == 0)
+		return 0;
+	pool_say(
+		msg,
+		"failing disk %s would make %llu extents unreadable: too few of their fragments are on other "
+		"disks. Bring other disks back first, or use --force to lose those files",
+		info->label, (unsigned long long)lost);
+	return DFS_EREFUSED;
+}
+
+static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
+{
+	struct meta_disk disks[META_MAX_DISKS];
+	struct dev *dev = disk_present(d) ? disk_dev(d) : NULL;
+	struct rec_disk rec;
+	struct disk_json j;
+	struct meta_txn *t;
+	uint32_t total;
+	uint64_t seq;
+	unsigned n;
+	int err;
+
+	err = get_disk(p->meta, info->id, &rec);
+	if (err)
+		return err;
+	fill_disk_json(p, d, &j);
+	disk_set_state(d, DISK_FAILED);
+	info->state = DISK_FAILED;
+	n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
+	err = n ? meta_set_disks(p->meta, disks, n, total) : DFS_EGONE;
+	if (err)
+		return err;
+	rec.state = DISK_FAILED;
+	t = meta_begin(p->meta);
+	put_disk(t, &rec);
+	err = meta_commit(t, &seq);
+	if (!err)
+		err = meta_sync(p->meta, seq);
+	if (err)
+		return err;
+	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_FAILED));
+	if (dev && disk_json_store(dev, &j))
+		log_info("disk %u could not be told that it has failed; the pool remembers it",
+			 info->id.v);
+	return pool_json_store(p);
+}
+
+int pool_fail_disk(struct pool *p, const char *which, bool force, struct disk_info *ret_info,
+		   struct pool_message *msg)
+{
+	struct disk_info info;
+	struct disk *d;
+	int err = 0;
+
+	ENV_LOCKED(&p->change_lock);
+	msg->text[0] = '\0';
+	d = p->meta ? find_disk(p, which) : NULL;
+	if (!d) {
+		pool_say(msg, "pool %s has no disk with the path, label or uuid %s", p->dir, which);
+		return DFS_ENODISK;
+	}
+	if (p->read_only)
+		return DFS_EROFS;
+	info = disk_info(d);
+	if (!force)
+		err = fail_allowed(p, &info, msg);
+	if (!err) {
+		err = fail_now(p, d, &info);
+		if (err)
+			pool_say(
+				msg,
+				"cannot record that disk %s has failed: %s; it is not used any more "
+				"until the pool is closed",
+				info.label, dfs_err_text(err));
+	}
+	if (!err)
+		*ret_info = info;
+	env_mutex_lock(&p->lock);
+	p->space_ns = 0;
+	env_mutex_unlock(&p->lock);
+	return err;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Health: which error moves a disk from which state to which, in one table. States changed here hold
+ * while the pool is open (and are shown in disk.json); only `fail-disk` marks a disk failed for good.
+ * When the pool is opened again each disk gets another chance: what it holds is verified byte by byte
+ * anyway (P3), and metadata on it counts only if its epoch is the newest (P8).
+ */
+#include "pool/internal.h"
+
+struct health_rule {
+	int err;
+	enum disk_state to;
+	const char *what_is_done;
+};
+
+static const struct health_rule rules[] = {
+	{DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount"},
+	{DFS_EROFS, DISK_DEGRADED, "it takes no new data"},
+	{DFS_EACCES, DISK_DEGRADED, "it takes no new data"},
+	{DFS_EIO, DISK_DEGRADED, "it takes no new data"},
+};
+
+/* How bad a state is; a disk never moves back here. */
+static int severity(enum disk_state s)
+{
+	switch (s) {
+	case DISK_HEALTHY:
+		return 0;
+	case DISK_DRAINING:
+		return 1;
+	case DISK_SUSPECT:
+		return 2;
+	case DISK_DEGRADED:
+		return 3;
+	case DISK_FAILED:
+		return 4;
+	}
+	return 4;
+}
+
+void health_disk_error(void *ctx, disk_id id, int err, const char *what)
+{
+	struct pool *p = ctx;
+	struct disk *d = disk_get(p->disks, id);
+	enum disk_state from = d ? disk_state(d) : DISK_FAILED;
+	const struct health_rule *r = NULL;
+	struct disk_info info;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++)
+		if (rules[i].err == err)
+			r = &rules[i];
+	if (!d || !r || severity(r->to) <= severity(from))
+		return;
+	info = disk_info(d);
+	disk_set_state(d, r->to);
+	log_error("disk %u (%s) at %s: %s: %s; %s -> %s: %s. Check the disk and its cable", id.v,
+		  info.label, info.path, what, dfs_err_text(err), disk_state_name(from),
+		  disk_state_name(r->to), r->what_is_done);
+	ENV_LOCKED(&p->lock);
+	p->disk_json_due = true;
+	p->members_changed |= r->to == DISK_FAILED;
+	p->space_ns = 0;
+	env_cond_signal(&p->wake);
+}

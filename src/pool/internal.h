@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of pool/; nobody else includes it. */
+#ifndef DFS_POOL_INTERNAL_H
+#define DFS_POOL_INTERNAL_H
+
+#include "base/env.h"
+#include "base/log.h"
+#include "dev/lock.h"
+#include "format/diskjson.h"
+#include "format/pooljson.h"
+#include "pool/pool.h"
+
+struct pool {
+	struct env_mutex change_lock; /* one add, fail or set at a time; held across their I/O */
+	struct env_mutex lock;	      /* the fields marked (l); a leaf */
+	struct env_mutex json_lock;   /* before lock; json and its file; held across writing it */
+
+	char *dir;
+	struct pool_env env;
+	char *index_dir; /* RocksDB's, when the env names none */
+	struct dev *dir_dev;
+	struct dir_lock *dir_lock;
+	struct pool_json json;	       /* (json_lock) */
+	struct pool_settings settings; /* (l) */
+	uint32_t next_disk;	       /* change_lock */
+	struct disk_set *disks;
+	struct meta *meta; /* set once, under change_lock, when the first disk is there */
+	struct extent_store *extents; /* likewise */
+	struct meta_recovery recovery;
+	bool read_only, force;
+
+	struct env_cond wake;	   /* with lock */
+	bool stop;		   /* (l) */
+	bool members_changed;	   /* (l): meta_set_disks is due */
+	bool disk_json_due;	   /* (l): disk.json files are out of date */
+	struct env_thread *thread; /* change_lock */
+	struct dev **spares;	   /* devices meta knows that are no disks: closed last */
+	unsigned spare_count;
+
+	struct pool_space space; /* (l) */
+	uint64_t space_ns;	 /* (l): when it was computed */
+};
+
+void pool_say(struct pool_message *msg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- disks.c ---- */
+/* Opens the device at path if it is the disk `uuid` of this pool. Why not: in msg. */
+MUST_USE int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid,
+			     struct dev **ret_dev, struct disk_json *ret_json,
+			     struct pool_message *msg);
+MUST_USE int disk_json_read(struct dev *dev, struct disk_json *ret);
+MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j);
+/* Writes disk.json of every disk that is present; failures are logged. */
+void disk_jsons_update(struct pool *p);
+/* Puts a disk of the index into the set. dev: transferred; NULL when it is not there. */
+MUST_USE int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev);
+/* The disks that meta may use now. Returns how many; *ret_total: those not failed, present or not. */
+unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, uint32_t *ret_total);
+void disks_update_used(struct pool *p);
+/* Called by the disk set when an operation fails: health.c. */
+void health_disk_error(void *ctx, disk_id id, int err, const char *what);
+
+/* ---- paths.c: only for real directories ---- */
+/* May this directory become a disk of the pool? DFS_EINVAL and such, with the reason in msg. */
+MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
+			     struct pool_message *msg);
+
+/* ---- pool.c ---- */
+/* Opens metadata and extents over the devices; devs[i] belongs to json.disks[i], NULL when absent.
+ * Takes the devices over in any case. */
+MUST_USE int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg);
+/* Writes pool.json from p->json with the epoch and states of now. Logs a failure itself. */
+int pool_json_store(struct pool *p);
+void pool_settings_to_rec(struct pool *p, struct rec_settings *rec);
+int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
+	     struct dev **ret_dev);
+
+#endif

@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening and closing a pool: the pool directory, its lock, the disks it names, recovery of the
+ * metadata, and the background thread that moves metadata off failed disks and gives space back.
+ * Keeps P2 (through meta), P5 (nothing here is needed but to be faster), P8 (least_epoch).
+ *
+ * Order when opening: pool.json -> lock -> devices -> meta_open (recovery) -> disks as the index has
+ * them -> extents -> background thread -> pool.json with the epoch now in force.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "pool/internal.h"
+
+#define CHECKPOINT_BYTES MIB(64)
+#define JOURNAL_BUFFER_BYTES MIB(16)
+#define TICK_MS 250
+#define RECLAIM_TICKS 8 /* every 2 s */
+#define RECLAIM_BATCH 1024
+
+void pool_say(struct pool_message *msg, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!msg)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(msg->text, sizeof(msg->text), fmt, ap);
+	va_end(ap);
+}
+
+void pool_settings_default(struct pool_settings *s)
+{
+	*s = (struct pool_settings){
+		.large = {4, 2}, .copies = 3, .metadata_copies = 4, .verify_writes = false};
+}
+
+int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
+	     struct dev **ret_dev)
+{
+	if (env && env->open_dev)
+		return env->open_dev(env->ctx, path, subdir, create, ret_dev);
+	return dev_dir_open(path, subdir, create, ret_dev);
+}
+
+/* ---- the background thread ---- */
+
+static void tick_members(struct pool *p)
+{
+	struct meta_disk disks[META_MAX_DISKS];
+	uint32_t total;
+	unsigned n;
+	bool due;
+	int err;
+
+	env_mutex_lock(&p->lock);
+	due = p->members_changed;
+	p->members_changed = false;
+	env_mutex_unlock(&p->lock);
+	if (!due)
+		return;
+	n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
+	err = n ? meta_set_disks(p->meta, disks, n, total) : DFS_EGONE;
+	if (!err)
+		return;
+	log_warn(
+		"cannot put the metadata of a lost disk on another one: %s; it is tried again, and the "
+		"pool goes on with fewer copies of its metadata",
+		dfs_err_text(err));
+	env_mutex_lock(&p->lock);
+	p->members_changed = err != DFS_EFAILED;
+	env_mutex_unlock(&p->lock);
+}
+
+static void tick_reclaim(struct pool *p)
+{
+	unsigned done = RECLAIM_BATCH;
+
+	for (int i = 0; i < 64 && done == RECLAIM_BATCH; i++) {
+		int err = extent_reclaim(p->extents, RECLAIM_BATCH, &done);
+
+		if (err && err != DFS_EFAILED)
+			log_warn("cannot give freed space back: %s; it is tried again",
+				 dfs_err_text(err));
+		if (err)
+			break;
+	}
+}
+
+static bool tick_wait(struct pool *p)
+{
+	ENV_LOCKED(&p->lock);
+	if (!p->stop)
+		(void)env_cond_wait_ms(&p->wake, &p->lock, TICK_MS);
+	return !p->stop;
+}
+
+static void background_main(void *arg)
+{
+	struct pool *p = arg;
+
+	for (unsigned tick = 1; tick_wait(p); tick++) {
+		bool due;
+
+		disks_update_used(p);
+		env_mutex_lock(&p->change_lock);
+		tick_members(p);
+		env_mutex_unlock(&p->change_lock);
+		env_mutex_lock(&p->lock);
+		due = p->disk_json_due;
+		p->disk_json_due = false;
+		env_mutex_unlock(&p->lock);
+		if (due)
+			disk_jsons_update(p);
+		if (tick % RECLAIM_TICKS == 0)
+			tick_reclaim(p);
+	}
+}
+
+/* ---- pool.json ---- */
+
+static void pool_json_fill(struct pool *p)
+{
+	struct pool_settings st = pool_get_settings(p);
+
+	p->json.large_k = st.large.k;
+	p->json.large_m = st.large.m;
+	p->json.copies = st.copies;
+	p->json.metadata_copies = st.metadata_copies;
+	p->json.verify_writes = st.verify_writes;
+	p->json.written_wall_s = env_wall_ns() / 1000000000u;
+	for (unsigned i = 0; i < p->json.disk_count; i++) {
+		struct pool_json_disk *j = &p->json.disks[i];
+		struct disk *d = disk_get(p->disks, j->id);
+
+		if (d)
+			snprintf(j->state, sizeof(j->state), "%s", disk_state_name(disk_state(d)));
+	}
+}
+
+int pool_json_store(struct pool *p)
+{
+	BUF text = {0};
+	int err;
+
+	ENV_LOCKED(&p->json_lock);
+	pool_json_fill(p);
+	err = pool_json_encode(&p->json, &text);
+	if (!err)
+		err = dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
+	if (err)
+		log_warn(
+			"cannot write %s/pool.json: %s; the pool works, but if its disks move it may need "
+			"dynamicfs import",
+			p->dir, dfs_err_text(err));
+	return err;
+}
+
+/* Meta tells of a new epoch before anything is acknowledged under it (P8). */
+static void on_epoch(void *ctx, uint64_t epoch)
+{
+	struct pool *p = ctx;
+
+	env_mutex_lock(&p->json_lock);
+	p->json.least_epoch = MAX(p->json.least_epoch, epoch);
+	env_mutex_unlock(&p->json_lock);
+	if (!p->read_only)
+		(void)pool_json_store(p); /* it logs */
+}
+
+static void on_member_failed(void *ctx, disk_id id, int err)
+{
+	struct pool *p = ctx;
+
+	health_disk_error(p, id, err, "writing metadata");
+	ENV_LOCKED(&p->lock);
+	p->members_changed = true;
+	env_cond_signal(&p->wake);
+}
+
+static int on_data_sync(void *ctx)
+{
+	struct pool *p = ctx;
+
+	return p->extents ? extent_sync(p->extents) : 0;
+}
+
+/* ---- starting ---- */
+
+void pool_settings_to_rec(struct pool *p, struct rec_settings *rec)
+{
+	*rec = (struct rec_settings){
+		.k = p->settings.large.k,
+		.m = p->settings.large.m,
+		.copies = p->settings.copies,
+		.metadata_copies = p->settings.metadata_copies,
+		.verify_writes = p->settings.verify_writes,
+		.ec_min_bytes = EXTENT_MAX_BYTES,
+		.next_disk = p->next_disk,
+	};
+}
+
+/* The settings of the index, or, in a pool whose creation was cut short, those of pool.json. */
+static int load_settings(struct pool *p, bool *ret_new)
+{
+	struct rec_settings rec;
+	int err = get_settings(p->meta, &rec);
+
+	*ret_new = err == DFS_ENOENT;
+	if (err == DFS_ENOENT) {
+		p->next_disk = 1;
+		return 0;
+	}
+	if (err)
+		return err;
+	p->settings = (struct pool_settings){.large = {rec.k, rec.m},
+					     .copies = rec.copies,
+					     .metadata_copies = rec.metadata_copies,
+					     .verify_writes = rec.verify_writes};
+	p->next_disk = rec.next_disk;
+	return 0;
+}
+
+/* Creation of the first disk was cut short between its root and its record: finish it. */
+static int finish_creation(struct pool *p, struct dev **devs)
+{
+	struct meta_txn *t;
+	struct rec_settings rec;
+	uint64_t seq;
+	int err;
+
+	if (p->read_only)
+		return 0;
+	t = meta_begin(p->meta);
+	for (unsigned i = 0; i < p->json.disk_count; i++) {
+		struct disk_json j;
+		struct rec_disk d = {0};
+
+		if (!devs[i] || disk_json_read(devs[i], &j))
+			continue;
+		d.id.v = j.id;
+		d.uuid = j.uuid;
+		d.capacity_bytes = j.capacity_bytes;
+		d.state = DISK_HEALTHY;
+		memcpy(d.label, j.label, sizeof(d.label));
+		memcpy(d.domain, j.domain, sizeof(d.domain));
+		snprintf(d.path, sizeof(d.path), "%.1023s", p->json.disks[i].path);
+		put_disk(t, &d);
+		p->next_disk = MAX(p->next_disk, j.id + 1);
+	}
+	pool_settings_to_rec(p, &rec);
+	put_settings(t, &rec);
+	err = meta_commit(t, &seq);
+	return err ? err : meta_sync(p->meta, seq);
+}
+
+/* A device that meta was opened with but that is no disk of ours: closed after meta. */
+static void pool_keep_spare(struct pool *p, struct dev *dev)
+{
+	if (!dev)
+		return;
+	p->spares = xrealloc(p->spares, (p->spare_count + 1) * sizeof(*p->spares));
+	p->spares[p->spare_count++] = dev;
+	p->members_changed = true;
+}
+
+static struct dev *take_dev(struct pool *p, struct dev **devs, const struct uuid *uuid)
+{
+	for (unsigned i = 0; i < p->json.disk_count; i++)
+		if (uuid_eq(&p->json.disks[i].uuid, uuid)) {
+			struct dev *d = devs[i];
+
+			devs[i] = NULL;
+			return d;
+		}
+	return NULL;
+}
+
+/* Every disk that the index names goes into the set. */
+static int enter_disks(struct pool *p, struct dev **devs)
+{
+	const uint8_t first = TABLE_DISK;
+	struct meta_iter *it = meta_iter_new(p->meta);
+	int err = 0;
+
+	for (meta_iter_seek(it, &first, 1); !err && meta_iter_valid(it); meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct rec_disk rec;
+
+		if (klen == 0 || k[0] != TABLE_DISK)
+			break;
+		err = parse_disk(k, klen, v, vlen, &rec);
+		if (err)
+			break;
+		struct dev *dev = take_dev(p, devs, &rec.uuid);
+
+		if (rec.state == DISK_FAILED) {
+			pool_keep_spare(p, dev);
+			dev = NULL;
+		} else if (!dev) {
+			log_warn(
+				"disk %u (%s) at %s is not there; its fragments are decoded from others",
+				rec.id.v, rec.label, rec.path);
+		}
+		err = disk_enter(p, &rec, dev);
+	}
+	if (!err)
+		err = meta_iter_error(it);
+	meta_iter_free(it);
+	return err;
+}
+
+static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *out, unsigned max)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < p->json.disk_count && n < max; i++)
+		if (devs[i])
+			out[n++] = (struct meta_disk){p->json.disks[i].id, p->json.disks[i].uuid,
+						      devs[i]};
+	return n;
+}
+
+static int start_meta(struct pool *p, struct dev **devs, struct pool_message *msg)
+{
+	struct meta_disk disks[META_MAX_DISKS];
+	struct meta_config cfg = {
+		.pool = p->json.pool,
+		.index_ops = p->env.index_ops ? p->env.index_ops : &index_rocks_ops,
+		.index_arg = p->env.index_ops ? p->env.index_arg : p->index_dir,
+		.disks = disks,
+		.disk_count = list_devs(p, devs, disks, META_MAX_DISKS),
+		.copies = p->settings.metadata_copies,
+		.least_epoch = p->json.least_epoch,
+		.force = p->force,
+		.read_only = p->read_only,
+		.checkpoint_bytes = CHECKPOINT_BYTES,
+		.buffer_bytes = JOURNAL_BUFFER_BYTES,
+		.data_sync = on_data_sync,
+		.member_failed = on_member_failed,
+		.epoch_changed = on_epoch,
+		.ctx = p,
+	};
+	int err;
+
+	if (cfg.disk_count == 0) {
+		pool_say(
+			msg,
+			"cannot open pool %s: none of its %u disks is there. Mount them, or run dynamicfs "
+			"import with their new places",
+			p->dir, p->json.disk_count);
+		return DFS_EGONE;
+	}
+	err = meta_open(&cfg, &p->meta, &p->recovery);
+	if (err == DFS_ENOQUORUM)
+		pool_say(
+			msg,
+			"cannot open pool %s: with %u of %u disks present the newest state of the metadata "
+			"can't be known for sure. Bring more disks back, or use --force to go on with what "
+			"is there",
+			p->dir, cfg.disk_count, p->json.disk_count);
+	else if (err == DFS_ESTALE)
+		pool_say(
+			msg,
+			"cannot open pool %s: the disks present have missed changes (the newest epoch is "
+			"%llu). Bring back the disks that were in use last",
+			p->dir, (unsigned long long)p->json.least_epoch);
+	else if (err)
+		pool_say(msg, "cannot read the metadata of pool %s: %s", p->dir, dfs_err_text(err));
+	return err;
+}
+
+static void start_threads(struct pool *p)
+{
+	struct extent_config cfg = {
+		.pool = p->json.pool,
+		.disks = p->disks,
+		.meta = p->meta,
+		.verify_writes = p->settings.verify_writes,
+		.heal = !p->read_only,
+	};
+
+	p->extents = extent_store_new(&cfg);
+	if (!p->read_only)
+		p->thread = env_thread_start("dfs-pool", background_main, p);
+}
+
+int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
+{
+	bool is_new = false;
+	int err;
+
+	err = start_meta(p, devs, msg);
+	if (!err) {
+		err = load_settings(p, &is_new);
+		if (!err && is_new)
+			err = finish_creation(p, devs);
+		if (!err)
+			err = enter_disks(p, devs);
+		if (err)
+			pool_say(msg, "cannot read the settings and disks of pool %s: %s", p->dir,
+				 dfs_err_text(err));
+	}
+	/* devices left over belong to disks that the index does not name; on failure, to nobody */
+	for (unsigned i = 0; i < p->json.disk_count; i++) {
+		if (devs[i] && !err)
+			log_warn(
+				"the disk at %s is listed in pool.json but not part of the pool (adding it "
+				"was cut short); add it again",
+				p->json.disks[i].path);
+		pool_keep_spare(p, devs[i]);
+		devs[i] = NULL;
+	}
+	if (err)
+		return err;
+	p->json.least_epoch = MAX(p->json.least_epoch, meta_epoch(p->meta));
+	start_threads(p);
+	return p->read_only ? 0 : pool_json_store(p);
+}
+
+/* ---- opening ---- */
+
+static struct pool *pool_alloc(const char *dir, const struct pool_open_options *opt,
+			       const struct pool_env *env)
+{
+	struct pool *p = xcalloc(1, sizeof(*p));
+
+	env_mutex_init(&p->change_lock);
+	env_mutex_init(&p->lock);
+	env_mutex_init(&p->json_lock);
+	env_cond_init(&p->wake);
+	p->dir = xstrdup(dir);
+	p->index_dir = xasprintf("%s/index", dir);
+	if (env)
+		p->env = *env;
+	p->read_only = opt && opt->read_only;
+	p->force = opt && opt->force;
+	p->disks = disk_set_new(health_disk_error, p);
+	return p;
+}
+
+static void pool_release(struct pool *p)
+{
+	disk_set_free(p->disks);
+	for (unsigned i = 0; i < p->spare_count; i++)
+		dev_free(p->spares[i]);
+	free(p->spares);
+	dev_free(p->dir_dev);
+	dir_lock_release(p->dir_lock);
+	pool_json_release(&p->json);
+	env_cond_release(&p->wake);
+	env_mutex_release(&p->json_lock);
+	env_mutex_release(&p->lock);
+	env_mutex_release(&p->change_lock);
+	free(p->index_dir);
+	free(p->dir);
+	free(p);
+}
+
+static int read_pool_json(struct pool *p, struct pool_message *msg)
+{
+	FREE uint8_t *data = NULL;
+	size_t len;
+	int err;
+
+	err = dev_read_all(p->dir_dev, POOL_JSON_NAME, POOL_JSON_MAX_BYTES, &data, &len);
+	if (err == DFS_ENOENT) {
+		pool_say(msg, "%s is not a pool: it has no pool.json. Make one with dynamicfs init",
+			 p->dir);
+		return DFS_ENOTPOOL;
+	}
+	if (!err)
+		err = pool_json_parse(data, len, &p->json);
+	if (err)
+		pool_say(
+			msg,
+			"cannot read %s/pool.json: %s. The disks hold all that matters: move %s away and "
+			"rebuild it with dynamicfs import",
+			p->dir, dfs_err_text(err), p->dir);
+	return err;
+}
+
+static int lock_pool(struct pool *p, struct pool_message *msg)
+{
+	long pid = 0;
+	int err;
+
+	if (p->env.no_lock)
+		return 0;
+	err = dir_lock_take(p->dir, &p->dir_lock, &pid);
+	if (err == DFS_ELOCKED)
+		pool_say(msg, "pool %s is in use by process %ld", p->dir, pid);
+	else if (err)
+		pool_say(msg, "cannot lock pool %s: %s", p->dir, dfs_err_text(err));
+	return err;
+}
+
+static void open_disks(struct pool *p, struct dev **devs)
+{
+	for (unsigned i = 0; i < p->json.disk_count; i++) {
+		struct pool_json_disk *j = &p->json.disks[i];
+		struct pool_message why = {""};
+		struct disk_json dj;
+
+		if (!strcmp(j->state, disk_state_name(DISK_FAILED)))
+			continue;
+		if (disk_open_known(p, j->path, &j->uuid, &devs[i], &dj, &why))
+			log_warn("%s", why.text);
+	}
+}
+
+int pool_open(const char *dir, const struct pool_open_options *opt, const struct pool_env *env,
+	      struct pool **ret_pool, struct pool_message *msg)
+{
+	struct pool *p = pool_alloc(dir, opt, env);
+	int err;
+
+	err = open_dev(&p->env, dir, "", false, &p->dir_dev);
+	if (err) {
+		pool_say(msg, "cannot open pool %s: %s", dir, dfs_err_text(err));
+		err = err == DFS_ENOENT || err == DFS_EGONE ? DFS_ENOTPOOL : err;
+	}
+	if (!err)
+		err = read_pool_json(p, msg);
+	if (!err)
+		err = lock_pool(p, msg);
+	if (!err)
+		p->settings = (struct pool_settings){.large = {p->json.large_k, p->json.large_m},
+						     .copies = p->json.copies,
+						     .metadata_copies = p->json.metadata_copies,
+						     .verify_writes = p->json.verify_writes};
+	p->next_disk = 1;
+	if (!err && p->json.disk_count > 0) {
+		FREE struct dev **devs = xcalloc(p->json.disk_count, sizeof(*devs));
+
+		open_disks(p, devs);
+		err = pool_start(p, devs, msg);
+	}
+	if (err) {
+		pool_abandon(p);
+		return err;
+	}
+	*ret_pool = p;
+	return 0;
+}
+
+static void stop_threads(struct pool *p)
+{
+	if (p->thread) {
+		env_mutex_lock(&p->lock);
+		p->stop = true;
+		env_cond_broadcast(&p->wake);
+		env_mutex_unlock(&p->lock);
+		env_thread_join(p->thread);
+		p->thread = NULL;
+	}
+}
+
+int pool_close(struct pool *p)
+{
+	int err = 0;
+
+	if (p->read_only || !p->meta) {
+		pool_abandon(p);
+		return 0;
+	}
+	stop_threads(p);
+	disk_jsons_update(p);
+	/* the healer may commit until it stops; meta's close still needs data_sync */
+	extent_store_quiesce(p->extents);
+	err = meta_close(p->meta);
+	p->meta = NULL;
+	extent_store_free(p->extents);
+	p->extents = NULL;
+	if (err)
+		log_error(
+			"cannot close the metadata of pool %s cleanly: %s; the next mount recovers from "
+			"the journal",
+			p->dir, dfs_err_text(err));
+	(void)pool_json_store(p); /* it logs */
+	pool_release(p);
+	return err;
+}
+
+void pool_abandon(struct pool *p)
+{
+	stop_threads(p);
+	if (p->extents)
+		extent_store_quiesce(p->extents);
+	if (p->meta)
+		meta_abandon(p->meta);
+	p->meta = NULL;
+	extent_store_free(p->extents);
+	p->extents = NULL;
+	pool_release(p);
+}
+
+/* ---- parts ---- */
+
+bool pool_has_disks(struct pool *p) { return p->meta != NULL; }
+
+const char *pool_dir(struct pool *p) { return p->dir; }
+
+struct uuid pool_uuid(struct pool *p) { return p->json.pool; }
+
+struct meta *pool_meta(struct pool *p) { return p->meta; }
+
+struct extent_store *pool_extents(struct pool *p) { return p->extents; }
+
+struct disk_set *pool_disks(struct pool *p) { return p->disks; }
+
+bool pool_read_only(struct pool *p) { return p->read_only; }
+
+struct pool_settings pool_get_settings(struct pool *p)
+{
+	ENV_LOCKED(&p->lock);
+
+	return p->settings;
+}
+
+int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool_message *msg)
+{
+	struct rec_settings rec;
+	struct meta_txn *t;
+	uint64_t seq;
+	int err = 0;
+
+	if (!geometry_valid(s->large) || s->large.k < 1 || s->copies < 1 || s->copies > 9 ||
+	    s->metadata_copies < 1 || s->metadata_copies > ROOT_MAX_MEMBERS) {
+		pool_say(
+			msg,
+			"cannot set the policy: data fragments must be 1..%u, parity 0..%u, copies "
+			"1..9, metadata copies 1..%u",
+			CODEC_MAX_K, CODEC_MAX_M, ROOT_MAX_MEMBERS);
+		return DFS_EINVAL;
+	}
+	ENV_LOCKED(&p->change_lock);
+	env_mutex_lock(&p->lock);
+	struct pool_settings old = p->settings;
+	p->settings = *s;
+	env_mutex_unlock(&p->lock);
+	if (p->meta) {
+		t = meta_begin(p->meta);
+		pool_settings_to_rec(p, &rec);
+		put_settings(t, &rec);
+		err = meta_commit(t, &seq);
+		if (!err)
+			err = meta_sync(p->meta, seq);
+	}
+	if (err) {
+		pool_say(msg, "cannot store the settings: %s", dfs_err_text(err));
+		env_mutex_lock(&p->lock);
+		p->settings = old;
+		env_mutex_unlock(&p->lock);
+		return err;
+	}
+	if (p->extents)
+		extent_store_set_verify(p->extents, s->verify_writes);
+	return pool_json_store(p);
+}

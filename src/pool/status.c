@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What there is: space, status, paths of inodes. Reads only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "pool/internal.h"
+
+#define SPACE_CACHE_NS 200000000ull
+
+void pool_space(struct pool *p, struct pool_space *ret_space)
+{
+	uint64_t now = env_now_ns();
+	struct pool_space sp = {0};
+	struct geometry g;
+
+	env_mutex_lock(&p->lock);
+	if (p->space_ns && now - p->space_ns < SPACE_CACHE_NS) {
+		*ret_space = p->space;
+		env_mutex_unlock(&p->lock);
+		return;
+	}
+	g = p->settings.large;
+	env_mutex_unlock(&p->lock);
+	if (p->meta) {
+		disks_update_used(p);
+		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES);
+		sp.available_bytes = extent_usable_bytes(p->extents, g);
+		sp.total_bytes = sp.used_bytes + sp.available_bytes;
+	}
+	env_mutex_lock(&p->lock);
+	p->space = sp;
+	p->space_ns = now;
+	env_mutex_unlock(&p->lock);
+	*ret_space = sp;
+}
+
+void pool_status(struct pool *p, struct pool_status *ret_status)
+{
+	struct pool_status st = {.uuid = p->json.pool, .settings = pool_get_settings(p)};
+	struct geometry small = {1, (uint8_t)(st.settings.copies - 1)};
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+
+		st.disks++;
+		st.disks_present += disk_present(d);
+		st.disks_failed += disk_state(d) == DISK_FAILED;
+	}
+	pool_space(p, &st.space);
+	st.large_now = st.settings.large;
+	st.small_now = small;
+	if (p->meta) {
+		if (extent_fit(p->extents, st.settings.large, &st.large_now))
+			st.large_now = (struct geometry){0, 0}; /* full */
+		if (extent_fit(p->extents, small, &st.small_now))
+			st.small_now = (struct geometry){0, 0};
+		st.narrowed = memcmp(&st.large_now, &st.settings.large, sizeof(small)) != 0 ||
+			      memcmp(&st.small_now, &small, sizeof(small)) != 0;
+		st.inodes = (uint64_t)meta_counter(p->meta, META_COUNT_INODES);
+		st.extents = (uint64_t)meta_counter(p->meta, META_COUNT_EXTENTS);
+		st.epoch = meta_epoch(p->meta);
+		st.generation = meta_generation(p->meta);
+		st.seq = meta_last_seq(p->meta);
+		st.durable_seq = meta_durable_seq(p->meta);
+		st.recovery = p->recovery;
+		st.meta = meta_stats(p->meta);
+		st.extent = extent_stats(p->extents);
+	}
+	*ret_status = st;
+}
+
+bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status)
+{
+	struct pool_disk_status st = {0};
+	struct dev_space space;
+	struct disk *d;
+
+	if (i >= disk_count(p->disks))
+		return false;
+	d = disk_at(p->disks, i);
+	st.info = disk_info(d);
+	st.present = disk_present(d);
+	st.metadata_member = p->meta && meta_is_member(p->meta, st.info.id);
+	if (p->meta)
+		st.used_bytes = (uint64_t)meta_counter(p->meta,
+						       META_COUNT_DISK_USED + st.info.id.v);
+	if (st.present) {
+		st.total_bytes = disk_total_bytes(d);
+		st.free_bytes = disk_free_bytes(d);
+		if (!dev_space(disk_dev(d), &space))
+			st.fs_id = space.fs_id;
+	}
+	st.counters = disk_counters(d);
+	*ret_status = st;
+	return true;
+}
+
+/* The name under which dir lists ino. */
+static bool name_in(struct pool *p, ino_id dir, ino_id ino, char name[DFS_NAME_MAX + 1])
+{
+	struct meta_iter *it = meta_iter_new(p->meta);
+	bool found = false;
+	BUF key = {0};
+
+	key_dentry_from(&key, dir, 0);
+	for (meta_iter_seek(it, key.data, key.len); !found && meta_iter_valid(it);
+	     meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct rec_dentry d;
+		ino_id in;
+
+		if (klen == 0 || k[0] != TABLE_DENTRY || parse_dentry(k, klen, v, vlen, &in, &d) ||
+		    in.v != dir.v)
+			break;
+		if (d.ino.v == ino.v) {
+			memcpy(name, d.name, sizeof(d.name));
+			found = true;
+		}
+	}
+	meta_iter_free(it);
+	return found;
+}
+
+void pool_inode_path(struct pool *p, ino_id ino, char *out, size_t out_len)
+{
+	char path[8192], name[DFS_NAME_MAX + 1];
+	size_t at = sizeof(path) - 1;
+	ino_id i = ino;
+
+	path[at] = '\0';
+	snprintf(out, out_len, "inode %llu", (unsigned long long)ino.v);
+	for (unsigned depth = 0; i.v != DFS_ROOT_INO; depth++) {
+		struct rec_inode rec;
+		size_t n;
+
+		if (depth > 4096 || !p->meta || get_inode(p->meta, i, &rec))
+			return;
+		free(rec.inline_data);
+		if (!name_in(p, rec.parent, i, name))
+			return;
+		n = strlen(name);
+		if (n + 1 > at)
+			return;
+		at -= n;
+		memcpy(path + at, name, n);
+		path[--at] = '/';
+		i = rec.parent;
+	}
+	snprintf(out, out_len, "%s", path[at] ? path + at : "/");
+}
