@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * POOL/mounted: a JSON file {"pid", "mountpoint", "outcome", "message"} under an flock that lasts as
+ * long as the daemon. It tells `unmount` when the daemon has gone and whether all data was stored,
+ * and a second `mount` where the pool is mounted. The pool's own lock says who may write the pool;
+ * this one says nothing about that. No locks besides.
+ */
+#include "daemon/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+struct lease {
+	int fd;
+	char *mountpoint;
+};
+
+/* Held only for the moment in which a waiter looks: the daemon tries again. */
+#define TAKE_ATTEMPTS 50
+#define TAKE_PAUSE_MS 20
+
+static int write_state(struct lease *l, int outcome, const char *text)
+{
+	FREE char *clean = NULL;
+	json_t *root = json_pack("{s:I, s:s%, s:i, s:s%}", "pid", (json_int_t)getpid(),
+				 "mountpoint", l->mountpoint, strlen(l->mountpoint), "outcome",
+				 outcome, "message", text, strlen(text));
+
+	/* Paths need not be UTF-8; then the state goes without words. */
+	if (!root)
+		root = json_pack("{s:I, s:i}", "pid", (json_int_t)getpid(), "outcome", outcome);
+	clean = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+	json_decref(root);
+	if (!clean || ftruncate(l->fd, 0) != 0 ||
+	    pwrite(l->fd, clean, strlen(clean), 0) != (ssize_t)strlen(clean))
+		return DFS_EIO;
+	return 0;
+}
+
+static void parse_state(const char *text, size_t len, struct lease_view *v)
+{
+	json_t *root = json_loadb(text, len, JSON_DISABLE_EOF_CHECK, NULL);
+	const char *s;
+
+	if (!root)
+		return;
+	v->pid = (long)json_integer_value(json_object_get(root, "pid"));
+	v->outcome = (int)json_integer_value(json_object_get(root, "outcome"));
+	s = json_string_value(json_object_get(root, "message"));
+	snprintf(v->text, sizeof(v->text), "%s", s ? s : "");
+	s = json_string_value(json_object_get(root, "mountpoint"));
+	snprintf(v->mountpoint, sizeof(v->mountpoint), "%s", s ? s : "");
+	json_decref(root);
+}
+
+void lease_look(const char *pool_dir, struct lease_view *ret_view)
+{
+	FREE char *path = xasprintf("%s/mounted", pool_dir);
+	char text[8192];
+	ssize_t len;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	*ret_view = (struct lease_view){0};
+	if (fd < 0)
+		return;
+	/* The lock first: the outcome is written before it is given up. */
+	ret_view->held = flock(fd, LOCK_SH | LOCK_NB) != 0;
+	len = pread(fd, text, sizeof(text), 0);
+	if (len > 0)
+		parse_state(text, (size_t)len, ret_view);
+	close(fd);
+}
+
+static int complain_taken(const char *pool_dir, struct pool_message *msg)
+{
+	struct lease_view v;
+
+	lease_look(pool_dir, &v);
+	return fail(msg, DFS_ELOCKED,
+		    "cannot mount the pool %s: it is mounted already%s%s; nothing was done",
+		    pool_dir, v.mountpoint[0] ? ", at " : "", v.mountpoint);
+}
+
+int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_lease,
+	       struct pool_message *msg)
+{
+	FREE char *path = xasprintf("%s/mounted", pool_dir);
+	struct lease *l;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	int tries = TAKE_ATTEMPTS;
+
+	*ret_lease = NULL;
+	if (fd < 0) {
+		log_warn("cannot write %s: %s; 'unmount' will not know when the data is stored",
+			 path, strerror(errno));
+		return 0;
+	}
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (--tries == 0) {
+			close(fd);
+			return complain_taken(pool_dir, msg);
+		}
+		env_sleep_ms(TAKE_PAUSE_MS);
+	}
+	l = xcalloc(1, sizeof(*l));
+	l->fd = fd;
+	l->mountpoint = xstrdup(mountpoint);
+	if (write_state(l, 0, "") != 0)
+		log_warn("cannot write %s: %s", path, strerror(errno));
+	*ret_lease = l;
+	return 0;
+}
+
+void lease_end(struct lease *l, int outcome, const char *text)
+{
+	if (!l)
+		return;
+	if (write_state(l, outcome, text) != 0)
+		log_warn("cannot note in the pool directory how the mount ended: %s",
+			 strerror(errno));
+	close(l->fd);
+	free(l->mountpoint);
+	free(l);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a pool may be mounted: on an empty directory that is no mountpoint yet, outside of the pool
+ * directory. A mount whose daemon was killed answers nothing (ENOTCONN); one of ours is cleared away,
+ * because nothing can be using it any more. No locks.
+ */
+#include "daemon/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "ctl/ctl.h"
+#include "fuse/session.h"
+
+char *path_absolute(const char *path)
+{
+	FREE char *copy = NULL;
+	FREE char *parent = NULL;
+	char *whole = realpath(path, NULL);
+	char *slash;
+	size_t len;
+
+	if (whole || errno != ENOTCONN)
+		return whole;
+	copy = xstrdup(path);
+	len = strlen(copy);
+	while (len > 1 && copy[len - 1] == '/')
+		copy[--len] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
+	if (!parent)
+		return NULL;
+	return xasprintf("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash ? slash + 1 : copy);
+}
+
+/* Is inner the same as outer, or below it? Both absolute. */
+static bool lies_in(const char *inner, const char *outer)
+{
+	size_t len = strlen(outer);
+
+	return strncmp(inner, outer, len) == 0 &&
+	       (inner[len] == '\0' || inner[len] == '/' || strcmp(outer, "/") == 0);
+}
+
+static int clear_dead_mount(const char *mountpoint, struct pool_message *msg)
+{
+	struct ctl_mount mount;
+	bool ours;
+	int err = ctl_mount_of(mountpoint, &mount);
+
+	ours = !err && strcmp(mount.mountpoint, mountpoint) == 0;
+	if (!err)
+		ctl_mount_release(&mount);
+	if (!ours)
+		return fail(msg, DFS_EBUSY,
+			    "cannot mount at %s: a mount there does not answer, and it is not of "
+			    "DynamicFS; nothing was done; unmount it first",
+			    mountpoint);
+	err = session_unmount_path(mountpoint, true);
+	if (err)
+		return fail(msg, err,
+			    "cannot mount at %s: the mount left there by a daemon that died can't "
+			    "be removed: %s; try 'umount -l %s' as root",
+			    mountpoint, dfs_err_text(err), mountpoint);
+	fail(msg, 0, "%s held the mount of a daemon that died; it was removed", mountpoint);
+	log_warn("%s", msg->text);
+	return 0;
+}
+
+static int check_empty(const char *mountpoint, struct pool_message *msg)
+{
+	DIR *dir = opendir(mountpoint);
+	struct dirent *e;
+	bool empty = true;
+
+	if (!dir)
+		return fail(msg, DFS_EACCES, "cannot mount at %s: it can't be read: %s", mountpoint,
+			    strerror(errno));
+	while (empty && (e = readdir(dir)) != NULL)
+		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	closedir(dir);
+	return empty ? 0
+		     : fail(msg, DFS_ENOTEMPTYDIR,
+			    "cannot mount at %s: the directory is not empty, and what it holds "
+			    "would be hidden; nothing was done; name an empty directory",
+			    mountpoint);
+}
+
+int mountpoint_check(const char *mountpoint, const char *pool_dir, struct pool_message *msg)
+{
+	struct statx st;
+	int err;
+
+	if (lies_in(mountpoint, pool_dir) || lies_in(pool_dir, mountpoint))
+		return fail(msg, DFS_EINVAL,
+			    "cannot mount at %s: the mountpoint and the pool directory %s may not "
+			    "lie within one another; nothing was done",
+			    mountpoint, pool_dir);
+	if (statx(AT_FDCWD, mountpoint, 0, STATX_TYPE, &st) != 0) {
+		if (errno != ENOTCONN)
+			return fail(msg, errno == ENOENT ? DFS_ENOENT : DFS_EACCES,
+				    "cannot mount at %s: %s", mountpoint, strerror(errno));
+		err = clear_dead_mount(mountpoint, msg);
+		if (err)
+			return err;
+		if (statx(AT_FDCWD, mountpoint, 0, STATX_TYPE, &st) != 0)
+			return fail(msg, DFS_EIO, "cannot mount at %s: %s", mountpoint,
+				    strerror(errno));
+	}
+	if (!S_ISDIR(st.stx_mode))
+		return fail(msg, DFS_ENOTDIR,
+			    "cannot mount at %s: it is not a directory; nothing was done",
+			    mountpoint);
+	if (st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+		return fail(msg, DFS_EBUSY,
+			    "cannot mount at %s: something is mounted there already; nothing was "
+			    "done; unmount it or name another directory",
+			    mountpoint);
+	return check_empty(mountpoint, msg);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The -o options: ours are taken, those that only fstab and mount(8) understand are dropped, the
+ * rest is libfuse's and the kernel's (which refuse what they don't know). No locks.
+ */
+#include "daemon/internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define READ_AHEAD_KIB_DEFAULT 1024
+#define READ_AHEAD_KIB_MAX 65536
+#define DIRTY_LIMIT_MIN MIB(8)
+#define DIRTY_LIMIT_MAX GIB(64)
+#define FLUSH_INTERVAL_MAX_MS 600000
+#define SEAL_WORKERS_MAX 64
+
+int fail(struct pool_message *msg, int err, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(msg->text, sizeof(msg->text), fmt, args);
+	va_end(args);
+	return err;
+}
+
+static bool parse_number(const char *text, uint64_t least, uint64_t most, uint64_t *ret_value,
+			 const char **ret_end)
+{
+	char *end;
+
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	errno = 0;
+	*ret_value = strtoull(text, &end, 10);
+	*ret_end = end;
+	return errno == 0 && *ret_value >= least && *ret_value <= most;
+}
+
+bool parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGT";
+	const char *end, *unit;
+	uint64_t value;
+	unsigned shift;
+
+	if (!parse_number(text, 0, UINT64_MAX, &value, &end))
+		return false;
+	if (*end != '\0') {
+		unit = strchr(units, *end & ~0x20); /* either case */
+		if (!unit || *unit == '\0' || (end[1] != '\0' && strcmp(end + 1, "iB") != 0))
+			return false;
+		shift = 10 * (unsigned)(unit - units + 1);
+		if (value > UINT64_MAX >> shift)
+			return false;
+		value <<= shift;
+	}
+	*ret_bytes = value;
+	return true;
+}
+
+/* Options of fstab that say when and by whom to mount, not how. */
+static bool is_for_others(const char *word)
+{
+	static const char *const words[] = {
+		"defaults", "auto",	"noauto",   "nofail", "_netdev", "user",
+		"users",    "nouser",	"owner",    "group",  "loop",	 "mand",
+		"nomand",   "relatime", "iversion", "silent", "loud",	 "default_permissions",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		if (strcmp(word, words[i]) == 0)
+			return true;
+	return strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0;
+}
+
+/* NAME=VALUE: the value, or NULL when word is another option. */
+static const char *value_of(const char *word, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(word, name, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
+}
+
+static bool take_count(const char *value, uint64_t least, uint64_t most, uint64_t *ret_value)
+{
+	const char *end;
+
+	return parse_number(value, least, most, ret_value, &end) && *end == '\0';
+}
+
+enum taken {
+	NOT_OURS,
+	TAKEN,
+	BAD
+};
+
+static enum taken take_value(const char *word, struct mount_options *o)
+{
+	const char *value;
+	uint64_t n;
+
+	if ((value = value_of(word, "dirty_limit"))) {
+		if (!parse_size(value, &n) || n < DIRTY_LIMIT_MIN || n > DIRTY_LIMIT_MAX)
+			return BAD;
+		o->fs.dirty_limit_bytes = n;
+	} else if ((value = value_of(word, "flush_interval"))) {
+		if (!take_count(value, 1, FLUSH_INTERVAL_MAX_MS, &o->fs.flush_interval_ms))
+			return BAD;
+	} else if ((value = value_of(word, "seal_workers"))) {
+		if (!take_count(value, 1, SEAL_WORKERS_MAX, &n))
+			return BAD;
+		o->fs.seal_workers = (unsigned)n;
+	} else if ((value = value_of(word, "inode_cache"))) {
+		if (!take_count(value, 1, UINT32_MAX, &o->fs.inode_cache_count))
+			return BAD;
+	} else if ((value = value_of(word, "read_ahead"))) {
+		if (!take_count(value, 0, READ_AHEAD_KIB_MAX, &n))
+			return BAD;
+		o->read_ahead_kib = (unsigned)n;
+	} else {
+		return NOT_OURS;
+	}
+	return TAKEN;
+}
+
+static enum taken take_word(const char *word, struct mount_options *o)
+{
+	if (word[0] == '\0' || is_for_others(word))
+		return TAKEN;
+	if (strcmp(word, "ro") == 0)
+		o->read_only = true;
+	else if (strcmp(word, "rw") == 0)
+		o->read_only = false;
+	else if (strcmp(word, "force") == 0)
+		o->force = true;
+	else if (strcmp(word, "foreground") == 0)
+		o->foreground = true;
+	else
+		return take_value(word, o);
+	return TAKEN;
+}
+
+int mount_options_parse(const struct daemon_options *opt, struct mount_options *ret_o,
+			struct pool_message *msg)
+{
+	FREE char *copy = xstrdup(opt->fuse_opts ? opt->fuse_opts : "");
+	char *save, *word, *longer;
+
+	*ret_o = (struct mount_options){
+		.force = opt->force,
+		.foreground = opt->foreground,
+		.read_ahead_kib = READ_AHEAD_KIB_DEFAULT,
+	};
+	for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+		switch (take_word(word, ret_o)) {
+		case TAKEN:
+			break;
+		case BAD:
+			return fail(msg, DFS_EUSAGE,
+				    "cannot mount: option '%s' has a value that is not allowed; "
+				    "nothing was done; see dynamicfs(8)",
+				    word);
+		case NOT_OURS:
+			longer = ret_o->fuse_opts ? xasprintf("%s,%s", ret_o->fuse_opts, word)
+						  : xstrdup(word);
+			free(ret_o->fuse_opts);
+			ret_o->fuse_opts = longer;
+		}
+	}
+	ret_o->read_only |= opt->read_only;
+	return 0;
+}
+
+void mount_options_release(struct mount_options *o)
+{
+	free(o->fuse_opts);
+	o->fuse_opts = NULL;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attributes, xattrs and statfs; and the helpers that all operations share. The kernel has checked
+ * permissions (default_permissions) and asks for the clearing of setuid and setgid bits itself.
+ * Locks: fuse_state.lock, a leaf.
+ */
+#include "fuse/ops.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "base/le.h"
+#include "fuse/errmap.h"
+
+#define BLOCK_BYTES 4096u
+/* What programs take as the size of a good transfer. stdio allocates that much for each stream. */
+#define PREFERRED_IO_BYTES KIB(64)
+
+struct fs_cred ops_cred(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	return (struct fs_cred){.uid = ctx->uid, .gid = ctx->gid};
+}
+
+void ops_stat(const struct fs_attr *attr, struct stat *ret_st)
+{
+	*ret_st = (struct stat){
+		.st_ino = attr->ino.v,
+		.st_mode = attr->mode,
+		.st_nlink = attr->nlink,
+		.st_uid = attr->uid,
+		.st_gid = attr->gid,
+		.st_rdev = attr->rdev,
+		.st_size = (off_t)attr->size,
+		.st_blksize = PREFERRED_IO_BYTES,
+		.st_blocks = (blkcnt_t)attr->blocks_512,
+		.st_atim = {.tv_sec = attr->atime.sec, .tv_nsec = attr->atime.nsec},
+		.st_mtim = {.tv_sec = attr->mtime.sec, .tv_nsec = attr->mtime.nsec},
+		.st_ctim = {.tv_sec = attr->ctime.sec, .tv_nsec = attr->ctime.nsec},
+	};
+}
+
+void ops_entry(struct fuse_state *st, struct inode *in, const struct fs_attr *attr,
+	       struct fuse_entry_param *ret_e)
+{
+	*ret_e = (struct fuse_entry_param){
+		.ino = node_id(st, in),
+		.generation = attr->generation,
+		.attr_timeout = CACHE_TIMEOUT_S,
+		.entry_timeout = CACHE_TIMEOUT_S,
+	};
+	ops_stat(attr, &ret_e->attr);
+}
+
+void ops_reply_err(fuse_req_t req, int err) { fuse_reply_err(req, errmap_to_errno(err)); }
+
+void ops_reply_entry(fuse_req_t req, int err, struct inode *in, const struct fs_attr *attr)
+{
+	struct fuse_state *st = state_of(req);
+	struct fuse_entry_param e;
+
+	if (err) {
+		ops_reply_err(req, err);
+		return;
+	}
+	ops_entry(st, in, attr, &e);
+	/* A request that was aborted meanwhile has nobody to own the reference. */
+	if (fuse_reply_entry(req, &e) != 0)
+		fs_forget(st->fs, in, 1);
+}
+
+void *ops_buffer_get(struct fuse_state *st)
+{
+	{
+		ENV_LOCKED(&st->lock);
+		if (st->spare_count > 0)
+			return st->spare[--st->spare_count];
+	}
+	return mem_map(MAX_TRANSFER_BYTES);
+}
+
+void ops_buffer_put(struct fuse_state *st, void *buffer)
+{
+	{
+		ENV_LOCKED(&st->lock);
+		if (st->spare_count < BUFFERS_KEPT) {
+			st->spare[st->spare_count++] = buffer;
+			return;
+		}
+	}
+	mem_unmap(buffer, MAX_TRANSFER_BYTES);
+}
+
+static void reply_attr(fuse_req_t req, int err, const struct fs_attr *attr)
+{
+	struct stat st;
+
+	if (err) {
+		ops_reply_err(req, err);
+		return;
+	}
+	ops_stat(attr, &st);
+	fuse_reply_attr(req, &st, CACHE_TIMEOUT_S);
+}
+
+void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+	struct fs_attr attr;
+	int err = fs_getattr(st->fs, node_of(st, id), &attr);
+
+	(void)fi;
+	reply_attr(req, err, &attr);
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
+		struct fuse_file_info *fi)
+{
+	static const struct {
+		int theirs;
+		unsigned ours;
+	} bits[] = {
+		{FUSE_SET_ATTR_MODE, FS_SET_MODE},   {FUSE_SET_ATTR_UID, FS_SET_UID},
+		{FUSE_SET_ATTR_GID, FS_SET_GID},     {FUSE_SET_ATTR_SIZE, FS_SET_SIZE},
+		{FUSE_SET_ATTR_ATIME, FS_SET_ATIME}, {FUSE_SET_ATTR_MTIME, FS_SET_MTIME},
+		{FUSE_SET_ATTR_CTIME, FS_SET_CTIME},
+	};
+	struct fuse_state *st = state_of(req);
+	struct fs_attr want = {
+		.mode = in->st_mode,
+		.uid = in->st_uid,
+		.gid = in->st_gid,
+		.size = (uint64_t)in->st_size,
+		.atime = {.sec = in->st_atim.tv_sec, .nsec = (uint32_t)in->st_atim.tv_nsec},
+		.mtime = {.sec = in->st_mtim.tv_sec, .nsec = (uint32_t)in->st_mtim.tv_nsec},
+		.ctime = {.sec = in->st_ctim.tv_sec, .nsec = (uint32_t)in->st_ctim.tv_nsec},
+	};
+	struct fs_attr attr;
+	unsigned set = 0;
+	int err;
+
+	(void)fi;
+	for (size_t i = 0; i < ARRAY_SIZE(bits); i++)
+		if (to_set & bits[i].theirs)
+			set |= bits[i].ours;
+	/* "now" comes together with the plain bit and wins */
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		set = (set & ~(unsigned)FS_SET_ATIME) | FS_SET_ATIME_NOW;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		set = (set & ~(unsigned)FS_SET_MTIME) | FS_SET_MTIME_NOW;
+	err = fs_setattr(st->fs, node_of(st, id), &want, set, &attr);
+	reply_attr(req, err, &attr);
+}
+
+void op_statfs(fuse_req_t req, fuse_ino_t id)
+{
+	struct fuse_state *st = state_of(req);
+	struct fs_statfs fs;
+	struct statvfs out;
+
+	(void)id;
+	fs_statfs(st->fs, &fs);
+	out = (struct statvfs){
+		.f_bsize = BLOCK_BYTES,
+		.f_frsize = BLOCK_BYTES,
+		.f_blocks = fs.total_bytes / BLOCK_BYTES,
+		.f_bfree = fs.free_bytes / BLOCK_BYTES,
+		.f_bavail = fs.available_bytes / BLOCK_BYTES,
+		.f_files = fs.files + fs.files_free,
+		.f_ffree = fs.files_free,
+		.f_favail = fs.files_free,
+		.f_namemax = DFS_NAME_MAX,
+	};
+	fuse_reply_statfs(req, &out);
+}
+
+/* The namespaces that POSIX programs use; ACLs (system.*) are not offered. */
+static bool xattr_name_supported(const char *name)
+{
+	static const char *const prefixes[] = {"user.", "trusted.", "security."};
+
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	return false;
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
+		 int flags)
+{
+	struct fuse_state *st = state_of(req);
+	unsigned ours = 0;
+
+	if (!xattr_name_supported(name)) {
+		ops_reply_err(req, DFS_ENOTSUP);
+		return;
+	}
+	if (flags & XATTR_CREATE)
+		ours |= FS_XATTR_CREATE;
+	if (flags & XATTR_REPLACE)
+		ours |= FS_XATTR_REPLACE;
+	ops_reply_err(req, fs_setxattr(st->fs, node_of(st, id), name, value, size, ours));
+}
+
+/* size 0 asks for the length alone. */
+static void reply_xattr(fuse_req_t req, int err, const struct buf *value, size_t size)
+{
+	if (err)
+		ops_reply_err(req, err);
+	else if (size == 0)
+		fuse_reply_xattr(req, value->len);
+	else if (value->len > size)
+		ops_reply_err(req, DFS_ERANGE);
+	else
+		fuse_reply_buf(req, (const char *)value->data, value->len);
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+{
+	struct fuse_state *st = state_of(req);
+	CLEANUP(buf_release) struct buf value = {0};
+	int err = DFS_ENOTSUP;
+
+	if (xattr_name_supported(name))
+		err = fs_getxattr(st->fs, node_of(st, id), name, &value);
+	reply_xattr(req, err, &value, size);
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+{
+	struct fuse_state *st = state_of(req);
+	CLEANUP(buf_release) struct buf names = {0};
+	int err = fs_listxattr(st->fs, node_of(st, id), &names);
+
+	reply_xattr(req, err, &names, size);
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
+{
+	struct fuse_state *st = state_of(req);
+	int err = DFS_ENOTSUP;
+
+	if (xattr_name_supported(name))
+		err = fs_removexattr(st->fs, node_of(st, id), name);
+	ops_reply_err(req, err);
+}

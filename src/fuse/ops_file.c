@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * File content. The kernel's page cache over the mount keeps what was read (keep_cache); its
+ * writeback cache is off (docs/DESIGN.md F8), so a write is here before write() returns, and
+ * O_SYNC arrives as a write and an fsync. Locks: none of its own.
+ */
+#include "fuse/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void ops_prepare_handle(struct fuse_file_info *fi)
+{
+	fi->keep_cache = 1;
+	/* Nothing to report at the close of a handle that can't write. */
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+}
+
+/*
+ * O_TRUNC arrives with the open; the kernel then leaves the clearing of setuid and setgid to us:
+ * for whoever is not root, setgid only where the group may execute.
+ */
+static int truncate_at_open(fuse_req_t req, struct inode *in)
+{
+	struct fs *fs = state_of(req)->fs;
+	struct fs_attr attr;
+	unsigned set = FS_SET_SIZE;
+	uint32_t clear = S_ISUID;
+	int err = fs_getattr(fs, in, &attr);
+
+	if (err)
+		return err;
+	if (attr.mode & S_IXGRP)
+		clear |= S_ISGID;
+	if (fuse_req_ctx(req)->uid != 0 && (attr.mode & clear)) {
+		attr.mode &= ~clear;
+		set |= FS_SET_MODE;
+	}
+	attr.size = 0;
+	return fs_setattr(fs, in, &attr, set, &attr);
+}
+
+void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+	struct inode *in = node_of(st, id);
+	int err = 0;
+
+	fs_handle_get(in);
+	if (fi->flags & O_TRUNC)
+		err = truncate_at_open(req, in);
+	ops_prepare_handle(fi);
+	if (err)
+		ops_reply_err(req, err);
+	if (err || fuse_reply_open(req, fi) != 0)
+		fs_handle_put(st->fs, in);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+
+	(void)fi;
+	fs_handle_put(st->fs, node_of(st, id));
+	fuse_reply_err(req, 0);
+}
+
+void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+	void *buffer = ops_buffer_get(st);
+	size_t len = 0;
+	int err = DFS_ENOMEM;
+
+	(void)fi;
+	if (buffer)
+		err = fs_read(st->fs, node_of(st, id), (uint64_t)off, MIN(size, MAX_TRANSFER_BYTES),
+			      buffer, &len);
+	if (err)
+		ops_reply_err(req, err);
+	else
+		fuse_reply_buf(req, buffer, len);
+	if (buffer)
+		ops_buffer_put(st, buffer);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
+	      struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+	/* A page that was changed through mmap has its place, whatever the handle's flags. */
+	bool append = !fi->writepage && (fi->flags & O_APPEND);
+	int err = fs_write(st->fs, node_of(st, id), (uint64_t)off, size, data, append);
+
+	if (err)
+		ops_reply_err(req, err);
+	else
+		fuse_reply_write(req, size);
+}
+
+void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+
+	(void)fi;
+	ops_reply_err(req, fs_flush(st->fs, node_of(st, id)));
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+
+	(void)fi;
+	ops_reply_err(req, fs_fsync(st->fs, node_of(st, id), datasync != 0));
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+	unsigned ours = 0;
+
+	(void)fi;
+	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
+		ops_reply_err(req, DFS_ENOTSUP);
+		return;
+	}
+	if (mode & FALLOC_FL_KEEP_SIZE)
+		ours |= FS_FALLOC_KEEP_SIZE;
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		ours |= FS_FALLOC_PUNCH;
+	if (mode & FALLOC_FL_ZERO_RANGE)
+		ours |= FS_FALLOC_ZERO;
+	ops_reply_err(req,
+		      fs_fallocate(st->fs, node_of(st, id), ours, (uint64_t)off, (uint64_t)len));
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct fuse_state *st = state_of(req);
+	uint64_t found;
+	int err = DFS_EINVAL;
+
+	(void)fi;
+	if (whence == SEEK_DATA || whence == SEEK_HOLE)
+		err = fs_seek(st->fs, node_of(st, id), (uint64_t)off, whence == SEEK_HOLE, &found);
+	if (err)
+		ops_reply_err(req, err);
+	else
+		fuse_reply_lseek(req, (off_t)found);
+}
