@@ -429,7 +429,7 @@ def main():
     scratch = tempfile.mkdtemp(prefix="dynamicfs-bench-", dir=options.root)
     try:
         bench(options, scratch)
-    except Failed as error:
+    except (Failed, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:
