@@ -38,6 +38,16 @@ static int check_against(const char *path, const char *other, const char *what,
 	return 0;
 }
 
+/* A copy: json_lock may not be held while asking the index. */
+static bool json_disk_at(struct pool *p, unsigned i, struct pool_json_disk *ret)
+{
+	ENV_LOCKED(&p->json_lock);
+	if (i >= p->json.disk_count)
+		return false;
+	*ret = p->json.disks[i];
+	return true;
+}
+
 int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
 		    struct pool_message *msg)
 {
@@ -68,16 +78,16 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 		return DFS_EACCES;
 	}
 	err = pool_real ? check_against(real, pool_real, "the pool directory", msg) : 0;
-	env_mutex_lock(&p->json_lock);
-	for (unsigned i = 0; i < p->json.disk_count && !err; i++) {
+	for (unsigned i = 0; !err; i++) {
+		struct pool_json_disk j;
 		struct rec_disk rec;
-		const struct pool_json_disk *j = &p->json.disks[i];
 
+		if (!json_disk_at(p, i, &j))
+			break;
 		/* a name that the index does not know is left over from an add that was cut short */
-		if (p->meta && get_disk(p->meta, j->id, &rec) == 0)
-			err = check_against(real, j->path, "a disk of this pool", msg);
+		if (p->meta && get_disk(p->meta, j.id, &rec) == 0)
+			err = check_against(real, j.path, "a disk of this pool", msg);
 	}
-	env_mutex_unlock(&p->json_lock);
 	if (!err)
 		memcpy(ret_real, real, strlen(real) + 1);
 	return err;

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fsck: a read-only check of every promise that can be checked, over one snapshot of the index. Tables
+ * are walked one after the other; what must agree between them is held in two hash tables, of inodes
+ * and of extents (about 150 bytes for each).
+ *
+ * What is checked: every record parses and has the right check value; names lead to inodes, link counts
+ * and parents agree, directories are reachable from the root; map entries don't overlap, stay inside
+ * their extents and files; reference counts; every fragment has its by-disk record and the other way
+ * round, none overlap, none are in the freed table; counters; roots, journal and checkpoint of every
+ * member; each fragment's header, and with `deep` its payload (P3, P4).
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <uthash.h>
+
+#include "pool/internal.h"
+#include "pool/fsck.h"
+
+void fsck_problem(struct fsck *f, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	f->res->problems++;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	f->report(f->ctx, "damage", text);
+}
+
+typedef int (*fsck_record_fn)(struct fsck *f, const uint8_t *key, size_t key_len,
+			      const uint8_t *val, size_t val_len);
+
+/* Calls fn for every record of a table; a record that does not parse is a problem, not an end. */
+static int walk(struct fsck *f, enum table table, fsck_record_fn fn)
+{
+	const uint8_t first = (uint8_t)table;
+	struct meta_iter *it = meta_iter_new(f->p->meta);
+	int err;
+
+	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+
+		if (klen == 0 || k[0] != first)
+			break;
+		err = fn(f, k, klen, v, vlen);
+		if (err) {
+			BUF text = {0};
+
+			record_to_text(k, klen, v, vlen, &text);
+			fsck_problem(f, "a record of table %c cannot be read: %s: %.*s", table,
+				     dfs_err_text(err), (int)MIN(text.len, 500), (char *)text.data);
+		}
+	}
+	err = meta_iter_error(it);
+	meta_iter_free(it);
+	if (err)
+		fsck_problem(f, "the index cannot be read on in table %c: %s", table,
+			     dfs_err_text(err));
+	return err;
+}
+
+/* ---- inodes and names ---- */
+
+static struct fsck_inode *find_inode(struct fsck *f, ino_id ino)
+{
+	struct fsck_inode *i;
+
+	HASH_FIND(hh, f->inodes, &ino.v, sizeof(ino.v), i);
+	return i;
+}
+
+static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_inode rec;
+	struct fsck_inode *i;
+	ino_id ino;
+	int err = parse_inode(k, klen, v, vlen, &ino, &rec);
+
+	if (err)
+		return err;
+	i = xcalloc(1, sizeof(*i));
+	i->ino = ino.v;
+	i->mode = rec.mode;
+	i->nlink = rec.nlink;
+	i->size = rec.size;
+	i->mapped_bytes = rec.mapped_bytes;
+	i->parent = rec.parent.v;
+	i->inline_len = rec.inline_len;
+	i->inlined = rec.flags & INODE_INLINE;
+	HASH_ADD(hh, f->inodes, ino, sizeof(i->ino), i);
+	f->res->inodes++;
+	f->logical_bytes += rec.mapped_bytes;
+	free(rec.inline_data);
+	return 0;
+}
+
+static int on_orphan(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_orphan o;
+	struct fsck_inode *i;
+	int err = parse_orphan(k, klen, v, vlen, &o);
+
+	if (err)
+		return err;
+	i = find_inode(f, o.ino);
+	if (!i)
+		fsck_problem(f, "an orphan record names inode %llu, which does not exist",
+			     (unsigned long long)o.ino.v);
+	else
+		i->orphan = o.kind;
+	return 0;
+}
+
+static int on_dentry(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_dentry d;
+	struct fsck_inode *i, *parent;
+	ino_id dir;
+	int err = parse_dentry(k, klen, v, vlen, &dir, &d);
+
+	if (err)
+		return err;
+	f->res->dentries++;
+	i = find_inode(f, d.ino);
+	parent = find_inode(f, dir);
+	if (!parent || !S_ISDIR(parent->mode))
+		fsck_problem(f, "the name \"%s\" is in inode %llu, which is no directory", d.name,
+			     (unsigned long long)dir.v);
+	if (!i) {
+		fsck_problem(
+			f,
+			"the name \"%s\" in directory %llu leads to inode %llu, which does not exist",
+			d.name, (unsigned long long)dir.v, (unsigned long long)d.ino.v);
+		return 0;
+	}
+	i->links++;
+	if ((i->mode & S_IFMT) != (d.mode & S_IFMT))
+		fsck_problem(f,
+			     "the name \"%s\" in directory %llu has another type than inode %llu",
+			     d.name, (unsigned long long)dir.v, (unsigned long long)d.ino.v);
+	if (S_ISDIR(i->mode)) {
+		if (parent)
+			parent->subdirs++;
+		if (i->parent != dir.v)
+			fsck_problem(
+				f,
+				"directory %llu (\"%s\") names %llu as its parent, but is in %llu",
+				(unsigned long long)d.ino.v, d.name, (unsigned long long)i->parent,
+				(unsigned long long)dir.v);
+	}
+	return 0;
+}
+
+static int on_xattr(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	const uint8_t *value;
+	const char *name;
+	size_t nlen, vallen;
+	ino_id ino;
+	int err = parse_xattr(k, klen, v, vlen, &ino, &name, &nlen, &value, &vallen);
+
+	if (!err && !find_inode(f, ino))
+		fsck_problem(f,
+			     "the attribute \"%.*s\" belongs to inode %llu, which does not exist",
+			     (int)nlen, name, (unsigned long long)ino.v);
+	return err;
+}
+
+/* ---- maps ---- */
+
+static struct fsck_extent *extent_entry(struct fsck *f, extent_id id)
+{
+	struct fsck_extent *e;
+
+	HASH_FIND(hh, f->extents, &id, sizeof(id), e);
+	if (!e) {
+		e = xcalloc(1, sizeof(*e));
+		e->id = id;
+		HASH_ADD(hh, f->extents, id, sizeof(e->id), e);
+	}
+	return e;
+}
+
+static int on_map(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_map m;
+	struct fsck_inode *i;
+	struct fsck_extent *e;
+	ino_id ino;
+	int err = parse_map(k, klen, v, vlen, &ino, &m);
+
+	if (err)
+		return err;
+	f->res->map_entries++;
+	if (ino.v == f->map_ino && m.file_offset < f->map_end)
+		fsck_problem(f, "inode %llu: the map entry at %llu overlaps the one before",
+			     (unsigned long long)ino.v, (unsigned long long)m.file_offset);
+	f->map_ino = ino.v;
+	f->map_end = m.file_offset + m.len;
+	i = find_inode(f, ino);
+	if (!i) {
+		fsck_problem(f, "a map entry belongs to inode %llu, which does not exist",
+			     (unsigned long long)ino.v);
+	} else {
+		i->mapped_seen += m.len;
+		if (i->inlined)
+			fsck_problem(f,
+				     "inode %llu holds its data inside, but has a map entry, too",
+				     (unsigned long long)ino.v);
+		if (f->map_end > i->size && i->orphan == 0)
+			fsck_problem(
+				f,
+				"inode %llu: the map entry at %llu goes past the file's end at %llu",
+				(unsigned long long)ino.v, (unsigned long long)m.file_offset,
+				(unsigned long long)i->size);
+	}
+	e = extent_entry(f, m.extent);
+	e->refs++;
+	e->end = MAX(e->end, (uint64_t)m.extent_offset + m.len);
+	if (e->ino != 0 && e->ino != ino.v)
+		fsck_problem(f, "inodes %llu and %llu share an extent", (unsigned long long)e->ino,
+			     (unsigned long long)ino.v);
+	e->ino = ino.v;
+	return 0;
+}
+
+static void check_inode(struct fsck *f, struct fsck_inode *i)
+{
+	uint64_t mapped = i->mapped_seen + (i->inlined ? i->inline_len : 0);
+	unsigned long long ino = i->ino;
+	struct fsck_inode *up = i;
+
+	if (S_ISDIR(i->mode)) {
+		if (i->nlink != 2 + i->subdirs && i->orphan == 0)
+			fsck_problem(f, "directory %llu has link count %u, but %u subdirectories",
+				     ino, i->nlink, i->subdirs);
+		if (i->links != (i->ino != DFS_ROOT_INO) && i->orphan == 0)
+			fsck_problem(f, "directory %llu is in %u directories", ino, i->links);
+		for (unsigned depth = 0; up && up->ino != DFS_ROOT_INO && i->orphan == 0; depth++) {
+			up = find_inode(f, (ino_id){up->parent});
+			if (!up || depth > 100000) {
+				fsck_problem(f, "directory %llu can't be reached from the root",
+					     ino);
+				break;
+			}
+		}
+	} else if (i->nlink != i->links) {
+		fsck_problem(f, "inode %llu has link count %u, but %u names", ino, i->nlink,
+			     i->links);
+	}
+	if (i->nlink == 0 && i->orphan != ORPHAN_UNLINKED)
+		fsck_problem(f, "inode %llu has no name and is not being deleted", ino);
+	if (S_ISREG(i->mode) && mapped != i->mapped_bytes)
+		fsck_problem(f, "inode %llu maps %llu bytes, but its record says %llu", ino,
+			     (unsigned long long)mapped, (unsigned long long)i->mapped_bytes);
+}
+
+/* ---- extents and disks ---- */
+
+static void check_bydisk(struct fsck *f, const struct rec_extent *rec, unsigned i, const char *id)
+{
+	const struct rec_fragment *fr = &rec->frags[i];
+	struct rec_bydisk by;
+	BUF key = {0}, val = {0};
+	int err;
+
+	key_bydisk(&key, fr->disk, fr->segment, fr->offset);
+	err = meta_get(f->p->meta, key.data, key.len, &val);
+	if (!err)
+		err = parse_bydisk(key.data, key.len, val.data, val.len, &by);
+	if (err || !uuid_eq(&by.extent.u, &rec->id.u) || by.index != i ||
+	    by.record_len != fr->record_len)
+		fsck_problem(f, "fragment %u of extent %s has no matching by-disk record: %s", i,
+			     id, err ? dfs_err_text(err) : "it names another extent");
+	f->fragments++;
+	if (fr->disk.v < META_COUNTERS - META_COUNT_DISK_USED)
+		f->used[fr->disk.v] += fr->record_len;
+}
+
+static void verify_extent(struct fsck *f, const struct rec_extent *rec, const char *id)
+{
+	struct extent_check c;
+	unsigned width = (unsigned)rec->k + rec->m;
+	char path[4096];
+	int err = extent_verify(f->p->extents, rec, f->deep, &c);
+
+	if (err) {
+		fsck_problem(f, "extent %s cannot be verified: %s", id, dfs_err_text(err));
+		return;
+	}
+	f->res->fragments += width;
+	f->res->bytes_verified += (uint64_t)c.good *
+				  (f->deep ? rec->fragment_len : rec->header_len);
+	for (unsigned i = 0; i < width; i++)
+		if (c.status[i] == FRAGMENT_BAD)
+			fsck_problem(
+				f,
+				"fragment %u of extent %s on disk %u, segment %08x at %u is damaged%s",
+				i, id, rec->frags[i].disk.v, rec->frags[i].segment,
+				rec->frags[i].offset,
+				c.good >= rec->k ? "; the others suffice to rebuild it" : "");
+	f->res->endangered_extents += c.good < width && c.good >= rec->k;
+	if (c.good >= rec->k)
+		return;
+	f->res->lost_extents++;
+	pool_inode_path(f->p, rec->ino, path, sizeof(path));
+	fsck_problem(f, "%s has lost data: extent %s has %u good fragments and needs %u", path, id,
+		     c.good, rec->k);
+}
+
+static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	char id[UUID_TEXT_LEN + 1];
+	struct fsck_extent *e;
+	struct rec_extent rec;
+	int err = parse_extent(k, klen, v, vlen, &rec);
+
+	if (err)
+		return err;
+	f->res->extents++;
+	uuid_format(&rec.id.u, id);
+	HASH_FIND(hh, f->extents, &rec.id, sizeof(rec.id), e);
+	if (!e) {
+		fsck_problem(f, "extent %s belongs to no file", id);
+	} else {
+		e->seen = true;
+		if (e->refs != rec.refs)
+			fsck_problem(f, "extent %s has %u references, but its record says %u", id,
+				     e->refs, rec.refs);
+		if (e->end > rec.len)
+			fsck_problem(f, "extent %s of %u bytes is mapped up to byte %llu", id,
+				     rec.len, (unsigned long long)e->end);
+		if (e->ino != rec.ino.v)
+			fsck_problem(f, "extent %s belongs to inode %llu, but its record says %llu",
+				     id, (unsigned long long)e->ino, (unsigned long long)rec.ino.v);
+	}
+	for (unsigned i = 0; i < (unsigned)rec.k + rec.m; i++)
+		if (rec.frags[i].disk.v != 0)
+			check_bydisk(f, &rec, i, id);
+	verify_extent(f, &rec, id);
+	return 0;
+}
+
+static int on_bydisk(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_bydisk by;
+	int err = parse_bydisk(k, klen, v, vlen, &by);
+
+	if (err)
+		return err;
+	f->bydisk_seen++;
+	if (by.disk.v == f->seg_disk && by.segment == f->seg_number && by.offset < f->seg_end)
+		fsck_problem(f,
+			     "on disk %u, segment %08x, the record at %u overlaps the one before",
+			     by.disk.v, by.segment, by.offset);
+	f->seg_disk = by.disk.v;
+	f->seg_number = by.segment;
+	f->seg_end = by.offset + (uint64_t)by.record_len;
+	return 0;
+}
+
+static int on_freed(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_freed fr;
+	BUF key = {0}, val = {0};
+	int err = parse_freed(k, klen, v, vlen, &fr);
+
+	if (err)
+		return err;
+	key_bydisk(&key, fr.disk, fr.segment, fr.offset);
+	if (meta_get(f->p->meta, key.data, key.len, &val) == 0)
+		fsck_problem(f, "the record on disk %u, segment %08x at %u is both live and freed",
+			     fr.disk.v, fr.segment, fr.offset);
+	return 0;
+}
+
+static int on_disk(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_disk rec;
+
+	(void)f;
+	return parse_disk(k, klen, v, vlen, &rec);
+}
+
+static void check_counter(struct fsck *f, uint32_t counter, uint64_t seen, const char *what)
+{
+	int64_t have = meta_counter(f->p->meta, counter);
+
+	if (have != (int64_t)seen)
+		fsck_problem(f, "the counter of %s says %lld, but there are %llu", what,
+			     (long long)have, (unsigned long long)seen);
+}
+
+static void check_totals(struct fsck *f)
+{
+	struct fsck_inode *i, *inext;
+	struct fsck_extent *e, *enext;
+	char what[64];
+
+	HASH_ITER(hh, f->inodes, i, inext)
+		check_inode(f, i);
+	HASH_ITER(hh, f->extents, e, enext)
+		if (!e->seen) {
+			char id[UUID_TEXT_LEN + 1];
+
+			uuid_format(&e->id.u, id);
+			fsck_problem(f, "inode %llu maps extent %s, which has no record",
+				     (unsigned long long)e->ino, id);
+		}
+	if (f->fragments != f->bydisk_seen)
+		fsck_problem(f, "there are %llu fragments, but %llu by-disk records",
+			     (unsigned long long)f->fragments, (unsigned long long)f->bydisk_seen);
+	check_counter(f, META_COUNT_INODES, f->res->inodes, "inodes");
+	check_counter(f, META_COUNT_EXTENTS, f->res->extents, "extents");
+	check_counter(f, META_COUNT_LOGICAL_BYTES, f->logical_bytes, "bytes in files");
+	for (unsigned d = 1; d < META_COUNTERS - META_COUNT_DISK_USED; d++) {
+		snprintf(what, sizeof(what), "bytes used on disk %u", d);
+		check_counter(f, META_COUNT_DISK_USED + d, f->used[d], what);
+	}
+}
+
+/* ---- metadata on the disks ---- */
+
+struct member_report {
+	struct fsck *f;
+	const char *label;
+};
+
+static void on_member_defect(void *ctx, const char *text)
+{
+	struct member_report *r = ctx;
+
+	fsck_problem(r->f, "metadata on disk %s: %s", r->label, text);
+}
+
+static void check_members(struct fsck *f)
+{
+	struct uuid uuid = pool_uuid(f->p);
+
+	for (unsigned i = 0; i < disk_count(f->p->disks); i++) {
+		struct disk *d = disk_at(f->p->disks, i);
+		struct disk_info info = disk_info(d);
+		struct member_report r = {f, info.label};
+		struct root root;
+		unsigned damaged;
+		int err;
+
+		if (!disk_present(d))
+			continue;
+		if (meta_is_member(f->p->meta, info.id)) {
+			err = meta_check_member(disk_dev(d), &uuid, on_member_defect, &r);
+			if (err < 0)
+				fsck_problem(f, "metadata on disk %s cannot be checked: %s",
+					     info.label, dfs_err_text(err));
+			continue;
+		}
+		err = meta_read_root(disk_dev(d), &root, &damaged);
+		if (err)
+			fsck_problem(f, "disk %s has no valid root: %s", info.label,
+				     dfs_err_text(err));
+		else if (damaged)
+			fsck_problem(f, "disk %s has %u damaged root records", info.label, damaged);
+	}
+}
+
+static void release(struct fsck *f)
+{
+	struct fsck_inode *i, *inext;
+	struct fsck_extent *e, *enext;
+
+	HASH_ITER(hh, f->inodes, i, inext) {
+		HASH_DEL(f->inodes, i);
+		free(i);
+	}
+	HASH_ITER(hh, f->extents, e, enext) {
+		HASH_DEL(f->extents, e);
+		free(e);
+	}
+}
+
+int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
+	      struct pool_fsck_result *ret_result)
+{
+	static const struct {
+		enum table table;
+		fsck_record_fn fn;
+	} passes[] = {
+		{TABLE_DISK, on_disk},	   {TABLE_INODE, on_inode},   {TABLE_ORPHAN, on_orphan},
+		{TABLE_DENTRY, on_dentry}, {TABLE_XATTR, on_xattr},   {TABLE_MAP, on_map},
+		{TABLE_EXTENT, on_extent}, {TABLE_BYDISK, on_bydisk}, {TABLE_FREED, on_freed},
+	};
+	struct fsck *f = xcalloc(1, sizeof(*f));
+	int err = 0;
+
+	*ret_result = (struct pool_fsck_result){0};
+	f->p = p;
+	f->deep = deep;
+	f->report = report;
+	f->ctx = ctx;
+	f->res = ret_result;
+	if (p->meta) {
+		for (unsigned i = 0; i < ARRAY_SIZE(passes) && !err; i++)
+			err = walk(f, passes[i].table, passes[i].fn);
+		if (!err)
+			check_totals(f);
+		check_members(f);
+		if (deep)
+			fsck_segments(f);
+	}
+	release(f);
+	free(f);
+	return ret_result->problems ? DFS_EDAMAGED : err;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the offline check; nobody else includes it. */
+#ifndef DFS_POOL_FSCK_H
+#define DFS_POOL_FSCK_H
+
+#include <uthash.h>
+
+#include "pool/internal.h"
+
+struct fsck_inode { /* what the tables say of one inode */
+	uint64_t ino;
+	uint32_t mode, nlink, links, subdirs, orphan, inline_len;
+	uint64_t size, mapped_bytes, mapped_seen, parent;
+	bool inlined;
+	UT_hash_handle hh;
+};
+struct fsck_extent { /* what the maps say of one extent */
+	extent_id id;
+	uint32_t refs;
+	bool seen;
+	uint64_t end, ino;
+	UT_hash_handle hh;
+};
+
+struct fsck {
+	struct pool *p;
+	bool deep;
+	pool_fsck_report_fn report;
+	void *ctx;
+	struct pool_fsck_result *res;
+	struct fsck_inode *inodes;
+	struct fsck_extent *extents;
+	uint64_t map_ino, map_end;		/* of the last map entry */
+	uint64_t seg_disk, seg_number, seg_end; /* of the last by-disk record */
+	uint64_t fragments, bydisk_seen, logical_bytes;
+	uint64_t used[META_COUNTERS]; /* by disk id */
+};
+
+void fsck_problem(struct fsck *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- fsck_segments.c ---- */
+/* Looks for whole records in the segments that the index does not know (left by crashes): they are
+ * counted, not damage. */
+void fsck_segments(struct fsck *f);
+
+#endif
