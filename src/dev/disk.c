@@ -186,8 +186,10 @@ void disk_set_state(struct disk *d, enum disk_state st)
 
 	ASSERT(st >= DISK_HEALTHY && st <= DISK_FAILED);
 	/* back from failure by the owner's word: what was in doubt has been dealt with */
-	if (disk_state(d) == DISK_FAILED && st != DISK_FAILED)
+	if (disk_state(d) == DISK_FAILED && st != DISK_FAILED) {
 		d->sync_error = 0;
+		d->loss_told = false;
+	}
 	atomic_store(&d->state, st);
 }
 
@@ -339,15 +341,15 @@ static unsigned sync_gather(struct disk_set *s, struct disk_io **ret_ios)
 		ios[i] = (struct disk_io){.disk = s->disks[i], .op = DISK_SYNC};
 	env_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < count; i++)
-		if (segment_needs_sync(ios[i].disk))
+		if (segment_claim_sync(ios[i].disk))
 			ios[n++] = ios[i];
 	*ret_ios = ios;
 	return n;
 }
 
 /*
- * A disk that failed with unsynced writes is named by every later call, too: each caller has to
- * learn that what it wrote there is in doubt (S4), and only it knows whether it wrote there.
+ * A disk that failed with unsynced writes may be named by later calls, too, though it failed
+ * before: their callers have to learn that what they wrote there is in doubt (S4).
  */
 int disk_set_sync(struct disk_set *s, disk_id *ret_failed, unsigned *ret_failed_count)
 {

@@ -81,6 +81,7 @@ struct disk {
 	bool names_dirty; /* a segment's name has not been made durable */
 	bool root_dirty;  /* nor that of the segment directory */
 	int sync_error;	  /* S4: what was unsynced then is in doubt for ever */
+	bool loss_told;	  /* the last sync that had to name the lost disk has begun */
 
 	/* space (lock) */
 	struct dev_space space;	 /* the last answer */
@@ -123,7 +124,8 @@ int segment_read(struct disk *d, const struct disk_io *io);
 int segment_write_run(struct disk *d, const struct disk_io *run);
 /* S2 for one disk. */
 int segment_sync(struct disk *d);
-bool segment_needs_sync(struct disk *d);
+/* Does this disk belong to a sync of all? */
+bool segment_claim_sync(struct disk *d);
 
 /* queue.c */
 #define RUN_IOV_MAX 64 /* vectors in one write of a run */

@@ -509,11 +509,20 @@ void segment_prefetch(struct disk *d, struct segment_addr addr, uint32_t len)
 
 /* ---- syncing ---- */
 
-bool segment_needs_sync(struct disk *d)
+/*
+ * A disk lost with unsynced writes goes on being named as long as somebody may still publish such a
+ * write, and once more after the last of them was settled: so the sync that covers that publication
+ * names it, and a disk lost long ago is not held against what was written since.
+ */
+bool segment_claim_sync(struct disk *d)
 {
 	ENV_LOCKED(&d->lock);
 
-	return d->synced_seq < d->written_seq;
+	if (d->synced_seq >= d->written_seq || d->loss_told)
+		return false;
+	if (disk_usable(d) && HASH_COUNT(d->flights) == 0)
+		d->loss_told = true;
+	return true;
 }
 
 struct sync_job {
