@@ -58,14 +58,17 @@ compile() { # SOURCE...: prints the objects
 needs() { # TARGET: prints the sources it fuzzes, beyond base and format
 	case $1 in
 	seeds | fuzz_schema) echo src/meta/schema*.c src/meta/txn.c tests/fuzz/stub_meta.c ;;
+	fuzz_ctl) echo src/ctl/wire.c src/ctl/result.c ;;
 	esac
 }
 
 common=$(compile src/base/*.c src/format/*.c)
-$cc $flags $(compile tests/fuzz/seeds.c $(needs seeds)) $common $blake3_objs $libs \
+objects=$(compile tests/fuzz/seeds.c $(needs seeds))
+$cc $flags $objects $common $blake3_objs $libs \
 	-fsanitize=fuzzer-no-link -o "$out/bin/seeds"
 [ $# -gt 0 ] || set -- $(cd tests/fuzz && ls fuzz_*.c | sed 's/\.c$//')
 for target in "$@"; do
-	$cc $flags $(compile "tests/fuzz/$target.c" $(needs "$target")) $common $blake3_objs $libs \
+	objects=$(compile "tests/fuzz/$target.c" $(needs "$target"))
+	$cc $flags $objects $common $blake3_objs $libs \
 		-fsanitize=fuzzer -o "$out/bin/$target"
 done

@@ -239,6 +239,27 @@ static void schema_seeds(void)
 	meta_cancel(t);
 }
 
+static void ctl_seeds(void)
+{
+	static const char *const texts[] = {
+		"{\"op\":\"ping\"}",
+		"{\"op\":\"status\",\"args\":{\"path\":{\"hex\":\"2fff\"},\"n\":1,\"all\":true}}",
+		"{\"op\":\"add-disk\",\"args\":{\"disk\":\"/mnt/a\",\"label\":\"a\"}}",
+		"{\"progress\":{\"done\":1}}",
+		"{\"error\":0,\"message\":\"\",\"warnings\":[\"w\"],\"result\":{\"a\":1}}",
+		"{\"error\":-9,\"message\":\"no space left\"}",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++) {
+		BUF out = {0};
+
+		buf_put_le32(&out, 0x4c544331u);
+		buf_put_le32(&out, (uint32_t)strlen(texts[i]));
+		buf_put(&out, texts[i], strlen(texts[i]));
+		seed_write("fuzz_ctl", i, out.data, out.len);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -252,5 +273,6 @@ int main(int argc, char **argv)
 	manifest_seeds();
 	json_seeds();
 	schema_seeds();
+	ctl_seeds();
 	return 0;
 }
