@@ -20,6 +20,11 @@
 
 typedef unsigned __int128 u128;
 
+/* What a domain's usable disks have left together; slots count, bytes settle ties. */
+struct room {
+	uint64_t slots, bytes;
+};
+
 /* A disk as the choice sees it. */
 struct candidate {
 	const struct place_disk *disk;
@@ -64,18 +69,28 @@ static unsigned turn_of(const struct place_disk *disks, unsigned count, unsigned
 
 static uint64_t add_sat(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
-/* Is a better than b? Domains by all they have left, disks of a domain by their own, then turns. */
-static bool better(const struct candidate *a, const struct candidate *b, const uint64_t *room)
+static void room_add(struct room *r, uint64_t free_bytes, uint64_t need_bytes)
 {
-	if (room[a->domain] != room[b->domain])
-		return room[a->domain] > room[b->domain];
+	r->slots = add_sat(r->slots, free_bytes / MAX(need_bytes, 1u));
+	r->bytes = add_sat(r->bytes, free_bytes);
+}
+
+/* Is a better than b? Domains by all they have left, disks of a domain by their own, then turns. */
+static bool better(const struct candidate *a, const struct candidate *b, const struct room *room)
+{
+	const struct room *x = &room[a->domain], *y = &room[b->domain];
+
+	if (x->slots != y->slots)
+		return x->slots > y->slots;
+	if (x->bytes != y->bytes)
+		return x->bytes > y->bytes;
 	if (a->domain == b->domain && a->disk->free_bytes != b->disk->free_bytes)
 		return a->disk->free_bytes > b->disk->free_bytes;
 	return a->turn < b->turn;
 }
 
-static unsigned pick_from(struct candidate *c, unsigned count, unsigned width, const uint64_t *room,
-			  disk_id *ret_ids)
+static unsigned pick_from(struct candidate *c, unsigned count, unsigned width,
+			  const struct room *room, disk_id *ret_ids)
 {
 	unsigned n = 0;
 
@@ -99,21 +114,21 @@ static unsigned pick_from(struct candidate *c, unsigned count, unsigned width, c
  * not eligible may be about to lose its fragment (drained, failed): its domain is used rather than
  * none at all.
  */
-static int pick_with(struct candidate *c, uint64_t *room, const struct place_disk *disks,
+static int pick_with(struct candidate *c, struct room *room, const struct place_disk *disks,
 		     unsigned count, unsigned width, uint64_t need_bytes, const disk_id *exclude,
 		     unsigned exclude_count, uint32_t salt, disk_id *ret_ids)
 {
 	for (unsigned i = 0; i < count; i++) {
 		bool excluded = is_excluded(disks[i].id, exclude, exclude_count);
 
-		room[i] = 0;
+		room[i] = (struct room){0, 0};
 		c[i].disk = &disks[i];
 		c[i].domain = domain_of(disks, i);
 		c[i].turn = turn_of(disks, count, i, salt);
 		c[i].is_usable = disks[i].eligible && !excluded &&
 				 disks[i].free_bytes >= need_bytes;
 		if (c[i].is_usable)
-			room[c[i].domain] = add_sat(room[c[i].domain], disks[i].free_bytes);
+			room_add(&room[c[i].domain], disks[i].free_bytes, need_bytes);
 	}
 	for (int strict = 1; strict >= 0; strict--) {
 		for (unsigned i = 0; i < count; i++)
@@ -132,9 +147,9 @@ int place_pick(const struct place_disk *disks, unsigned count, unsigned width, u
 	       const disk_id *exclude, unsigned exclude_count, uint32_t salt, disk_id *ret_ids)
 {
 	struct candidate few[STACK_DISKS];
-	uint64_t few_room[STACK_DISKS];
+	struct room few_room[STACK_DISKS];
 	FREE struct candidate *many = NULL;
-	FREE uint64_t *many_room = NULL;
+	FREE struct room *many_room = NULL;
 	FREE disk_id *ids = NULL;
 	int rc;
 
