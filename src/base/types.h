@@ -24,7 +24,8 @@
 #define DIV_UP(x, d) (((x) + (d)-1) / (d))
 #define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
-/* A disk's number within its pool; given once, never reused. 0 is no disk. */
+/* A disk's number within its pool, 1 to DISK_ID_MAX; given once, never reused. 0 is no disk. */
+#define DISK_ID_MAX 495u
 typedef struct {
 	uint32_t v;
 } disk_id;
@@ -45,6 +46,8 @@ typedef struct {
 #define DFS_ROOT_INO 1
 
 #define UUID_TEXT_LEN 36 /* without the NUL */
+
+static inline bool disk_id_valid(disk_id id) { return id.v >= 1 && id.v <= DISK_ID_MAX; }
 
 static inline bool uuid_eq(const struct uuid *a, const struct uuid *b)
 {

@@ -34,7 +34,8 @@ int disk_json_encode(const struct disk_json *d, struct buf *out)
 	json_t *o;
 	int bad = 0;
 
-	if (d->id == 0 || d->state[0] == '\0' || uuid_is_null(&d->pool) || uuid_is_null(&d->uuid))
+	if (!disk_id_valid((disk_id){d->id}) || d->state[0] == '\0' || uuid_is_null(&d->pool) ||
+	    uuid_is_null(&d->uuid))
 		return DFS_EINVAL;
 	o = json_object();
 	bad |= json_object_set_new(o, "kind", json_string(KIND));
@@ -69,7 +70,7 @@ int disk_json_parse(const void *data, size_t len, struct disk_json *ret)
 	if (r)
 		return r;
 	if (json_get_uuid(o, "pool", &d.pool) || json_get_uuid(o, "uuid", &d.uuid) ||
-	    json_get_u64(o, "id", &id) || id == 0 || id > UINT32_MAX ||
+	    json_get_u64(o, "id", &id) || id == 0 || id > DISK_ID_MAX ||
 	    json_get_str(o, "label", d.label, sizeof(d.label)) ||
 	    json_get_str(o, "domain", d.domain, sizeof(d.domain)) ||
 	    json_get_str(o, "state", d.state, sizeof(d.state)) || d.state[0] == '\0')

@@ -17,7 +17,7 @@
 
 struct disk_json {
 	struct uuid pool, uuid;
-	uint32_t id;		 /* disk_id.v; never 0 */
+	uint32_t id;		 /* disk_id.v: 1 to DISK_ID_MAX */
 	char label[64];		 /* UTF-8 */
 	char domain[64];	 /* UTF-8; "": a failure domain of its own */
 	uint64_t capacity_bytes; /* 0: all the filesystem below has */

@@ -69,7 +69,7 @@ static bool pool_valid(const struct pool_json *p)
 	for (unsigned i = 0; i < p->disk_count; i++) {
 		const struct pool_json_disk *d = &p->disks[i];
 
-		if (d->id.v == 0 || uuid_is_null(&d->uuid) || d->state[0] == '\0')
+		if (!disk_id_valid(d->id) || uuid_is_null(&d->uuid) || d->state[0] == '\0')
 			return false;
 	}
 	return !has_twins(p, by_id) && !has_twins(p, by_uuid);

@@ -13,7 +13,7 @@
 #define POOL_JSON_NAME "pool.json"
 #define POOL_JSON_FORMAT 1
 #define POOL_JSON_MAX_BYTES MIB(8)
-#define POOL_JSON_MAX_DISKS 4096u
+#define POOL_JSON_MAX_DISKS DISK_ID_MAX
 #define POOL_JSON_KNOWN_INCOMPAT 0ull
 
 struct pool_json_disk {

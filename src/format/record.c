@@ -120,7 +120,8 @@ static bool scalars_valid(const struct record_header *h)
 		return false;
 	if (h->piece_count < 1 || h->piece_count > RECORD_MAX_PIECES)
 		return false;
-	if (h->ino.v == 0 || h->disk.v == 0 || uuid_is_null(&h->pool) || uuid_is_null(&h->extent.u))
+	if (h->ino.v == 0 || !disk_id_valid(h->disk) || uuid_is_null(&h->pool) ||
+	    uuid_is_null(&h->extent.u))
 		return false;
 	len = record_len(h->piece_count, h->payload_len);
 	return h->offset % 512 == 0 && (uint64_t)h->offset + len <= UINT32_MAX;

@@ -46,9 +46,16 @@ _Static_assert(offsetof(struct dfs_root, journal_first) == 128, "journal_first")
 _Static_assert(offsetof(struct dfs_root, members) == 160, "members");
 _Static_assert(offsetof(struct dfs_root, hash) == 4064, "hash");
 
-static bool root_valid(const struct root *r)
+/* Numbers only grow, by one at a time: what is read must leave room for that. */
+#define NUMBER_MAX_READ (1ull << 62)
+#define NUMBER_MAX_WRITTEN ((uint64_t)INT64_MAX)
+
+static bool root_valid(const struct root *r, uint64_t max)
 {
 	if (uuid_is_null(&r->pool) || r->generation == 0 || r->epoch == 0)
+		return false;
+	if (r->generation > max || r->epoch > max || r->checkpoint_id > max ||
+	    r->checkpoint_seq > max || r->journal_first > max)
 		return false;
 	if (r->checkpoint_id == 0 && r->checkpoint_seq != 0)
 		return false;
@@ -57,7 +64,7 @@ static bool root_valid(const struct root *r)
 	for (unsigned i = 0; i < r->member_count; i++) {
 		const struct root_member *a = &r->members[i];
 
-		if (a->id.v == 0 || uuid_is_null(&a->uuid))
+		if (!disk_id_valid(a->id) || uuid_is_null(&a->uuid))
 			return false;
 		for (unsigned j = 0; j < i; j++) {
 			const struct root_member *b = &r->members[j];
@@ -88,7 +95,7 @@ void root_encode(const struct root *r, uint8_t out[ROOT_SLOT_BYTES])
 	};
 	struct hash hash;
 
-	ASSERT(root_valid(r));
+	ASSERT(root_valid(r, NUMBER_MAX_WRITTEN));
 	memcpy(d.pool, r->pool.b, sizeof(d.pool));
 	memcpy(d.chain, r->chain.b, HASH_LEN);
 	memcpy(d.manifest, r->manifest.b, HASH_LEN);
@@ -156,7 +163,7 @@ int root_parse(const uint8_t in[ROOT_SLOT_BYTES], struct root *ret_root)
 	if ((le16_get(d.flags) & ~ROOT_FLAG_CLEAN) || le32_get(d.length) != ROOT_SLOT_BYTES ||
 	    !check_zero(d.pad0, sizeof(d.pad0)))
 		return DFS_ECORRUPT;
-	if (members_parse(&d, &r) || !root_valid(&r))
+	if (members_parse(&d, &r) || !root_valid(&r, NUMBER_MAX_READ))
 		return DFS_ECORRUPT;
 	*ret_root = r;
 	return 0;

@@ -51,6 +51,9 @@ static bool read_string(struct reader *r, char *s, size_t size)
 	return true;
 }
 
+/* Each disk has a counter. */
+_Static_assert(META_COUNT_DISK_USED + DISK_ID_MAX < META_COUNTERS, "counters of disks");
+
 /* The ranges that record headers have, too: what is in them is divided by, allocated and indexed. */
 static bool geometry_ok(unsigned k, unsigned m) { return k >= 1 && k <= 16 && m <= 8; }
 
@@ -191,7 +194,8 @@ static bool extent_ok(const struct rec_extent *x)
 	for (unsigned i = 0; i < (unsigned)x->k + x->m; i++) {
 		const struct rec_fragment *f = &x->frags[i];
 
-		if (f->disk.v != 0 && (f->record_len != len || !address_ok(f->offset, len)))
+		if (f->disk.v != 0 && (!disk_id_valid(f->disk) || f->record_len != len ||
+				       !address_ok(f->offset, len)))
 			return false;
 	}
 	return true;
@@ -249,7 +253,7 @@ int parse_bydisk(const void *key, size_t key_len, const void *val, size_t val_le
 	b.record_len = reader_le32(&v);
 	reader_copy(&v, b.extent.u.b, sizeof(b.extent.u.b));
 	b.index = reader_u8(&v);
-	if (end(&k, &v) || b.index >= DFS_EXTENT_MAX_FRAGMENTS || b.disk.v == 0 ||
+	if (end(&k, &v) || b.index >= DFS_EXTENT_MAX_FRAGMENTS || !disk_id_valid(b.disk) ||
 	    !address_ok(b.offset, b.record_len))
 		return DFS_ECORRUPT;
 	*ret = b;
@@ -267,7 +271,7 @@ int parse_freed(const void *key, size_t key_len, const void *val, size_t val_len
 		return err;
 	read_address(&k, &f.disk, &f.segment, &f.offset);
 	f.record_len = reader_le32(&v);
-	if (end(&k, &v) || f.disk.v == 0 || !address_ok(f.offset, f.record_len))
+	if (end(&k, &v) || !disk_id_valid(f.disk) || !address_ok(f.offset, f.record_len))
 		return DFS_ECORRUPT;
 	*ret = f;
 	return 0;
@@ -313,7 +317,8 @@ int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 		  read_string(&v, d.domain, sizeof(d.domain)) &&
 		  read_string(&v, d.path, sizeof(d.path));
 	/* The states are those of dev/disk.h, 1 to 5; its functions take no other number. */
-	if (!strings || end(&k, &v) || d.id.v == 0 || d.state < 1 || d.state > 5)
+	if (!strings || end(&k, &v) || !disk_id_valid(d.id) || uuid_is_null(&d.uuid) ||
+	    d.state < 1 || d.state > 5)
 		return DFS_ECORRUPT;
 	*ret = d;
 	return 0;

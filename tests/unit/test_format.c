@@ -218,20 +218,21 @@ static void record_refuses_lies(void **state)
 		uint8_t value;
 		int want;
 	} lies[] = {
-		{8, 2, DFS_EVERSION},	    {10, 1, DFS_ECORRUPT},
-		{12, 64, DFS_ECHECKSUM},    {16, 1, DFS_ECORRUPT},
-		{20, 1, DFS_ECORRUPT},	    {72, 1, DFS_ECORRUPT},
-		{76, 0, DFS_ECORRUPT},	    {76, 17, DFS_ECORRUPT},
-		{76, 1, DFS_ECORRUPT},	    {77, 9, DFS_ECORRUPT},
-		{78, 6, DFS_ECORRUPT},	    {79, 0, DFS_ECORRUPT},
-		{79, 2, DFS_EVERSION},	    {80, 1, DFS_EVERSION},
-		{81, 1, DFS_ECORRUPT},	    {82, 0, DFS_ECORRUPT},
-		{82, 1, DFS_ECORRUPT},	    {82, 3, DFS_ECORRUPT},
-		{84, 0, DFS_ECORRUPT},	    {84, 3, DFS_ECORRUPT},
-		{88, 1, DFS_ECORRUPT},	    {92, 0, DFS_ECORRUPT},
-		{100, 1, DFS_ECORRUPT},	    {104, 1, DFS_ECORRUPT},
-		{223, 1, DFS_ECORRUPT},	    {256 + 7, 255, DFS_ECORRUPT},
-		{256 + 8, 0, DFS_ECORRUPT}, {256 + 12, 1, DFS_ECORRUPT},
+		{8, 2, DFS_EVERSION},	      {10, 1, DFS_ECORRUPT},
+		{12, 64, DFS_ECHECKSUM},      {16, 1, DFS_ECORRUPT},
+		{20, 1, DFS_ECORRUPT},	      {72, 1, DFS_ECORRUPT},
+		{76, 0, DFS_ECORRUPT},	      {76, 17, DFS_ECORRUPT},
+		{76, 1, DFS_ECORRUPT},	      {77, 9, DFS_ECORRUPT},
+		{78, 6, DFS_ECORRUPT},	      {79, 0, DFS_ECORRUPT},
+		{79, 2, DFS_EVERSION},	      {80, 1, DFS_EVERSION},
+		{81, 1, DFS_ECORRUPT},	      {82, 0, DFS_ECORRUPT},
+		{82, 1, DFS_ECORRUPT},	      {82, 3, DFS_ECORRUPT},
+		{84, 0, DFS_ECORRUPT},	      {84, 3, DFS_ECORRUPT},
+		{88, 1, DFS_ECORRUPT},	      {92, 0, DFS_ECORRUPT},
+		{93, 2, DFS_ECORRUPT},	      {100, 1, DFS_ECORRUPT},
+		{104, 1, DFS_ECORRUPT},	      {223, 1, DFS_ECORRUPT},
+		{256 + 7, 255, DFS_ECORRUPT}, {256 + 8, 0, DFS_ECORRUPT},
+		{256 + 12, 1, DFS_ECORRUPT},
 	};
 	struct record_case c;
 
@@ -361,7 +362,9 @@ static void root_refuses_lies(void **state)
 		{156, 2, DFS_ECORRUPT},	 {156, 17, DFS_ECORRUPT},  {159, 255, DFS_ECORRUPT},
 		{160, 2, DFS_ECORRUPT},	 {160, 0, DFS_ECORRUPT},   {164, 1, DFS_ECORRUPT},
 		{232, 1, DFS_ECORRUPT},	 {543, 1, DFS_ECORRUPT},   {544, 1, DFS_ECORRUPT},
-		{4063, 1, DFS_ECORRUPT}, {40, 0, DFS_ECORRUPT},	   {48, 0, DFS_ECORRUPT},
+		{4063, 1, DFS_ECORRUPT}, {40, 0, DFS_ECORRUPT},	   {39, 65, DFS_ECORRUPT},
+		{47, 128, DFS_ECORRUPT}, {63, 65, DFS_ECORRUPT},   {135, 65, DFS_ECORRUPT},
+		{161, 2, DFS_ECORRUPT},	 {48, 0, DFS_ECORRUPT},
 	};
 	struct root r = root_make(3);
 	uint8_t bytes[ROOT_SLOT_BYTES];
