@@ -79,7 +79,7 @@ const struct hash *cache_blocks(struct extent_store *s, struct cached_extent *e,
 void cache_drop(struct extent_store *s, extent_id id);
 
 /* ---- space.c ---- */
-#define PLACE_MAX_DISKS 256u
+#define PLACE_MAX_DISKS (DISK_ID_MAX + 1u) /* no pool has more */
 struct place_snapshot {
 	unsigned count;
 	struct place_disk disks[PLACE_MAX_DISKS];
