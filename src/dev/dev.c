@@ -27,13 +27,20 @@ static bool part_valid(const char *p, size_t len)
 	return true;
 }
 
+#define NAME_MAX_PARTS 3
+
 static bool name_valid(const char *name)
 {
-	const char *slash = strchr(name, '/');
+	for (int parts = 0; parts < NAME_MAX_PARTS; parts++) {
+		const char *slash = strchr(name, '/');
 
-	if (!slash)
-		return part_valid(name, strlen(name));
-	return part_valid(name, (size_t)(slash - name)) && part_valid(slash + 1, strlen(slash + 1));
+		if (!slash)
+			return part_valid(name, strlen(name));
+		if (!part_valid(name, (size_t)(slash - name)))
+			return false;
+		name = slash + 1;
+	}
+	return false;
 }
 
 void dev_free(struct dev *d)

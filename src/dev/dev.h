@@ -4,7 +4,7 @@
  * filesystem (dev_dir_open). Faults are devices stacked on a device (dev/fault.h). Simulated: sim/.
  *
  * Knows nothing of segments, journals or pools. All calls are thread-safe; calls on one file may
- * run at the same time. Names are relative paths of at most two parts ("segments/00000001"), made
+ * run at the same time. Names are relative paths of at most three parts ("meta/journal/x"), made
  * of [A-Za-z0-9._-]. Errors are DFS_ codes: DFS_EGONE when the directory itself has vanished or the
  * filesystem below has shut down, DFS_ENOSPC, DFS_EROFS, DFS_ENOENT, DFS_EEXIST, else DFS_EIO.
  *

@@ -117,18 +117,29 @@ static int map_errno(struct dir_dev *d, int e)
  */
 static int parent_open(struct dir_dev *d, const char *name, const char **ret_leaf)
 {
-	const char *slash = strchr(name, '/');
-	char part[256];
+	int fd = d->root_fd;
+	const char *slash;
 
-	if (!slash) {
-		*ret_leaf = name;
-		return d->root_fd;
+	/* part by part: O_NOFOLLOW guards only the last one */
+	while ((slash = strchr(name, '/')) != NULL) {
+		char part[256];
+		int next, e;
+
+		ASSERT((size_t)(slash - name) < sizeof(part));
+		memcpy(part, name, (size_t)(slash - name));
+		part[slash - name] = '\0';
+		next = openat(fd, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		e = errno;
+		if (fd != d->root_fd)
+			close(fd);
+		errno = e;
+		if (next < 0)
+			return -1;
+		fd = next;
+		name = slash + 1;
 	}
-	ASSERT((size_t)(slash - name) < sizeof(part));
-	memcpy(part, name, (size_t)(slash - name));
-	part[slash - name] = '\0';
-	*ret_leaf = slash + 1;
-	return openat(d->root_fd, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	*ret_leaf = name;
+	return fd;
 }
 
 static void parent_close(struct dir_dev *d, int fd)
@@ -531,7 +542,7 @@ static int write_aside(struct dir_dev *d, const char *name, const void *data, si
 static int op_replace(struct dev *dev, const char *name, const void *data, size_t len)
 {
 	struct dir_dev *d = dir_of(dev);
-	const char *slash = strchr(name, '/');
+	const char *slash = strrchr(name, '/');
 	int dir_len = slash ? (int)(slash - name) : 0;
 	FREE char *dir = xasprintf("%.*s", dir_len, name);
 	FREE char *tmp = xasprintf("%s%s" TMP_PREFIX "%u-%s", dir, slash ? "/" : "",
