@@ -129,6 +129,9 @@ MUST_USE int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_
 /* ---- space ---- */
 /* Bytes of file data that still fit with geometry g (the one capacity function, P6). */
 uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g);
+/* The same as if a further disk had free_bytes (in failure domain `domain`; "": its own). */
+uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g, uint64_t free_bytes,
+				  const char *domain);
 /* The geometry that a write wanting g would get now. */
 MUST_USE int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry);
 

@@ -261,20 +261,25 @@ static int repair_run(struct extent_store *s, struct repair *r, unsigned *ret_re
 	return err;
 }
 
+#define REPAIR_ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
+
 int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
 {
-	struct repair *r = xcalloc(1, sizeof(*r));
 	unsigned repaired = 0;
-	int err;
+	int err = DFS_EBUSY;
 
-	err = get_extent(s->cfg.meta, id, &r->old);
-	if (!err)
-		err = repair_run(s, r, &repaired);
+	for (int i = 0; i < REPAIR_ATTEMPTS && err == DFS_EBUSY; i++) {
+		struct repair *r = xcalloc(1, sizeof(*r));
+
+		err = get_extent(s->cfg.meta, id, &r->old);
+		if (!err)
+			err = repair_run(s, r, &repaired);
+		free(r->bufs);
+		free(r->pieces);
+		free(r);
+	}
 	if (!err)
 		*ret_repaired = repaired;
-	free(r->bufs);
-	free(r->pieces);
-	free(r);
 	return err;
 }
 

@@ -2,6 +2,7 @@
 /*
  * Space: a snapshot of the disks for place/, and the one capacity function (P6).
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "extent/internal.h"
@@ -64,9 +65,9 @@ int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted
 	return 0;
 }
 
-uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g)
+/* Consumes the snapshot's free space. */
+static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
 {
-	FREE struct place_snapshot *snap = place_snapshot_new(s);
 	struct geometry fit;
 	uint64_t total = 0;
 
@@ -89,6 +90,31 @@ uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g)
 		}
 	}
 	return total;
+}
+
+uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g)
+{
+	FREE struct place_snapshot *snap = place_snapshot_new(s);
+
+	return usable_bytes(snap, g);
+}
+
+uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g, uint64_t free_bytes,
+				  const char *domain)
+{
+	FREE struct place_snapshot *snap = place_snapshot_new(s);
+
+	if (snap->count < PLACE_MAX_DISKS) {
+		snprintf(snap->domains[snap->count], sizeof(snap->domains[0]), "%s", domain);
+		snap->disks[snap->count] = (struct place_disk){
+			.id = {UINT32_MAX},
+			.free_bytes = free_bytes,
+			.domain = snap->domains[snap->count],
+			.eligible = true,
+		};
+		snap->count++;
+	}
+	return usable_bytes(snap, g);
 }
 
 int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry)

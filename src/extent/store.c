@@ -31,10 +31,7 @@ void extent_store_free(struct extent_store *s)
 	free(s);
 }
 
-void extent_store_quiesce(struct extent_store *s)
-{
-	healer_stop(s);
-}
+void extent_store_quiesce(struct extent_store *s) { healer_stop(s); }
 
 void extent_store_set_verify(struct extent_store *s, bool verify_writes)
 {
