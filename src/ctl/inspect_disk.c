@@ -3,6 +3,7 @@
  * The part of "inspect" that reads the disks: disk.json, the ring of roots, journal records, fragment
  * records of a segment. All bytes are foreign (P10): format/ parses, here the results are shown. No locks.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -64,7 +65,7 @@ static int read_at(struct dev *dev, const char *name, uint64_t off, void *buf, s
 
 static void segment_name(uint32_t segment, char name[32])
 {
-	snprintf(name, 32, "segments/%08u", segment);
+	snprintf(name, 32, "segments/%08" PRIx32, segment);
 }
 
 static json_t *fragment_header(struct inspect *x, const struct rec_fragment *fr)
@@ -181,7 +182,8 @@ static int show_segment(struct inspect *x, struct dev *dev, const struct disk_vi
 	int err;
 
 	json_object_set_new(x->result, "records", s.rows);
-	s.segment = number ? (uint32_t)strtoul(number, &end, 10) : 0;
+	/* as "inspect disk" names its file (eight hexadecimal digits), or as records count it */
+	s.segment = number ? (uint32_t)strtoul(number, &end, strlen(number) == 8 ? 16 : 10) : 0;
 	if (!number || *end || end == number)
 		return ctl_fail(x->c, DFS_EUSAGE, "cannot inspect a segment: name its number");
 	segment_name(s.segment, name);

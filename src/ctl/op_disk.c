@@ -3,6 +3,7 @@
  * Operations on disks: list-disks, add-disk, fail-disk. What may become a disk and what may be
  * failed is decided in pool/; here is what a person is told about it, also beforehand (P11). No locks.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "ctl/call.h"
@@ -26,6 +27,105 @@ static json_t *info_json(const struct disk_info *info)
 	set_text(o, "state", disk_state_name(info->state));
 	set_u64(o, "capacity_bytes", info->capacity_bytes);
 	return o;
+}
+
+static bool shares_filesystem(struct pool *p, uint64_t fs_id)
+{
+	struct pool_disk_status *s = xmalloc(sizeof(*s));
+	bool found = false;
+
+	for (unsigned i = 0; !found && pool_disk_status(p, i, s); i++)
+		found = s->present && s->fs_id == fs_id;
+	free(s);
+	return found;
+}
+
+/* What adding the disk would bring. *ret_usable: room for files, those there included; 0 when it
+ * can't be told. */
+static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
+		      struct disk_info *ret_info, uint64_t *ret_usable, bool *ret_same_fs)
+{
+	struct pool_settings s = pool_get_settings(c->pool);
+	const char *slash = strrchr(spec->path, '/');
+	struct pool_space now;
+	struct dev_space space;
+	struct dev *dev;
+	uint64_t free_bytes;
+	int err = dev_dir_open(spec->path, "", false, &dev);
+
+	snprintf(ret_info->path, sizeof(ret_info->path), "%s", spec->path);
+	snprintf(ret_info->label, sizeof(ret_info->label), "%.63s",
+		 spec->label ? spec->label
+		 : slash     ? slash + 1
+			     : spec->path);
+	snprintf(ret_info->domain, sizeof(ret_info->domain), "%.63s",
+		 spec->domain ? spec->domain : "");
+	ret_info->capacity_bytes = spec->capacity_bytes;
+	ret_info->state = DISK_HEALTHY;
+	*ret_usable = 0;
+	if (err)
+		return;
+	err = dev_space(dev, &space);
+	dev_free(dev);
+	if (err)
+		return;
+	*ret_same_fs = shares_filesystem(c->pool, space.fs_id);
+	free_bytes = disk_free_when_new(&space, spec->capacity_bytes);
+	*ret_usable = free_bytes; /* one disk: one copy */
+	if (!pool_has_disks(c->pool))
+		return;
+	pool_space(c->pool, &now);
+	*ret_usable = now.used_bytes + extent_usable_bytes_with(pool_extents(c->pool), s.large,
+								free_bytes, ret_info->domain);
+}
+
+int op_add_disk(struct ctl_call *c)
+{
+	FREE char *path = ctl_path_from_json(json_object_get(c->args, "disk"));
+	struct pool_disk_spec spec = {
+		.path = path,
+		.label = arg_text(c, "label"),
+		.domain = arg_text(c, "domain"),
+		.capacity_bytes = arg_u64(c, "capacity_bytes", 0),
+		.dry_run = arg_bool(c, "dry_run", false),
+		.force = arg_bool(c, "force", false),
+	};
+	struct pool_message msg = {.text = ""};
+	struct disk_info *info = xcalloc(1, sizeof(*info));
+	struct pool_space before, after;
+	bool same_fs = false;
+	json_t *o;
+	int err;
+
+	if (!path) {
+		free(info);
+		return ctl_fail(c, DFS_EUSAGE, "cannot add a disk: name its directory with --disk");
+	}
+	pool_space(c->pool, &before);
+	err = pool_add_disk(c->pool, &spec, info, &same_fs, &msg);
+	if (err) {
+		free(info);
+		return ctl_fail_pool(c, err == DFS_ENOENT ? DFS_ENODISK : err, &msg,
+				     "cannot add %s", path);
+	}
+	if (spec.dry_run)
+		plan_disk(c, &spec, info, &after.total_bytes, &same_fs);
+	else
+		pool_space(c->pool, &after);
+	o = c->answer->result = json_object();
+	set_bool(o, "dry_run", spec.dry_run);
+	json_object_set_new(o, "disk", info_json(info));
+	set_bool(o, "shares_filesystem", same_fs);
+	set_u64(o, "usable_before_bytes", before.total_bytes);
+	set_u64(o, "usable_after_bytes", after.total_bytes);
+	if (same_fs)
+		ctl_warn(
+			c,
+			"%s is on the same filesystem as another disk of the pool: they fail together, "
+			"and what one takes the other has not",
+			path);
+	free(info);
+	return 0;
 }
 
 static void set_fail_plan(json_t *o, struct ctl_call *c, disk_id id)

@@ -250,16 +250,23 @@ static uint64_t total_locked(struct disk *d)
 	return cap ? MIN(cap, d->space.total_bytes) : d->space.total_bytes;
 }
 
-static uint64_t reserve_locked(struct disk *d)
+static uint64_t reserve_of(uint64_t total)
 {
-	uint64_t total = total_locked(d);
-
 	if (total < MIB(64))
 		return total / 8;
 	return MIN(MIB(512), MAX(MIB(8), total / 50));
 }
 
+static uint64_t reserve_locked(struct disk *d) { return reserve_of(total_locked(d)); }
+
 static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes)
+{
+	uint64_t cap = capacity_bytes ? capacity_bytes : UINT64_MAX;
+
+	return minus(MIN(space->free_bytes, cap), reserve_of(MIN(space->total_bytes, cap)));
+}
 
 uint64_t disk_free_locked(struct disk *d)
 {

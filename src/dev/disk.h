@@ -74,6 +74,8 @@ struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 /* Free bytes for new records: min(filesystem's free, capacity - used) - reserve, never below 0.
  * The filesystem is asked at most once a second; reservations since are subtracted. */
 uint64_t disk_free_bytes(struct disk *d);
+/* What disk_free_bytes would be for a new, empty disk there (before it is added). */
+uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes);
 /* Size the disk brings to the pool: min(filesystem's total, capacity). */
 uint64_t disk_total_bytes(struct disk *d);
 /* Bytes of live records, kept by the owner of the counters (pool); set at open and after commits. */

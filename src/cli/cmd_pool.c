@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands on the pool and its disks: init, set, import, add-disk, fail-disk, list-disks. No locks. */
+#include <stdlib.h>
+
+#include "cli/command.h"
+#include "ctl/ctl.h"
+
+static void print_settings(struct out *o, const json_t *s)
+{
+	char large[FORMAT_VALUE_BYTES];
+
+	format_geometry(format_str(s, "large"), large);
+	fprintf(o->f,
+		"Large files are kept as %s, all else in %llu copies, metadata on %llu disks; writes "
+		"are %sread back.\n",
+		large, (unsigned long long)format_u64(s, "copies"),
+		(unsigned long long)format_u64(s, "metadata_copies"),
+		json_is_true(format_get(s, "verify_writes")) ? "" : "not ");
+}
+
+/* ---- init, set, import ---- */
+
+static void print_init(struct invocation *inv, const json_t *r)
+{
+	struct out *o = &inv->out;
+
+	fputs("Made the pool ", o->f);
+	out_text(o, format_str(r, "path"));
+	fputs(".\n", o->f);
+	print_settings(o, format_get(r, "settings"));
+	fputs("Next: dynamicfs add-disk --pool ", o->f);
+	out_text(o, format_str(r, "path"));
+	fputs(" --disk DIR\n", o->f);
+}
+
+static void print_set(struct invocation *inv, const json_t *r)
+{
+	print_settings(&inv->out, format_get(r, "settings"));
+	fputs("New data follows; what is stored stays as it is.\n", inv->out.f);
+}
+
+static void print_import(struct invocation *inv, const json_t *r)
+{
+	fputs("Rebuilt the pool ", inv->out.f);
+	out_text(&inv->out, format_str(r, "path"));
+	fprintf(inv->out.f, " from %llu disk%s.\n", (unsigned long long)format_u64(r, "disks"),
+		format_u64(r, "disks") == 1 ? "" : "s");
+}
+
+#define POLICY_OPTIONS                                                                             \
+	{"copies", 0, OPT_NUMBER, "copies", "N", "copies of small files, tails and overwrites"},   \
+		{"large", 0, OPT_GEOMETRY, "large", "K+M", "Reed-Solomon of large files"},         \
+	{                                                                                          \
+		"verify-writes", 0, OPT_ONOFF, "verify_writes", "on|off",                          \
+			"read each write back before it counts"                                    \
+	}
+#define END_OPTIONS                                                                                \
+	{                                                                                          \
+		NULL, 0, OPT_FLAG, NULL, NULL, NULL                                                \
+	}
+
+static const struct command_option init_options[] = {
+	POLICY_OPTIONS,
+	{"metadata-copies", 0, OPT_NUMBER, "metadata_copies", "N", "disks that hold the metadata"},
+	{"policy", 0, OPT_POLICY, "", "P", "replica:3 for everything, or rs:4+2 for large files"},
+	END_OPTIONS,
+};
+static const struct command_option set_options[] = {POLICY_OPTIONS, END_OPTIONS};
+static const struct command_option import_options[] = {
+	{"disk", 0, OPT_PATHS, "disks", "DIR...", "directories of the pool's disks"},
+	{"force", 0, OPT_FLAG, "force", NULL, "go on without the majority of the disks"},
+	END_OPTIONS,
+};
+
+/* --disk A B C: the shell's globs give several after one --disk. */
+static int prepare_import(struct invocation *inv)
+{
+	json_t *disks = json_object_get(inv->args, "disks");
+
+	for (unsigned i = 0; i < inv->word_count; i++) {
+		FREE char *abs = cli_abs_path(inv->words[i]);
+
+		json_array_append_new(disks, ctl_json_path(abs));
+	}
+	return CLI_DONE;
+}
+
+static int prepare_set(struct invocation *inv)
+{
+	if (json_object_size(inv->args))
+		return CLI_DONE;
+	return cli_fail(inv, DFS_EUSAGE, "cannot go on: nothing to set; usage: dynamicfs set %s",
+			inv->cmd->usage);
+}
+
+static const char *const disk_required[] = {"disk", NULL};
+
+static const struct command init_command = {
+	.name = "init",
+	.summary = "make a new, empty pool",
+	.usage = "--pool DIR [--copies N] [--large K+M] [--policy P] [--verify-writes on|off]",
+	.about =
+		"DIR must be absent or empty. It holds only what can be rebuilt from the disks: the\n"
+		"live index, the lock, the control socket, the log.\n"
+		"Default policy: full extents of files of 1 MiB and more in Reed-Solomon 4+2, all\n"
+		"else in 3 copies; both survive the loss of any two disks.",
+	.options = init_options,
+	.op = "init",
+	.print = print_init,
+};
+static const struct command set_command = {
+	.name = "set",
+	.summary = "change how new data is kept",
+	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off]",
+	.options = set_options,
+	.op = "set",
+	.prepare = prepare_set,
+	.print = print_set,
+};
+static const struct command import_command = {
+	.name = "import",
+	.summary = "rebuild a pool's directory from its disks",
+	.usage = "--disk DIR... --pool DIR [--force]",
+	.about =
+		"For disks that were moved to another machine, or a pool directory that was lost.\n"
+		"DIR must be absent or empty.",
+	.options = import_options,
+	.required = disk_required,
+	.max_words = 4096,
+	.op = "import",
+	.prepare = prepare_import,
+	.print = print_import,
+};
+
+/* ---- disks ---- */
+
+static const struct column disk_columns[] = {
+	{"label", "DISK", COL_TEXT},	       {"state", "STATE", COL_STATE},
+	{"total_bytes", "SIZE", COL_BYTES_OR}, {"used_bytes", "USED", COL_BYTES},
+	{"free_bytes", "FREE", COL_BYTES},     {"domain", "DOMAIN", COL_TEXT},
+	{"metadata_member", "META", COL_YES},  {"uuid", "UUID", COL_TEXT},
+	{"path", "DIRECTORY", COL_TEXT},
+};
+
+json_t *cli_disk_rows(const json_t *disks)
+{
+	json_t *rows = json_deep_copy(disks), *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+		if (!json_is_true(json_object_get(row, "present")) &&
+		    strcmp(format_str(row, "state"), "failed") != 0)
+			json_object_set_new(row, "state", json_string("absent"));
+	return rows;
+}
+
+static void print_disks(struct invocation *inv, const json_t *r)
+{
+	json_t *rows = cli_disk_rows(json_object_get(r, "disks"));
+
+	if (json_array_size(rows) == 0)
+		fputs("No disk yet. Add one: dynamicfs add-disk --disk DIR\n", inv->out.f);
+	else
+		format_table(&inv->out, "", rows, disk_columns, ARRAY_SIZE(disk_columns));
+	json_decref(rows);
+}
+
+static void print_space_change(struct out *o, const json_t *r)
+{
+	char before[FORMAT_VALUE_BYTES], after[FORMAT_VALUE_BYTES];
+
+	format_bytes(format_u64(r, "usable_before_bytes"), before);
+	format_bytes(format_u64(r, "usable_after_bytes"), after);
+	fprintf(o->f, "Room for files: %s before, %s %s.\n", before, after,
+		json_is_true(json_object_get(r, "dry_run")) ? "then" : "now");
+}
+
+static void print_add_disk(struct invocation *inv, const json_t *r)
+{
+	struct out *o = &inv->out;
+
+	fputs(json_is_true(json_object_get(r, "dry_run")) ? "Would add disk " : "Added disk ",
+	      o->f);
+	out_text(o, format_str(r, "disk.label"));
+	fputs(" (", o->f);
+	out_text(o, format_str(r, "disk.path"));
+	fputs(").\n", o->f);
+	print_space_change(o, r);
+}
+
+static void print_fail_disk(struct invocation *inv, const json_t *r)
+{
+	bool dry_run = json_is_true(json_object_get(r, "dry_run"));
+	struct out *o = &inv->out;
+	char n[FORMAT_VALUE_BYTES];
+	uint64_t lost = format_u64(r, "redundancy_after.lost");
+	uint64_t endangered = format_u64(r, "redundancy_after.endangered");
+
+	fprintf(o->f, "%s disk ", dry_run ? "Would fail" : "Failed");
+	out_text(o, format_str(r, "disk.label"));
+	fputs(" (", o->f);
+	out_text(o, format_str(r, "disk.path"));
+	fprintf(o->f, "): it %s not used any more.\n", dry_run ? "would" : "is");
+	if (lost) {
+		format_number(lost, n);
+		fprintf(o->f, "%s extents %s not be readable.\n", n, dry_run ? "would" : "can");
+	} else if (endangered) {
+		format_number(endangered, n);
+		fprintf(o->f, "All files %s readable; %s extents %s not bear another loss.\n",
+			dry_run ? "would stay" : "are", n, dry_run ? "would" : "do");
+	} else {
+		fprintf(o->f, "All files %s readable, and bear another loss.\n",
+			dry_run ? "would stay" : "are");
+	}
+}
+
+static const struct command_option add_options[] = {
+	{"disk", 0, OPT_PATH, "disk", "DIR", "a directory on the disk to be added"},
+	{"capacity", 0, OPT_SIZE, "capacity_bytes", "SIZE", "use no more than this (10G, 1.5T)"},
+	{"label", 0, OPT_TEXT, "label", "L", "its name (else the last part of DIR)"},
+	{"domain", 0, OPT_TEXT, "domain", "D", "failure domain: disks of one fail together"},
+	{"dry-run", 0, OPT_FLAG, "dry_run", NULL, "only say what would be"},
+	{"force", 0, OPT_FLAG, "force", NULL, "add it though something speaks against it"},
+	END_OPTIONS,
+};
+static const struct command_option fail_options[] = {
+	{"disk", 0, OPT_PLACE, "disk", "DISK", "its directory, label or uuid"},
+	{"dry-run", 0, OPT_FLAG, "dry_run", NULL, "only say what would be"},
+	{"force", 0, OPT_FLAG, "force", NULL, "though files become unreadable"},
+	END_OPTIONS,
+};
+
+static const struct command add_command = {
+	.name = "add-disk",
+	.summary = "add a directory as a disk",
+	.usage = "--pool DIR --disk DIR [--capacity SIZE] [--label L] [--domain D] [--dry-run]",
+	.about =
+		"Works while the pool is mounted. Only DIR/dynamicfs is made; other files in DIR stay.",
+	.options = add_options,
+	.required = disk_required,
+	.op = "add-disk",
+	.print = print_add_disk,
+};
+static const struct command fail_command = {
+	.name = "fail-disk",
+	.summary = "give a disk up: it is not used any more",
+	.usage = "--pool DIR --disk DIR|LABEL|UUID [--dry-run] [--force]",
+	.about =
+		"Works while the pool is mounted. What was on the disk is read from the others. Its\n"
+		"content is not believed later, even if the disk comes back.",
+	.options = fail_options,
+	.required = disk_required,
+	.op = "fail-disk",
+	.print = print_fail_disk,
+};
+static const struct command list_command = {
+	.name = "list-disks",
+	.summary = "list the disks",
+	.usage = "--pool DIR [--json]",
+	.op = "list-disks",
+	.print = print_disks,
+};
+
+const struct command *const cli_pool_commands[] = {
+	&init_command, &add_command, &list_command,   &cli_status_command,
+	&fail_command, &set_command, &import_command, NULL,
+};

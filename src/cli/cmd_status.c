@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Command status: how the pool is, on one screen. No locks. */
+#include "cli/command.h"
+
+#define BAR_WIDTH 30u
+
+static void print_head(struct out *o, const json_t *r)
+{
+	const char *state = format_str(r, "state");
+
+	fputs("Pool ", o->f);
+	out_colour(o, BOLD);
+	out_text(o, format_str(r, "path"));
+	out_colour(o, PLAIN);
+	if (strcmp(state, "empty") == 0) {
+		fputs(" is empty: it has no disk yet.\n\nAdd one: dynamicfs add-disk --pool ",
+		      o->f);
+		out_text(o, format_str(r, "path"));
+		fputs(" --disk DIR\n", o->f);
+		return;
+	}
+	fputs(" is ", o->f);
+	out_colour(o, strcmp(state, "healthy") == 0    ? GREEN
+		      : strcmp(state, "degraded") == 0 ? YELLOW
+						       : RED);
+	fputs(state, o->f);
+	out_colour(o, PLAIN);
+	if (json_is_true(json_object_get(r, "mounted"))) {
+		fputs(", mounted at ", o->f);
+		out_text(o, format_str(r, "mountpoint"));
+		fputs("\n\n", o->f);
+	} else {
+		fputs(", not mounted\n\n", o->f);
+	}
+}
+
+static void print_space(struct out *o, const json_t *r)
+{
+	uint64_t total = format_u64(r, "space.total_bytes");
+	uint64_t available = format_u64(r, "space.available_bytes");
+	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES], c[FORMAT_VALUE_BYTES];
+	double part = total ? (double)(total - MIN(available, total)) / (double)total : 0;
+
+	format_bytes(format_u64(r, "space.used_bytes"), a);
+	format_bytes(available, b);
+	format_bytes(total, c);
+	fputs("  Space     ", o->f);
+	out_bar(o, part, BAR_WIDTH);
+	fprintf(o->f, " %.0f%% full: %s of files, room for %s more (%s when empty)\n", part * 100,
+		a, b, c);
+	format_number(format_u64(r, "inodes"), a);
+	format_number(format_u64(r, "extents"), b);
+	fprintf(o->f, "  Files     %s inodes, %s extents\n", a, b);
+}
+
+static void print_policy(struct out *o, const json_t *r)
+{
+	char large[FORMAT_VALUE_BYTES], small[FORMAT_VALUE_BYTES];
+
+	format_geometry(format_str(r, "redundancy.large.now"), large);
+	format_geometry(format_str(r, "redundancy.small.now"), small);
+	fprintf(o->f, "  New data  large files %s, all else %s, metadata on %llu disks\n", large,
+		small, (unsigned long long)format_u64(r, "metadata.members_present"));
+	if (json_is_true(format_get(r, "redundancy.narrowed"))) {
+		format_geometry(format_str(r, "redundancy.large.wanted"), large);
+		format_geometry(format_str(r, "redundancy.small.wanted"), small);
+		fprintf(o->f, "  Wanted    large files %s, all else %s\n", large, small);
+	}
+}
+
+static void print_part(struct out *o, const json_t *r, const char *key, const char *what,
+		       enum colour colour)
+{
+	char n[FORMAT_VALUE_BYTES];
+	uint64_t v = format_u64(format_get(r, "redundancy"), key);
+
+	if (v == 0)
+		return;
+	format_number(v, n);
+	fprintf(o->f, "            ");
+	out_colour(o, colour);
+	fprintf(o->f, "%s %s", n, what);
+	out_colour(o, PLAIN);
+	fputc('\n', o->f);
+}
+
+static void print_safety(struct out *o, const json_t *r)
+{
+	uint64_t all = format_u64(r, "redundancy.extents");
+	json_int_t left = json_integer_value(format_get(r, "redundancy.losses_left"));
+	bool counted = json_is_true(format_get(r, "redundancy.all_counted"));
+
+	if (all == 0)
+		return;
+	fputs("  Stored    ", o->f);
+	if (format_u64(r, "redundancy.full") == all)
+		fputs("every extent has all its fragments; ", o->f);
+	else
+		fputs("extents lack fragments; ", o->f);
+	if (left < 0)
+		fputs("some can't be read", o->f);
+	else
+		fprintf(o->f, "%lld more disk%s may be lost", (long long)left,
+			left == 1 ? "" : "s");
+	fputs(counted ? "\n" : " (of those counted in one second)\n", o->f);
+	print_part(o, r, "reduced", "extents lack fragments, another loss can be borne", YELLOW);
+	print_part(o, r, "endangered", "extents don't bear another loss", YELLOW);
+	print_part(o, r, "lost", "extents can't be read", RED);
+}
+
+static const struct column columns[] = {
+	{"label", "DISK", COL_TEXT},	       {"state", "STATE", COL_STATE},
+	{"total_bytes", "SIZE", COL_BYTES_OR}, {"used_bytes", "USED", COL_BYTES},
+	{"free_bytes", "FREE", COL_BYTES},     {"metadata_member", "META", COL_YES},
+	{"path", "DIRECTORY", COL_TEXT},
+};
+
+static void print_status(struct invocation *inv, const json_t *r)
+{
+	struct out *o = &inv->out;
+	json_t *rows, *w;
+	size_t i;
+
+	print_head(o, r);
+	if (strcmp(format_str(r, "state"), "empty") == 0)
+		return;
+	print_space(o, r);
+	print_policy(o, r);
+	print_safety(o, r);
+	fputc('\n', o->f);
+	rows = cli_disk_rows(json_object_get(r, "disks"));
+	format_table(o, "  ", rows, columns, ARRAY_SIZE(columns));
+	json_decref(rows);
+	/* Here the warnings are what was asked for: they belong to the page. */
+	json_array_foreach(inv->warnings, i, w) {
+		fputs(i ? "  " : "\n  ", o->f);
+		out_colour(o, YELLOW);
+		fputs("Warning: ", o->f);
+		out_colour(o, PLAIN);
+		out_text(o, json_string_value(w));
+		fputc('\n', o->f);
+	}
+	inv->warnings = NULL;
+}
+
+const struct command cli_status_command = {
+	.name = "status",
+	.summary = "how the pool is: health, space, disks, redundancy",
+	.usage = "--pool DIR [--json]",
+	.about =
+		"States: healthy; degraded (something is missing, all can be read); damaged (something\n"
+		"can't be read); empty (no disk yet).",
+	.op = "status",
+	.print = print_status,
+};

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A command of the program is a struct in a table: its name, its options and what it does. Options
+ * become JSON arguments by the table alone; most commands are one operation of ctl/ plus a printer.
+ *
+ * Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such pool or disk, 4 busy, 5 damage found,
+ * 6 refused without --force.
+ */
+#ifndef DFS_CLI_COMMAND_H
+#define DFS_CLI_COMMAND_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "base/types.h"
+#include "cli/format.h"
+
+enum cli_exit {
+	CLI_DONE = 0,
+	CLI_FAILED = 1,
+	CLI_USAGE = 2,
+	CLI_NO_POOL = 3,
+	CLI_BUSY = 4,
+	CLI_DAMAGE = 5,
+	CLI_REFUSED = 6,
+};
+
+enum option_kind {
+	OPT_FLAG,     /* true */
+	OPT_TEXT,     /* as it is */
+	OPT_PATH,     /* made absolute */
+	OPT_PATHS,    /* may be repeated; an array */
+	OPT_PLACE,    /* a disk: as it is, and made absolute as KEY_abs */
+	OPT_SIZE,     /* 10G, 1.5T, 500MiB, bytes */
+	OPT_NUMBER,   /* 0.. */
+	OPT_ONOFF,    /* on, off */
+	OPT_GEOMETRY, /* 4+2, rs:4+2, replica:3 */
+	OPT_POLICY,   /* replica:3 (everything), rs:4+2 (large files): sets "large" and "copies" */
+	OPT_APPEND,   /* may be repeated; joined by commas */
+};
+struct command_option {
+	const char *name; /* long, without the dashes */
+	char letter;	  /* 0: none */
+	enum option_kind kind;
+	const char *key; /* in the arguments */
+	const char *arg; /* what the help calls the value */
+	const char *help;
+};
+
+struct invocation;
+struct command {
+	const char *name;
+	const char *summary;		      /* one line */
+	const char *usage;		      /* what follows the name */
+	const char *about;		      /* paragraphs of the help; NULL: none */
+	const struct command_option *options; /* ends with a NULL name; NULL: none */
+	const char *const *required;	      /* names of options that must be there; NULL-ended */
+	unsigned max_words;		      /* operands */
+	bool no_pool;			      /* does not take --pool */
+	const char *op;			      /* operation of ctl/ */
+	/* Before the operation: operands to arguments. Returns CLI_DONE or what to exit with. */
+	int (*prepare)(struct invocation *inv);
+	/* The human form of the result (not called with --json). */
+	void (*print)(struct invocation *inv, const json_t *result);
+	/* Instead of op: does all of it and returns the exit code. */
+	int (*run)(struct invocation *inv);
+};
+
+struct invocation {
+	const struct command *cmd;
+	char *pool; /* absolute; NULL when not given */
+	bool json;
+	json_t *args;
+	char **words; /* operands */
+	unsigned word_count;
+	json_t *warnings; /* of the answer; borrowed while printing; may be NULL */
+	struct out out;
+};
+
+/* The exit code of a DFS_ code: the one table. */
+int cli_exit_code(int err);
+/* Tells the failure (on stderr; with --json also as an object on stdout). Returns the exit code. */
+int cli_fail(struct invocation *inv, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* As cli_fail with an answer's result (may be NULL) and warnings: borrowed. */
+int cli_finish(struct invocation *inv, int err, const char *message, json_t *result,
+	       json_t *warnings);
+void cli_warn(struct invocation *inv, const char *text);
+/* Absolute, symlinks resolved as far as the path exists. The caller frees. */
+char *cli_abs_path(const char *path);
+/* An option's value from the arguments; NULL or false when absent. */
+const char *cli_arg(const struct invocation *inv, const char *key);
+bool cli_flag(const struct invocation *inv, const char *key);
+/* A path argument. The caller frees. NULL when absent. */
+char *cli_path(const struct invocation *inv, const char *key);
+
+/* Parses argv (argv[0] is the command's name) by inv->cmd's table. CLI_DONE or CLI_USAGE (told). */
+int cli_parse(struct invocation *inv, int argc, char **argv);
+/* "10G" -> bytes. 0 or DFS_EINVAL. */
+MUST_USE int cli_parse_size(const char *text, uint64_t *ret_bytes);
+
+/* Runs the program with the cli's commands and `extra` (NULL-ended): main()'s whole work. */
+int cli_main(int argc, char **argv, const struct command *const *extra);
+void cli_print_help(struct out *o, const struct command *cmd);
+
+/* Rows of disks as tables show them: one that is not there is "absent", whatever its stored state. The
+ * caller owns the result. */
+json_t *cli_disk_rows(const json_t *disks);
+
+extern const struct command cli_status_command, cli_help_command, cli_version_command;
+extern const struct command *const cli_pool_commands[];	 /* NULL-ended */
+extern const struct command *const cli_file_commands[];	 /* NULL-ended */
+extern const struct command *const cli_check_commands[]; /* NULL-ended */
+
+#endif
