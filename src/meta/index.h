@@ -48,10 +48,14 @@ struct index_ops {
 	int (*iter_error)(struct index_iter *it);
 	/* Persists everything applied before the call (later batches may go along, each whole). */
 	int (*flush)(struct index *x);
-	/* A frozen image of the last flush: lists its files, reads them, lets them go. One at a time. */
+	/* A frozen image of the last flush: lists its files, reads them, lets them go. One at a time.
+	 * A name that ends in .sst is written once: as long as the index is open, the same name and
+	 * size mean the same content. */
 	int (*image_begin)(struct index *x, index_file_fn fn, void *ctx);
 	int (*image_read)(struct index *x, const char *name, uint64_t off, void *buf, size_t len);
 	void (*image_end)(struct index *x);
+	/* Its files are known to be wrong: the next open() must say DFS_ECHECKSUM. */
+	void (*condemn)(struct index *x);
 	/* Restore: between restore_begin (destroys what is there) and restore_end, files are written
 	 * whole; afterwards open() opens them. */
 	int (*restore_begin)(void *arg);

@@ -54,6 +54,7 @@ struct index_mem_store {
 	unsigned image_count;
 	struct image_file *restore;
 	unsigned restore_count;
+	bool condemned;
 };
 
 struct index_iter {
@@ -255,10 +256,13 @@ static struct entry *at_or_before(struct node *n, const uint8_t *key, size_t key
 static int mem_open(void *arg, struct index **ret_index)
 {
 	struct index_mem_store *s = arg;
-	struct index *x = xcalloc(1, sizeof(*x));
+	struct index *x;
 
 	ENV_LOCKED(&s->lock);
 	ASSERT(!s->open);
+	if (s->condemned)
+		return DFS_ECHECKSUM;
+	x = xcalloc(1, sizeof(*x));
 	x->store = s;
 	x->root = node_get(s->flushed);
 	s->open = x;
@@ -274,6 +278,7 @@ static int mem_destroy(void *arg)
 	ASSERT(!s->open);
 	node_put(s->flushed);
 	s->flushed = NULL;
+	s->condemned = false;
 	return 0;
 }
 
@@ -512,6 +517,12 @@ static int mem_image_read(struct index *x, const char *name, uint64_t off, void 
 	return DFS_ENOENT;
 }
 
+static void mem_condemn(struct index *x)
+{
+	ENV_LOCKED(&x->store->lock);
+	x->store->condemned = true;
+}
+
 static int mem_restore_begin(void *arg)
 {
 	struct index_mem_store *s = arg;
@@ -601,6 +612,7 @@ const struct index_ops index_mem_ops = {
 	.image_begin = mem_image_begin,
 	.image_read = mem_image_read,
 	.image_end = mem_image_end,
+	.condemn = mem_condemn,
 	.restore_begin = mem_restore_begin,
 	.restore_write = mem_restore_write,
 	.restore_end = mem_restore_end,

@@ -447,6 +447,11 @@ static int rocks_image_read(struct index *x, const char *name, uint64_t off, voi
 	return err;
 }
 
+static void rocks_condemn(struct index *x)
+{
+	mark_damaged(x->dir, "a table file differs from its mirror");
+}
+
 /* ---- restore ---- */
 
 static int rocks_restore_begin(void *arg)
@@ -531,6 +536,7 @@ const struct index_ops index_rocks_ops = {
 	.image_begin = rocks_image_begin,
 	.image_read = rocks_image_read,
 	.image_end = rocks_image_end,
+	.condemn = rocks_condemn,
 	.restore_begin = rocks_restore_begin,
 	.restore_write = rocks_restore_write,
 	.restore_end = rocks_restore_end,

@@ -20,7 +20,7 @@
 /* A disk that gets every journal record and every checkpoint. */
 struct member {
 	struct meta_disk disk;
-	bool listed; /* in the newest root; else joining. Protected by the token */
+	bool listed; /* whole: in the newest root, until it dies; else joining. The token's */
 	bool dead;   /* failed; kept until an administrative call sweeps. Protected by state */
 	bool told;   /* the pool has been told. Protected by state */
 	int err;     /* why it died. Protected by state */
@@ -55,6 +55,7 @@ struct meta {
 	struct env_mutex commit; /* order of transactions; held across index->apply (memory only) */
 	struct env_mutex state;	 /* the small shared facts below */
 	struct env_mutex work;	 /* hand-over to the writer threads */
+	struct env_cond work_done;
 
 	/* Constant. */
 	struct meta_config cfg; /* disks: see below */
@@ -67,6 +68,7 @@ struct meta {
 	struct buf buffer; /* records after flying and durable ones */
 	int64_t counters[META_COUNTERS];
 	struct buf applied; /* scratch: the applied record */
+	uint64_t commits;
 
 	/* Protected by the token. */
 	struct buf flying;	   /* records being written */
@@ -88,10 +90,11 @@ struct meta {
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
 	struct env_cond background; /* for the checkpoint thread */
 	struct env_thread *thread;
-	struct meta_stats stats;
+	struct meta_stats stats; /* commits and buffered_bytes: kept elsewhere */
 
 	/* Protected by admin. */
 	struct manifest manifest; /* of root.checkpoint_id; count 0: none yet */
+	bool unequal;		  /* a member is behind or damaged: the next checkpoint is due */
 	bool manifest_fresh;	  /* made by this process: its hashes needn't be computed again */
 };
 
@@ -123,13 +126,16 @@ int sync_throttle(struct meta *m);
 /* ---- member.c ---- */
 struct member *member_new(struct meta *m, const struct meta_disk *d, bool listed);
 void member_free(struct member *mb);
-/* Token held. Marks it dead. */
+/* Marks it dead; whoever holds the token next settles it. */
 void member_kill(struct meta *m, struct member *mb, int err, const char *doing);
 /* Admin and token held: frees the dead ones. */
 void member_sweep(struct meta *m);
+/* Token held: a new epoch without the listed ones that died, if any (M3). DFS_EFAILED: none left. */
+MUST_USE int members_settle(struct meta *m);
 /* No lock held: tells the pool of those that died. */
 void member_report(struct meta *m);
 unsigned member_alive(struct meta *m);
+bool member_dead(struct meta *m, const struct member *mb);
 
 /* ---- journal.c ---- */
 #define JOURNAL_NAME_LEN 48
@@ -157,6 +163,8 @@ struct journal_walk {
 	struct hash chain;
 	struct buf window; /* bytes of the preferred source from window_off on */
 	uint64_t window_off;
+	uint64_t end_first,
+		end_off;     /* after the end: the file and place where the chain broke off */
 	uint64_t tail_bytes; /* after the end: bytes there that are no record */
 };
 void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct root *root);
@@ -176,6 +184,8 @@ MUST_USE int roots_read(struct dev *dev, const struct uuid *pool, struct root *r
  * DFS_EFAILED when none is left.
  */
 MUST_USE int roots_publish(struct meta *m, struct root *next);
+bool root_newer(const struct root *a, const struct root *b);
+bool roots_same_list(const struct root *a, const struct root *b);
 
 /* ---- checkpoint.c ---- */
 /* Admin held, token not. */
@@ -192,12 +202,32 @@ void mirror_clean(struct dev *dev, const struct manifest *keep);
 void manifest_name(uint64_t id, char name[JOURNAL_NAME_LEN]);
 /* Reads and verifies root's manifest from dev. */
 MUST_USE int mirror_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret);
+/* Verifies one stored file; unless m is NULL, copies it into m's index being restored, too.
+ * *ret_local: an error of the index's own place rather than of dev. */
+MUST_USE int mirror_read_file(struct meta *m, struct dev *dev, const struct manifest_file *f,
+			      int *ret_local);
 /* Restores the index from whichever of devs holds each file whole. */
 MUST_USE int mirror_restore(struct meta *m, struct dev *const *devs, unsigned count,
 			    bool remove_rotten, bool *ret_rotten);
 
-/* ---- members chosen (open and set_disks), recover.c ---- */
-/* Admin and token held. Joins further disks until cfg.copies members live. */
-void members_fill(struct meta *m);
+/* ---- open.c ---- */
+/* Admin and token held. Joins further disks until cfg.copies members live. Returns how many. */
+unsigned members_fill(struct meta *m);
+
+/* ---- recover.c ---- */
+/* What was read from the disks' rings. */
+struct root_scan {
+	struct root roots[META_MAX_DISKS]; /* of cfg.disks[i], when errs[i] is 0 */
+	int errs[META_MAX_DISKS];
+	unsigned valid; /* how many */
+};
+struct recovery {
+	struct root_scan scan;
+	struct dev *sources[ROOT_MAX_MEMBERS]; /* up-to-date members */
+	unsigned source_count;
+	bool unequal; /* some member is behind, damaged or rotten: checkpoint before anything new */
+};
+/* Fills m's root, index, seq, chain; writes nothing to the disks but the removal of rotten files. */
+MUST_USE int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret);
 
 #endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checkpoints, in this order (M5, M6):
+ *
+ *   1. sync the journal; 2. at a group boundary C, every member starts a new journal file;
+ *   3. flush the index; 4. freeze its image; 5. sync the journal again, so that it covers whatever
+ *   the flush took along; 6. mirror the image to every member; 7. publish a root that names it, with
+ *   C as its lower bound: the image itself says which transaction it ends with; 8. remove what only
+ *   older roots needed.
+ *
+ * A crash anywhere leaves the older root with all it needs, or the newer. `admin` is held throughout;
+ * commits and syncs go on.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "meta/internal.h"
+
+#define RETRY_MS 5000u
+
+static int add_file(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct manifest *man = ctx;
+	struct manifest_file *f;
+
+	if (strlen(name) + 18 > sizeof(f->stored) || strlen(name) >= sizeof(f->name) ||
+	    man->count == MANIFEST_MAX_FILES) {
+		man->checkpoint_id = 0;
+		return 1;
+	}
+	if ((man->count & (man->count - 1)) == 0)
+		man->files = xrealloc(man->files, MAX(2 * man->count, 1u) * sizeof(*man->files));
+	f = &man->files[man->count++];
+	memset(f, 0, sizeof(*f));
+	strcpy(f->name, name);
+	f->size_bytes = size_bytes;
+	return 0;
+}
+
+/* Steps 1 and 2. */
+static int cut_journal(struct meta *m, struct root *next, uint64_t *ret_bytes)
+{
+	int err = meta_sync(m, meta_last_seq(m));
+
+	if (err)
+		return err;
+	token_take(m);
+	next->checkpoint_id = m->root.checkpoint_id + 1;
+	next->checkpoint_seq = m->durable;
+	next->chain = m->durable_chain;
+	next->journal_first = m->durable + 1;
+	*ret_bytes = m->journal_bytes;
+	journal_switch(m, next->journal_first);
+	err = members_settle(m);
+	token_give(m);
+	member_report(m);
+	if (err)
+		state_fail(m, err, "start a metadata journal file on any disk");
+	return err;
+}
+
+/* Steps 3 to 6. */
+static int mirror(struct meta *m, struct manifest *man, struct hash *ret_hash)
+{
+	int err = m->ops->flush(m->index);
+
+	if (err)
+		return err;
+	err = m->ops->image_begin(m->index, add_file, man);
+	if (err)
+		return err;
+	if (man->checkpoint_id == 0)
+		err = DFS_E2BIG;
+	if (err == 0)
+		err = meta_sync(m, meta_last_seq(m));
+	if (err == 0)
+		err = mirror_write(m, man, ret_hash);
+	m->ops->image_end(m->index);
+	return err;
+}
+
+/* Step 7. Every live member is whole now, those that joined too. */
+static int publish(struct meta *m, struct root *next, bool closing, uint64_t old_bytes)
+{
+	struct root root;
+	int err;
+
+	token_take(m);
+	root = m->root;
+	root.checkpoint_id = next->checkpoint_id;
+	root.checkpoint_seq = next->checkpoint_seq;
+	root.chain = next->chain;
+	root.manifest = next->manifest;
+	root.journal_first = next->journal_first;
+	root.clean = closing && meta_last_seq(m) == next->checkpoint_seq;
+	for (unsigned i = 0; i < m->member_count; i++) {
+		if (!member_dead(m, m->members[i]))
+			m->members[i]->listed = true;
+	}
+	err = roots_publish(m, &root);
+	if (err == 0) {
+		env_mutex_lock(&m->state);
+		m->journal_bytes -= old_bytes;
+		m->stats.checkpoints++;
+		env_cond_broadcast(&m->idle);
+		env_mutex_unlock(&m->state);
+	}
+	token_give(m);
+	if (err)
+		state_fail(m, err, "write the metadata root to any disk");
+	return err;
+}
+
+/* Nothing was committed since the last one: at most the root's clean mark is missing. */
+static int mark_clean(struct meta *m)
+{
+	struct root next;
+	int err = 0;
+
+	token_take(m);
+	next = m->root;
+	if (!next.clean) {
+		next.clean = true;
+		err = roots_publish(m, &next);
+	}
+	token_give(m);
+	member_report(m);
+	return err;
+}
+
+static bool nothing_to_do(struct meta *m)
+{
+	bool whole = true;
+
+	token_take(m);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		if (m->members[i]->listed == member_dead(m, m->members[i]))
+			whole = false; /* one joins, or one that died is still listed */
+	}
+	if (m->unequal || m->root.checkpoint_seq != meta_last_seq(m))
+		whole = false;
+	token_give(m);
+	return whole;
+}
+
+int checkpoint_run(struct meta *m, bool closing)
+{
+	struct manifest man = {.pool = m->cfg.pool};
+	struct root next = {0};
+	uint64_t old_bytes = 0;
+	int err;
+
+	if (state_failed(m))
+		return DFS_EFAILED;
+	if (nothing_to_do(m))
+		return closing ? mark_clean(m) : 0;
+	err = cut_journal(m, &next, &old_bytes);
+	if (err)
+		return err;
+	man.checkpoint_id = next.checkpoint_id;
+	man.seq = next.checkpoint_seq;
+	err = mirror(m, &man, &next.manifest);
+	if (err == 0)
+		err = publish(m, &next, closing, old_bytes);
+	member_report(m);
+	if (err) {
+		if (err != DFS_EFAILED)
+			log_warn("cannot write a metadata checkpoint: %s; the journal grows "
+				 "meanwhile and it is tried again",
+				 dfs_err_text(err));
+		manifest_release(&man);
+		return err;
+	}
+	manifest_release(&m->manifest);
+	m->manifest = man;
+	m->manifest_fresh = true;
+	m->unequal = false;
+	for (unsigned i = 0; i < m->member_count; i++) {
+		if (member_dead(m, m->members[i]))
+			continue;
+		journal_clean(m->members[i]->disk.dev, next.journal_first, next.journal_first);
+		mirror_clean(m->members[i]->disk.dev, &m->manifest);
+	}
+	return 0;
+}
+
+int meta_checkpoint(struct meta *m)
+{
+	if (m->cfg.read_only)
+		return DFS_EROFS;
+	ENV_LOCKED(&m->admin);
+	return checkpoint_run(m, false);
+}
+
+/* ---- in the background ---- */
+
+static void background(void *arg)
+{
+	struct meta *m = arg;
+
+	env_mutex_lock(&m->state);
+	while (!m->stopping) {
+		int err;
+
+		if (!m->checkpoint_wanted || m->failed) {
+			env_cond_wait(&m->background, &m->state);
+			continue;
+		}
+		env_mutex_unlock(&m->state);
+		err = meta_checkpoint(m);
+		env_mutex_lock(&m->state);
+		m->checkpoint_stuck = err != 0;
+		m->checkpoint_wanted = err || m->journal_bytes >= m->cfg.checkpoint_bytes;
+		env_cond_broadcast(&m->idle);
+		if (err && !m->stopping && !m->failed)
+			env_cond_wait_ms(&m->background, &m->state, RETRY_MS);
+	}
+	env_mutex_unlock(&m->state);
+}
+
+void checkpoint_thread_start(struct meta *m)
+{
+	struct env_thread *t = env_thread_start("meta-ckpt", background, m);
+
+	ENV_LOCKED(&m->state);
+	m->thread = t;
+}
+
+void checkpoint_thread_stop(struct meta *m)
+{
+	struct env_thread *t;
+
+	env_mutex_lock(&m->state);
+	t = m->thread;
+	m->thread = NULL;
+	m->stopping = true;
+	env_cond_broadcast(&m->background);
+	env_cond_broadcast(&m->idle);
+	env_mutex_unlock(&m->state);
+	if (t)
+		env_thread_join(t);
+}

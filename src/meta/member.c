@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Members: the disks that hold journal and checkpoint. A member that fails is marked dead and stays
+ * in its slot until an administrative call sweeps it, so that whoever is using it never loses the
+ * memory under his feet. Each slow member has a writer thread, so that a group is written to all
+ * members at the same time; a member whose writes take a few microseconds is written inline, because
+ * waking a thread would cost more.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "meta/internal.h"
+
+/* Slower than this, a member's journal writes go through its thread. */
+#define INLINE_NS 60000u
+
+struct member *member_new(struct meta *m, const struct meta_disk *d, bool listed)
+{
+	struct member *mb = xcalloc(1, sizeof(*mb));
+
+	mb->m = m;
+	mb->disk = *d;
+	mb->listed = listed;
+	env_cond_init(&mb->wake);
+	return mb;
+}
+
+void member_free(struct member *mb)
+{
+	struct meta *m = mb->m;
+
+	if (mb->thread) {
+		env_mutex_lock(&m->work);
+		mb->stop = true;
+		env_cond_signal(&mb->wake);
+		env_mutex_unlock(&m->work);
+		env_thread_join(mb->thread);
+	}
+	dev_close(mb->journal);
+	env_cond_release(&mb->wake);
+	free(mb);
+}
+
+void member_kill(struct meta *m, struct member *mb, int err, const char *doing)
+{
+	ENV_LOCKED(&m->state);
+	if (mb->dead)
+		return;
+	log_error("cannot %s on disk %u (%s): %s; it no longer holds metadata, the other members "
+		  "go on; check the disk",
+		  doing, mb->disk.id.v, mb->disk.dev->name, dfs_err_text(err));
+	mb->dead = true;
+	mb->err = err;
+}
+
+unsigned member_alive(struct meta *m)
+{
+	unsigned n = 0;
+
+	ENV_LOCKED(&m->state);
+	for (unsigned i = 0; i < m->member_count; i++)
+		n += !m->members[i]->dead;
+	return n;
+}
+
+bool member_dead(struct meta *m, const struct member *mb)
+{
+	ENV_LOCKED(&m->state);
+	return mb->dead;
+}
+
+void member_sweep(struct meta *m)
+{
+	struct member *gone[ROOT_MAX_MEMBERS];
+	unsigned gone_count = 0, kept = 0;
+
+	env_mutex_lock(&m->state);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		if (mb->dead && mb->told)
+			gone[gone_count++] = mb;
+		else
+			m->members[kept++] = mb;
+	}
+	m->member_count = kept;
+	env_mutex_unlock(&m->state);
+	for (unsigned i = 0; i < gone_count; i++)
+		member_free(gone[i]);
+}
+
+void member_report(struct meta *m)
+{
+	disk_id ids[ROOT_MAX_MEMBERS];
+	int errs[ROOT_MAX_MEMBERS];
+	unsigned count = 0;
+
+	env_mutex_lock(&m->state);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		if (!mb->dead || mb->told)
+			continue;
+		mb->told = true;
+		ids[count] = mb->disk.id;
+		errs[count++] = mb->err;
+	}
+	env_mutex_unlock(&m->state);
+	for (unsigned i = 0; i < count && m->cfg.member_failed; i++)
+		m->cfg.member_failed(m->cfg.ctx, ids[i], errs[i]);
+}
+
+/* ---- journal writes ---- */
+
+static int write_one(struct member *mb, const struct buf *data)
+{
+	uint64_t start_ns = env_now_ns(), took_ns;
+	int err = dev_write(mb->journal, data->data, data->len, mb->journal_off);
+
+	if (err == 0)
+		err = dev_sync(mb->journal);
+	if (err)
+		return err;
+	mb->journal_off += data->len;
+	took_ns = env_now_ns() - start_ns;
+	mb->write_ns = (3 * mb->write_ns + took_ns) / 4;
+	return 0;
+}
+
+static void writer(void *arg)
+{
+	struct member *mb = arg;
+	struct meta *m = mb->m;
+
+	env_mutex_lock(&m->work);
+	while (!mb->stop) {
+		const struct buf *job = mb->job;
+		int err;
+
+		if (!job) {
+			env_cond_wait(&mb->wake, &m->work);
+			continue;
+		}
+		env_mutex_unlock(&m->work);
+		err = write_one(mb, job);
+		env_mutex_lock(&m->work);
+		mb->job = NULL;
+		mb->job_err = err;
+		env_cond_signal(&m->work_done);
+	}
+	env_mutex_unlock(&m->work);
+}
+
+static void hand_over(struct member *mb, const struct buf *data)
+{
+	if (!mb->thread)
+		mb->thread = env_thread_start("meta-writer", writer, mb);
+	env_mutex_lock(&mb->m->work);
+	mb->job = data;
+	env_cond_signal(&mb->wake);
+	env_mutex_unlock(&mb->m->work);
+}
+
+static int wait_for(struct member *mb)
+{
+	ENV_LOCKED(&mb->m->work);
+	while (mb->job)
+		env_cond_wait(&mb->m->work_done, &mb->m->work);
+	return mb->job_err;
+}
+
+void journal_write(struct meta *m, const struct buf *data)
+{
+	struct member *mine[ROOT_MAX_MEMBERS], *theirs[ROOT_MAX_MEMBERS];
+	unsigned mine_count = 0, their_count = 0;
+
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		if (member_dead(m, mb))
+			continue;
+		if (!mb->journal) { /* joins: starts with the next file */
+			ASSERT(!mb->listed);
+			continue;
+		}
+		if (mb->write_ns > INLINE_NS)
+			theirs[their_count++] = mb;
+		else
+			mine[mine_count++] = mb;
+	}
+	if (mine_count == 0 && their_count) /* this thread would only wait */
+		mine[mine_count++] = theirs[--their_count];
+	for (unsigned i = 0; i < their_count; i++)
+		hand_over(theirs[i], data);
+	for (unsigned i = 0; i < mine_count; i++) {
+		int err = write_one(mine[i], data);
+
+		if (err)
+			member_kill(m, mine[i], err, "write the metadata journal");
+	}
+	for (unsigned i = 0; i < their_count; i++) {
+		int err = wait_for(theirs[i]);
+
+		if (err)
+			member_kill(m, theirs[i], err, "write the metadata journal");
+	}
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A metadata store's life: format, open, change of disks, close. After recovery all members are made
+ * equal before anything new is acknowledged (M9): a checkpoint under a new root if anything was
+ * replayed, damaged or behind, or if the members change.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "meta/internal.h"
+
+#define DEFAULT_CHECKPOINT_BYTES MIB(64)
+#define DEFAULT_BUFFER_BYTES MIB(8)
+
+static struct meta *meta_new(const struct meta_config *cfg)
+{
+	struct meta *m = xcalloc(1, sizeof(*m));
+
+	ASSERT(cfg->disk_count <= META_MAX_DISKS && cfg->copies >= 1);
+	m->cfg = *cfg;
+	m->cfg.disks = NULL;
+	m->cfg.copies = MIN(cfg->copies, ROOT_MAX_MEMBERS / 2); /* slots for those that die */
+	if (m->cfg.checkpoint_bytes == 0)
+		m->cfg.checkpoint_bytes = DEFAULT_CHECKPOINT_BYTES;
+	if (m->cfg.buffer_bytes == 0)
+		m->cfg.buffer_bytes = DEFAULT_BUFFER_BYTES;
+	m->ops = cfg->index_ops;
+	memcpy(m->disks, cfg->disks, cfg->disk_count * sizeof(*m->disks));
+	m->disk_count = cfg->disk_count;
+	env_mutex_init(&m->admin);
+	env_mutex_init(&m->commit);
+	env_mutex_init(&m->state);
+	env_mutex_init(&m->work);
+	env_cond_init(&m->idle);
+	env_cond_init(&m->background);
+	env_cond_init(&m->work_done);
+	return m;
+}
+
+static void meta_free(struct meta *m)
+{
+	for (unsigned i = 0; i < m->member_count; i++)
+		member_free(m->members[i]);
+	if (m->index)
+		m->ops->close(m->index, false);
+	manifest_release(&m->manifest);
+	buf_release(&m->buffer);
+	buf_release(&m->flying);
+	buf_release(&m->applied);
+	env_cond_release(&m->work_done);
+	env_cond_release(&m->background);
+	env_cond_release(&m->idle);
+	env_mutex_release(&m->work);
+	env_mutex_release(&m->state);
+	env_mutex_release(&m->commit);
+	env_mutex_release(&m->admin);
+	free(m);
+}
+
+int meta_format(const struct meta_config *cfg)
+{
+	struct root root = {
+		.pool = cfg->pool,
+		.generation = 1,
+		.epoch = 1,
+		.journal_first = 1,
+		.disk_total = cfg->disk_total ? cfg->disk_total : cfg->disk_count,
+		.clean = true,
+	};
+	unsigned copies = MIN(MIN(cfg->copies, cfg->disk_count), ROOT_MAX_MEMBERS / 2);
+
+	ASSERT(cfg->disk_count >= 1 && cfg->copies >= 1);
+	for (unsigned i = 0; i < copies; i++) {
+		root.members[i].id = cfg->disks[i].id;
+		root.members[i].uuid = cfg->disks[i].uuid;
+	}
+	root.member_count = copies;
+	for (unsigned i = 0; i < cfg->disk_count; i++) {
+		int err = roots_prepare(cfg->disks[i].dev);
+
+		if (err == 0)
+			err = roots_write(cfg->disks[i].dev, &root);
+		if (err) {
+			log_error("cannot write the first metadata root on %s: %s; the pool was "
+				  "not made",
+				  cfg->disks[i].dev->name, dfs_err_text(err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+/* ---- members ---- */
+
+static void member_add(struct meta *m, const struct meta_disk *d, bool listed)
+{
+	struct member *mb = member_new(m, d, listed);
+
+	ENV_LOCKED(&m->state);
+	ASSERT(m->member_count < ROOT_MAX_MEMBERS);
+	m->members[m->member_count++] = mb;
+}
+
+static bool has_slot(struct meta *m, const struct meta_disk *d)
+{
+	for (unsigned i = 0; i < m->member_count; i++) {
+		if (uuid_eq(&m->members[i]->disk.uuid, &d->uuid))
+			return true;
+	}
+	return false;
+}
+
+/* What it holds is of no use: of another time, or nothing. */
+static int wipe(struct dev *dev)
+{
+	int err = roots_prepare(dev);
+
+	if (err)
+		return err;
+	journal_clean(dev, 1, 0);
+	mirror_clean(dev, NULL);
+	return 0;
+}
+
+static const struct meta_disk *find_disk(const struct meta_disk *disks, unsigned count,
+					 const struct member *mb)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (uuid_eq(&disks[i].uuid, &mb->disk.uuid) && disks[i].dev == mb->disk.dev)
+			return &disks[i];
+	}
+	return NULL;
+}
+
+static bool stays(struct meta *m, const struct member *mb)
+{
+	return find_disk(m->disks, m->disk_count, mb) != NULL;
+}
+
+static unsigned staying(struct meta *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->member_count; i++)
+		n += stays(m, m->members[i]) && !member_dead(m, m->members[i]);
+	return n;
+}
+
+unsigned members_fill(struct meta *m)
+{
+	unsigned joined = 0;
+
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		const struct meta_disk *d = &m->disks[i];
+		int err;
+
+		if (staying(m) >= m->cfg.copies || m->member_count == ROOT_MAX_MEMBERS)
+			break;
+		if (has_slot(m, d))
+			continue;
+		err = wipe(d->dev);
+		if (err) {
+			log_warn("cannot let disk %u (%s) hold metadata: %s; trying another",
+				 d->id.v, d->dev->name, dfs_err_text(err));
+			continue;
+		}
+		member_add(m, d, false);
+		joined++;
+	}
+	return joined;
+}
+
+/* ---- opening ---- */
+
+/* A disk of another pool must never be written to. */
+static void forget_foreign(struct meta *m, const struct root_scan *s)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		if (s->errs[i] != DFS_EFOREIGN)
+			m->disks[kept++] = m->disks[i];
+	}
+	m->disk_count = kept;
+}
+
+static bool witness_behind(struct meta *m, const struct root_scan *s)
+{
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		if (s->errs[i] == DFS_ENOTPOOL ||
+		    (s->errs[i] == 0 && (s->roots[i].epoch != m->root.epoch ||
+					 s->roots[i].generation != m->root.generation)))
+			return true;
+	}
+	return m->cfg.disk_total && m->cfg.disk_total != m->root.disk_total;
+}
+
+static void keep_members(struct meta *m, const struct recovery *r)
+{
+	for (unsigned i = 0; i < r->source_count; i++) {
+		for (unsigned d = 0; d < m->disk_count; d++) {
+			if (m->disks[d].dev == r->sources[i])
+				member_add(m, &m->disks[d], true);
+		}
+	}
+}
+
+/*
+ * The members are too full for a checkpoint, but they are equal: each journal holds every record.
+ * The pool opens, so that something can be deleted; the checkpoint is tried again.
+ */
+static int without_checkpoint(struct meta *m)
+{
+	struct root next;
+	int err;
+
+	token_take(m);
+	next = m->root;
+	next.clean = false;
+	err = roots_publish(m, &next);
+	m->checkpoint_wanted = m->checkpoint_stuck = true;
+	token_give(m);
+	return err;
+}
+
+/* M9. */
+static int make_equal(struct meta *m, const struct recovery *r, const struct meta_recovery *rec)
+{
+	bool behind = witness_behind(m, &r->scan);
+	int err = 0;
+
+	forget_foreign(m, &r->scan);
+	token_take(m);
+	keep_members(m, r);
+	m->unequal = members_fill(m) > 0 || r->unequal || rec->replayed_transactions > 0 ||
+		     m->root.member_count != r->source_count;
+	if (!m->unequal) {
+		struct root next = m->root;
+
+		journal_switch(m, m->seq + 1);
+		if (behind)
+			err = roots_publish(m, &next);
+		else
+			err = members_settle(m);
+	}
+	token_give(m);
+	if (err == 0 && m->unequal)
+		err = checkpoint_run(m, false);
+	if (err == DFS_ENOSPC && !r->unequal)
+		err = without_checkpoint(m);
+	member_report(m);
+	return err;
+}
+
+int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
+	      struct meta_recovery *ret_recovery)
+{
+	struct meta *m = meta_new(cfg);
+	FREE struct recovery *r = xcalloc(1, sizeof(*r));
+	struct meta_recovery rec = {0};
+	int err = recover(m, r, &rec);
+
+	if (err == 0 && !cfg->read_only)
+		err = make_equal(m, r, &rec);
+	if (err) {
+		meta_free(m);
+		return err;
+	}
+	rec.epoch = m->root.epoch;
+	rec.generation = m->root.generation;
+	if (!cfg->read_only)
+		checkpoint_thread_start(m);
+	if (ret_recovery)
+		*ret_recovery = rec;
+	*ret_meta = m;
+	return 0;
+}
+
+int meta_close(struct meta *m)
+{
+	int err = 0;
+
+	checkpoint_thread_stop(m);
+	if (!m->cfg.read_only) {
+		ENV_LOCKED(&m->admin);
+		err = checkpoint_run(m, true);
+		if (err == DFS_ENOSPC) /* the journal has everything: the next open replays it */
+			err = 0;
+	}
+	meta_free(m);
+	return err;
+}
+
+void meta_abandon(struct meta *m)
+{
+	checkpoint_thread_stop(m);
+	meta_free(m);
+}
+
+/* ---- change of disks ---- */
+
+static bool some_whole_stay(struct meta *m)
+{
+	for (unsigned i = 0; i < m->member_count; i++) {
+		const struct member *mb = m->members[i];
+
+		if (mb->listed && !member_dead(m, mb) && stays(m, mb))
+			return true;
+	}
+	return false;
+}
+
+/* Token held. Those that are not among the disks any more die silently. */
+static bool drop_leavers(struct meta *m)
+{
+	bool dropped = false;
+
+	ENV_LOCKED(&m->state);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		if (stays(m, mb))
+			continue;
+		dropped = dropped || (mb->listed && !mb->dead);
+		mb->dead = mb->told = true;
+	}
+	return dropped;
+}
+
+/* Token held, no checkpoint due: the new list, the new disks and their number become durable. */
+static int publish_disks(struct meta *m)
+{
+	struct root next = m->root;
+	int err;
+
+	next.clean = false;
+	err = roots_publish(m, &next);
+	member_sweep(m);
+	return err;
+}
+
+/*
+ * As long as one whole member stays, those that leave are dropped first (their disks may be gone);
+ * else the newcomers are made whole first.
+ */
+static int change_disks(struct meta *m)
+{
+	bool drop_first;
+	int err = 0, mirrored = 0;
+
+	token_take(m);
+	drop_first = some_whole_stay(m);
+	if (drop_first) {
+		drop_leavers(m);
+		err = publish_disks(m);
+	}
+	if (err == 0 && members_fill(m) > 0)
+		m->unequal = true;
+	token_give(m);
+	if (err == 0 && m->unequal)
+		mirrored = checkpoint_run(m, false);
+	if (err == 0 && !drop_first) {
+		token_take(m);
+		drop_leavers(m); /* even when nobody took over: their devices go now */
+		err = mirrored ? mirrored : publish_disks(m);
+		token_give(m);
+	}
+	if (err)
+		state_fail(m, err, "change the disks that hold metadata");
+	return err ? err : mirrored;
+}
+
+int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
+		   uint32_t disk_total)
+{
+	int err;
+
+	if (m->cfg.read_only)
+		return DFS_EROFS;
+	if (count == 0 || count > META_MAX_DISKS)
+		return DFS_EINVAL;
+	env_mutex_lock(&m->admin);
+	if (state_failed(m)) {
+		env_mutex_unlock(&m->admin);
+		return DFS_EFAILED;
+	}
+	token_take(m);
+	memcpy(m->disks, disks, count * sizeof(*disks));
+	m->disk_count = count;
+	m->cfg.disk_total = disk_total;
+	member_sweep(m);
+	token_give(m);
+	err = change_disks(m);
+	env_mutex_unlock(&m->admin);
+	member_report(m);
+	return err;
+}
+
+bool meta_is_member(struct meta *m, disk_id id)
+{
+	bool found = false;
+
+	ENV_LOCKED(&m->state);
+	for (unsigned i = 0; i < m->root.member_count; i++)
+		found = found || m->root.members[i].id.v == id.v;
+	return found;
+}
+
+uint64_t meta_epoch(struct meta *m)
+{
+	ENV_LOCKED(&m->state);
+	return m->root.epoch;
+}
+
+uint64_t meta_generation(struct meta *m)
+{
+	return __atomic_load_n(&m->generation, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A metadata store over directories, for the tests of meta/: open it, cut it, damage it, compare. */
+#ifndef DFS_TESTS_META_RIG_H
+#define DFS_TESTS_META_RIG_H
+
+#include "dev/fault.h"
+#include "meta/meta.h"
+
+#define RIG_MAX_DISKS 8u
+
+struct rig {
+	char dir[64];
+	char index_dir[96];
+	unsigned disk_count;
+	unsigned copies;
+	bool rocks;
+	bool absent[RIG_MAX_DISKS]; /* not given to meta_open */
+	struct dev *devs[RIG_MAX_DISKS];
+	struct uuid pool, uuids[RIG_MAX_DISKS];
+	struct index_mem_store *store;
+	uint64_t least_epoch;
+	uint64_t checkpoint_bytes, buffer_bytes;
+	bool read_only, force;
+	int data_sync_err;
+	uint64_t data_syncs;
+	unsigned failed[RIG_MAX_DISKS + 1]; /* how often member_failed named this disk id */
+	struct meta *m;
+	struct meta_recovery rec;
+};
+
+/* Makes directories and formats. */
+void rig_init(struct rig *r, bool rocks, unsigned disk_count, unsigned copies);
+void rig_release(struct rig *r);
+int rig_open(struct rig *r);
+void rig_must_open(struct rig *r);
+void rig_must_close(struct rig *r);
+/* Ends without writing: what a killed process leaves (the index loses what it hadn't flushed). */
+void rig_kill(struct rig *r);
+struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS]);
+unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS]);
+
+/* One transaction: key number n gets a value that depends on n and version. */
+uint64_t rig_commit(struct rig *r, unsigned n, unsigned version);
+bool rig_has(struct rig *r, unsigned n, unsigned version);
+/* Commits n keys from first on, syncs the last. */
+void rig_fill(struct rig *r, unsigned first, unsigned n, unsigned version);
+void rig_expect(struct rig *r, unsigned first, unsigned n, unsigned version);
+
+/* Files: the path of disk i's NAME; damage; removal. */
+void rig_path(struct rig *r, unsigned disk, const char *name, char path[256]);
+void rig_flip(const char *path, long off); /* negative: from the end */
+long rig_size(const char *path);
+void rig_remove_tree(const char *path);
+/* The first file in a directory of disk i whose name begins so and that isn't empty. */
+bool rig_find(struct rig *r, unsigned disk, const char *dir, const char *prefix, char path[256]);
+void rig_destroy_index(struct rig *r);
+
+#endif
