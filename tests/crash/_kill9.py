@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work of kill9.sh: _kill9.py BINARY ROUNDS [SEED]
+
+Five workers write through the mount, and note in memory shared with this process what they are about
+to do and what fsync has acknowledged. Then the daemon is killed, and every note is checked.
+
+  whole     writes new files of random sizes, fsync: the bytes must be there
+  replace   writes aside, fsync, renames over a fixed name: an old or a newer content, whole, never less
+            than what was acknowledged
+  append    appends numbered records, fsync now and then: all acknowledged ones, in order
+  overwrite overwrites numbered 4 KiB blocks of a 3 MiB file: each block whole, at least as new as noted
+  names     makes and moves directories and links, fsync of the directory: the names are there
+"""
+import ctypes, hashlib, json, multiprocessing, os, random, shutil, signal, struct, subprocess, sys, tempfile, time
+
+BINARY, ROUNDS = os.path.abspath(sys.argv[1]), int(sys.argv[2])
+SEED = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else random.SystemRandom().randrange(1 << 30)
+BLOCK = 4096
+rng = random.Random(SEED)
+top = tempfile.mkdtemp(prefix='dfs-kill9-', dir=os.environ.get('TMPDIR', '/tmp'))
+pool, mnt, notes = top + '/pool', top + '/mnt', top + '/notes'
+failed = 0
+
+
+def run(*args, ok=(0,)):
+    p = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=120)
+    if p.returncode not in ok:
+        raise SystemExit(f'not ok kill9_setup: {args}: exit {p.returncode}: {p.stderr}{p.stdout}')
+    return p
+
+
+def content(seed, size):
+    return random.Random(seed).randbytes(size)
+
+
+class Notes:
+    """A worker's notes: one line each, flushed by write(2) to tmpfs or disk beside the pool; they
+    survive the daemon (it is the daemon that dies, not the machine)."""
+
+    def __init__(self, name):
+        self.f = open(f'{notes}/{name}', 'ab', buffering=0)
+
+    def say(self, *what):
+        self.f.write((json.dumps(what) + '\n').encode())
+
+    @staticmethod
+    def read(name):
+        try:
+            return [json.loads(l) for l in open(f'{notes}/{name}')]
+        except FileNotFoundError:
+            return []
+
+
+def put(path, data, sync=True):
+    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+    try:
+        at = 0
+        while at < len(data):
+            at += os.write(fd, data[at:at + (1 << 20)])
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_dir(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def whole(r, n):
+    i = 0
+    while True:
+        size = r.choice([0, 1, 4000, 4096, 4097, 70000, 1048575, 1048576, 1048577, 2500000])
+        name, seed = f'whole/{r.randrange(1 << 40):x}', r.randrange(1 << 40)
+        put(f'{mnt}/{name}', content(seed, size))
+        n.say('file', name, seed, size)
+        i += 1
+        if i % 5 == 0:  # and delete some, so that space is given back
+            victim = f'whole/{i}'
+            put(f'{mnt}/{victim}', content(i, 300000), sync=False)
+            os.unlink(f'{mnt}/{victim}')
+
+
+def replace(r, n):
+    version = 1 + max([x[2] for x in n.read('replace')] or [0])
+    while True:
+        i, size = r.randrange(4), r.choice([100, 5000, 300000, 1500000])
+        n.say('begin', i, version, size)
+        put(f'{mnt}/replace/new{i}', struct.pack('<QQ', version, size) + content(version, size))
+        os.rename(f'{mnt}/replace/new{i}', f'{mnt}/replace/file{i}')
+        if r.random() < 0.5:
+            fsync_dir(f'{mnt}/replace')
+            n.say('done', i, version, size)
+        version += 1
+
+
+def append(r, n):
+    fd = os.open(f'{mnt}/append/log', os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    count = os.fstat(fd).st_size // 1000
+    os.ftruncate(fd, count * 1000)
+    while True:
+        os.write(fd, record(count))
+        count += 1
+        if r.random() < 0.3:
+            os.fsync(fd)
+            n.say('count', count)
+
+
+def record(i):
+    return (struct.pack('<Q', i) + content(i, 992))
+
+
+def overwrite(r, n):
+    fd = os.open(f'{mnt}/overwrite/data', os.O_CREAT | os.O_RDWR, 0o644)
+    versions = {}
+    for _, b, v in n.read('overwrite'):
+        versions[b] = max(versions.get(b, 0), v)
+    since = {}
+    while True:
+        b = r.randrange(768)
+        v = versions.get(b, 0) + 1
+        versions[b] = since[b] = v
+        os.pwrite(fd, block(b, v), b * BLOCK)
+        if r.random() < 0.1:
+            os.fsync(fd)
+            for b, v in since.items():
+                n.say('block', b, v)
+            since = {}
+
+
+def block(b, v):
+    return struct.pack('<QQ', b, v) + content(b * 1000003 + v, BLOCK - 16)
+
+
+def names(r, n):
+    i = 1 + max([x[1] for x in n.read('names')] or [0])
+    while True:
+        d = f'{mnt}/names/d{i}'
+        os.mkdir(d)
+        put(d + '/a', b'x' * r.randrange(9000), sync=False)
+        os.link(d + '/a', d + '/b')
+        os.symlink('../somewhere', d + '/c')
+        os.rename(d, f'{mnt}/names/e{i}')
+        fsync_dir(f'{mnt}/names')
+        n.say('dir', i)
+        i += 1
+
+
+WORKERS = dict(whole=whole, replace=replace, append=append, overwrite=overwrite, names=names)
+
+
+def worker(name, seed):
+    try:
+        WORKERS[name](random.Random(seed), Notes(name))
+    except OSError:
+        os._exit(0)   # the daemon has been killed
+
+
+def must(what, cond, text):
+    if not cond:
+        raise AssertionError(f'{what}: {text}')
+
+
+def check():
+    for _, name, seed, size in Notes.read('whole'):
+        data = open(f'{mnt}/{name}', 'rb').read()
+        must(name, data == content(seed, size), f'{len(data)} bytes differ from the {size} that were fsynced')
+    begun, done = {}, {}
+    for kind, i, version, size in Notes.read('replace'):
+        (begun if kind == 'begin' else done).setdefault(i, {})[version] = size
+    for i in begun:
+        try:
+            data = open(f'{mnt}/replace/file{i}', 'rb').read()
+        except FileNotFoundError:
+            must(f'replace {i}', i not in done, 'is not there')
+            continue
+        must(f'replace {i}', len(data) >= 16, f'has {len(data)} bytes')
+        version, size = struct.unpack('<QQ', data[:16])
+        must(f'replace {i}', begun[i].get(version) == size, f'has unknown version {version}')
+        must(f'replace {i}', version >= max(done.get(i, {0: 0})), f'went back to version {version}')
+        must(f'replace {i}', data[16:] == content(version, size), 'has wrong bytes')
+    counts = [x[1] for x in Notes.read('append')] or [0]
+    if max(counts):
+        data = open(f'{mnt}/append/log', 'rb').read()
+        must('append', len(data) >= max(counts) * 1000, f'{len(data)} bytes, {max(counts)} records were synced')
+        for i in range(len(data) // 1000):
+            must('append', data[i * 1000:i * 1000 + 1000] == record(i), f'record {i} is wrong')
+    least = {}
+    for _, b, v in Notes.read('overwrite'):
+        least[b] = max(least.get(b, 0), v)
+    if least:
+        data = open(f'{mnt}/overwrite/data', 'rb').read()
+        for b in range(len(data) // BLOCK):
+            d = data[b * BLOCK:(b + 1) * BLOCK]
+            if d == bytes(BLOCK):
+                must('overwrite', b not in least, f'block {b} is zeros')
+                continue
+            got, v = struct.unpack('<QQ', d[:16])
+            must('overwrite', got == b and d == block(b, v), f'block {b} is wrong')
+            must('overwrite', v >= least.get(b, 0), f'block {b} went back to version {v}')
+    there = set(os.listdir(f'{mnt}/names'))
+    for _, i in Notes.read('names'):
+        must('names', f'e{i}' in there, f'e{i} is not there')
+        must('names', sorted(os.listdir(f'{mnt}/names/e{i}')) == ['a', 'b', 'c'], f'e{i} is not whole')
+        must('names', os.stat(f'{mnt}/names/e{i}/a').st_nlink == 2, f'e{i}/a has not two links')
+
+
+def mount():
+    t = time.monotonic()
+    run('mount', '--pool', pool, '--mountpoint', mnt)
+    return time.monotonic() - t
+
+
+def daemon_pid():
+    return int(open(pool + '/lock').read())
+
+
+def one_round(k, r):
+    took = mount()
+    check()
+    kids = []
+    for w in WORKERS:
+        p = multiprocessing.Process(target=worker, args=(w, r.randrange(1 << 40)))
+        p.start()
+        kids.append(p)
+    time.sleep(r.uniform(0.05, 2.0))
+    pid = daemon_pid()
+    os.kill(pid, signal.SIGKILL)
+    subprocess.run(['umount', '-l', mnt], capture_output=True)
+    for p in kids:
+        p.join(30)
+        if p.is_alive():
+            p.kill()
+            raise AssertionError('a worker hung after the daemon was killed')
+    while os.path.exists(f'/proc/{pid}'):
+        time.sleep(0.01)
+    p = run('fsck', '--pool', pool, ok=(0, 1, 2, 3, 4, 5, 6))
+    must('fsck', p.returncode == 0, f'exit {p.returncode}: {p.stdout}{p.stderr}')
+    # the time that counts is that of the mount after a kill
+    must('mount', took < 2.0, f'took {took:.2f} s')
+    return took
+
+
+def main():
+    global failed
+    os.makedirs(mnt)
+    os.makedirs(notes)
+    sizes = [2, 3, 4, 4, 6, 8]
+    run('init', '--pool', pool)
+    for i, gib in enumerate(sizes):
+        os.makedirs(f'{top}/disk{i}')
+        run('add-disk', '--pool', pool, '--disk', f'{top}/disk{i}', '--capacity', f'{gib}G')
+    mount()
+    for w in WORKERS:
+        os.makedirs(f'{mnt}/{w}')
+    run('unmount', '--mountpoint', mnt)
+    times = []
+    for k in range(ROUNDS):
+        try:
+            times.append(one_round(k, random.Random(rng.randrange(1 << 40))))
+        except (AssertionError, OSError) as e:
+            print(f'not ok kill9_round_{k}: {e} (KILL9_SEED={SEED}; left in {top})')
+            failed += 1
+            break
+    if not failed:
+        mount()
+        check()
+        run('unmount', '--mountpoint', mnt)
+        facts = sum(len(Notes.read(w)) for w in WORKERS)
+        print(f'ok kill9: {ROUNDS} kills, {facts} acknowledged facts right, '
+              f'slowest mount {max(times):.2f} s')
+
+
+try:
+    main()
+finally:
+    subprocess.run(['umount', '-l', mnt], capture_output=True)
+    if not failed:
+        shutil.rmtree(top, ignore_errors=True)
+sys.exit(1 if failed else 0)
