@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The program: the cli's table of commands joined with the daemon's. Called as mount.fuse.dynamicfs
- * (or by mount.fuse as "dynamicfs POOL MOUNTPOINT -o ...") it is the command mount.
+ * The program: the cli's table of commands joined with the daemon's. Called with two paths, as
+ * libfuse's mount.fuse does ("dynamicfs POOL MOUNTPOINT -o ..."), it is the command mount.
  */
 #include <string.h>
 
@@ -10,20 +10,12 @@
 
 #define MAX_ARGS 1024
 
-static bool is_mount_helper(int argc, char **argv)
-{
-	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-	const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
-
-	return strncmp(name, "mount.", 6) == 0 || (argc > 2 && argv[1][0] == '/');
-}
-
 int main(int argc, char **argv)
 {
 	static char mount_word[] = "mount";
 	char *args[MAX_ARGS + 2];
 
-	if (!is_mount_helper(argc, argv) || argc > MAX_ARGS)
+	if (argc < 3 || argv[1][0] != '/' || argc > MAX_ARGS)
 		return cli_main(argc, argv, daemon_commands);
 	args[0] = argv[0];
 	args[1] = mount_word;

@@ -200,8 +200,10 @@ static void print_fail_disk(struct invocation *inv, const json_t *r)
 	out_text(o, format_str(r, "disk.label"));
 	fputs(" (", o->f);
 	out_text(o, format_str(r, "disk.path"));
-	fprintf(o->f, "): it %s not used any more.\n", dry_run ? "would" : "is");
-	if (lost) {
+	fprintf(o->f, "): it %s not used any more.\n", dry_run ? "would be" : "is");
+	if (json_is_null(format_get(r, "redundancy_after.losses_left"))) {
+		fputs("The pool holds no extents yet.\n", o->f);
+	} else if (lost) {
 		format_number(lost, n);
 		fprintf(o->f, "%s extents %s not be readable.\n", n, dry_run ? "would" : "can");
 	} else if (endangered) {

@@ -38,16 +38,14 @@ static void print_space(struct out *o, const json_t *r)
 {
 	uint64_t total = format_u64(r, "space.total_bytes");
 	uint64_t available = format_u64(r, "space.available_bytes");
-	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES], c[FORMAT_VALUE_BYTES];
+	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES];
 	double part = total ? (double)(total - MIN(available, total)) / (double)total : 0;
 
 	format_bytes(format_u64(r, "space.used_bytes"), a);
 	format_bytes(available, b);
-	format_bytes(total, c);
 	fputs("  Space     ", o->f);
 	out_bar(o, part, BAR_WIDTH);
-	fprintf(o->f, " %.0f%% full: %s of files, room for %s more (%s when empty)\n", part * 100,
-		a, b, c);
+	fprintf(o->f, " %.0f%% full: %s of files, room for %s more\n", part * 100, a, b);
 	format_number(format_u64(r, "inodes"), a);
 	format_number(format_u64(r, "extents"), b);
 	fprintf(o->f, "  Files     %s inodes, %s extents\n", a, b);

@@ -365,8 +365,8 @@ void cli_print_help(struct out *o, const struct command *cmd)
 	if (cmd->about)
 		fprintf(o->f, "\n%s\n", cmd->about);
 	fputs("\noptions:\n", o->f);
-	help_options(o, cmd->options);
 	if (!cmd->no_pool)
 		help_options(o, pool_option);
+	help_options(o, cmd->options);
 	help_options(o, common);
 }

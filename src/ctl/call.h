@@ -19,13 +19,14 @@ struct ctl_call {
 	const char *mountpoint; /* likewise */
 	void (*request_stop)(void *ctx);
 	void *stop_ctx;
+	bool checking; /* only find out whether it would work: the pool is open read-only */
 	json_t *args;
 	struct ctl_answer *answer;
 };
 
 enum ctl_op_flags {
 	OP_NO_POOL = 1,	  /* the pool is not opened first */
-	OP_WRITES = 2,	  /* changes the pool */
+	OP_WRITES = 2,	  /* changes the pool; honours `checking` unless OP_NO_POOL, too */
 	OP_OFFLINE = 4,	  /* not while mounted */
 	OP_ONLINE = 8,	  /* only while mounted */
 	OP_NO_DISKS = 16, /* works on a pool that has no disk yet */
@@ -80,8 +81,10 @@ void set_bool(json_t *o, const char *key, bool v);
 void set_uuid(json_t *o, const char *key, const struct uuid *u);
 void set_hash(json_t *o, const char *key, const struct hash *h);
 void set_hex(json_t *o, const char *key, const void *data, size_t len);
-/* "rs:4+2", "replica:3" */
+/* "rs:4+2", "replica:3"; "none" when nothing fits */
 void geometry_text(struct geometry g, char out[16]);
+/* The same for people: "RS 4+2", "3 copies", "nothing" */
+void geometry_words(struct geometry g, char out[16]);
 void set_geometry(json_t *o, const char *key, struct geometry g);
 json_t *settings_json(const struct pool_settings *s);
 /* All disks, as list-disks and status show them. */

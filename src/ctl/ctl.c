@@ -88,7 +88,9 @@ int ctl_dispatch(struct ctl_call *c, const struct ctl_op *op)
 				    "(dynamicfs unmount --mountpoint %s)",
 				    op->name, c->mountpoint, c->mountpoint);
 	else if ((op->flags & OP_ONLINE) && !c->mountpoint)
-		a->error = ctl_fail(c, DFS_ENOENT, "cannot %s: the pool is not mounted", op->name);
+		a->error = ctl_fail(c, DFS_ENOENT,
+				    "cannot reach a daemon: the pool %s is not mounted",
+				    c->pool_dir);
 	else if (c->pool && !pool_has_disks(c->pool) && !(op->flags & OP_NO_DISKS))
 		a->error = ctl_fail(c, DFS_ENODISK,
 				    "cannot run %s: the pool has no disk yet; add one with "
@@ -103,9 +105,9 @@ int ctl_dispatch(struct ctl_call *c, const struct ctl_op *op)
 }
 
 /* Opens the pool, asks, closes it again. */
-static int run_here(struct ctl_call *c, const struct ctl_op *op)
+static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only)
 {
-	struct pool_open_options opt = {.read_only = !(op->flags & OP_WRITES),
+	struct pool_open_options opt = {.read_only = read_only,
 					.force = arg_bool(c, "force_open", false)};
 	struct pool_message msg = {.text = ""};
 	int err = pool_open(c->pool_dir, &opt, NULL, &c->pool, &msg);
@@ -116,7 +118,7 @@ static int run_here(struct ctl_call *c, const struct ctl_op *op)
 		return err;
 	}
 	err = ctl_dispatch(c, op);
-	if (opt.read_only) {
+	if (read_only) {
 		pool_abandon(c->pool);
 	} else {
 		int close_err = pool_close(c->pool);
@@ -130,6 +132,21 @@ static int run_here(struct ctl_call *c, const struct ctl_op *op)
 	}
 	c->pool = NULL;
 	return err;
+}
+
+/* A change is tried on a read-only pool first: what is refused, or only asked (--dry-run), leaves
+ * every byte on the disks as it was. */
+static int run_here(struct ctl_call *c, const struct ctl_op *op)
+{
+	int err;
+
+	c->checking = (op->flags & OP_WRITES) != 0;
+	err = run_open(c, op, true);
+	if (err || !c->checking || arg_bool(c, "dry_run", false))
+		return err;
+	c->checking = false;
+	ctl_answer_release(c->answer);
+	return run_open(c, op, false);
 }
 
 static int run_there(struct ctl_call *c, const char *op, int fd)
@@ -164,9 +181,10 @@ int ctl_run(const char *pool_dir, const char *name, json_t *args, struct ctl_ans
 				       "user who mounted it, or as root",
 				       pool_dir);
 		if (op->flags & OP_ONLINE)
-			return a->error = ctl_fail(&c, DFS_ENOENT,
-						   "cannot %s: the pool %s is not mounted", name,
-						   pool_dir);
+			return a->error =
+				       ctl_fail(&c, DFS_ENOENT,
+						"cannot reach a daemon: the pool %s is not mounted",
+						pool_dir);
 		err = run_here(&c, op);
 		if (err != DFS_ELOCKED || waited_ms >= LOCKED_WAIT_MS)
 			return err;

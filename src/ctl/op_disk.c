@@ -87,7 +87,7 @@ int op_add_disk(struct ctl_call *c)
 		.label = arg_text(c, "label"),
 		.domain = arg_text(c, "domain"),
 		.capacity_bytes = arg_u64(c, "capacity_bytes", 0),
-		.dry_run = arg_bool(c, "dry_run", false),
+		.dry_run = c->checking || arg_bool(c, "dry_run", false),
 		.force = arg_bool(c, "force", false),
 	};
 	struct pool_message msg = {.text = ""};
@@ -128,33 +128,71 @@ int op_add_disk(struct ctl_call *c)
 	return 0;
 }
 
-static void set_fail_plan(json_t *o, struct ctl_call *c, disk_id id)
+/* What can still be read without the disk. DFS_EREFUSED when that is less than now. */
+static int plan_fail(struct ctl_call *c, json_t *o, disk_id id)
 {
-	struct safety_table *table = xmalloc(sizeof(*table));
+	struct safety_table *now = xmalloc(2 * sizeof(*now)), *after = now + 1;
+	json_t *counts = json_object();
 	struct disk_views views;
-	json_t *after = json_object();
 	bool whole;
+	int err;
 
 	disk_views_take(c->pool, &views);
+	err = safety_scan(c->pool, &views, 0, now, &whole);
 	for (unsigned i = 0; i < views.count; i++)
-		if (views.v[i].id.v == id.v)
+		if (views.v[i].id.v == id.v) {
+			views.present -= views.v[i].present;
 			views.v[i].present = false;
-	if (safety_scan(c->pool, &views, 0, table, &whole) == 0)
-		set_safety(after, &table->total);
-	json_object_set_new(o, "redundancy_after", after);
+		}
+	if (!err)
+		err = safety_scan(c->pool, &views, 0, after, &whole);
+	if (!err) {
+		set_safety(counts, &after->total);
+		if (after->total.lost > now->total.lost || views.present == 0)
+			err = DFS_EREFUSED;
+	}
+	json_object_set_new(o, "redundancy_after", counts);
 	disk_views_release(&views);
-	free(table);
+	free(now);
+	return err;
+}
+
+/* Fails it, or finds out whether that would be allowed. */
+static int fail_or_plan(struct ctl_call *c, struct disk_info *info, bool force)
+{
+	struct pool_message msg = {.text = ""};
+	char uuid[UUID_TEXT_LEN + 1];
+	int err = plan_fail(c, c->answer->result, info->id);
+
+	if (err == DFS_EREFUSED && (force || arg_bool(c, "dry_run", false)))
+		err = 0;
+	if (err == DFS_EREFUSED)
+		return ctl_fail(
+			c, err,
+			"cannot fail disk %s: without it some extents could not be read (see "
+			"--dry-run), or no disk would be left; nothing was changed; bring other disks "
+			"back first, or use --force to lose those files",
+			info->label);
+	if (err)
+		return ctl_fail(c, err, "cannot tell what disk %s holds: %s", info->label,
+				dfs_err_text(err));
+	if (c->checking || arg_bool(c, "dry_run", false))
+		return 0;
+	uuid_format(&info->uuid, uuid);
+	err = pool_fail_disk(c->pool, uuid, force, info, &msg);
+	if (err)
+		return ctl_fail_pool(c, err, &msg, "cannot fail disk %s", info->label);
+	if (msg.text[0])
+		ctl_warn(c, "%s", msg.text);
+	return 0;
 }
 
 int op_fail_disk(struct ctl_call *c)
 {
 	const char *which = arg_text(c, "disk");
-	bool dry_run = arg_bool(c, "dry_run", false);
-	struct pool_message msg = {.text = ""};
 	const struct disk_view *d;
 	struct disk_views views;
 	struct disk_info *info;
-	char uuid[UUID_TEXT_LEN + 1];
 	int err;
 
 	if (!which)
@@ -169,14 +207,11 @@ int op_fail_disk(struct ctl_call *c)
 	*info = d->info;
 	disk_views_release(&views);
 	c->answer->result = json_object();
-	set_bool(c->answer->result, "dry_run", dry_run);
-	set_fail_plan(c->answer->result, c, info->id);
-	uuid_format(&info->uuid, uuid);
-	err = dry_run ? 0 : pool_fail_disk(c->pool, uuid, arg_bool(c, "force", false), info, &msg);
-	if (err)
-		err = ctl_fail_pool(c, err, &msg, "cannot fail disk %s", info->label);
-	else if (msg.text[0])
-		ctl_warn(c, "%s", msg.text);
+	set_bool(c->answer->result, "dry_run", arg_bool(c, "dry_run", false));
+	err = info->state == DISK_FAILED
+		      ? ctl_fail(c, DFS_EEXIST, "cannot fail disk %s: it has failed already",
+				 info->label)
+		      : fail_or_plan(c, info, arg_bool(c, "force", false));
 	json_object_set_new(c->answer->result, "disk", info_json(info));
 	free(info);
 	return err;

@@ -122,7 +122,7 @@ int op_set(struct ctl_call *c)
 	struct pool_message msg = {.text = ""};
 	int err = settings_from_args(c, &s);
 
-	if (err)
+	if (err || c->checking)
 		return err;
 	err = pool_set_settings(c->pool, &s, &msg);
 	if (err)

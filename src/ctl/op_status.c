@@ -115,34 +115,40 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 	}
 }
 
-/* The first two disks that share a filesystem. */
-static bool sharing(struct pool *p, struct pool_disk_status *a, struct pool_disk_status *b)
+/* The labels of all disks that share a filesystem with another one. */
+static void sharing(struct pool *p, char *out, size_t out_len)
 {
-	for (unsigned i = 0; pool_disk_status(p, i, a); i++)
-		for (unsigned j = i + 1; pool_disk_status(p, j, b); j++)
-			if (a->present && b->present && a->fs_id == b->fs_id)
-				return true;
-	return false;
+	struct pool_disk_status *two = xmalloc(2 * sizeof(*two)), *a = two, *b = two + 1;
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned i = 0; pool_disk_status(p, i, a); i++) {
+		bool shared = false;
+
+		for (unsigned j = 0; !shared && pool_disk_status(p, j, b); j++)
+			shared = j != i && a->present && b->present && a->fs_id == b->fs_id;
+		if (shared && len + sizeof(a->info.label) + 2 < out_len)
+			len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
+						a->info.label);
+	}
+	free(two);
 }
 
 static void warn_same_fs(struct ctl_call *c)
 {
-	struct pool_disk_status *two = xmalloc(2 * sizeof(*two));
+	char labels[512];
 
-	if (sharing(c->pool, &two[0], &two[1]))
-		ctl_warn(
-			c,
-			"disks %s and %s share a filesystem: they fail together, and what one takes "
-			"the other has not",
-			two[0].info.label, two[1].info.label);
-	free(two);
+	sharing(c->pool, labels, sizeof(labels));
+	if (labels[0])
+		ctl_warn(c, "these disks share a filesystem with another one and fail together: %s",
+			 labels);
 }
 
 static void warn_all(struct ctl_call *c, const struct pool_status *s,
 		     const struct disk_views *views, const struct safety *safety, bool whole)
 {
 	const char *least = whole ? "" : "at least ";
-	char wanted[16], now[16];
+	char wanted[16], now[16], small[16];
 
 	warn_disks(c, views);
 	if (safety->lost)
@@ -158,14 +164,14 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 		ctl_warn(c, "%llu reads failed for want of good fragments; the log names the files",
 			 (unsigned long long)s->extent.extents_unreadable);
 	if (s->narrowed && views->count) {
-		geometry_text(s->settings.large, wanted);
-		geometry_text(s->large_now, now);
+		geometry_words(s->settings.large, wanted);
+		geometry_words(s->large_now, now);
+		geometry_words(s->small_now, small);
 		ctl_warn(
 			c,
-			"too few disks for %s and %u copies: new data is kept as %s and %u cop%s; add "
-			"disks",
-			wanted, s->settings.copies, now, s->small_now.m + 1u,
-			s->small_now.m ? "ies" : "y");
+			"too few disks (with room) for %s and %u copies: new data is kept as %s and "
+			"%s; add disks",
+			wanted, s->settings.copies, now, small);
 	}
 	if (views->count && views->members_present < 2)
 		ctl_warn(c, "the metadata is on %u disk only: add disks", views->members_present);

@@ -134,7 +134,9 @@ void set_hash(json_t *o, const char *key, const struct hash *h) { set_hex(o, key
 
 void geometry_text(struct geometry g, char out[16])
 {
-	if (g.k == 1)
+	if (g.k == 0)
+		snprintf(out, 16, "none");
+	else if (g.k == 1)
 		snprintf(out, 16, "replica:%u", g.m + 1u);
 	else
 		snprintf(out, 16, "rs:%u+%u", g.k, g.m);
@@ -146,6 +148,16 @@ void set_geometry(json_t *o, const char *key, struct geometry g)
 
 	geometry_text(g, text);
 	json_object_set_new(o, key, json_string(text));
+}
+
+void geometry_words(struct geometry g, char out[16])
+{
+	if (g.k == 0)
+		snprintf(out, 16, "nothing");
+	else if (g.k == 1)
+		snprintf(out, 16, "%u cop%s", g.m + 1u, g.m ? "ies" : "y");
+	else
+		snprintf(out, 16, "RS %u+%u", g.k, g.m);
 }
 
 json_t *settings_json(const struct pool_settings *s)

@@ -470,7 +470,7 @@ int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec, struct disk
 	ENV_LOCKED(&p->change_lock);
 	msg->text[0] = '\0';
 	*ret_same_fs = false;
-	if (p->read_only)
+	if (p->read_only && !spec->dry_run)
 		return DFS_EROFS;
 	if (spec->domain && strlen(spec->domain) > 63) {
 		pool_say(msg, "cannot add %s: a failure domain's name has at most 63 bytes",
