@@ -23,8 +23,12 @@ struct fuse_state {
 	void *spare[BUFFERS_KEPT]; /* MAX_TRANSFER_BYTES each */
 	unsigned spare_count;
 	struct fs *fs;
-	struct inode *root;    /* one reference */
-	bool opendir_optional; /* the kernel takes ENOSYS from opendir as "not needed"; set by init */
+	struct fuse_session *fuse;
+	struct inode *root; /* one reference */
+	/* Set while the connection is made, constant afterwards: */
+	bool opendir_optional;	       /* the kernel takes ENOSYS from opendir as "not needed" */
+	bool kill_suid;		       /* clearing setuid and setgid is ours (see negotiate.c) */
+	bool init_seen, init_answered; /* atomic */
 };
 
 static inline struct fuse_state *state_of(fuse_req_t req) { return fuse_req_userdata(req); }
@@ -49,6 +53,13 @@ void ops_reply_err(fuse_req_t req, int err);
 /* MAX_TRANSFER_BYTES; NULL when there is no memory. */
 void *ops_buffer_get(struct fuse_state *st);
 void ops_buffer_put(struct fuse_state *st, void *buffer);
+
+/* POSIX: who is not the superuser clears setuid, and setgid of an executable, by changing a file. */
+MUST_USE int ops_kill_suid(struct fuse_state *st, fuse_ino_t id);
+
+/* negotiate.c: after mounting, and from the init operation */
+MUST_USE int negotiate_install(struct fuse_session *fuse);
+void negotiate_init(struct fuse_state *st, struct fuse_conn_info *conn);
 
 /* ops_attr.c */
 void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);

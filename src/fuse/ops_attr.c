@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attributes, xattrs and statfs; and the helpers that all operations share. The kernel has checked
- * permissions (default_permissions) and asks for the clearing of setuid and setgid bits itself.
+ * permissions (default_permissions).
  * Locks: fuse_state.lock, a leaf.
  */
 #include "fuse/ops.h"
@@ -94,6 +94,28 @@ void ops_buffer_put(struct fuse_state *st, void *buffer)
 	mem_unmap(buffer, MAX_TRANSFER_BYTES);
 }
 
+int ops_kill_suid(struct fuse_state *st, fuse_ino_t id)
+{
+	struct inode *in = node_of(st, id);
+	struct fs_attr attr;
+	uint32_t bits = S_ISUID;
+	int err = fs_getattr(st->fs, in, &attr);
+
+	if (err)
+		return err;
+	if (attr.mode & S_IXGRP)
+		bits |= S_ISGID;
+	if (!S_ISREG(attr.mode) || !(attr.mode & bits))
+		return 0;
+	attr.mode &= ~bits;
+	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE, &attr);
+	/* The kernel has the old mode in mind. Without an offset it takes no lock that the process
+	 * whose request this is could hold. That it may know nothing of the inode is no matter. */
+	if (!err)
+		(void)fuse_lowlevel_notify_inval_inode(st->fuse, id, -1, 0);
+	return err;
+}
+
 static void reply_attr(fuse_req_t req, int err, const struct fs_attr *attr)
 {
 	struct stat st;
@@ -140,7 +162,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
 	};
 	struct fs_attr attr;
 	unsigned set = 0;
-	int err;
+	int err = 0;
 
 	(void)fi;
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++)
@@ -151,7 +173,12 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
 		set = (set & ~(unsigned)FS_SET_ATIME) | FS_SET_ATIME_NOW;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		set = (set & ~(unsigned)FS_SET_MTIME) | FS_SET_MTIME_NOW;
-	err = fs_setattr(st->fs, node_of(st, id), &want, set, &attr);
+	if (st->kill_suid && !(set & FS_SET_MODE) &&
+	    ((set & (FS_SET_UID | FS_SET_GID)) ||
+	     ((set & FS_SET_SIZE) && fuse_req_ctx(req)->uid != 0)))
+		err = ops_kill_suid(st, id);
+	if (!err)
+		err = fs_setattr(st->fs, node_of(st, id), &want, set, &attr);
 	reply_attr(req, err, &attr);
 }
 

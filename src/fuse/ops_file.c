@@ -19,28 +19,16 @@ void ops_prepare_handle(struct fuse_file_info *fi)
 	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
 }
 
-/*
- * O_TRUNC arrives with the open; the kernel then leaves the clearing of setuid and setgid to us:
- * for whoever is not root, setgid only where the group may execute.
- */
-static int truncate_at_open(fuse_req_t req, struct inode *in)
+/* O_TRUNC arrives with the open, and nothing else does for it. */
+static int truncate_at_open(fuse_req_t req, fuse_ino_t id)
 {
-	struct fs *fs = state_of(req)->fs;
-	struct fs_attr attr;
-	unsigned set = FS_SET_SIZE;
-	uint32_t clear = S_ISUID;
-	int err = fs_getattr(fs, in, &attr);
+	struct fuse_state *st = state_of(req);
+	struct fs_attr attr = {.size = 0};
+	int err = 0;
 
-	if (err)
-		return err;
-	if (attr.mode & S_IXGRP)
-		clear |= S_ISGID;
-	if (fuse_req_ctx(req)->uid != 0 && (attr.mode & clear)) {
-		attr.mode &= ~clear;
-		set |= FS_SET_MODE;
-	}
-	attr.size = 0;
-	return fs_setattr(fs, in, &attr, set, &attr);
+	if (fuse_req_ctx(req)->uid != 0)
+		err = ops_kill_suid(st, id);
+	return err ? err : fs_setattr(st->fs, node_of(st, id), &attr, FS_SET_SIZE, &attr);
 }
 
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -51,7 +39,7 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 
 	fs_handle_get(in);
 	if (fi->flags & O_TRUNC)
-		err = truncate_at_open(req, in);
+		err = truncate_at_open(req, id);
 	ops_prepare_handle(fi);
 	if (err)
 		ops_reply_err(req, err);
@@ -93,8 +81,12 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	struct fuse_state *st = state_of(req);
 	/* A page that was changed through mmap has its place, whatever the handle's flags. */
 	bool append = !fi->writepage && (fi->flags & O_APPEND);
-	int err = fs_write(st->fs, node_of(st, id), (uint64_t)off, size, data, append);
+	int err = 0;
 
+	if (st->kill_suid && !fi->writepage && fuse_req_ctx(req)->uid != 0)
+		err = ops_kill_suid(st, id);
+	if (!err)
+		err = fs_write(st->fs, node_of(st, id), (uint64_t)off, size, data, append);
 	if (err)
 		ops_reply_err(req, err);
 	else

@@ -58,7 +58,7 @@ static void take_log(enum fuse_log_level level, const char *fmt, va_list args)
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
 	/* Not wanted: writeback cache (F8), locks (the kernel's own suffice for one machine), ACLs,
-	 * invalidation by time stamps (nobody else changes files), clearing of setuid by us. */
+	 * invalidation by time stamps (nobody else changes files). */
 	const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
 				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO |
 				FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
@@ -70,6 +70,7 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = BACKGROUND_REQUESTS_MAX;
 	conn->congestion_threshold = BACKGROUND_REQUESTS_MAX * 3 / 4;
 	conn->time_gran = 1;
+	negotiate_init(st, conn);
 	st->opendir_optional = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
 }
 
@@ -164,8 +165,12 @@ static int mount_now(const struct session_config *cfg, struct session *s, struct
 
 	if (err)
 		return err;
-	if (fuse_session_mount(s->fuse, cfg->mountpoint) == 0)
-		return 0;
+	s->state.fuse = s->fuse;
+	if (fuse_session_mount(s->fuse, cfg->mountpoint) == 0) {
+		if (negotiate_install(s->fuse) == 0)
+			return 0;
+		fuse_session_unmount(s->fuse);
+	}
 	snprintf(
 		msg->text, sizeof(msg->text), "cannot mount at %s: %s; %s", cfg->mountpoint,
 		last_complaint[0] ? last_complaint : "fusermount3 refused (its reason is above)",
