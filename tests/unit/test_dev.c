@@ -92,9 +92,9 @@ static struct dev_file *file_with(struct dev *d, const char *name, const void *d
 
 static void bad_names_are_refused(void **state)
 {
-	static const char *const bad[] = {"",	  "/",	      "/a",   "a/",   "a/b/c", "..",
-					  "../x", "a/..",     ".",    "a/.",  "a//b",  "a b",
-					  "a\n",  "\xc3\xa4", "a\\b", "seg*", "a:b",   "./a"};
+	static const char *const bad[] = {"",	  "/",	      "/a",   "a/",   "a/b/c/d", "..",
+					  "../x", "a/..",     ".",    "a/.",  "a//b",	 "a b",
+					  "a\n",  "\xc3\xa4", "a\\b", "seg*", "a:b",	 "./a"};
 	struct fixture *f = *state;
 	struct dev_file *file;
 	char longest[300];
