@@ -224,7 +224,7 @@ static int without_checkpoint(struct meta *m)
 }
 
 /* M9. */
-static int make_equal(struct meta *m, const struct recovery *r, const struct meta_recovery *rec)
+static int make_equal(struct meta *m, const struct recovery *r)
 {
 	bool behind = witness_behind(m, &r->scan);
 	int err = 0;
@@ -232,7 +232,9 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 	forget_foreign(m, &r->scan);
 	token_take(m);
 	keep_members(m, r);
-	m->unequal = members_fill(m) > 0 || r->unequal || rec->replayed_transactions > 0 ||
+	/* An index that was flushed before its root was written may be ahead of the checkpoint with
+	 * nothing to replay: then the journals still count, and one of them may end early. */
+	m->unequal = members_fill(m) > 0 || r->unequal || m->seq > m->root.checkpoint_seq ||
 		     m->root.member_count != r->source_count;
 	if (!m->unequal) {
 		struct root next = m->root;
@@ -261,7 +263,7 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	int err = recover(m, r, &rec);
 
 	if (err == 0 && !cfg->read_only)
-		err = make_equal(m, r, &rec);
+		err = make_equal(m, r);
 	if (err) {
 		meta_free(m);
 		return err;
