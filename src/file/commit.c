@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a seal stores: the extents of a batch, and the one transaction that publishes them with map,
+ * size and times and drops what they replace; content of small files inside the inode record.
+ * Keeps F1 (callers commit from the FIFO's head) and F2 (size_put).
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+static struct geometry geometry_of(const struct slot *s, const struct pool_settings *set)
+{
+	if (slot_is_whole(s))
+		return set->large;
+	return (struct geometry){1, (uint8_t)(set->copies - 1)};
+}
+
+static unsigned extents_of(const struct slot *s)
+{
+	return (unsigned)DIV_UP(s->range_count, RECORD_MAX_PIECES);
+}
+
+/* One extent of ranges [first, first + count) of s; *packed is where bytes may be put together. */
+static void build_extent(struct batch *b, struct extent_new *e, const struct slot *s,
+			 unsigned first, unsigned count, struct record_piece *pieces,
+			 uint8_t **packed)
+{
+	uint32_t len = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct range r = s->ranges[first + i];
+
+		pieces[i].file_offset = (s->index << SLOT_SHIFT) + r.start;
+		pieces[i].len = r.end - r.start;
+		if (count > 1)
+			memcpy(*packed + len, s->buf + r.start, pieces[i].len);
+		len += pieces[i].len;
+	}
+	e->ino = b->in->ino;
+	e->data = count > 1 ? *packed : s->buf + s->ranges[first].start;
+	e->len = len;
+	e->pieces = pieces;
+	e->piece_count = count;
+	if (count > 1)
+		*packed += len;
+}
+
+void batch_build(struct batch *b)
+{
+	struct pool_settings set = pool_get_settings(b->in->fs->pool);
+	unsigned extents = 0, pieces = 0, at = 0, piece_at = 0;
+	size_t packed_len = 0;
+	uint8_t *packed;
+
+	for (unsigned i = 0; i < b->slot_count; i++) {
+		extents += extents_of(b->slots[i]);
+		pieces += b->slots[i]->range_count;
+		if (b->slots[i]->range_count > 1)
+			packed_len += b->slots[i]->bytes;
+	}
+	b->ext = xcalloc(extents, sizeof(*b->ext));
+	b->ext_count = extents;
+	b->pieces = xcalloc(pieces, sizeof(*b->pieces));
+	packed = b->packed = packed_len ? xmalloc(packed_len) : NULL;
+	for (unsigned i = 0; i < b->slot_count; i++) {
+		const struct slot *s = b->slots[i];
+
+		for (unsigned first = 0; first < s->range_count; first += RECORD_MAX_PIECES) {
+			unsigned count = MIN(s->range_count - first, RECORD_MAX_PIECES);
+
+			b->ext[at].wanted = geometry_of(s, &set);
+			build_extent(b, &b->ext[at++], s, first, count, b->pieces + piece_at,
+				     &packed);
+			piece_at += count;
+		}
+	}
+}
+
+static uint64_t first_unsealed(const struct inode *in, uint64_t off, const struct batch *except)
+{
+	uint64_t first = UINT64_MAX;
+	struct batch *b;
+
+	for (unsigned i = slot_lower(&in->slots, off >> SLOT_SHIFT); i < in->slots.count; i++) {
+		first = slot_first_at(in->slots.v[i], off);
+		if (first != UINT64_MAX)
+			break;
+	}
+	TAILQ_FOREACH (b, &in->fifo, fifo) {
+		if (b == except)
+			continue;
+		for (unsigned i = 0; i < b->slot_count; i++)
+			first = MIN(first, slot_first_at(b->slots[i], off));
+	}
+	return first;
+}
+
+uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
+		  const struct batch *except, uint64_t mapped_to)
+{
+	uint64_t beyond = MAX(in->beyond_end, mapped_to);
+	struct rec_orphan orphan = {in->ino, ORPHAN_TRUNCATE, 0};
+
+	r->size = MIN(in->size, first_unsealed(in, in->rec.size, except));
+	if (!r->nlink)
+		return beyond; /* ORPHAN_UNLINKED covers all of it */
+	if (beyond > r->size) {
+		orphan.from = r->size;
+		put_orphan(t, &orphan);
+		return beyond;
+	}
+	if (in->beyond_end)
+		del_orphan(t, in->ino);
+	return 0;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct map_piece *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static struct map_piece *map_pieces(const struct batch *b, unsigned *ret_count)
+{
+	struct map_piece *v;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < b->ext_count; i++)
+		count += b->ext[i].piece_count;
+	v = xcalloc(count, sizeof(*v));
+	count = 0;
+	for (unsigned i = 0; i < b->ext_count; i++) {
+		const struct extent_new *e = &b->ext[i];
+		uint32_t off = 0;
+
+		for (unsigned j = 0; j < e->piece_count; j++) {
+			const struct record_piece *p = &e->pieces[j];
+
+			v[count++] = (struct map_piece){.start = p->file_offset,
+							.end = p->file_offset + p->len,
+							.extent = e->rec.id,
+							.extent_offset = off};
+			off += p->len;
+		}
+	}
+	qsort(v, count, sizeof(*v), by_start);
+	*ret_count = count;
+	return v;
+}
+
+/* Everything but the extents' own records. *ret_beyond: the new in->beyond_end. */
+static int put_batch(struct inode *in, const struct batch *b, struct meta_txn *t,
+		     struct rec_inode *r, struct extent_refs *refs, uint64_t *ret_beyond)
+{
+	unsigned count;
+	FREE struct map_piece *pieces = map_pieces(b, &count);
+	int64_t delta = 0;
+	int rc = map_replace(in, t, refs, pieces, count, &delta);
+
+	if (rc)
+		return rc;
+	if (r->flags & INODE_INLINE) { /* the batch holds these bytes, too */
+		delta -= r->inline_len;
+		r->flags &= ~INODE_INLINE;
+		r->inline_len = 0;
+	}
+	r->mapped_bytes = (uint64_t)((int64_t)r->mapped_bytes + delta);
+	*ret_beyond = size_put(in, t, r, b, pieces[count - 1].end);
+	return refs->count ? extent_refs_apply(in->fs->extents, t, refs) : 0;
+}
+
+int batch_commit(struct inode *in, struct batch *b)
+{
+	CLEANUP(extent_refs_release) struct extent_refs refs = {0};
+	struct meta_txn *t = meta_begin(in->fs->meta);
+	struct rec_inode r = in->rec;
+	uint64_t beyond;
+	int rc;
+
+	for (unsigned i = 0; i < b->ext_count; i++)
+		extent_publish(in->fs->extents, t, &b->ext[i]);
+	rc = put_batch(in, b, t, &r, &refs, &beyond);
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
+	rc = inode_commit(in, t, &r);
+	if (rc)
+		return rc;
+	in->beyond_end = beyond;
+	in->inline_loaded = false;
+	return 0;
+}
+
+/* ---- small files ---- */
+bool inline_fits(const struct inode *in)
+{
+	return in->size <= DFS_INLINE_MAX && TAILQ_EMPTY(&in->fifo) && !in->beyond_end &&
+	       ((in->rec.flags & INODE_INLINE) || !in->rec.mapped_bytes) &&
+	       in->slots.count == 1 && in->slots.v[0]->index == 0;
+}
+
+int inline_commit(struct inode *in)
+{
+	const struct slot *s = in->slots.v[0];
+	struct rec_inode r;
+	uint8_t *data;
+	int rc = inode_full_rec(in, &r);
+
+	if (rc)
+		return rc;
+	data = xcalloc(1, in->size);
+	if (r.inline_len)
+		memcpy(data, r.inline_data, MIN(r.inline_len, in->size));
+	for (unsigned i = 0; i < s->range_count; i++)
+		memcpy(data + s->ranges[i].start, s->buf + s->ranges[i].start,
+		       s->ranges[i].end - s->ranges[i].start);
+	free(r.inline_data);
+	r.inline_data = data;
+	r.inline_len = (uint32_t)in->size;
+	r.flags |= INODE_INLINE;
+	r.size = r.mapped_bytes = in->size;
+	rc = inode_commit(in, meta_begin(in->fs->meta), &r);
+	free(data);
+	if (rc == 0)
+		dirty_drop(in);
+	return rc;
+}
+
+int inline_load(struct inode *in, uint64_t *charge)
+{
+	struct rec_inode r;
+	struct slot *s;
+	int rc;
+
+	if (!in->rec.inline_len || in->inline_loaded)
+		return 0;
+	rc = inode_full_rec(in, &r);
+	if (rc)
+		return rc;
+	s = slot_find(&in->slots, 0);
+	ASSERT(!s); /* the first write loads, the inline commit takes all */
+	s = slot_new(0);
+	rc = slot_prepare(in->fs, s, 0, r.inline_len, charge);
+	ASSERT(rc == 0); /* from the heap */
+	in->unsealed_bytes += slot_store(s, 0, r.inline_data, r.inline_len);
+	slot_insert(&in->slots, s);
+	in->inline_loaded = true;
+	free(r.inline_data);
+	return 0;
+}

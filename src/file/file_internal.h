@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of file/ share: the inode in memory, dirty slots, batches. docs/DESIGN.md "Files:
+ * dirty data and sealing" has the rules F1..F8 that are cited here.
+ *
+ * Locks, in order of acquisition:
+ *   fs.rename_lock	one rename between directories at a time: keeps "is below" answers stable
+ *   inode.lock		directories before all others, each kind by inode number; held during index
+ *			look-ups and commits, never during I/O of file data
+ *   fs.dirty_lock, fs.queue_lock, fs.space_lock, fs.reap_lock, fs.table_lock
+ *			leaves: nothing is called under them; only table_lock is taken under
+ *			dirty_lock
+ */
+#ifndef DFS_FILE_INTERNAL_H
+#define DFS_FILE_INTERNAL_H
+
+#include <sys/queue.h>
+#include <sys/stat.h>
+
+#include "base/env.h"
+#include "base/le.h"
+#include "base/log.h"
+#include "extent/extent.h"
+#include "file/fs.h"
+#include "meta/meta.h"
+#include "meta/schema.h"
+#include "pool/pool.h"
+
+#define uthash_malloc(size) xmalloc(size)
+#include <uthash.h>
+
+#define SLOT_BYTES ((uint32_t)MIB(1))
+#define SLOT_SHIFT 20
+#define SLOT_PAGE 4096u
+#define SLOT_PAGES (SLOT_BYTES / SLOT_PAGE)
+#define SLOT_HEAP_MAX ((uint32_t)KIB(64)) /* up to here a slot's buffer comes from malloc */
+#define SLOT_POOL_MAX 32u		  /* whole buffers kept for the next slots */
+#define BATCH_MAX_SLOTS 16u
+#define GROUP_MAX_EXTENTS 64u	 /* in one extent_write call */
+#define GROUP_MAX_BYTES MIB(4)
+#define STEP_ENTRIES 256u	 /* map entries that one transaction frees */
+#define WRITE_STEP MIB(4)	 /* copied under one hold of the inode's lock */
+#define RETRY_NS 1000000000ull	 /* F3 */
+#define LINK_MAX_COUNT 0x7fffffffu
+
+_Static_assert(SLOT_BYTES == EXTENT_MAX_BYTES, "a full slot is one extent");
+
+struct range { /* bytes of a slot */
+	uint32_t start, end;
+};
+
+/* Unsealed bytes of one aligned MiB of a file. Protected by the inode's lock while it is in
+ * inode.slots; immutable while it is in a batch. */
+struct slot {
+	uint64_t index;	   /* file offset >> SLOT_SHIFT */
+	uint8_t *buf;	   /* buf[i] is the slot's byte i, valid where a range covers it */
+	uint32_t cap;	   /* bytes of buf: a power of two on the heap, or SLOT_BYTES mapped */
+	bool mapped, warm; /* warm: every page is resident already */
+	uint64_t touched[SLOT_PAGES / 64];
+	uint32_t charged; /* memory accounted for it in fs.dirty_bytes */
+	uint32_t bytes;	  /* sum of the ranges */
+	struct range *ranges; /* sorted, disjoint, not adjacent */
+	unsigned range_count, range_cap;
+	uint64_t dirtied_ns;
+};
+
+struct slot_set { /* sorted by index */
+	struct slot **v;
+	unsigned count, cap;
+};
+
+enum batch_state {
+	BATCH_PENDING, /* queued, or somebody writes it */
+	BATCH_WRITTEN, /* its extents are in flight; commits when it is at the FIFO's head (F1) */
+	BATCH_FAILED,
+};
+struct batch {
+	TAILQ_ENTRY(batch) fifo;  /* inode.lock */
+	TAILQ_ENTRY(batch) queue; /* fs.queue_lock */
+	bool queued;		  /* fs.queue_lock */
+	struct inode *in;
+	enum batch_state state; /* inode.lock */
+	struct slot *slots[BATCH_MAX_SLOTS];
+	unsigned slot_count;
+	uint64_t charged;
+	struct extent_new *ext; /* built by whoever writes it; lives until the commit */
+	unsigned ext_count;
+	struct record_piece *pieces;
+	uint8_t *packed; /* bytes of slots with several ranges, while they are written */
+};
+TAILQ_HEAD(batch_list, batch);
+
+enum inode_list {
+	LIST_NONE,
+	LIST_DIRTY,  /* has dirty slots; ordered by the oldest */
+	LIST_SEALING /* only batches */
+};
+enum inode_state { /* set once, under lock, when loading has ended; read atomically */
+	INODE_LOADING,
+	INODE_READY,
+	INODE_BAD
+};
+
+struct inode {
+	struct env_mutex lock;
+	struct env_cond changed; /* with lock: FIFO shorter, excl over, failure */
+	struct fs *fs;
+	ino_id ino;
+	uint32_t type; /* S_IFMT bits; constant */
+	int state;     /* enum inode_state, atomic */
+	int load_err;
+
+	/* fs.table_lock */
+	UT_hash_handle hh;
+	uint64_t refs; /* lookups of the caller's and our own uses */
+	uint32_t handles;
+	bool on_lru;
+	TAILQ_ENTRY(inode) lru;
+
+	/* fs.dirty_lock (and lock, to change them) */
+	enum inode_list list;
+	TAILQ_ENTRY(inode) dirty_link;
+	uint64_t dirty_since_ns;
+	bool failing; /* not before dirty_since_ns + the flusher's age */
+
+	/* lock */
+	struct rec_inode rec; /* as stored, but for newer mtime and ctime; inline_data is always NULL */
+	uint64_t size;	      /* what readers see; rec.size is the stored size (F2) */
+	uint64_t last_seq;    /* its last commit */
+	bool freed;	      /* its record is gone */
+	bool excl;	      /* somebody changes the map in steps: writers and sealers wait (F5) */
+	bool inline_loaded;   /* the inline bytes are also in dirty slot 0 or in a batch */
+	bool reaping;	      /* in the reaper's list */
+	uint64_t beyond_end;  /* end of map entries beyond rec.size, under ORPHAN_TRUNCATE; else 0 */
+	struct slot_set slots;
+	uint64_t unsealed_bytes; /* of slots and batches */
+	struct batch_list fifo;
+	uint64_t detach_seq, commit_seq; /* batches ever detached and committed */
+	unsigned fail_count;		 /* collapses of the FIFO so far */
+	int fifo_err;			 /* a batch of the FIFO has failed */
+	int error;			 /* why data could not be stored; 0 once it could (F3) */
+	uint64_t retry_ns;
+	struct rec_map last_map; /* the map entry last read; len 0: none */
+	uint64_t read_end, prefetched_to;
+};
+TAILQ_HEAD(inode_list_head, inode);
+
+struct reap {
+	STAILQ_ENTRY(reap) link;
+	ino_id ino;
+};
+
+struct fs {
+	struct env_mutex rename_lock;
+	struct pool *pool;
+	struct meta *meta;
+	struct extent_store *extents;
+	struct fs_config cfg;
+	bool read_only;
+
+	struct env_mutex table_lock; /* the inode cache */
+	struct inode *inodes;	     /* hash by ino */
+	struct inode_list_head lru;
+	uint64_t lru_count;
+	uint64_t next_ino;
+
+	struct env_mutex dirty_lock; /* memory of unsealed data; lists of inodes */
+	struct env_cond room;	     /* dirty_bytes has fallen */
+	struct env_cond flush_wake;
+	uint64_t dirty_bytes, inflight_bytes; /* charged; of it in batches */
+	unsigned room_waiters;
+	struct inode_list_head dirty, sealing;
+	int stuck_err; /* the last failure to store data, 0 after a success */
+	uint64_t sealed_extents, seal_errors;
+	uint8_t *pool_bufs[SLOT_POOL_MAX]; /* whole slot buffers for reuse */
+	unsigned pool_count;
+	bool stop_flusher;
+
+	struct env_mutex queue_lock; /* batches for the workers */
+	struct env_cond queue_wake;
+	struct batch_list queue;
+	uint64_t queued_bytes;
+	bool stop_workers;
+
+	struct env_mutex space_lock; /* F4 */
+	int64_t budget;		     /* bytes that may still be accepted */
+	uint64_t budget_ns;	     /* when it was computed; 0: never */
+	uint64_t full_ns, full_seq;  /* when, and at which commit, the pool was found full */
+
+	struct env_mutex reap_lock; /* what the background thread is to do */
+	struct env_cond reap_wake;
+	STAILQ_HEAD(, reap) reap;
+	bool stop_background;
+
+	bool abandoned; /* atomic */
+	struct env_thread *flusher, *background, **workers;
+};
+
+/* ---- inode.c ---- */
+struct dfs_time time_now(void);
+static inline bool is_dir(const struct inode *in) { return S_ISDIR(in->type); }
+static inline bool is_reg(const struct inode *in) { return S_ISREG(in->type); }
+void inode_ref(struct inode *in);
+void inode_put(struct inode *in, uint64_t n);
+/* A new inode for rec, locked, in the table, one reference. After its commit: inode_born(). */
+struct inode *inode_new(struct fs *fs, const struct rec_inode *rec);
+void inode_born(struct inode *in, int err);
+unsigned inode_handles(struct inode *in);
+void inode_attr(struct inode *in, struct fs_attr *ret_attr); /* lock held */
+/* rec with its inline bytes fetched (the caller frees r->inline_data). lock held. */
+MUST_USE int inode_full_rec(struct inode *in, struct rec_inode *r);
+/* Puts r and the counter changes against in->rec, commits t, and takes r over on success (its
+ * inline_data stays the caller's). Consumes t. */
+MUST_USE int inode_commit(struct inode *in, struct meta_txn *t, const struct rec_inode *r);
+/* Takes over what a committed transaction of number seq has put. */
+void inode_took(struct inode *in, const struct rec_inode *r, uint64_t seq);
+void inodes_free_all(struct fs *fs);
+/* Locks up to 4 (NULL and repeated ones are passed over) in the one order. */
+void inode_lock_many(struct inode **ins, unsigned count);
+void inode_unlock_many(struct inode **ins, unsigned count);
+void inode_log(struct inode *in, const char *what, int err, const char *then);
+/* Waits until nobody has it, takes it, and waits until the FIFO is empty (F5). lock held. */
+void inode_excl_begin(struct inode *in);
+void inode_excl_end(struct inode *in);
+
+/* ---- orphan.c ---- */
+struct victim {
+	struct inode *in;
+	struct rec_inode r;
+	enum victim_fate {
+		VICTIM_KEPT,
+		VICTIM_FREED,
+		VICTIM_ORPHANED
+	} fate;
+	struct extent_refs refs;
+};
+/* Adds to t the loss of one name (of all, for a directory). lock held. */
+MUST_USE int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in);
+void victim_done(struct victim *v, uint64_t seq); /* after the commit */
+void victim_release(struct victim *v);
+void reap_later(struct fs *fs, struct inode *in); /* lock held */
+MUST_USE int orphans_recover(struct fs *fs);
+void reap_run(struct fs *fs); /* all that is listed now */
+void reap_free_list(struct fs *fs);
+/* The last handle is closed. */
+void orphan_last_close(struct fs *fs, struct inode *in);
+
+/* ---- slot.c ---- */
+struct slot *slot_find(const struct slot_set *set, uint64_t index);
+unsigned slot_lower(const struct slot_set *set, uint64_t index); /* first with index >= */
+void slot_insert(struct slot_set *set, struct slot *s);
+void slot_erase(struct slot_set *set, unsigned at);
+struct slot *slot_new(uint64_t index);
+void slot_free(struct fs *fs, struct slot *s); /* also what it was charged */
+/* Makes room for [off, off+len): 0 or DFS_ENOMEM. *charge grows by the memory it takes. */
+MUST_USE int slot_prepare(struct fs *fs, struct slot *s, uint32_t off, uint32_t len,
+			  uint64_t *charge);
+/* After slot_prepare. Returns how many bytes were not dirty before. */
+uint32_t slot_store(struct slot *s, uint32_t off, const void *data, uint32_t len);
+/* Forgets dirty bytes of [start, end); returns how many. */
+uint32_t slot_cut(struct slot *s, uint32_t start, uint32_t end);
+/* Copies what older has and newer has not into newer. */
+void slot_merge_under(struct fs *fs, struct slot *newer, const struct slot *older);
+bool slot_is_whole(const struct slot *s);
+/* The lowest dirty byte (file offset) at or beyond off, UINT64_MAX if none. */
+uint64_t slot_first_at(const struct slot *s, uint64_t off);
+/* [off, *ret_end) is dirty in s, or false. */
+bool slot_covers(const struct slot *s, uint64_t off, uint64_t *ret_end);
+
+void dirty_charge(struct fs *fs, int64_t bytes);
+MUST_USE int dirty_reserve(struct fs *fs, uint64_t bytes);
+/* Keeps the inode on the list that fits its slots and FIFO. lock held, and a reference. */
+void dirty_list_update(struct inode *in);
+/* Drops all dirty slots. lock held. */
+void dirty_drop(struct inode *in);
+void slot_pool_release(struct fs *fs);
+
+/* ---- seal.c ---- */
+enum seal_which {
+	SEAL_FULL, /* whole slots */
+	SEAL_AGED, /* dirtied at or before cutoff_ns */
+	SEAL_ALL
+};
+/* Detaches (F1, F2) and queues; small files are committed inline at once. lock held. */
+MUST_USE int seal_start(struct inode *in, enum seal_which which, uint64_t cutoff_ns);
+/* Seals all that is dirty now and waits. No lock held. Writes batches itself, too. */
+MUST_USE int seal_wait(struct inode *in);
+void seal_worker(void *arg); /* thread */
+/* Gives the batches' data back to the dirty slots, under newer data. lock held, none pending. */
+void seal_collapse(struct inode *in);
+void batch_free(struct fs *fs, struct batch *b);
+
+/* ---- commit.c ---- */
+void batch_build(struct batch *b);
+MUST_USE int batch_commit(struct inode *in, struct batch *b);
+MUST_USE int inline_commit(struct inode *in);
+bool inline_fits(const struct inode *in);
+/* Copies inline bytes to dirty slot 0 before the first write to an inline file. lock held. */
+MUST_USE int inline_load(struct inode *in, uint64_t *charge);
+/* Sets r->size to what may be stored (F2) and puts or deletes the orphan record that covers map
+ * entries beyond it. except: a batch that is being committed, or NULL. Returns the new beyond_end. */
+uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
+		  const struct batch *except, uint64_t mapped_to);
+
+/* ---- flush.c ---- */
+void flusher(void *arg);
+void background(void *arg);
+MUST_USE int seal_everything(struct fs *fs);
+void flush_kick(struct fs *fs);
+
+/* ---- space.c ---- */
+/* F4: 0 or DFS_ENOSPC. No lock held. */
+MUST_USE int space_take(struct fs *fs, uint64_t bytes);
+
+/* ---- map.c ---- */
+struct map_cursor { /* zero-initialise; map_done() */
+	struct inode *in;
+	struct meta_iter *it;
+	bool valid;
+	struct rec_map rec;
+};
+/* The first entry that ends beyond off. lock held. */
+MUST_USE int map_seek(struct map_cursor *c, struct inode *in, uint64_t off);
+MUST_USE int map_next(struct map_cursor *c);
+void map_done(struct map_cursor *c);
+
+struct map_piece { /* what [start, end) becomes */
+	uint64_t start, end;
+	bool hole;
+	extent_id extent;
+	uint32_t extent_offset;
+};
+/* Puts pieces (sorted, disjoint) over what is mapped; *delta_bytes gets the change of mapped bytes. */
+MUST_USE int map_replace(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
+			 const struct map_piece *pieces, unsigned count, int64_t *delta_bytes);
+/* Unmaps from `from` at most STEP_ENTRIES entries below `to`; *ret_next: where to go on, `to` when
+ * all is done. */
+MUST_USE int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
+			    uint64_t from, uint64_t to, uint64_t *ret_next, int64_t *delta_bytes);
+/* All of [from, to), in steps with a transaction each; r is put with them and updated. tail: `to` is
+ * the end of the file, and an orphan record covers the steps. */
+MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to,
+		       bool tail);
+
+/* ---- namei.c ---- */
+MUST_USE int name_check(const char *name);
+MUST_USE int dir_empty(struct inode *dir); /* 0, DFS_ENOTEMPTY, ... */
+
+/* ---- truncate.c ---- */
+/* r: the record with the caller's other changes. lock held; waits for the FIFO. */
+MUST_USE int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size);
+
+/* How long data stays dirty before the flusher takes it; as much again until it is durable. */
+static inline uint64_t flush_age_ns(const struct fs *fs)
+{
+	return fs->cfg.flush_interval_ms * 1000000u / 2;
+}
+
+#endif

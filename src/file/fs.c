@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The filesystem's life: opening (root directory, orphans, threads), closing, giving up.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+static void defaults(struct fs_config *c, const struct fs_config *cfg)
+{
+	*c = cfg ? *cfg : (struct fs_config){0};
+	if (!c->dirty_limit_bytes)
+		c->dirty_limit_bytes = MIB(128);
+	if (!c->flush_interval_ms)
+		c->flush_interval_ms = 5000;
+	if (!c->seal_workers)
+		c->seal_workers = 2;
+	if (!c->inode_cache_count)
+		c->inode_cache_count = 65536;
+}
+
+static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
+{
+	struct fs *fs = xcalloc(1, sizeof(*fs));
+
+	defaults(&fs->cfg, cfg);
+	fs->pool = pool;
+	fs->meta = pool_meta(pool);
+	fs->extents = pool_extents(pool);
+	fs->read_only = pool_read_only(pool);
+	env_mutex_init(&fs->rename_lock);
+	env_mutex_init(&fs->table_lock);
+	env_mutex_init(&fs->dirty_lock);
+	env_mutex_init(&fs->queue_lock);
+	env_mutex_init(&fs->space_lock);
+	env_mutex_init(&fs->reap_lock);
+	env_cond_init(&fs->room);
+	env_cond_init(&fs->flush_wake);
+	env_cond_init(&fs->queue_wake);
+	env_cond_init(&fs->reap_wake);
+	TAILQ_INIT(&fs->lru);
+	TAILQ_INIT(&fs->dirty);
+	TAILQ_INIT(&fs->sealing);
+	TAILQ_INIT(&fs->queue);
+	STAILQ_INIT(&fs->reap);
+	return fs;
+}
+
+static void fs_free(struct fs *fs)
+{
+	inodes_free_all(fs);
+	reap_free_list(fs);
+	slot_pool_release(fs);
+	env_cond_release(&fs->reap_wake);
+	env_cond_release(&fs->queue_wake);
+	env_cond_release(&fs->flush_wake);
+	env_cond_release(&fs->room);
+	env_mutex_release(&fs->reap_lock);
+	env_mutex_release(&fs->space_lock);
+	env_mutex_release(&fs->queue_lock);
+	env_mutex_release(&fs->dirty_lock);
+	env_mutex_release(&fs->table_lock);
+	env_mutex_release(&fs->rename_lock);
+	free(fs->workers);
+	free(fs);
+}
+
+/* Inode numbers grow: the next is beyond the highest there is. */
+static int find_next_ino(struct fs *fs)
+{
+	struct meta_iter *it = meta_iter_new(fs->meta);
+	struct rec_inode r;
+	BUF last = {0};
+	ino_id ino = {0};
+	int rc = 0;
+
+	key_inode(&last, (ino_id){UINT64_MAX});
+	meta_iter_seek_back(it, last.data, last.len);
+	if (meta_iter_valid(it)) {
+		size_t key_len, val_len;
+		const uint8_t *key = meta_iter_key(it, &key_len);
+		const uint8_t *val = meta_iter_value(it, &val_len);
+
+		if (key_len == last.len && key[0] == TABLE_INODE) {
+			struct reader k = reader_of(key + 1, key_len - 1);
+
+			/* The key tells, even where the value is rotten. */
+			ino.v = reader_be64(&k);
+			if (parse_inode(key, key_len, val, val_len, NULL, &r) == 0)
+				free(r.inline_data);
+		}
+	} else {
+		rc = meta_iter_error(it);
+	}
+	meta_iter_free(it);
+	fs->next_ino = MAX(ino.v, DFS_ROOT_INO) + 1;
+	return rc;
+}
+
+static int make_root(struct fs *fs)
+{
+	struct dfs_time now = time_now();
+	struct rec_inode r = {.mode = S_IFDIR | 0755,
+			      .nlink = 2,
+			      .atime = now,
+			      .mtime = now,
+			      .ctime = now,
+			      .btime = now,
+			      .parent = {DFS_ROOT_INO},
+			      .generation = env_random_u64()};
+	struct meta_txn *t = meta_begin(fs->meta);
+	uint64_t seq;
+	int rc;
+
+	put_inode(t, (ino_id){DFS_ROOT_INO}, &r);
+	meta_add(t, META_COUNT_INODES, 1);
+	rc = meta_commit(t, &seq);
+	return rc ? rc : meta_sync(fs->meta, seq);
+}
+
+static int check_root(struct fs *fs)
+{
+	struct rec_inode r;
+	int rc = get_inode(fs->meta, (ino_id){DFS_ROOT_INO}, &r);
+
+	if (rc == 0)
+		free(r.inline_data);
+	if (rc != DFS_ENOENT || fs->read_only)
+		return rc;
+	return make_root(fs);
+}
+
+static void start_threads(struct fs *fs)
+{
+	fs->workers = xcalloc(fs->cfg.seal_workers, sizeof(struct env_thread *));
+	for (unsigned i = 0; i < fs->cfg.seal_workers; i++)
+		fs->workers[i] = env_thread_start("seal", seal_worker, fs);
+	fs->flusher = env_thread_start("flush", flusher, fs);
+	fs->background = env_thread_start("file-bg", background, fs);
+}
+
+static void stop_flusher(struct fs *fs)
+{
+	if (!fs->flusher)
+		return;
+	env_mutex_lock(&fs->dirty_lock);
+	fs->stop_flusher = true;
+	env_cond_broadcast(&fs->flush_wake);
+	env_mutex_unlock(&fs->dirty_lock);
+	env_thread_join(fs->flusher);
+	fs->flusher = NULL;
+}
+
+static void stop_background(struct fs *fs)
+{
+	if (!fs->background)
+		return;
+	env_mutex_lock(&fs->reap_lock);
+	fs->stop_background = true;
+	env_cond_broadcast(&fs->reap_wake);
+	env_mutex_unlock(&fs->reap_lock);
+	env_thread_join(fs->background);
+	fs->background = NULL;
+}
+
+static void stop_workers(struct fs *fs)
+{
+	if (!fs->workers)
+		return;
+	env_mutex_lock(&fs->queue_lock);
+	fs->stop_workers = true;
+	env_cond_broadcast(&fs->queue_wake);
+	env_mutex_unlock(&fs->queue_lock);
+	for (unsigned i = 0; i < fs->cfg.seal_workers; i++)
+		env_thread_join(fs->workers[i]);
+	free(fs->workers);
+	fs->workers = NULL;
+}
+
+int fs_open(struct pool *pool, const struct fs_config *cfg, struct fs **ret_fs)
+{
+	struct fs *fs;
+	int rc;
+
+	if (!pool_has_disks(pool))
+		return DFS_ENODISK;
+	fs = fs_alloc(pool, cfg);
+	rc = check_root(fs);
+	if (rc == 0)
+		rc = find_next_ino(fs);
+	if (rc == 0 && !fs->read_only)
+		rc = orphans_recover(fs);
+	if (rc) {
+		log_error("cannot open the filesystem of pool '%s': %s; nothing was changed; run fsck",
+			  pool_dir(pool), dfs_err_text(rc));
+		fs_free(fs);
+		return rc;
+	}
+	if (!fs->read_only)
+		start_threads(fs);
+	*ret_fs = fs;
+	return 0;
+}
+
+/* Names what is lost when the filesystem goes. */
+static void report_unsaved(struct fs *fs)
+{
+	struct inode *in;
+
+	TAILQ_FOREACH (in, &fs->dirty, dirty_link) {
+		char path[512];
+
+		pool_inode_path(fs->pool, in->ino, path, sizeof(path));
+		log_error("cannot store %llu bytes written to '%s' (inode %llu): %s; they are lost; "
+			  "write the file again",
+			  (unsigned long long)in->unsealed_bytes, path,
+			  (unsigned long long)in->ino.v, dfs_err_text(in->error));
+	}
+}
+
+int fs_close(struct fs *fs)
+{
+	int rc = 0, err;
+
+	stop_flusher(fs);
+	if (!fs->read_only) {
+		rc = seal_everything(fs);
+		if (rc) /* once more: what was short may have been given back by the first round */
+			rc = seal_everything(fs);
+	}
+	stop_background(fs);
+	stop_workers(fs);
+	if (!fs->read_only) {
+		report_unsaved(fs);
+		err = meta_sync(fs->meta, meta_last_seq(fs->meta));
+		rc = rc ? rc : err;
+	}
+	fs_free(fs);
+	return rc;
+}
+
+void fs_abandon(struct fs *fs)
+{
+	__atomic_store_n(&fs->abandoned, true, __ATOMIC_RELAXED);
+	stop_flusher(fs);
+	stop_background(fs);
+	stop_workers(fs);
+	fs_free(fs);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The extent map of an inode: look-up, overwriting with splitting, unmapping in steps of bounded
+ * size. An entry never crosses what one extent holds, so it is at most 1 MiB long.
+ *
+ * A transaction does not see its own puts, so a change loads the old entries that it touches, works
+ * out what is left of each, and puts the outcome once. Splitting an entry in two is one more
+ * reference to its extent; an entry covered wholly is one less.
+ *
+ * All functions: inode.lock held.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+static int cursor_load(struct map_cursor *c)
+{
+	const uint8_t *key, *val;
+	size_t key_len, val_len;
+	ino_id ino;
+	int rc;
+
+	c->valid = false;
+	if (!meta_iter_valid(c->it))
+		return meta_iter_error(c->it);
+	key = meta_iter_key(c->it, &key_len);
+	if (key_len < 9 || key[0] != TABLE_MAP)
+		return 0;
+	val = meta_iter_value(c->it, &val_len);
+	rc = parse_map(key, key_len, val, val_len, &ino, &c->rec);
+	if (ino.v != c->in->ino.v && rc == 0)
+		return 0;
+	if (rc) {
+		/* A rotten neighbour of another inode isn't ours to report. */
+		BUF mine = {0};
+
+		key_map(&mine, c->in->ino, 0);
+		if (key_len < 9 || memcmp(key, mine.data, 9) != 0)
+			return 0;
+		inode_log(c->in, "read the extent map", rc, "the access fails; run fsck");
+		return rc == DFS_EIO ? rc : DFS_EIO;
+	}
+	c->valid = true;
+	return 0;
+}
+
+int map_next(struct map_cursor *c)
+{
+	ASSERT(c->valid);
+	meta_iter_next(c->it);
+	return cursor_load(c);
+}
+
+int map_seek(struct map_cursor *c, struct inode *in, uint64_t off)
+{
+	BUF key = {0};
+	int rc;
+
+	c->in = in;
+	if (!c->it)
+		c->it = meta_iter_new(in->fs->meta);
+	key_map(&key, in->ino, off);
+	meta_iter_seek_back(c->it, key.data, key.len);
+	rc = cursor_load(c);
+	if (rc || (c->valid && c->rec.file_offset + c->rec.len > off))
+		return rc;
+	meta_iter_seek(c->it, key.data, key.len);
+	return cursor_load(c);
+}
+
+void map_done(struct map_cursor *c)
+{
+	meta_iter_free(c->it);
+	c->it = NULL;
+}
+
+struct entries {
+	struct rec_map *v;
+	unsigned count, cap;
+};
+
+static void entries_add(struct entries *e, const struct rec_map *r)
+{
+	if (e->count == e->cap) {
+		e->cap = e->cap ? e->cap * 2 : 16;
+		e->v = xrealloc(e->v, e->cap * sizeof(*e->v));
+	}
+	e->v[e->count++] = *r;
+}
+
+static void entries_release(struct entries *e) { free(e->v); }
+
+/* Adds the entries that touch [start, end), but for those that are in e already. */
+static int load_entries(struct map_cursor *c, struct inode *in, uint64_t start, uint64_t end,
+			struct entries *e)
+{
+	int rc = map_seek(c, in, start);
+
+	while (rc == 0 && c->valid && c->rec.file_offset < end) {
+		if (!e->count || e->v[e->count - 1].file_offset < c->rec.file_offset)
+			entries_add(e, &c->rec);
+		rc = map_next(c);
+	}
+	return rc;
+}
+
+static uint64_t rec_end(const struct rec_map *r) { return r->file_offset + r->len; }
+
+static void put_part(struct inode *in, struct meta_txn *t, const struct rec_map *of,
+		     uint64_t start, uint64_t end)
+{
+	struct rec_map part = {.file_offset = start,
+			       .len = (uint32_t)(end - start),
+			       .extent = of->extent,
+			       .extent_offset = of->extent_offset +
+						(uint32_t)(start - of->file_offset)};
+
+	put_map(t, in->ino, &part);
+}
+
+/* Works out what is left of old under the pieces, from the first that ends beyond its start. */
+static void cut_entry(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
+		      const struct rec_map *old, const struct map_piece *p,
+		      const struct map_piece *end, int64_t *delta)
+{
+	uint64_t pos = old->file_offset, stop = rec_end(old);
+	bool key_taken = false;
+	int32_t parts = 0;
+
+	if (p == end || p->start >= stop)
+		return; /* untouched: it only shares the span */
+	for (; p < end && p->start < stop; p++) {
+		if (p->start > pos) {
+			put_part(in, t, old, pos, p->start);
+			key_taken |= pos == old->file_offset;
+			parts++;
+		}
+		key_taken |= !p->hole && p->start == old->file_offset;
+		*delta -= (int64_t)(MIN(p->end, stop) - MAX(p->start, pos));
+		pos = MIN(p->end, stop);
+	}
+	if (pos < stop) {
+		put_part(in, t, old, pos, stop);
+		parts++;
+	}
+	if (!key_taken)
+		del_map(t, in->ino, old->file_offset);
+	if (parts != 1)
+		extent_refs_add(refs, old->extent, parts - 1);
+}
+
+static void put_pieces(struct inode *in, struct meta_txn *t, const struct map_piece *pieces,
+		       unsigned count, int64_t *delta)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const struct map_piece *p = &pieces[i];
+		struct rec_map r = {.file_offset = p->start,
+				    .len = (uint32_t)(p->end - p->start),
+				    .extent = p->extent,
+				    .extent_offset = p->extent_offset};
+
+		if (p->hole)
+			continue;
+		put_map(t, in->ino, &r);
+		*delta += r.len;
+	}
+}
+
+int map_replace(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
+		const struct map_piece *pieces, unsigned count, int64_t *delta_bytes)
+{
+	CLEANUP(entries_release) struct entries old = {0};
+	CLEANUP(map_done) struct map_cursor c = {0};
+	const struct map_piece *p = pieces, *end = pieces + count;
+	int rc = 0;
+
+	in->last_map.len = 0;
+	/* Pieces of one slot lie close together: one scan from its first to its last. */
+	for (unsigned i = 0, j; rc == 0 && i < count && in->rec.mapped_bytes; i = j) {
+		for (j = i + 1; j < count; j++)
+			if (pieces[j].start >> SLOT_SHIFT != pieces[i].start >> SLOT_SHIFT)
+				break;
+		rc = load_entries(&c, in, pieces[i].start, pieces[j - 1].end, &old);
+	}
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < old.count; i++) {
+		while (p < end && p->end <= old.v[i].file_offset)
+			p++;
+		cut_entry(in, t, refs, &old.v[i], p, end, delta_bytes);
+	}
+	put_pieces(in, t, pieces, count, delta_bytes);
+	return 0;
+}
+
+int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *refs, uint64_t from,
+		   uint64_t to, uint64_t *ret_next, int64_t *delta_bytes)
+{
+	CLEANUP(map_done) struct map_cursor c = {0};
+	struct map_piece hole = {.start = from, .end = to, .hole = true};
+	uint64_t next = to;
+	unsigned count = 0;
+	int rc;
+
+	in->last_map.len = 0;
+	if (!in->rec.mapped_bytes || from >= to) {
+		*ret_next = to;
+		return 0;
+	}
+	rc = map_seek(&c, in, from);
+	while (rc == 0 && c.valid && c.rec.file_offset < to) {
+		struct rec_map r = c.rec;
+
+		if (count++ == STEP_ENTRIES) {
+			next = r.file_offset;
+			break;
+		}
+		cut_entry(in, t, refs, &r, &hole, &hole + 1, delta_bytes);
+		rc = map_next(&c);
+	}
+	if (rc == 0)
+		*ret_next = next;
+	return rc;
+}
+
+struct unmap {
+	struct inode *in;
+	struct rec_inode *r;
+	uint64_t next, to;
+	bool tail;
+	uint64_t beyond_after; /* in->beyond_end once all is done */
+};
+
+/* Guards the steps that are still to come, or ends the guard (F2, F5). */
+static uint64_t put_guard(struct unmap *u, struct meta_txn *t, bool more)
+{
+	struct rec_orphan orphan = {u->in->ino, ORPHAN_TRUNCATE, u->r->size};
+	uint64_t beyond = more ? DFS_FILE_MAX : u->beyond_after;
+
+	/* An unlinked inode has its orphan record, for all of it. */
+	if (!u->tail || !u->r->nlink)
+		return u->in->beyond_end;
+	if (beyond)
+		put_orphan(t, &orphan);
+	else if (u->in->beyond_end)
+		del_orphan(t, u->in->ino);
+	return beyond;
+}
+
+/* One transaction: u->r with this step's change of mapped bytes. */
+static int unmap_once(struct unmap *u)
+{
+	CLEANUP(extent_refs_release) struct extent_refs refs = {0};
+	struct inode *in = u->in;
+	struct meta_txn *t = meta_begin(in->fs->meta);
+	struct rec_inode put = *u->r;
+	uint64_t next, beyond;
+	int64_t delta = 0;
+	int rc = map_unmap_step(in, t, &refs, u->next, u->to, &next, &delta);
+
+	if (rc == 0 && refs.count)
+		rc = extent_refs_apply(in->fs->extents, t, &refs);
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
+	put.mapped_bytes = (uint64_t)((int64_t)put.mapped_bytes + delta);
+	beyond = put_guard(u, t, next < u->to);
+	rc = inode_commit(in, t, &put);
+	if (rc)
+		return rc;
+	in->beyond_end = beyond;
+	*u->r = put;
+	u->next = next;
+	return 0;
+}
+
+int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to, bool tail)
+{
+	struct unmap u = {.in = in, .r = r, .next = from, .to = to, .tail = tail};
+	uint64_t left = MIN(in->beyond_end, from);
+	int rc;
+
+	u.beyond_after = left > r->size ? left : 0;
+	do
+		rc = unmap_once(&u);
+	while (rc == 0 && u.next < to);
+	return rc;
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names: look-up, creating, linking, removing. Each change is one transaction that holds the entry,
+ * the inode and the directory's times and link count (P2). A directory's size is the number of its
+ * entries.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+int name_check(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!len || strchr(name, '/'))
+		return DFS_EINVAL;
+	return len > DFS_NAME_MAX ? DFS_ENAMETOOLONG : 0;
+}
+
+static bool is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }
+
+static int lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode)
+{
+	struct rec_dentry d;
+	int rc = 0;
+
+	if (!is_dir(dir))
+		return DFS_ENOTDIR;
+	rc = name_check(name);
+	/* No lock: between the two look-ups the name may come to mean another inode. */
+	for (unsigned i = 0; rc == 0 && i < 100; i++) {
+		rc = get_dentry(fs->meta, dir->ino, name, &d);
+		if (rc)
+			return rc;
+		rc = fs_inode_get(fs, d.ino, ret_inode);
+		if (rc != DFS_ENOENT)
+			return rc;
+		rc = 0;
+	}
+	if (rc)
+		return rc;
+	log_error("cannot open '%s' in directory %llu: its inode %llu does not exist; run fsck", name,
+		  (unsigned long long)dir->ino.v, (unsigned long long)d.ino.v);
+	return DFS_EIO;
+}
+
+int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode,
+	      struct fs_attr *ret_attr)
+{
+	struct inode *in;
+	int rc = lookup(fs, dir, name, &in);
+
+	if (rc == 0)
+		rc = fs_getattr(fs, in, ret_attr);
+	if (rc == 0)
+		*ret_inode = in;
+	return rc;
+}
+
+int fs_resolve(struct fs *fs, const char *path, struct inode **ret_inode)
+{
+	char name[DFS_NAME_MAX + 1];
+	struct inode *in, *next;
+	int rc = fs_inode_get(fs, (ino_id){DFS_ROOT_INO}, &in);
+
+	while (rc == 0) {
+		size_t len;
+
+		path += strspn(path, "/");
+		len = strcspn(path, "/");
+		if (!len)
+			break;
+		rc = len > DFS_NAME_MAX ? DFS_ENAMETOOLONG : 0;
+		if (rc == 0) {
+			memcpy(name, path, len);
+			name[len] = 0;
+			rc = lookup(fs, in, name, &next);
+		}
+		inode_put(in, 1);
+		in = rc == 0 ? next : NULL;
+		path += len;
+	}
+	if (rc == 0)
+		*ret_inode = in;
+	return rc;
+}
+
+/* 0: free, DFS_EEXIST, ... lock held */
+static int entry_free(struct inode *dir, const char *name)
+{
+	struct rec_dentry d;
+	int rc;
+
+	if (dir->freed || !dir->rec.nlink)
+		return DFS_ENOENT;
+	rc = get_dentry(dir->fs->meta, dir->ino, name, &d);
+	if (rc == DFS_ENOENT)
+		return 0;
+	return rc ? rc : DFS_EEXIST;
+}
+
+static void put_entry(struct meta_txn *t, ino_id dir, const char *name, ino_id ino, uint32_t mode)
+{
+	struct rec_dentry d = {.ino = ino, .mode = mode & S_IFMT};
+
+	memcpy(d.name, name, strlen(name) + 1);
+	put_dentry(t, dir, &d);
+}
+
+/* The directory's record after entries and links more. */
+static struct rec_inode dir_after(const struct inode *dir, int entries, int links)
+{
+	struct rec_inode r = dir->rec;
+
+	r.mtime = r.ctime = time_now();
+	r.size = (uint64_t)MAX((int64_t)r.size + entries, 0);
+	r.nlink = (uint32_t)((int64_t)r.nlink + links);
+	return r;
+}
+
+static void dir_took(struct inode *dir, const struct rec_inode *r, uint64_t seq)
+{
+	inode_took(dir, r, seq);
+	dir->size = r->size;
+}
+
+static struct rec_inode new_rec(const struct inode *dir, uint32_t mode, uint64_t rdev,
+				struct fs_cred cred)
+{
+	struct dfs_time now = time_now();
+	struct rec_inode r = {.mode = mode,
+			      .nlink = S_ISDIR(mode) ? 2 : 1,
+			      .uid = cred.uid,
+			      .gid = cred.gid,
+			      .rdev = rdev,
+			      .atime = now,
+			      .mtime = now,
+			      .ctime = now,
+			      .btime = now,
+			      .parent = dir->ino,
+			      .generation = env_random_u64()};
+
+	if (dir->rec.mode & S_ISGID) {
+		r.gid = dir->rec.gid;
+		if (S_ISDIR(mode))
+			r.mode |= S_ISGID;
+	}
+	return r;
+}
+
+/* The one transaction of a creation; dir locked. rec is put as it is. */
+static int create_locked(struct inode *dir, const char *name, const struct rec_inode *rec,
+			 struct inode **ret_inode, struct fs_attr *ret_attr)
+{
+	struct fs *fs = dir->fs;
+	struct rec_inode dr = dir_after(dir, 1, S_ISDIR(rec->mode) ? 1 : 0);
+	struct inode *in;
+	struct meta_txn *t;
+	uint64_t seq;
+	int rc;
+
+	if (dr.nlink > LINK_MAX_COUNT)
+		return DFS_EMLINK;
+	in = inode_new(fs, rec);
+	t = meta_begin(fs->meta);
+	put_inode(t, in->ino, rec);
+	put_entry(t, dir->ino, name, in->ino, rec->mode);
+	put_inode(t, dir->ino, &dr);
+	meta_add(t, META_COUNT_INODES, 1);
+	if (rec->mapped_bytes)
+		meta_add(t, META_COUNT_LOGICAL_BYTES, (int64_t)rec->mapped_bytes);
+	rc = meta_commit(t, &seq);
+	inode_born(in, rc);
+	if (rc == 0) {
+		in->last_seq = seq;
+		dir_took(dir, &dr, seq);
+		inode_attr(in, ret_attr);
+		*ret_inode = in;
+	}
+	env_mutex_unlock(&in->lock);
+	if (rc)
+		inode_put(in, 1);
+	return rc;
+}
+
+static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, uint64_t rdev,
+		  const char *target, struct fs_cred cred, struct inode **ret_inode,
+		  struct fs_attr *ret_attr)
+{
+	struct rec_inode rec;
+	int rc = name_check(name);
+
+	if (rc)
+		return rc;
+	if (is_dots(name))
+		return DFS_EEXIST;
+	if (!is_dir(dir))
+		return DFS_ENOTDIR;
+	if (fs->read_only)
+		return DFS_EROFS;
+	rc = space_take(fs, target ? strlen(target) : 0);
+	if (rc)
+		return rc;
+	ENV_LOCKED(&dir->lock);
+	rc = entry_free(dir, name);
+	if (rc)
+		return rc;
+	rec = new_rec(dir, mode, rdev, cred);
+	if (target) {
+		rec.inline_data = (uint8_t *)(uintptr_t)target; /* only read */
+		rec.inline_len = (uint32_t)strlen(target);
+		rec.size = rec.mapped_bytes = rec.inline_len;
+		rec.flags = INODE_INLINE;
+	}
+	return create_locked(dir, name, &rec, ret_inode, ret_attr);
+}
+
+int fs_mknod(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, uint64_t rdev,
+	     struct fs_cred cred, struct inode **ret_inode, struct fs_attr *ret_attr)
+{
+	if (!(mode & S_IFMT))
+		mode |= S_IFREG;
+	if (S_ISDIR(mode) || S_ISLNK(mode))
+		return DFS_EINVAL;
+	return create(fs, dir, name, mode & (S_IFMT | 07777), rdev, NULL, cred, ret_inode, ret_attr);
+}
+
+int fs_mkdir(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, struct fs_cred cred,
+	     struct inode **ret_inode, struct fs_attr *ret_attr)
+{
+	return create(fs, dir, name, S_IFDIR | (mode & 07777), 0, NULL, cred, ret_inode, ret_attr);
+}
+
+int fs_symlink(struct fs *fs, struct inode *dir, const char *name, const char *target,
+	       struct fs_cred cred, struct inode **ret_inode, struct fs_attr *ret_attr)
+{
+	size_t len = strlen(target);
+
+	if (!len)
+		return DFS_ENOENT;
+	if (len > DFS_SYMLINK_MAX)
+		return DFS_ENAMETOOLONG;
+	return create(fs, dir, name, S_IFLNK | 0777, 0, target, cred, ret_inode, ret_attr);
+}
+
+int fs_readlink(struct fs *fs, struct inode *in, struct buf *out)
+{
+	struct rec_inode r;
+	int rc;
+
+	(void)fs;
+	if (!S_ISLNK(in->type))
+		return DFS_EINVAL;
+	ENV_LOCKED(&in->lock);
+	if (in->freed)
+		return DFS_ENOENT;
+	rc = inode_full_rec(in, &r);
+	if (rc)
+		return rc;
+	buf_reset(out);
+	buf_put(out, r.inline_data, r.inline_len);
+	free(r.inline_data);
+	return 0;
+}
+
+static int link_locked(struct inode *in, struct inode *dir, const char *name)
+{
+	struct rec_inode dr, r;
+	struct meta_txn *t;
+	uint64_t seq;
+	int rc = entry_free(dir, name);
+
+	if (rc)
+		return rc;
+	if (in->freed || !in->rec.nlink)
+		return DFS_ENOENT;
+	if (in->rec.nlink >= LINK_MAX_COUNT)
+		return DFS_EMLINK;
+	rc = inode_full_rec(in, &r);
+	if (rc)
+		return rc;
+	dr = dir_after(dir, 1, 0);
+	r.nlink++;
+	r.ctime = time_now();
+	r.parent = dir->ino;
+	t = meta_begin(dir->fs->meta);
+	put_entry(t, dir->ino, name, in->ino, r.mode);
+	put_inode(t, dir->ino, &dr);
+	put_inode(t, in->ino, &r);
+	rc = meta_commit(t, &seq);
+	if (rc == 0) {
+		dir_took(dir, &dr, seq);
+		inode_took(in, &r, seq);
+	}
+	free(r.inline_data);
+	return rc;
+}
+
+int fs_link(struct fs *fs, struct inode *in, struct inode *dir, const char *name,
+	    struct fs_attr *ret_attr)
+{
+	struct inode *locks[] = {dir, in};
+	int rc = name_check(name);
+
+	if (rc)
+		return rc;
+	if (is_dir(in))
+		return DFS_EPERM;
+	if (is_dots(name))
+		return DFS_EEXIST;
+	if (!is_dir(dir))
+		return DFS_ENOTDIR;
+	if (fs->read_only)
+		return DFS_EROFS;
+	rc = space_take(fs, 0);
+	if (rc)
+		return rc;
+	inode_lock_many(locks, 2);
+	rc = link_locked(in, dir, name);
+	if (rc == 0)
+		inode_attr(in, ret_attr);
+	inode_unlock_many(locks, 2);
+	return rc;
+}
+
+int dir_empty(struct inode *dir)
+{
+	struct meta_iter *it;
+	const uint8_t *key;
+	BUF from = {0};
+	size_t len;
+	int rc = 0;
+
+	if (dir->rec.size)
+		return DFS_ENOTEMPTY;
+	/* The count says so; the entries themselves have the last word. */
+	it = meta_iter_new(dir->fs->meta);
+	key_dentry_from(&from, dir->ino, 0);
+	meta_iter_seek(it, from.data, from.len);
+	if (meta_iter_valid(it)) {
+		key = meta_iter_key(it, &len);
+		rc = len >= 9 && !memcmp(key, from.data, 9) ? DFS_ENOTEMPTY : 0;
+	} else {
+		rc = meta_iter_error(it);
+	}
+	meta_iter_free(it);
+	return rc;
+}
+
+/* dir and in are locked, and name still names in. */
+static int remove_locked(struct inode *dir, const char *name, struct inode *in)
+{
+	CLEANUP(victim_release) struct victim v = {0};
+	struct rec_inode dr = dir_after(dir, -1, is_dir(in) ? -1 : 0);
+	struct meta_txn *t = meta_begin(dir->fs->meta);
+	uint64_t seq;
+	int rc = victim_prepare(&v, t, in);
+
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
+	del_dentry(t, dir->ino, name);
+	put_inode(t, dir->ino, &dr);
+	rc = meta_commit(t, &seq);
+	if (rc)
+		return rc;
+	dir_took(dir, &dr, seq);
+	victim_done(&v, seq);
+	return 0;
+}
+
+static int remove_checked(struct inode *dir, const char *name, struct inode *in, bool want_dir)
+{
+	int rc;
+
+	if (want_dir && !is_dir(in))
+		return DFS_ENOTDIR;
+	if (!want_dir && is_dir(in))
+		return DFS_EISDIR;
+	rc = want_dir ? dir_empty(in) : 0;
+	return rc ? rc : remove_locked(dir, name, in);
+}
+
+static int remove_name(struct fs *fs, struct inode *dir, const char *name, bool want_dir)
+{
+	int rc = name_check(name);
+	bool again = true;
+
+	if (rc)
+		return rc;
+	if (is_dots(name))
+		return strcmp(name, ".") && want_dir ? DFS_ENOTEMPTY : DFS_EINVAL;
+	if (!is_dir(dir))
+		return DFS_ENOTDIR;
+	if (fs->read_only)
+		return DFS_EROFS;
+	while (again) {
+		struct rec_dentry d;
+		struct inode *in;
+
+		rc = lookup(fs, dir, name, &in);
+		if (rc)
+			return rc;
+		struct inode *locks[] = {dir, in};
+
+		inode_lock_many(locks, 2);
+		rc = get_dentry(fs->meta, dir->ino, name, &d);
+		/* Between look-up and lock it may have become another's name. */
+		again = rc == 0 && d.ino.v != in->ino.v;
+		if (rc == 0 && !again)
+			rc = remove_checked(dir, name, in, want_dir);
+		inode_unlock_many(locks, 2);
+		inode_put(in, 1);
+	}
+	return rc;
+}
+
+int fs_unlink(struct fs *fs, struct inode *dir, const char *name)
+{
+	return remove_name(fs, dir, name, false);
+}
+
+int fs_rmdir(struct fs *fs, struct inode *dir, const char *name)
+{
+	return remove_name(fs, dir, name, true);
+}

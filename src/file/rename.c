@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Renaming: one transaction, whatever moves or is replaced (P2). A file that replaces another has its
+ * dirty data committed first (F6), so that the new name never shows less than was written.
+ *
+ * A directory must not move below itself: parents are followed to the root under fs.rename_lock,
+ * which every rename between directories takes, so no parent changes meanwhile.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+#define MAX_DEPTH 1000000u
+
+struct rename {
+	struct fs *fs;
+	struct inode *from_dir, *to_dir;
+	const char *from, *to;
+	unsigned flags;
+	struct inode *src, *tgt; /* tgt may be NULL */
+	struct rec_inode from_r, to_r, src_r, tgt_r;
+	struct victim victim;
+};
+
+static void rename_release(struct rename *rn)
+{
+	free(rn->src_r.inline_data);
+	free(rn->tgt_r.inline_data);
+	victim_release(&rn->victim);
+	inode_put(rn->src, 1);
+	inode_put(rn->tgt, 1);
+}
+
+/* The inode that name means now, with a reference; NULL when there is none. */
+static int peek(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode)
+{
+	struct fs_attr attr;
+	int rc;
+
+	*ret_inode = NULL;
+	rc = fs_lookup(fs, dir, name, ret_inode, &attr);
+	return rc == DFS_ENOENT ? 0 : rc;
+}
+
+static int still(struct inode *dir, const char *name, const struct inode *in, bool *ret_same)
+{
+	struct rec_dentry d;
+	int rc = get_dentry(dir->fs->meta, dir->ino, name, &d);
+
+	if (rc && rc != DFS_ENOENT)
+		return rc;
+	*ret_same = rc == 0 ? in && d.ino.v == in->ino.v : !in;
+	return 0;
+}
+
+/* Is dir the same as or below top? */
+static int is_below(struct fs *fs, struct inode *dir, const struct inode *top, bool *ret_below)
+{
+	ino_id at = dir->ino, parent = dir->rec.parent;
+
+	for (unsigned depth = 0; depth < MAX_DEPTH; depth++) {
+		struct rec_inode r;
+		int rc;
+
+		*ret_below = at.v == top->ino.v;
+		if (*ret_below || at.v == DFS_ROOT_INO || parent.v == at.v)
+			return 0;
+		at = parent;
+		rc = get_inode(fs->meta, at, &r);
+		if (rc)
+			return rc;
+		free(r.inline_data);
+		parent = r.parent;
+	}
+	log_error("cannot follow directory %llu to the root: its parents form a circle; run fsck",
+		  (unsigned long long)dir->ino.v);
+	return DFS_EIO;
+}
+
+static int check_loops(struct rename *rn)
+{
+	bool below = false;
+	int rc = 0;
+
+	if (rn->from_dir == rn->to_dir)
+		return 0;
+	if (is_dir(rn->src))
+		rc = is_below(rn->fs, rn->to_dir, rn->src, &below);
+	if (rc == 0 && !below && rn->tgt && is_dir(rn->tgt) && (rn->flags & FS_RENAME_EXCHANGE))
+		rc = is_below(rn->fs, rn->from_dir, rn->tgt, &below);
+	return rc ? rc : below ? DFS_EINVAL : 0;
+}
+
+static int check_types(struct rename *rn)
+{
+	if (!rn->tgt || (rn->flags & FS_RENAME_EXCHANGE))
+		return 0;
+	if (is_dir(rn->src) && !is_dir(rn->tgt))
+		return DFS_ENOTDIR;
+	if (!is_dir(rn->src) && is_dir(rn->tgt))
+		return DFS_EISDIR;
+	return is_dir(rn->tgt) ? dir_empty(rn->tgt) : 0;
+}
+
+static void put_entry(struct meta_txn *t, const struct inode *dir, const char *name,
+		      const struct inode *in)
+{
+	struct rec_dentry d = {.ino = in->ino, .mode = in->type};
+
+	memcpy(d.name, name, strlen(name) + 1);
+	put_dentry(t, dir->ino, &d);
+}
+
+/* src leaves from_dir and comes into to_dir; links and sizes of both follow. */
+static void move_dirs(struct rename *rn)
+{
+	bool cross = rn->from_dir != rn->to_dir, exchange = rn->flags & FS_RENAME_EXCHANGE;
+	struct rec_inode *from = &rn->from_r, *to = cross ? &rn->to_r : &rn->from_r;
+
+	rn->from_r = rn->from_dir->rec;
+	rn->to_r = rn->to_dir->rec;
+	from->mtime = from->ctime = time_now();
+	to->mtime = to->ctime = from->mtime;
+	if (is_dir(rn->src)) {
+		from->nlink--;
+		to->nlink++;
+	}
+	if (!exchange && from->size)
+		from->size--;
+	if (rn->tgt && is_dir(rn->tgt)) {
+		to->nlink--;
+		from->nlink += exchange ? 1 : 0;
+	}
+	if (!exchange && !rn->tgt)
+		to->size++;
+	rn->src_r.parent = rn->to_dir->ino;
+	rn->src_r.ctime = from->mtime;
+	rn->tgt_r.parent = rn->from_dir->ino;
+	rn->tgt_r.ctime = from->mtime;
+}
+
+static int fill(struct rename *rn, struct meta_txn *t)
+{
+	bool exchange = rn->flags & FS_RENAME_EXCHANGE;
+	int rc = inode_full_rec(rn->src, &rn->src_r);
+
+	if (rc == 0 && exchange)
+		rc = inode_full_rec(rn->tgt, &rn->tgt_r);
+	if (rc)
+		return rc;
+	move_dirs(rn);
+	put_inode(t, rn->src->ino, &rn->src_r);
+	put_entry(t, rn->to_dir, rn->to, rn->src);
+	if (exchange) {
+		put_inode(t, rn->tgt->ino, &rn->tgt_r);
+		put_entry(t, rn->from_dir, rn->from, rn->tgt);
+	} else {
+		del_dentry(t, rn->from_dir->ino, rn->from);
+	}
+	put_inode(t, rn->from_dir->ino, &rn->from_r);
+	if (rn->from_dir != rn->to_dir)
+		put_inode(t, rn->to_dir->ino, &rn->to_r);
+	return rn->tgt && !exchange ? victim_prepare(&rn->victim, t, rn->tgt) : 0;
+}
+
+static int rename_locked(struct rename *rn)
+{
+	struct meta_txn *t;
+	uint64_t seq;
+	int rc;
+
+	if (rn->src == rn->tgt)
+		return 0;
+	if (rn->to_dir->freed || rn->from_dir->freed)
+		return DFS_ENOENT;
+	rc = check_loops(rn);
+	if (rc == 0)
+		rc = check_types(rn);
+	if (rc)
+		return rc;
+	t = meta_begin(rn->fs->meta);
+	rc = fill(rn, t);
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
+	rc = meta_commit(t, &seq);
+	if (rc)
+		return rc;
+	inode_took(rn->src, &rn->src_r, seq);
+	inode_took(rn->from_dir, &rn->from_r, seq);
+	rn->from_dir->size = rn->from_r.size;
+	if (rn->from_dir != rn->to_dir) {
+		inode_took(rn->to_dir, &rn->to_r, seq);
+		rn->to_dir->size = rn->to_r.size;
+	}
+	if (rn->tgt && (rn->flags & FS_RENAME_EXCHANGE))
+		inode_took(rn->tgt, &rn->tgt_r, seq);
+	else if (rn->tgt)
+		victim_done(&rn->victim, seq);
+	return 0;
+}
+
+/* Locks and looks whether both names still mean what was seen; then renames. */
+static int rename_try(struct rename *rn, bool *ret_again)
+{
+	struct inode *locks[] = {rn->from_dir, rn->to_dir, rn->src, rn->tgt};
+	bool cross = rn->from_dir != rn->to_dir, same_from = false, same_to = false;
+	int rc;
+
+	if (cross)
+		env_mutex_lock(&rn->fs->rename_lock);
+	inode_lock_many(locks, 4);
+	rc = still(rn->from_dir, rn->from, rn->src, &same_from);
+	if (rc == 0)
+		rc = still(rn->to_dir, rn->to, rn->tgt, &same_to);
+	*ret_again = rc == 0 && !(same_from && same_to);
+	if (rc == 0 && !*ret_again)
+		rc = rename_locked(rn);
+	inode_unlock_many(locks, 4);
+	if (cross)
+		env_mutex_unlock(&rn->fs->rename_lock);
+	return rc;
+}
+
+static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
+		       struct inode *to_dir, const char *to, unsigned flags, bool *ret_again)
+{
+	CLEANUP(rename_release) struct rename rn = {
+		.fs = fs, .from_dir = from_dir, .to_dir = to_dir, .from = from, .to = to,
+		.flags = flags};
+	int rc = peek(fs, from_dir, from, &rn.src);
+
+	*ret_again = false;
+	if (rc == 0)
+		rc = peek(fs, to_dir, to, &rn.tgt);
+	if (rc)
+		return rc;
+	if (!rn.src)
+		return DFS_ENOENT;
+	if (rn.tgt && (flags & FS_RENAME_NOREPLACE))
+		return DFS_EEXIST;
+	if (!rn.tgt && (flags & FS_RENAME_EXCHANGE))
+		return DFS_ENOENT;
+	if (rn.tgt && rn.tgt != rn.src && is_reg(rn.src)) {
+		rc = seal_wait(rn.src); /* F6 */
+		if (rc)
+			return rc;
+	}
+	return rename_try(&rn, ret_again);
+}
+
+int fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
+	      const char *to, unsigned flags)
+{
+	bool again = true;
+	int rc = name_check(from);
+
+	if (rc == 0)
+		rc = name_check(to);
+	if (rc)
+		return rc;
+	if (!is_dir(from_dir) || !is_dir(to_dir))
+		return DFS_ENOTDIR;
+	if (!strcmp(from, ".") || !strcmp(from, "..") || !strcmp(to, ".") || !strcmp(to, ".."))
+		return DFS_EINVAL;
+	if ((flags & ~3u) || flags == (FS_RENAME_NOREPLACE | FS_RENAME_EXCHANGE))
+		return DFS_EINVAL;
+	if (fs->read_only)
+		return DFS_EROFS;
+	while (again)
+		rc = rename_once(fs, from_dir, from, to_dir, to, flags, &again);
+	return rc;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Is there room? (F4) A write is accepted only if its bytes fit in the safest and most expensive
+ * way, as copies, next to all that is still unsealed. The budget comes from the one capacity
+ * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
+ * everything is sealed and made durable, freed space is reclaimed, and the question asked again. So
+ * ENOSPC comes at write(), early and clean; deleting and shortening never ask.
+ *
+ * Owns fs.space_lock.
+ */
+#include "file/file_internal.h"
+
+#define BUDGET_NS 200000000ull
+#define MARGIN_BYTES ((int64_t)MIB(1))
+#define RECLAIM_ROUNDS 64u
+
+/* What bytes take with their share of headers and roundings. */
+static int64_t cost(uint64_t bytes) { return (int64_t)(bytes + bytes / 4 + 8192); }
+
+static int64_t budget_now(struct fs *fs)
+{
+	struct pool_settings set = pool_get_settings(fs->pool);
+	struct geometry copies = {1, (uint8_t)(set.copies - 1)};
+	uint64_t usable = extent_usable_bytes(fs->extents, copies), dirty;
+
+	env_mutex_lock(&fs->dirty_lock);
+	dirty = fs->dirty_bytes;
+	env_mutex_unlock(&fs->dirty_lock);
+	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - MARGIN_BYTES - cost(dirty);
+}
+
+static bool try_take(struct fs *fs, int64_t need, bool fresh)
+{
+	uint64_t now = env_now_ns();
+	int64_t budget;
+
+	env_mutex_lock(&fs->space_lock);
+	budget = fs->budget;
+	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
+	if (!fresh && budget >= need) {
+		fs->budget -= need;
+		env_mutex_unlock(&fs->space_lock);
+		return true;
+	}
+	env_mutex_unlock(&fs->space_lock);
+	budget = budget_now(fs);
+	ENV_LOCKED(&fs->space_lock);
+	fs->budget = budget;
+	fs->budget_ns = now ? now : 1;
+	if (budget < need)
+		return false;
+	fs->budget -= need;
+	return true;
+}
+
+/* Gives freed space back now instead of later. */
+static void reclaim(struct fs *fs)
+{
+	unsigned done = 1;
+
+	if (meta_sync(fs->meta, meta_last_seq(fs->meta)))
+		return;
+	for (unsigned i = 0; i < RECLAIM_ROUNDS && done; i++)
+		if (extent_reclaim(fs->extents, 1024, &done))
+			return;
+}
+
+static bool known_full(struct fs *fs)
+{
+	uint64_t seq = meta_last_seq(fs->meta), now = env_now_ns();
+
+	ENV_LOCKED(&fs->space_lock);
+	return fs->full_ns && fs->full_seq == seq && now - fs->full_ns < BUDGET_NS;
+}
+
+int space_take(struct fs *fs, uint64_t bytes)
+{
+	int64_t need = cost(bytes);
+	uint64_t seq;
+
+	if (bytes > (uint64_t)INT64_MAX / 4)
+		return DFS_ENOSPC;
+	if (try_take(fs, need, false))
+		return 0;
+	if (known_full(fs))
+		return DFS_ENOSPC;
+	/* What can't be stored now is reported where it belongs; here only the space counts. */
+	if (seal_everything(fs))
+		log_warn("cannot store all data while looking for space: see the messages above; "
+			 "it is kept in memory and tried again");
+	reclaim(fs);
+	if (try_take(fs, need, true))
+		return 0;
+	seq = meta_last_seq(fs->meta);
+	ENV_LOCKED(&fs->space_lock);
+	fs->full_ns = env_now_ns();
+	fs->full_seq = seq;
+	return DFS_ENOSPC;
+}
+
+void fs_statfs(struct fs *fs, struct fs_statfs *ret)
+{
+	struct pool_space space;
+	uint64_t files = (uint64_t)MAX(meta_counter(fs->meta, META_COUNT_INODES), 0);
+
+	pool_space(fs->pool, &space);
+	ret->total_bytes = space.total_bytes;
+	ret->free_bytes = space.total_bytes > space.used_bytes ?
+				  space.total_bytes - space.used_bytes :
+				  0;
+	ret->available_bytes = space.available_bytes;
+	ret->free_bytes = MAX(ret->free_bytes, ret->available_bytes);
+	/* There is no fixed number of inodes; 16 KiB each is what is told. */
+	ret->files_free = space.available_bytes / KIB(16);
+	ret->files = files + ret->files_free;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changing a file's size, punching and zeroing, finding holes (F5). Each waits until nothing of the
+ * file is being sealed, changes the map in transactions of bounded size, and only then forgets dirty
+ * bytes of the range: a failure half-way never loses data that stays part of the file.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+/* Forgets dirty bytes of [from, to). */
+static void cut_dirty(struct inode *in, uint64_t from, uint64_t to)
+{
+	for (unsigned i = in->slots.count; i-- > 0;) {
+		struct slot *s = in->slots.v[i];
+		uint64_t base = s->index << SLOT_SHIFT;
+
+		if (base >= to || base + SLOT_BYTES <= from)
+			continue;
+		in->unsealed_bytes -= slot_cut(s, from > base ? (uint32_t)(from - base) : 0,
+					       (uint32_t)MIN(to - base, SLOT_BYTES));
+		if (s->bytes)
+			continue;
+		slot_free(in->fs, s);
+		slot_erase(&in->slots, i);
+	}
+	if (!in->slots.count)
+		in->error = 0; /* nothing is left that could not be stored */
+	dirty_list_update(in);
+}
+
+/* Stores the size as far as F2 lets it, with r's other changes. */
+static int put_size(struct inode *in, struct rec_inode *r)
+{
+	struct meta_txn *t = meta_begin(in->fs->meta);
+	uint64_t beyond = size_put(in, t, r, NULL, 0);
+	int rc = inode_commit(in, t, r);
+
+	if (rc == 0)
+		in->beyond_end = beyond;
+	return rc;
+}
+
+static int shrink(struct inode *in, struct rec_inode *r, uint64_t size)
+{
+	if (r->inline_len > size)
+		r->inline_len = (uint32_t)size;
+	if (r->flags & INODE_INLINE)
+		r->mapped_bytes = r->inline_len;
+	if (!r->inline_len) {
+		free(r->inline_data);
+		r->inline_data = NULL;
+	}
+	r->size = size;
+	for (unsigned i = 0; i < in->slots.count; i++) {
+		uint64_t first = slot_first_at(in->slots.v[i], in->rec.size);
+
+		r->size = MIN(r->size, first);
+	}
+	return map_unmap(in, r, size, UINT64_MAX, true);
+}
+
+int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
+{
+	uint64_t old = in->size;
+	int rc;
+
+	in->size = size;
+	in->last_map.len = 0;
+	rc = size < old ? shrink(in, r, size) : put_size(in, r);
+	if (rc) {
+		/* Steps that are done stay done: nothing beyond the stored size comes back. */
+		in->size = in->rec.size <= size ? MAX(size, in->rec.size) : old;
+		return rc;
+	}
+	if (size < old)
+		cut_dirty(in, size, UINT64_MAX);
+	return 0;
+}
+
+static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_size)
+{
+	uint64_t mapped_end = MIN(end, in->size), old = in->size;
+	struct rec_inode r;
+	int rc = inode_full_rec(in, &r);
+
+	if (rc)
+		return rc;
+	r.mtime = r.ctime = time_now();
+	if (off < r.inline_len)
+		memset(r.inline_data + off, 0, MIN(end, r.inline_len) - off);
+	if (off < mapped_end) {
+		rc = map_unmap(in, &r, off, mapped_end, false);
+		if (rc == 0)
+			cut_dirty(in, off, mapped_end);
+	}
+	if (rc == 0 && !keep_size)
+		in->size = MAX(in->size, end);
+	/* Without the bytes that were cut more of the size may be stored. */
+	if (rc == 0)
+		rc = put_size(in, &r);
+	if (rc)
+		in->size = old;
+	free(r.inline_data);
+	return rc;
+}
+
+static int allocate(struct inode *in, uint64_t end, bool keep_size)
+{
+	struct rec_inode r;
+	int rc;
+
+	if (keep_size || end <= in->size)
+		return 0;
+	rc = inode_full_rec(in, &r);
+	if (rc)
+		return rc;
+	r.mtime = r.ctime = time_now();
+	rc = truncate_locked(in, &r, end);
+	free(r.inline_data);
+	return rc;
+}
+
+int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, uint64_t len)
+{
+	bool keep = mode & FS_FALLOC_KEEP_SIZE, zero = mode & (FS_FALLOC_PUNCH | FS_FALLOC_ZERO);
+	struct fs_attr attr;
+	int rc;
+
+	if (fs->read_only)
+		return DFS_EROFS;
+	if (!is_reg(in))
+		return is_dir(in) ? DFS_EISDIR : DFS_EINVAL;
+	if (!len || (mode & ~7u) || ((mode & FS_FALLOC_PUNCH) && (mode & FS_FALLOC_ZERO)))
+		return DFS_EINVAL;
+	if ((mode & FS_FALLOC_PUNCH) && !keep)
+		return DFS_ENOTSUP;
+	if (off > DFS_FILE_MAX || len > DFS_FILE_MAX - off)
+		return DFS_EFBIG;
+	if (!zero) {
+		/* Extents are immutable, so nothing can be set aside; but what surely doesn't fit
+		 * is refused here. */
+		rc = fs_getattr(fs, in, &attr);
+		if (rc == 0 && off + len > attr.size)
+			rc = space_take(fs, off + len - MAX(off, attr.size));
+		if (rc)
+			return rc;
+	}
+	ENV_LOCKED(&in->lock);
+	inode_excl_begin(in);
+	if (in->freed)
+		rc = DFS_ENOENT;
+	else
+		rc = zero ? zero_range(in, off, off + len, keep) : allocate(in, off + len, keep);
+	inode_excl_end(in);
+	return rc;
+}
+
+/* ---- SEEK_DATA, SEEK_HOLE ---- */
+/* Is off unsealed data? *ret_end: how far. Else *ret_end: where the next unsealed byte is. */
+static bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end)
+{
+	uint64_t next = UINT64_MAX;
+	struct batch *b;
+
+	for (unsigned i = slot_lower(&in->slots, off >> SLOT_SHIFT); i < in->slots.count; i++) {
+		if (slot_covers(in->slots.v[i], off, ret_end))
+			return true;
+		next = MIN(next, slot_first_at(in->slots.v[i], off));
+		if (next != UINT64_MAX)
+			break;
+	}
+	TAILQ_FOREACH (b, &in->fifo, fifo)
+		for (unsigned i = 0; i < b->slot_count; i++) {
+			if (slot_covers(b->slots[i], off, ret_end))
+				return true;
+			next = MIN(next, slot_first_at(b->slots[i], off));
+		}
+	*ret_end = next;
+	return false;
+}
+
+static int stored_at(struct inode *in, uint64_t off, bool *ret_data, uint64_t *ret_end)
+{
+	CLEANUP(map_done) struct map_cursor c = {0};
+	int rc;
+
+	*ret_data = off < in->rec.inline_len;
+	*ret_end = *ret_data ? in->rec.inline_len : UINT64_MAX;
+	if ((in->rec.flags & INODE_INLINE) || !in->rec.mapped_bytes)
+		return 0;
+	rc = map_seek(&c, in, off);
+	if (rc || !c.valid)
+		return rc;
+	*ret_data = c.rec.file_offset <= off;
+	*ret_end = *ret_data ? c.rec.file_offset + c.rec.len : c.rec.file_offset;
+	return 0;
+}
+
+int fs_seek(struct fs *fs, struct inode *in, uint64_t off, bool want_hole, uint64_t *ret_off)
+{
+	uint64_t end, stored_end;
+	bool data, stored;
+	int rc;
+
+	(void)fs;
+	if (!is_reg(in))
+		return DFS_EINVAL;
+	ENV_LOCKED(&in->lock);
+	if (off >= in->size)
+		return DFS_ENXIO;
+	for (;;) {
+		data = unsealed_at(in, off, &end);
+		if (!data) {
+			rc = stored_at(in, off, &stored, &stored_end);
+			if (rc)
+				return rc;
+			data = stored;
+			end = data ? stored_end : MIN(end, stored_end);
+		}
+		if (data != want_hole)
+			break;
+		off = end;
+		if (off < in->size)
+			continue;
+		if (!want_hole)
+			return DFS_ENXIO;
+		off = in->size; /* the hole at the end of every file */
+		break;
+	}
+	*ret_off = off;
+	return 0;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing: space (F4) and memory (P9) are reserved without locks; then, under the inode's lock, the
+ * slots are prepared, so that nothing can fail any more, and the bytes copied. Slots that became
+ * whole go to the workers at once.
+ */
+#include "file/file_internal.h"
+
+/* What a write of n bytes may charge at most: heap buffers double, pages are rounded, and a recycled
+ * buffer counts whole. */
+static uint64_t charge_bound(uint64_t off, size_t len)
+{
+	uint64_t slots = ((off + len - 1) >> SLOT_SHIFT) - (off >> SLOT_SHIFT) + 1;
+	uint64_t bound = 2 * len + (slots + 1) * 2 * SLOT_PAGE;
+
+	return MIN(bound, (slots + 1) * SLOT_BYTES);
+}
+
+static uint32_t part_len(uint64_t off, size_t len)
+{
+	return (uint32_t)MIN(len, SLOT_BYTES - (off & (SLOT_BYTES - 1)));
+}
+
+/* Removes slots that never got a byte. */
+static void drop_empty(struct inode *in)
+{
+	for (unsigned i = in->slots.count; i-- > 0;)
+		if (!in->slots.v[i]->bytes) {
+			slot_free(in->fs, in->slots.v[i]);
+			slot_erase(&in->slots, i);
+		}
+}
+
+static int prepare(struct inode *in, uint64_t off, size_t len, uint64_t *charge)
+{
+	while (len) {
+		uint32_t n = part_len(off, len);
+		struct slot *s = slot_find(&in->slots, off >> SLOT_SHIFT);
+		int rc;
+
+		if (!s) {
+			s = slot_new(off >> SLOT_SHIFT);
+			slot_insert(&in->slots, s);
+		}
+		rc = slot_prepare(in->fs, s, (uint32_t)(off & (SLOT_BYTES - 1)), n, charge);
+		if (rc)
+			return rc;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static void copy_in(struct inode *in, uint64_t off, size_t len, const uint8_t *data)
+{
+	bool full = false;
+
+	while (len) {
+		uint32_t n = part_len(off, len);
+		struct slot *s = slot_find(&in->slots, off >> SLOT_SHIFT);
+
+		in->unsealed_bytes +=
+			slot_store(s, (uint32_t)(off & (SLOT_BYTES - 1)), data, n);
+		full |= slot_is_whole(s) || s->range_count >= RECORD_MAX_PIECES;
+		off += n;
+		data += n;
+		len -= n;
+	}
+	in->size = MAX(in->size, off);
+	in->rec.mtime = in->rec.ctime = time_now();
+	/* A whole slot can't be inline, so this only detaches, and can't fail. */
+	if (full && seal_start(in, SEAL_FULL, 0))
+		ASSERT(!"detaching whole slots does not fail");
+}
+
+static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_t *data,
+			bool append, uint64_t *charge)
+{
+	int rc;
+
+	while (in->excl)
+		env_cond_wait(&in->changed, &in->lock);
+	if (in->freed)
+		return DFS_ENOENT;
+	if (in->error)
+		return in->error; /* F3 */
+	if (append)
+		off = in->size;
+	if (len > DFS_FILE_MAX - off)
+		return DFS_EFBIG;
+	rc = inline_load(in, charge);
+	if (rc == 0)
+		rc = prepare(in, off, len, charge);
+	if (rc == 0)
+		copy_in(in, off, len, data);
+	else
+		drop_empty(in);
+	if (rc || in->list != LIST_DIRTY)
+		dirty_list_update(in);
+	return rc;
+}
+
+/* The reservation was a bound; what the slots really took replaces it. */
+static int write_step(struct fs *fs, struct inode *in, uint64_t off, size_t len,
+		      const uint8_t *data, bool append)
+{
+	uint64_t bound = charge_bound(append ? 0 : off, len) + (append ? SLOT_PAGE * 2 : 0);
+	uint64_t charge = 0;
+	int rc = dirty_reserve(fs, bound);
+
+	if (rc)
+		return rc;
+	env_mutex_lock(&in->lock);
+	rc = write_locked(in, off, len, data, append, &charge);
+	env_mutex_unlock(&in->lock);
+	dirty_charge(fs, (int64_t)(charge - bound));
+	return rc;
+}
+
+int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
+	     bool append)
+{
+	const uint8_t *data = buf;
+	int rc;
+
+	if (fs->read_only)
+		return DFS_EROFS;
+	if (is_dir(in))
+		return DFS_EISDIR;
+	if (!is_reg(in))
+		return DFS_EINVAL;
+	if (!append && (off > DFS_FILE_MAX || len > DFS_FILE_MAX - off))
+		return DFS_EFBIG;
+	if (!len)
+		return 0;
+	rc = space_take(fs, len);
+	while (rc == 0 && len) {
+		size_t n = MIN(len, WRITE_STEP);
+
+		rc = write_step(fs, in, off, n, data, append);
+		off += n;
+		data += n;
+		len -= n;
+	}
+	return rc;
+}
+
+int fs_fsync(struct fs *fs, struct inode *in, bool data_only)
+{
+	uint64_t seq;
+	int rc = 0;
+
+	(void)data_only;
+	if (fs->read_only)
+		return 0;
+	if (is_reg(in))
+		rc = seal_wait(in);
+	if (rc)
+		return rc;
+	env_mutex_lock(&in->lock);
+	seq = in->last_seq;
+	env_mutex_unlock(&in->lock);
+	if (!is_reg(in))
+		seq = meta_last_seq(fs->meta);
+	return meta_sync(fs->meta, seq);
+}
+
+int fs_flush(struct fs *fs, struct inode *in)
+{
+	(void)fs;
+	ENV_LOCKED(&in->lock);
+	return in->error;
+}
+
+int fs_sync_all(struct fs *fs)
+{
+	int rc, err;
+
+	if (fs->read_only)
+		return 0;
+	rc = seal_everything(fs);
+	err = meta_sync(fs->meta, meta_last_seq(fs->meta));
+	return rc ? rc : err;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Extended attributes: records of their own, changed in one transaction with the inode's ctime.
+ * Which namespaces are allowed to whom is the kernel's business.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+static int xattr_name_check(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!len)
+		return DFS_EINVAL;
+	return len > DFS_NAME_MAX ? DFS_ERANGE : 0;
+}
+
+/* Commits t with the inode's new ctime. Consumes t. */
+static int touch(struct inode *in, struct meta_txn *t)
+{
+	struct rec_inode r;
+	int rc = inode_full_rec(in, &r);
+
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
+	r.ctime = time_now();
+	rc = inode_commit(in, t, &r);
+	free(r.inline_data);
+	return rc;
+}
+
+int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *value, size_t len,
+		unsigned flags)
+{
+	struct meta_txn *t;
+	BUF old = {0};
+	int rc = xattr_name_check(name);
+
+	if (rc)
+		return rc;
+	if (fs->read_only)
+		return DFS_EROFS;
+	if (len > DFS_XATTR_VALUE_MAX)
+		return DFS_E2BIG;
+	rc = space_take(fs, len);
+	if (rc)
+		return rc;
+	ENV_LOCKED(&in->lock);
+	if (in->freed)
+		return DFS_ENOENT;
+	rc = get_xattr(fs->meta, in->ino, name, &old);
+	if (rc && rc != DFS_ENODATA)
+		return rc;
+	if (rc == 0 && (flags & FS_XATTR_CREATE))
+		return DFS_EEXIST;
+	if (rc && (flags & FS_XATTR_REPLACE))
+		return DFS_ENODATA;
+	t = meta_begin(fs->meta);
+	put_xattr(t, in->ino, name, value, len);
+	return touch(in, t);
+}
+
+int fs_getxattr(struct fs *fs, struct inode *in, const char *name, struct buf *out)
+{
+	int rc = xattr_name_check(name);
+
+	return rc ? rc : get_xattr(fs->meta, in->ino, name, out);
+}
+
+int fs_listxattr(struct fs *fs, struct inode *in, struct buf *out)
+{
+	struct meta_iter *it = meta_iter_new(fs->meta);
+	BUF from = {0};
+	int rc = 0;
+
+	buf_reset(out);
+	key_xattr(&from, in->ino, "");
+	for (meta_iter_seek(it, from.data, from.len); rc == 0 && meta_iter_valid(it);
+	     meta_iter_next(it)) {
+		size_t key_len, val_len, name_len, value_len;
+		const uint8_t *key = meta_iter_key(it, &key_len), *val, *value;
+		const char *name;
+
+		if (key_len < from.len || memcmp(key, from.data, from.len) != 0)
+			break;
+		val = meta_iter_value(it, &val_len);
+		rc = parse_xattr(key, key_len, val, val_len, NULL, &name, &name_len, &value,
+				 &value_len);
+		if (rc)
+			break;
+		buf_put(out, name, name_len);
+		buf_put_u8(out, 0);
+	}
+	if (rc)
+		inode_log(in, "list the attributes", rc, "the call fails; run fsck");
+	else
+		rc = meta_iter_error(it);
+	meta_iter_free(it);
+	return rc;
+}
+
+int fs_removexattr(struct fs *fs, struct inode *in, const char *name)
+{
+	struct meta_txn *t;
+	BUF old = {0};
+	int rc = xattr_name_check(name);
+
+	if (rc)
+		return rc;
+	if (fs->read_only)
+		return DFS_EROFS;
+	ENV_LOCKED(&in->lock);
+	if (in->freed)
+		return DFS_ENOENT;
+	rc = get_xattr(fs->meta, in->ino, name, &old);
+	if (rc)
+		return rc;
+	t = meta_begin(fs->meta);
+	del_xattr(t, in->ino, name);
+	return touch(in, t);
+}
