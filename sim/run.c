@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One seed: a pool is made, then rounds follow, each: open (recover), check, work, and either a clean
+ * unmount or a power cut; between rounds disks are lost, flipped, or come back as they once were, of
+ * no more disks than the tolerance (but in some seeds of more, in the last round: then P4 is asked).
+ */
+#include "sim/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/env.h"
+#include "sim/sim_env.h"
+#include "sim/workload.h"
+
+#define MAX_ROUNDS 12u
+
+struct run *sim_run_now;
+
+/* ---- devices by name ---- */
+
+static bool is_blank(struct run_disk *d)
+{
+	return d->damage == DAMAGE_WIPED ||
+	       (d->damage != DAMAGE_GONE && !sim_disk_has_names(d->sim));
+}
+
+static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
+		    struct dev **ret_dev)
+{
+	struct run *r = ctx;
+
+	(void)subdir;
+	if (!strcmp(path, "/pool")) {
+		*ret_dev = sim_disk_open(r->pool_disk);
+		return 0;
+	}
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct run_disk *d = &r->disks[i];
+
+		if (strcmp(path, d->path))
+			continue;
+		if (sim_disk_fault(d->sim).gone)
+			return DFS_EGONE;
+		if (!create && is_blank(d))
+			return DFS_ENOENT;
+		*ret_dev = sim_disk_open(d->sim);
+		return 0;
+	}
+	return DFS_ENOENT;
+}
+
+/* ---- set-up ---- */
+
+static void set_up_disks(struct run *r)
+{
+	static const unsigned counts[] = {6, 6, 6, 6, 6, 3, 4, 5, 7, 8, 2};
+	uint64_t base = MIB(256);
+
+	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
+	r->small_disks = rng_one_in(&r->rng, 12);
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		char name[16];
+		struct sim_disk_config cfg = {.name = name, .fs_id = i + 1};
+
+		snprintf(name, sizeof(name), "d%u", i);
+		snprintf(r->disks[i].path, sizeof(r->disks[i].path), "/d%u", i);
+		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 20, 80))
+						 : base * rng_between(&r->rng, 4, 16);
+		cfg.can_punch = !rng_one_in(&r->rng, 10);
+		r->disks[i].sim = sim_disk_new(&cfg);
+	}
+	r->pool_disk = sim_disk_new(&(struct sim_disk_config){
+		.name = "pool", .fs_id = 100, .total_bytes = GIB(1), .can_punch = true});
+	r->tolerance = MIN(r->disk_count - 1, 2u);
+}
+
+static void set_up(struct run *r)
+{
+	static const unsigned switching[] = {1, 2, 4, 8, 8, 16, 16, 32, 64};
+	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), MIB(1), MIB(64)};
+
+	rng_seed(&r->rng, rng_mix(r->opt->seed));
+	sim_env_start(rng_u64(&r->rng), switching[rng_below(&r->rng, ARRAY_SIZE(switching))]);
+	sim_disks_start(rng_u64(&r->rng));
+	sim_disks_lie(sim_break_lies());
+	set_up_disks(r);
+	r->index = index_mem_store_new();
+	pool_settings_default(&r->settings);
+	if (rng_one_in(&r->rng, 8))
+		r->settings.verify_writes = true;
+	r->clients_count = (unsigned)rng_between(&r->rng, 1, SIM_CLIENTS);
+	r->weights = (unsigned)rng_below(&r->rng, 4);
+	r->fs_config = (struct fs_config){
+		.dirty_limit_bytes = rng_one_in(&r->rng, 3) ? MIB(4) : 0,
+		.flush_interval_ms = rng_one_in(&r->rng, 3) ? rng_between(&r->rng, 50, 1000) : 0,
+		.seal_workers = (unsigned)rng_between(&r->rng, 1, 3),
+		.inode_cache_count = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, 16) : 0,
+	};
+	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
+	r->meta_buffer_bytes = rng_one_in(&r->rng, 4) ? KIB(64) : MIB(16);
+	r->env = (struct pool_env){.open_dev = open_dev,
+				   .index_ops = &index_mem_ops,
+				   .index_arg = r->index,
+				   .no_lock = true,
+				   .ctx = r};
+}
+
+static void must(const char *what, int err, const struct pool_message *msg)
+{
+	if (err)
+		sim_fail("set-up", "%s fails: %s: %s", what, dfs_err_name(err),
+			 msg ? msg->text : "");
+}
+
+static void make_client(struct run *r, unsigned i)
+{
+	struct client *c = &r->clients[i];
+	struct inode *root, *in;
+	struct fs_attr attr;
+	char name[16];
+
+	snprintf(name, sizeof(name), "c%u", i);
+	must("the root", fs_inode_get(r->fs, (ino_id){DFS_ROOT_INO}, &root), NULL);
+	must("mkdir",
+	     fs_mkdir(r->fs, root, name, S_IFDIR | 0755, (struct fs_cred){0, 0}, &in, &attr), NULL);
+	*c = (struct client){.run = r, .id = i, .model = model_new(i, attr.ino.v, attr.mode)};
+	rng_seed(&c->rng, rng_u64(&r->rng));
+	fs_forget(r->fs, in, 1);
+	fs_forget(r->fs, root, 1);
+}
+
+/* The first world: a pool with its disks and the clients' directories, all durable. */
+static void make_pool(void *arg)
+{
+	struct run *r = arg;
+	struct pool_message msg = {0};
+	struct pool_open_options opt = {0};
+
+	must("init", pool_init("/pool", &r->settings, &r->env, &msg), &msg);
+	must("open", pool_open("/pool", &opt, &r->env, &r->pool, &msg), &msg);
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct pool_disk_spec spec = {.path = r->disks[i].path};
+		struct disk_info info;
+		bool same;
+
+		must("add-disk", pool_add_disk(r->pool, &spec, &info, &same, &msg), &msg);
+	}
+	must("fs_open", fs_open(r->pool, &r->fs_config, &r->fs), NULL);
+	for (unsigned i = 0; i < r->clients_count; i++)
+		make_client(r, i);
+	must("fs_close", fs_close(r->fs), NULL);
+	must("close", pool_close(r->pool), NULL);
+	r->fs = NULL;
+	r->pool = NULL;
+}
+
+/* ---- damage ---- */
+
+static unsigned damaged(struct run *r)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++)
+		count += r->disks[i].damage != DAMAGE_NONE;
+	return count;
+}
+
+/* A disk to damage: one that is damaged already, or another one if the tolerance allows it. */
+static struct run_disk *pick_disk(struct run *r)
+{
+	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+
+	if (d->damage == DAMAGE_NONE && damaged(r) >= r->tolerance)
+		return NULL;
+	return d;
+}
+
+static void flip(struct run *r, struct run_disk *d)
+{
+	static const enum sim_where where[] = {SIM_SEGMENT, SIM_SEGMENT,    SIM_JOURNAL,
+					       SIM_ROOT,    SIM_CHECKPOINT, SIM_ANY};
+	uint64_t flips = rng_one_in(&r->rng, 3) ? rng_between(&r->rng, 1, 200)
+						: rng_between(&r->rng, 1, 4);
+	char text[200];
+
+	for (uint64_t i = 0; i < flips; i++) {
+		if (!sim_disk_flip(d->sim, where[rng_below(&r->rng, ARRAY_SIZE(where))], text,
+				   sizeof(text)))
+			continue;
+		r->opt->counts->flips++;
+		d->damage = DAMAGE_FLIPS;
+		sim_trace("flip %s", text);
+	}
+}
+
+static void set_gone(struct run *r, struct run_disk *d, bool gone)
+{
+	struct sim_fault f = {.gone = gone};
+
+	sim_disk_set_fault(d->sim, &f);
+	r->opt->counts->disks_gone += gone;
+}
+
+/* Between two rounds, while nothing runs. */
+static void damage_one(struct run *r, struct run_disk *d)
+{
+	switch (rng_below(&r->rng, 6)) {
+	case 0:
+		set_gone(r, d, true);
+		d->damage = DAMAGE_GONE;
+		sim_trace("disk %s is gone", d->path);
+		break;
+	case 1:
+		sim_disk_wipe(d->sim);
+		set_gone(r, d, false);
+		d->damage = DAMAGE_WIPED;
+		r->opt->counts->disks_wiped++;
+		sim_trace("disk %s is wiped", d->path);
+		break;
+	case 2:
+		if (!d->image)
+			break;
+		sim_disk_restore(d->sim, d->image);
+		set_gone(r, d, false);
+		d->damage = DAMAGE_STALE;
+		r->opt->counts->disks_stale++;
+		sim_trace("disk %s comes back stale", d->path);
+		break;
+	case 3: /* a lost disk comes back as it was when it went */
+		if (d->damage != DAMAGE_GONE)
+			break;
+		set_gone(r, d, false);
+		d->damage = DAMAGE_STALE;
+		r->opt->counts->disks_stale++;
+		sim_trace("disk %s comes back", d->path);
+		break;
+	default:
+		if (d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED)
+			flip(r, d);
+	}
+}
+
+static void keep_image(struct run *r)
+{
+	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+
+	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, 2))
+		return;
+	sim_image_free(d->image);
+	d->image = sim_disk_image(d->sim);
+}
+
+static void damage_beyond(struct run *r)
+{
+	unsigned count = r->tolerance + 1;
+
+	if (count >= r->disk_count ||
+	    count > 3) /* metadata bears three losses of its four copies */
+		return;
+	r->beyond = true;
+	r->opt->counts->beyond_tolerance++;
+	while (damaged(r) < count) {
+		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+
+		if (d->damage != DAMAGE_NONE)
+			continue;
+		set_gone(r, d, true);
+		d->damage = DAMAGE_GONE;
+		sim_trace("disk %s is gone, too", d->path);
+	}
+}
+
+static unsigned present(struct run *r)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++)
+		count += !sim_disk_fault(r->disks[i].sim).gone && !is_blank(&r->disks[i]);
+	return count;
+}
+
+static void between_rounds(struct run *r, bool last)
+{
+	struct run_disk *d;
+
+	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
+		struct sim_fault f = {.gone = sim_disk_fault(r->disks[i].sim).gone};
+
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+	/* While an import is due, a majority must stay. */
+	while (!r->lose_pool_dir && rng_one_in(&r->rng, 4)) {
+		d = pick_disk(r);
+		if (d)
+			damage_one(r, d);
+	}
+	keep_image(r);
+	/* To import, a majority must be there: else which state is the newest can't be known. */
+	if (rng_one_in(&r->rng, 8) && damaged(r) * 2 < r->disk_count &&
+	    present(r) * 2 > r->disk_count)
+		r->lose_pool_dir = true;
+	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
+		damage_beyond(r);
+}
+
+/* While the round runs, before some device operation. */
+static void damage_running(void *arg)
+{
+	struct run *r = arg;
+	struct run_disk *d = pick_disk(r);
+	struct sim_fault f;
+
+	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
+		return;
+	f = sim_disk_fault(d->sim);
+	switch (rng_below(&r->rng, 5)) {
+	case 0:
+		set_gone(r, d, true);
+		d->damage = DAMAGE_GONE;
+		sim_trace("disk %s goes while in use", d->path);
+		return;
+	case 1:
+		flip(r, d);
+		return;
+	case 2:
+		f.sync_error_one_in = (unsigned)rng_between(&r->rng, 1, 10);
+		break;
+	case 3:
+		f.write_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
+		break;
+	default:
+		f.read_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
+	}
+	d->damage = DAMAGE_ERRORS;
+	r->opt->counts->disk_errors++;
+	sim_disk_set_fault(d->sim, &f);
+	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs", d->path,
+		  f.read_error_one_in, f.write_error_one_in, f.sync_error_one_in);
+}
+
+void run_arm_faults(struct run *r)
+{
+	if (rng_one_in(&r->rng, 4))
+		sim_disks_at_op(rng_between(&r->rng, 1, 1500), damage_running, r);
+	if (rng_one_in(&r->rng, 6)) {
+		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+		struct sim_fault f = sim_disk_fault(d->sim);
+
+		f.slow_ns = 20000000;
+		sim_disk_set_fault(d->sim, &f);
+	}
+}
+
+/* ---- rounds ---- */
+
+void run_op_starts(struct run *r)
+{
+	if (r->end_after_ops && r->round_ops == r->end_after_ops)
+		sim_disks_cut_after(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 9)));
+}
+
+static int import(struct run *r, struct pool_message *msg)
+{
+	const char *paths[SIM_DISKS];
+	int err = 0;
+
+	for (int trial = 0; trial < 2; trial++) {
+		unsigned count = 0;
+
+		for (unsigned i = 0; i < r->disk_count; i++) {
+			struct run_disk *d = &r->disks[i];
+
+			if (sim_disk_fault(d->sim).gone || is_blank(d))
+				continue;
+			if (trial && d->damage != DAMAGE_NONE) /* its disk.json can't be read */
+				continue;
+			paths[count++] = d->path;
+		}
+		sim_disk_wipe(r->pool_disk);
+		index_mem_store_free(r->index);
+		r->index = index_mem_store_new();
+		r->env.index_arg = r->index;
+		err = pool_import("/pool", paths, count, false, &r->env, msg);
+		if (!err)
+			break;
+		sim_trace("import of %u disks: %s: %s", count, dfs_err_name(err), msg->text);
+	}
+	r->opt->counts->imports += !err;
+	return err;
+}
+
+static void open_pool(struct run *r)
+{
+	struct pool_open_options opt = {0};
+	struct pool_message msg = {0};
+	int err = 0;
+
+	if (r->lose_pool_dir) {
+		sim_trace("the pool directory is lost");
+		err = import(r, &msg);
+		if (err)
+			sim_fail("P5", "import fails: %s: %s", dfs_err_name(err), msg.text);
+	}
+	err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+	if (err)
+		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
+			 damaged(r), r->disk_count, dfs_err_name(err), msg.text);
+	r->lose_pool_dir = false; /* an import that power cut short is done anew */
+	err = fs_open(r->pool, &r->fs_config, &r->fs);
+	if (err)
+		sim_fail("P1", "the filesystem can't be opened: %s", dfs_err_name(err));
+}
+
+static void work(struct run *r)
+{
+	struct env_thread *threads[SIM_CLIENTS];
+
+	for (unsigned i = 0; i < r->clients_count; i++)
+		threads[i] = env_thread_start("client", client_main, &r->clients[i]);
+	for (unsigned i = 0; i < r->clients_count; i++)
+		env_thread_join(threads[i]);
+}
+
+static void unmount(struct run *r)
+{
+	int err;
+
+	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 300) : 0);
+	sim_trace("unmount");
+	err = fs_close(r->fs);
+	if (err && !(err == DFS_ENOSPC && r->small_disks))
+		sim_fail("P1", "the unmount fails: %s", dfs_err_name(err));
+	if (!err)
+		for (unsigned i = 0; i < r->clients_count; i++) {
+			struct model *m = r->clients[i].model;
+
+			model_floor(m, model_mark(m));
+			model_mark_data(m);
+			model_floor_data(m);
+		}
+	err = pool_close(r->pool);
+	if (err)
+		sim_fail("P1", "closing the pool fails: %s", dfs_err_name(err));
+	r->was_clean = true;
+}
+
+static void round_main(void *arg)
+{
+	struct run *r = arg;
+	bool early = rng_one_in(&r->rng, 5);
+
+	/* Power may also go while the pool recovers. */
+	sim_disks_cut_after(early ? rng_between(&r->rng, 1, 400) : 0);
+	open_pool(r);
+	oracle_check(r);
+	r->verified = true;
+	if (rng_one_in(&r->rng, 3) || r->beyond)
+		oracle_fsck(r);
+	sim_disks_cut_after(0);
+	if (r->beyond) {
+		r->ended = true;
+		return;
+	}
+	run_arm_faults(r);
+	work(r);
+	sim_disks_at_op(0, NULL, NULL);
+	unmount(r);
+}
+
+static void plan_round(struct run *r, unsigned *ops_left, bool last)
+{
+	unsigned ops = last || !*ops_left ? *ops_left
+					  : (unsigned)rng_between(&r->rng, 1, *ops_left);
+
+	*ops_left -= ops;
+	for (unsigned i = 0; i < r->clients_count; i++)
+		r->clients[i].ops_left = ops / r->clients_count + (i < ops % r->clients_count);
+	r->round_ops = 0;
+	/* One round in four ends with an unmount. */
+	r->end_after_ops = !ops || rng_one_in(&r->rng, 4) ? 0
+							  : (unsigned)rng_between(&r->rng, 1, ops);
+	r->verified = r->sync_all_running = false;
+	for (unsigned i = 0; i < r->clients_count; i++) {
+		memset(r->clients[i].handles, 0, sizeof(r->clients[i].handles));
+		r->clients[i].writing = NULL;
+	}
+}
+
+static void do_round(struct run *r)
+{
+	enum sim_end end;
+
+	sim_trace("round %u begins: %u damaged", r->round, damaged(r));
+	end = sim_env_run(r->opt->meta_only ? meta_round : round_main, r);
+	r->opt->counts->rounds++;
+	if (end == SIM_STUCK)
+		sim_fail("P9", "%s", sim_env_stuck_text());
+	if (end == SIM_CUT) {
+		sim_trace("power cut at device operation %llu",
+			  (unsigned long long)sim_disks_ops());
+		r->opt->counts->cuts++;
+		r->opt->counts->cuts_in_recovery += !r->verified;
+		index_mem_store_crash(r->index);
+		r->was_clean = false;
+	} else {
+		r->opt->counts->clean_unmounts++;
+	}
+	/* After an unmount power may go, too: whatever matters has been synced. */
+	sim_disks_settle();
+	r->fs = NULL;
+	r->pool = NULL;
+}
+
+static void last_counts(struct run *r)
+{
+	struct sim_counts *c = r->opt->counts;
+	struct sim_disk_stats ds = sim_disks_stats();
+
+	c->seeds++;
+	c->device_ops += ds.ops;
+	c->lost_writes += ds.lost_writes;
+	c->torn_writes += ds.torn_writes;
+	c->switches += sim_env_stats().switches;
+}
+
+void sim_run_seed(const struct sim_options *opt)
+{
+	struct run *r = xcalloc(1, sizeof(*r));
+	unsigned ops_left = MAX(opt->ops, 1u);
+	bool last = false;
+
+	r->opt = opt;
+	sim_run_now = r;
+	set_up(r);
+	if (sim_env_run(r->opt->meta_only ? meta_make : make_pool, r) != SIM_DONE)
+		sim_fail("set-up", "%s", sim_env_stuck_text());
+	sim_disks_settle();
+	for (r->round = 1; !r->ended; r->round++) {
+		if (last || r->round > MAX_ROUNDS) /* look once more at what the last round left */
+			r->ended = true;
+		between_rounds(r, r->ended);
+		if (r->ended) {
+			plan_round(r, &(unsigned){0}, true);
+		} else {
+			plan_round(r, &ops_left, r->round >= 4);
+		}
+		do_round(r);
+		/* Whoever did not get to verify tries again. */
+		if (r->ended && !r->verified)
+			r->ended = false;
+		last = ops_left == 0 && r->verified;
+	}
+	sim_env_stop();
+	last_counts(r);
+}

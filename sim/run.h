@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One seed's run: the pool, its disks, its clients and what has been done to them. */
+#ifndef DFS_SIM_RUN_H
+#define DFS_SIM_RUN_H
+
+#include "file/fs.h"
+#include "pool/pool.h"
+#include "sim/model.h"
+#include "sim/rng.h"
+#include "sim/sim_disk.h"
+
+#define SIM_CLIENTS 3u
+#define SIM_DISKS 8u
+
+/* Promises broken on purpose, to see that the oracle notices. */
+enum sim_break {
+	BREAK_NONE,
+	BREAK_SKIP_SYNC,       /* P1: devices ignore sync */
+	BREAK_PUBLISH_EARLY,   /* E1: fragments are not synced before they are named */
+	BREAK_JOURNAL_SYNC,    /* M3: the journal is not synced */
+	BREAK_SKIP_DIR_SYNC,   /* S2: names are not synced */
+	BREAK_ACK_EARLY,       /* P1: fsync returns before anything is durable */
+	BREAK_IGNORE_CHECKSUM, /* P3: a block's hash is not looked at */
+	BREAK_BELIEVE_STALE,   /* P8: every root claims to be of the newest epoch */
+	BREAK_FREE_EARLY,      /* P7: space is given back before the freeing is durable */
+	BREAK_SPLIT_RENAME,    /* P2: rename is link and unlink */
+	BREAK_RENAME_NO_SEAL,  /* F6: rename does not take the content along */
+	BREAK_JOURNAL_CHAIN,   /* M2: records are not checked */
+	BREAK_LOSE_COUNT,      /* counters drift */
+	BREAK_COUNT
+};
+extern enum sim_break sim_break;
+const char *sim_break_name(enum sim_break b);
+bool sim_break_parse(const char *name, enum sim_break *ret_break);
+unsigned sim_break_lies(void);
+
+struct sim_counts { /* over all seeds; shared between processes */
+	uint64_t seeds, ops, device_ops, rounds, cuts, cuts_in_recovery, clean_unmounts, imports,
+		disks_gone, disks_wiped, disks_stale, disk_errors, flips, lost_writes, torn_writes,
+		checks, files_checked, bytes_checked, fscks, beyond_tolerance, refused, enospc, eio,
+		switches;
+};
+
+struct sim_options {
+	uint64_t seed;
+	unsigned ops; /* client operations over all rounds */
+	bool verbose, meta_only;
+	struct sim_counts *counts;
+};
+
+enum disk_damage {
+	DAMAGE_NONE,
+	DAMAGE_GONE,  /* DFS_EGONE */
+	DAMAGE_WIPED, /* there, but empty */
+	DAMAGE_STALE, /* came back as it was some rounds ago */
+	DAMAGE_FLIPS,
+	DAMAGE_ERRORS /* I/O errors */
+};
+struct run_disk {
+	struct sim_disk *sim;
+	struct sim_image *image; /* some earlier state */
+	char path[16];
+	enum disk_damage damage;
+};
+struct run_handle {
+	struct mnode *node;
+	struct inode *in;
+};
+#define RUN_HANDLES 4u
+struct client {
+	struct run *run;
+	unsigned id;
+	struct rng rng;
+	struct model *model;
+	struct run_handle handles[RUN_HANDLES];
+	unsigned ops_left;
+	struct mnode *writing; /* a data operation on it is in flight */
+};
+struct run {
+	const struct sim_options *opt;
+	struct rng rng;
+	unsigned disk_count, tolerance, clients_count, round;
+	struct run_disk disks[SIM_DISKS];
+	struct sim_disk *pool_disk;
+	struct index_mem_store *index;
+	struct client clients[SIM_CLIENTS];
+	struct pool_settings settings;
+	struct fs_config fs_config;
+	uint64_t meta_checkpoint_bytes, meta_buffer_bytes; /* given to meta_open */
+	unsigned weights;				   /* which mix of operations */
+	bool small_disks;				   /* DFS_ENOSPC may happen */
+	bool beyond;	    /* more disks are damaged than the tolerance: DFS_EIO may happen */
+	bool fs_made;	    /* the clients' directories are durable */
+	bool lose_pool_dir; /* before the next opening */
+	bool was_clean;	    /* the last round ended with an unmount */
+	bool sync_all_running;
+	bool verified;		/* this round's recovery has been checked */
+	bool ended;		/* nothing more can be asked of this pool */
+	unsigned end_after_ops; /* of this round */
+	unsigned round_ops;
+	uint64_t next_data_seed;
+	struct pool_env env;
+	/* while open */
+	struct pool *pool;
+	struct fs *fs;
+};
+extern struct run *sim_run_now; /* for wraps */
+
+/* Says what is wrong, and how to see it again, and ends the process. */
+void sim_fail(const char *promise, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+void sim_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Runs one seed to its end; returns only if all is well. */
+void sim_run_seed(const struct sim_options *opt);
+
+/* run.c: counts an operation, and arms the power cut when it is time. */
+void run_op_starts(struct run *r);
+void run_arm_faults(struct run *r);
+/* run_meta.c: what a run does with the metadata layer alone. */
+void meta_make(void *run);
+void meta_round(void *run);
+/* workload.c: one client's life in a round. */
+void client_main(void *client);
+/* oracle.c: compares what is there with what may be there; the run's fs is open. */
+void oracle_check(struct run *r);
+void oracle_fsck(struct run *r);
+
+#endif

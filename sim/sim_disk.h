@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Simulated disks: files in memory that know which of their writes a power cut may still take. The
+ * promises are exactly those of dev/dev.h and nothing more. Every call is a scheduling point and a
+ * place where power may go.
+ */
+#ifndef DFS_SIM_DISK_H
+#define DFS_SIM_DISK_H
+
+#include "dev/dev.h"
+#include "sim/rng.h"
+
+#define SIM_MAX_DISKS 16u
+
+struct sim_disk;
+struct sim_image; /* a copy of a disk's content */
+
+enum sim_lie {			  /* promises that a broken device breaks (--break) */
+	SIM_LIE_SYNC = 1,	  /* sync makes nothing durable */
+	SIM_LIE_SEGMENT_SYNC = 2, /* the same, only for segments/ */
+	SIM_LIE_SYNC_DIR = 4,	  /* names never become durable, but for replace */
+	SIM_LIE_REPLACE = 8,	  /* replace is a plain write */
+	SIM_LIE_READ = 16,	  /* reads of segments come back with a byte changed */
+	SIM_LIE_JOURNAL_SYNC = 32 /* sync makes nothing durable in meta/ */
+};
+
+struct sim_disk_config {
+	const char *name; /* "d0" */
+	uint64_t fs_id, total_bytes;
+	bool can_punch;
+};
+
+struct sim_disk_stats {
+	uint64_t ops, writes, syncs, write_bytes, lost_writes, torn_writes, flips;
+};
+
+/* Forgets all disks and begins anew: the seed's chance decides what power cuts keep. */
+void sim_disks_start(uint64_t seed);
+/* The disk counts as present and empty. */
+struct sim_disk *sim_disk_new(const struct sim_disk_config *cfg);
+/* A device that uses the disk; any number may be open. */
+struct dev *sim_disk_open(struct sim_disk *d);
+
+/* ---- power ---- */
+/* Power goes at the n-th device operation from now (1: the next); 0: not at all. */
+void sim_disks_cut_after(uint64_t n);
+/* Operations so far, and whether the cut has been armed and not happened. */
+uint64_t sim_disks_ops(void);
+/* What a power cut leaves: each unsynced write kept, lost or torn, each directory's last changes
+ * of names lost from some point on. Then all is durable. */
+void sim_disks_settle(void);
+
+/* ---- faults: all may be set at any time ---- */
+struct sim_fault {
+	bool gone;		    /* DFS_EGONE from every call */
+	bool full;		    /* DFS_ENOSPC from whatever needs space */
+	unsigned read_error_one_in; /* 0: never */
+	unsigned write_error_one_in;
+	unsigned sync_error_one_in; /* and what was not synced settles as if power went */
+	uint64_t slow_ns;
+};
+void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f);
+struct sim_fault sim_disk_fault(struct sim_disk *d);
+/* Calls fn before the n-th device operation from now; it may set faults. */
+void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg);
+void sim_disks_lie(unsigned lies);
+
+enum sim_where {
+	SIM_ANY,
+	SIM_SEGMENT,
+	SIM_JOURNAL,
+	SIM_ROOT,
+	SIM_CHECKPOINT,
+	SIM_JSON
+};
+/* Flips a few bits somewhere in a file of that kind; a description goes to text (may be ""), false
+ * when there is no such file. */
+bool sim_disk_flip(struct sim_disk *d, enum sim_where where, char *text, size_t text_len);
+/* Is there anything on it? */
+bool sim_disk_has_names(struct sim_disk *d);
+/* Removes everything. */
+void sim_disk_wipe(struct sim_disk *d);
+struct sim_image *sim_disk_image(struct sim_disk *d);
+void sim_disk_restore(struct sim_disk *d, const struct sim_image *image);
+void sim_image_free(struct sim_image *image);
+struct sim_disk_stats sim_disks_stats(void);
+
+#endif
