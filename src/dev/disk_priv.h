@@ -99,6 +99,7 @@ struct disk {
 	unsigned idle_workers;
 	struct env_thread *workers[DISK_WORKERS_MAX]; /* immutable once started */
 	unsigned worker_count;
+	_Atomic(uint64_t) latency_ns[3]; /* by enum disk_io_op: moving average */
 
 	struct { /* atomic: counted without a lock */
 		_Atomic(uint64_t) reads, writes, syncs, read_bytes, write_bytes, read_errors,
@@ -122,6 +123,10 @@ void segment_release_all(struct disk *d);
 int segment_read(struct disk *d, const struct disk_io *io);
 /* Writes a run: ios linked by next, of one segment, each starting where the one before ends. */
 int segment_write_run(struct disk *d, const struct disk_io *run);
+/* Gives a reference back, lock held; the caller closes the file it gets (or NULL) without it. */
+struct dev_file *segment_put_locked(struct disk *d, struct segment *seg);
+
+/* sync.c */
 /* S2 for one disk. */
 int segment_sync(struct disk *d);
 /* Does this disk belong to a sync of all? */

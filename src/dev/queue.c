@@ -8,12 +8,25 @@
  * for an idle worker while their owner sits idle, the queues are bounded by what the callers bring
  * (P9), and no order of operations can starve one.
  *
+ * Waking a worker costs more than a write into the page cache. So only disks whose operations have
+ * lately taken longer than SLOW_NS are queued; those of the others the caller runs one by one.
+ *
  * Locks: disk.queue_lock and each batch's own lock; both are leaves.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "dev/disk_priv.h"
+
+#define LANES_MAX 64u
+#define SLOW_NS 200000u		  /* an operation that is worth waking a worker for */
+#define LATENCY_MAX_NS 100000000u /* so that one stall is not remembered for long */
+
+/* A disk of a batch. */
+struct lane {
+	struct disk *disk;
+	bool is_queued; /* else the caller runs its operations */
+};
 
 /* What a caller waits for; lives on its stack. */
 struct batch {
@@ -99,9 +112,35 @@ static void exec_writes(struct disk_io *run)
 	}
 }
 
+/*
+ * A moving average that rises faster than it falls: among hits of the page cache, misses are not
+ * forgotten at once. Two updates at the same time may lose one, which does no harm.
+ */
+static void note_latency(struct disk *d, enum disk_io_op op, uint64_t ns)
+{
+	uint64_t average = atomic_load_explicit(&d->latency_ns[op], memory_order_relaxed);
+
+	if (ns > average)
+		average += (MIN(ns, LATENCY_MAX_NS) - average) / 4;
+	else
+		average -= (average - ns) / 16;
+	atomic_store_explicit(&d->latency_ns[op], average, memory_order_relaxed);
+}
+
+/* Absent and failed disks answer at once. */
+static bool is_slow(struct disk *d, enum disk_io_op op)
+{
+	return atomic_load_explicit(&d->latency_ns[op], memory_order_relaxed) > SLOW_NS &&
+	       disk_usable(d) == 0;
+}
+
 static void exec_run(struct disk_io *run)
 {
-	switch (run->op) {
+	struct disk *d = run->disk;
+	enum disk_io_op op = run->op;
+	uint64_t start = env_now_ns();
+
+	switch (op) {
 	case DISK_READ:
 		run->result = segment_read(run->disk, run);
 		break;
@@ -112,6 +151,7 @@ static void exec_run(struct disk_io *run)
 		run->result = segment_sync(run->disk);
 		break;
 	}
+	note_latency(d, op, env_now_ns() - start);
 }
 
 /* Runs a list that nobody else sees; returns how many it held. */
@@ -190,8 +230,10 @@ void queue_start(struct disk *d, unsigned workers)
 {
 	char name[16];
 
-	for (unsigned op = DISK_READ; op <= DISK_SYNC; op++)
+	for (unsigned op = DISK_READ; op <= DISK_SYNC; op++) {
 		list_init(&d->lists[op]);
+		atomic_store(&d->latency_ns[op], 2 * SLOW_NS); /* unknown: as if slow */
+	}
 	if (!d->dev)
 		return;
 	workers = workers ? MIN(workers, DISK_WORKERS_MAX) : DISK_WORKERS_DEFAULT;
@@ -216,11 +258,9 @@ void queue_stop(struct disk *d)
 
 /* ---- batches ---- */
 
-/* Queues all of one disk's operations from ios[0] on; returns how many. */
-static unsigned enqueue_disk(struct disk_io *ios, unsigned count, struct batch *b)
+/* Queues all of one disk's operations. */
+static void enqueue_disk(struct disk_io *ios, unsigned count, struct disk *d, struct batch *b)
 {
-	struct disk *d = ios->disk;
-	unsigned n = 0;
 	bool wake;
 
 	env_mutex_lock(&d->queue_lock);
@@ -229,13 +269,11 @@ static unsigned enqueue_disk(struct disk_io *ios, unsigned count, struct batch *
 			continue;
 		ios[i].batch = b;
 		list_push(&d->lists[ios[i].op], &ios[i]);
-		n++;
 	}
 	wake = d->idle_workers > 0;
 	env_mutex_unlock(&d->queue_lock);
 	if (wake)
 		env_cond_signal(&d->work);
-	return n;
 }
 
 /* Takes the batch's operations off the disk's queue, as far as no worker has begun them. */
@@ -260,17 +298,6 @@ static void take_back(struct disk *d, struct batch *b, struct io_list *ret_list)
 	}
 }
 
-static unsigned run_own(struct disk_io *ios, unsigned count, struct disk *d)
-{
-	struct io_list l;
-
-	list_init(&l);
-	for (unsigned i = 0; i < count; i++)
-		if (ios[i].disk == d)
-			list_push(&l, &ios[i]);
-	return exec_list(&l);
-}
-
 static void wait_for(struct batch *b, unsigned done_by_us)
 {
 	ENV_LOCKED(&b->lock);
@@ -281,35 +308,74 @@ static void wait_for(struct batch *b, unsigned done_by_us)
 		env_cond_wait(&b->done, &b->lock);
 }
 
-static bool same_disk(const struct disk_io *ios, unsigned count)
+/* The disks of a batch, in order of first use; what comes after LANES_MAX of them is run by us. */
+static unsigned lanes_find(struct disk_io *ios, unsigned count, struct lane *lanes)
 {
-	for (unsigned i = 1; i < count; i++)
-		if (ios[i].disk != ios[0].disk)
-			return false;
-	return true;
+	unsigned n = 0, j;
+
+	for (unsigned i = 0; i < count; i++) {
+		ios[i].batch = NULL;
+		for (j = 0; j < n && lanes[j].disk != ios[i].disk; j++)
+			;
+		if (j == n && n < LANES_MAX)
+			lanes[n++] = (struct lane){ios[i].disk, is_slow(ios[i].disk, ios[i].op)};
+	}
+	return n;
+}
+
+/* What is not queued, grouped by disk so that neighbours become runs. */
+static void gather_own(struct disk_io *ios, unsigned count, const struct lane *lanes, unsigned n,
+		       struct io_list *ret_own)
+{
+	for (unsigned j = 0; j < n; j++)
+		for (unsigned i = 0; i < count && !lanes[j].is_queued; i++)
+			if (ios[i].disk == lanes[j].disk)
+				list_push(ret_own, &ios[i]);
+	for (unsigned i = 0; i < count && n == LANES_MAX; i++) {
+		unsigned j = 0;
+
+		while (j < n && lanes[j].disk != ios[i].disk)
+			j++;
+		if (j == n)
+			list_push(ret_own, &ios[i]);
+	}
 }
 
 static void run_batch(struct disk_io *ios, unsigned count)
 {
-	struct disk *own = ios[count - 1].disk;
-	struct batch b = {.pending = count};
-	unsigned done = 0;
+	struct lane lanes[LANES_MAX];
+	struct batch b = {.pending = 0};
+	struct io_list own;
+	unsigned n = lanes_find(ios, count, lanes), queued = 0, done = 0;
 
+	for (unsigned j = 0; j < n; j++)
+		queued += lanes[j].is_queued;
+	if (n && queued == n)
+		lanes[n - 1].is_queued = false; /* the caller does its share */
+	list_init(&own);
+	gather_own(ios, count, lanes, n, &own);
+	if (queued == 0) {
+		(void)exec_list(&own);
+		return;
+	}
 	env_mutex_init(&b.lock);
 	env_cond_init(&b.done);
-	for (unsigned i = 0; i < count; i++)
-		ios[i].batch = NULL;
-	for (unsigned i = 0; i < count; i++)
-		if (!ios[i].batch && ios[i].disk != own)
-			(void)enqueue_disk(ios + i, count - i, &b);
-	done += run_own(ios, count, own);
-	for (unsigned i = 0; i < count; i++) {
+	/* workers may finish before all is queued: nobody waits yet, so count first */
+	for (struct disk_io *io = own.first; io; io = io->next)
+		done++;
+	b.pending = count - done;
+	for (unsigned j = 0; j < n; j++)
+		if (lanes[j].is_queued)
+			enqueue_disk(ios, count, lanes[j].disk, &b);
+	(void)exec_list(&own);
+	done = 0;
+	for (unsigned j = 0; j < n; j++) {
 		struct io_list l;
 
-		if (ios[i].disk == own || (i && ios[i].disk == ios[i - 1].disk))
+		if (!lanes[j].is_queued)
 			continue;
 		list_init(&l);
-		take_back(ios[i].disk, &b, &l);
+		take_back(lanes[j].disk, &b, &l);
 		done += exec_list(&l);
 	}
 	wait_for(&b, done);
@@ -321,10 +387,12 @@ int disk_io_run(struct disk_io *ios, unsigned count)
 {
 	if (count == 0)
 		return 0;
-	if (same_disk(ios, count))
-		(void)run_own(ios, count, ios->disk);
-	else
+	if (count == 1) {
+		ios->next = NULL;
+		exec_run(ios);
+	} else {
 		run_batch(ios, count);
+	}
 	for (unsigned i = 0; i < count; i++)
 		if (ios[i].result)
 			return ios[i].result;

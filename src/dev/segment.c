@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Segments: append-only files that fragment records are written to. Gives out byte ranges (S1),
- * makes what was written durable (S2), guards what is in flight (S3), gives up a disk whose sync
- * failed (S4). Knows nothing of what is in a record.
- *
- * S2: a write that finishes takes the next number of written_seq and marks its segment dirty. A sync
- * notes written_seq, takes the dirty marks off, syncs those files, and only then sets synced_seq to
- * what it noted. A caller goes home when synced_seq has reached what written_seq was when it came,
- * so it waits also for a sync begun by another that holds its segment's mark; one sync runs at a
- * time on a disk, and those who wait share the next.
+ * guards what is in flight (S3); sync.c makes it durable (S2, S4). Knows nothing of what a record
+ * holds.
  *
  * Lock: disk.lock, never held while the device works.
  */
@@ -106,7 +100,7 @@ static struct dev_file *entry_rest(struct disk *d, struct segment *seg)
 	return entry_drop(d, seg);
 }
 
-static struct dev_file *entry_put(struct disk *d, struct segment *seg)
+struct dev_file *segment_put_locked(struct disk *d, struct segment *seg)
 {
 	ASSERT(seg->refs > 0);
 	seg->refs--;
@@ -118,7 +112,7 @@ static void segment_put(struct disk *d, struct segment *seg)
 	struct dev_file *file;
 
 	env_mutex_lock(&d->lock);
-	file = entry_put(d, seg);
+	file = segment_put_locked(d, seg);
 	env_mutex_unlock(&d->lock);
 	dev_close(file);
 }
@@ -157,7 +151,7 @@ static int segment_get(struct disk *d, uint32_t number, struct segment **ret_seg
 			spare = file; /* another was quicker; ours is NULL if it failed */
 	}
 	if (rc)
-		spare = entry_put(d, seg);
+		spare = segment_put_locked(d, seg);
 	env_mutex_unlock(&d->lock);
 	dev_close(spare);
 	if (!rc)
@@ -486,7 +480,7 @@ int segment_write_run(struct disk *d, const struct disk_io *run)
 		note_written(d, seg, run);
 	else if (rc == DFS_ENOSPC)
 		d->space.free_bytes = 0; /* until the filesystem is asked again */
-	file = entry_put(d, seg);
+	file = segment_put_locked(d, seg);
 	env_mutex_unlock(&d->lock);
 	dev_close(file);
 	atomic_fetch_add(&d->counters.writes, 1);
@@ -505,146 +499,6 @@ void segment_prefetch(struct disk *d, struct segment_addr addr, uint32_t len)
 		return; /* a hint: the read itself will tell what is wrong */
 	dev_prefetch(seg->file, addr.offset, len);
 	segment_put(d, seg);
-}
-
-/* ---- syncing ---- */
-
-/*
- * A disk lost with unsynced writes goes on being named as long as somebody may still publish such a
- * write, and once more after the last of them was settled: so the sync that covers that publication
- * names it, and a disk lost long ago is not held against what was written since.
- */
-bool segment_claim_sync(struct disk *d)
-{
-	ENV_LOCKED(&d->lock);
-
-	if (d->synced_seq >= d->written_seq || d->loss_told)
-		return false;
-	if (disk_usable(d) && HASH_COUNT(d->flights) == 0)
-		d->loss_told = true;
-	return true;
-}
-
-struct sync_job {
-	uint64_t target; /* written_seq when it began */
-	bool names, root;
-	struct segment **segs; /* each with a reference */
-	unsigned count;
-};
-
-static void sync_begin(struct disk *d, struct sync_job *j)
-{
-	struct segment *seg;
-
-	env_assert_held(&d->lock);
-	*j = (struct sync_job){.target = d->written_seq, .names = d->names_dirty};
-	j->root = d->root_dirty;
-	j->segs = xcalloc(d->dirty_count + 1, sizeof(*j->segs));
-	d->is_syncing = true;
-	d->names_dirty = d->root_dirty = false;
-	while ((seg = TAILQ_FIRST(&d->dirty))) {
-		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
-		seg->is_dirty = false;
-		seg->refs++;
-		j->segs[j->count++] = seg;
-	}
-	d->dirty_count = 0;
-}
-
-static int sync_segment(struct disk *d, struct segment *seg)
-{
-	int rc = dev_sync(seg->file);
-
-	if (rc) {
-		/* one that we unlinked ourselves meanwhile holds nothing that anybody needs */
-		env_mutex_lock(&d->lock);
-		if (seg->is_removed)
-			rc = 0;
-		env_mutex_unlock(&d->lock);
-	}
-	if (rc) {
-		atomic_store(&d->state, DISK_FAILED);
-		disk_report(d, rc, "syncing segment %08" PRIx32 ": %s", seg->number,
-			    dfs_err_text(rc));
-	}
-	return rc;
-}
-
-static int sync_names(struct disk *d, const struct sync_job *j)
-{
-	int rc = j->root ? dev_sync_dir(d->dev, "") : 0;
-
-	if (!rc && j->names)
-		rc = dev_sync_dir(d->dev, SEGMENT_DIR);
-	if (rc == DFS_ENOENT)
-		rc = DFS_EGONE;
-	if (rc) {
-		atomic_store(&d->state, DISK_FAILED);
-		disk_report(d, rc, "syncing the segment directory: %s", dfs_err_text(rc));
-	}
-	return rc;
-}
-
-/* Every segment is tried, so that every doubtful one is reported (S4), the disk failed already. */
-static int sync_io(struct disk *d, const struct sync_job *j)
-{
-	int rc = sync_names(d, j);
-
-	for (unsigned i = 0; i < j->count; i++) {
-		int err = sync_segment(d, j->segs[i]);
-
-		rc = rc ? rc : err;
-	}
-	atomic_fetch_add(&d->counters.syncs, 1);
-	if (rc)
-		atomic_fetch_add(&d->counters.write_errors, 1);
-	return rc;
-}
-
-/* One sync of what is dirty now. Lock held, let go meanwhile. */
-static void sync_lead(struct disk *d)
-{
-	struct sync_job j;
-	int rc;
-
-	sync_begin(d, &j);
-	env_mutex_unlock(&d->lock);
-	rc = sync_io(d, &j);
-	env_mutex_lock(&d->lock);
-	if (!rc)
-		d->synced_seq = j.target;
-	else
-		d->sync_error = rc;
-	for (unsigned i = 0; i < j.count; i++) {
-		struct dev_file *file = entry_put(d, j.segs[i]);
-
-		if (!file)
-			continue;
-		env_mutex_unlock(&d->lock);
-		dev_close(file);
-		env_mutex_lock(&d->lock);
-	}
-	free(j.segs);
-	d->is_syncing = false;
-	env_cond_broadcast(&d->changed);
-}
-
-int segment_sync(struct disk *d)
-{
-	ENV_LOCKED(&d->lock);
-	uint64_t target = d->written_seq;
-
-	while (d->synced_seq < target) {
-		if (d->sync_error)
-			return d->sync_error;
-		if (disk_usable(d))
-			return DFS_EGONE;
-		if (d->is_syncing)
-			env_cond_wait(&d->changed, &d->lock);
-		else
-			sync_lead(d);
-	}
-	return 0;
 }
 
 /* ---- giving space back ---- */
@@ -711,7 +565,7 @@ int segment_remove(struct disk *d, uint32_t segment)
 	rc = dev_remove(d->dev, name);
 	env_mutex_lock(&d->lock);
 	seg->is_removed = rc == 0;
-	file = entry_put(d, seg);
+	file = segment_put_locked(d, seg);
 	env_mutex_unlock(&d->lock);
 	dev_close(file);
 	if (rc)

@@ -982,7 +982,7 @@ static void a_run_that_fails_is_tried_one_by_one(void **state)
 static void a_slow_disk_delays_nobody_else(void **state)
 {
 	struct fixture *f = *state;
-	uint8_t data[512] = {1}, back[512];
+	uint8_t data[512] = {1}, back[DISKS][512];
 	struct segment_addr addrs[DISKS];
 	struct disk_io ios[DISKS];
 	struct iovec iov[DISKS];
@@ -993,7 +993,7 @@ static void a_slow_disk_delays_nobody_else(void **state)
 	/* all four at once, not one after the other */
 	for (unsigned i = 0; i < DISKS; i++) {
 		dev_fault_set(f->faults[i], &(struct fault_plan){.delay_ms = 100});
-		iov[i] = (struct iovec){back, sizeof(back)};
+		iov[i] = (struct iovec){back[i], sizeof(back[i])};
 		ios[i] = (struct disk_io){.disk = f->disks[i],
 					  .op = DISK_READ,
 					  .addr = addrs[i],

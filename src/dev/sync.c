@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Syncing a disk's segments: what was written becomes durable (S2, the ground of P1), or the disk is
+ * given up (S4).
+ *
+ * S2: a write that finishes takes the next number of written_seq and marks its segment dirty. A sync
+ * notes written_seq, takes the dirty marks off, syncs those files, and only then sets synced_seq to
+ * what it noted. A caller goes home when synced_seq has reached what written_seq was when it came,
+ * so it waits also for a sync begun by another that holds its segment's mark; one sync runs at a
+ * time on a disk, and those who wait share the next.
+ *
+ * Lock: disk.lock, never held while the device works.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "dev/disk_priv.h"
+
+/*
+ * A disk lost with unsynced writes goes on being named as long as somebody may still publish such a
+ * write, and once more after the last of them was settled: so the sync that covers that publication
+ * names it, and a disk lost long ago is not held against what was written since.
+ */
+bool segment_claim_sync(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	if (d->synced_seq >= d->written_seq || d->loss_told)
+		return false;
+	if (disk_usable(d) && HASH_COUNT(d->flights) == 0)
+		d->loss_told = true;
+	return true;
+}
+
+struct sync_job {
+	uint64_t target; /* written_seq when it began */
+	bool names, root;
+	struct segment **segs; /* each with a reference */
+	unsigned count;
+};
+
+static void sync_begin(struct disk *d, struct sync_job *j)
+{
+	struct segment *seg;
+
+	env_assert_held(&d->lock);
+	*j = (struct sync_job){.target = d->written_seq, .names = d->names_dirty};
+	j->root = d->root_dirty;
+	j->segs = xcalloc(d->dirty_count + 1, sizeof(*j->segs));
+	d->is_syncing = true;
+	d->names_dirty = d->root_dirty = false;
+	while ((seg = TAILQ_FIRST(&d->dirty))) {
+		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
+		seg->is_dirty = false;
+		seg->refs++;
+		j->segs[j->count++] = seg;
+	}
+	d->dirty_count = 0;
+}
+
+static int sync_segment(struct disk *d, struct segment *seg)
+{
+	int rc = dev_sync(seg->file);
+
+	if (rc) {
+		/* one that we unlinked ourselves meanwhile holds nothing that anybody needs */
+		env_mutex_lock(&d->lock);
+		if (seg->is_removed)
+			rc = 0;
+		env_mutex_unlock(&d->lock);
+	}
+	if (rc) {
+		atomic_store(&d->state, DISK_FAILED);
+		disk_report(d, rc, "syncing segment %08" PRIx32 ": %s", seg->number,
+			    dfs_err_text(rc));
+	}
+	return rc;
+}
+
+static int sync_names(struct disk *d, const struct sync_job *j)
+{
+	int rc = j->root ? dev_sync_dir(d->dev, "") : 0;
+
+	if (!rc && j->names)
+		rc = dev_sync_dir(d->dev, SEGMENT_DIR);
+	if (rc == DFS_ENOENT)
+		rc = DFS_EGONE;
+	if (rc) {
+		atomic_store(&d->state, DISK_FAILED);
+		disk_report(d, rc, "syncing the segment directory: %s", dfs_err_text(rc));
+	}
+	return rc;
+}
+
+/* Every segment is tried, so that every doubtful one is reported (S4), the disk failed already. */
+static int sync_io(struct disk *d, const struct sync_job *j)
+{
+	int rc = sync_names(d, j);
+
+	for (unsigned i = 0; i < j->count; i++) {
+		int err = sync_segment(d, j->segs[i]);
+
+		rc = rc ? rc : err;
+	}
+	atomic_fetch_add(&d->counters.syncs, 1);
+	if (rc)
+		atomic_fetch_add(&d->counters.write_errors, 1);
+	return rc;
+}
+
+/* One sync of what is dirty now. Lock held, let go meanwhile. */
+static void sync_lead(struct disk *d)
+{
+	struct sync_job j;
+	int rc;
+
+	sync_begin(d, &j);
+	env_mutex_unlock(&d->lock);
+	rc = sync_io(d, &j);
+	env_mutex_lock(&d->lock);
+	if (!rc)
+		d->synced_seq = j.target;
+	else
+		d->sync_error = rc;
+	for (unsigned i = 0; i < j.count; i++) {
+		struct dev_file *file = segment_put_locked(d, j.segs[i]);
+
+		if (!file)
+			continue;
+		env_mutex_unlock(&d->lock);
+		dev_close(file);
+		env_mutex_lock(&d->lock);
+	}
+	free(j.segs);
+	d->is_syncing = false;
+	env_cond_broadcast(&d->changed);
+}
+
+int segment_sync(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	uint64_t target = d->written_seq;
+
+	while (d->synced_seq < target) {
+		if (d->sync_error)
+			return d->sync_error;
+		if (disk_usable(d))
+			return DFS_EGONE;
+		if (d->is_syncing)
+			env_cond_wait(&d->changed, &d->lock);
+		else
+			sync_lead(d);
+	}
+	return 0;
+}
