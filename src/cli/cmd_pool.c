@@ -200,7 +200,7 @@ static void print_fail_disk(struct invocation *inv, const json_t *r)
 	out_text(o, format_str(r, "disk.label"));
 	fputs(" (", o->f);
 	out_text(o, format_str(r, "disk.path"));
-	fprintf(o->f, "): it %s not used any more.\n", dry_run ? "would be" : "is");
+	fprintf(o->f, "): it %s used any more.\n", dry_run ? "would not be" : "is not");
 	if (json_is_null(format_get(r, "redundancy_after.losses_left"))) {
 		fputs("The pool holds no extents yet.\n", o->f);
 	} else if (lost) {
