@@ -108,8 +108,15 @@ int envelope_open(const void *key, size_t key_len, const void *val, size_t val_l
 /* ---- txn.c ---- */
 #define APPLIED_KEY "mapplied"
 #define APPLIED_KEY_LEN 8u
-/* Applies the ops of a journal record (replay) as transaction seq with that chain hash. */
-MUST_USE int txn_replay(struct meta *m, const struct journal_record *r);
+/* Records being replayed: applied many at a time, each index state still that after one of them. */
+struct replay {
+	struct buf ops;
+	unsigned count; /* puts and deletes */
+	uint64_t seq;	/* of the last record; 0: nothing gathered */
+	struct hash chain;
+};
+MUST_USE int txn_replay_add(struct meta *m, struct replay *p, const struct journal_record *r);
+MUST_USE int txn_replay_flush(struct meta *m, struct replay *p);
 /* The index's own (seq, chain, counters). seq 0 when absent. DFS_ECORRUPT, DFS_ECHECKSUM. */
 MUST_USE int txn_load_applied(struct meta *m, uint64_t *ret_seq, struct hash *ret_chain);
 

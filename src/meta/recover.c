@@ -137,6 +137,7 @@ static int replay(struct meta *m, struct recovery *r, struct meta_recovery *ret,
 {
 	struct journal_walk w = {.count = r->source_count};
 	struct journal_record rec;
+	struct replay gathered = {0};
 	struct hash chain = m->chain;
 	uint64_t start = m->seq;
 	int err;
@@ -155,17 +156,18 @@ static int replay(struct meta *m, struct recovery *r, struct meta_recovery *ret,
 		}
 		if (rec.seq == start)
 			continue;
-		err = txn_replay(m, &rec);
+		err = txn_replay_add(m, &gathered, &rec);
 		if (err)
 			break;
 		ret->replayed_transactions++;
 	}
 	if (err == DFS_EEND)
-		err = 0;
+		err = txn_replay_flush(m, &gathered);
 	if (err == 0 && w.seq < start)
 		*ret_sound = false;
 	walk_result(&w, r, ret);
 	walk_end(&w);
+	buf_release(&gathered.ops);
 	return err;
 }
 

@@ -204,18 +204,37 @@ static int apply_locked(struct meta *m, uint64_t seq, const struct hash *chain, 
 }
 
 #define BATCH_ON_STACK 64u
+#define REPLAY_BATCH_BYTES KIB(256)
 
-int txn_replay(struct meta *m, const struct journal_record *r)
+/* Operations delimit themselves, so those of many records make one batch, one after the other. */
+int txn_replay_add(struct meta *m, struct replay *p, const struct journal_record *r)
 {
-	struct index_op *batch;
 	unsigned count;
 	int err = count_ops(r->ops, &count);
 
 	if (err)
 		return err;
-	batch = xcalloc(count + 1, sizeof(*batch));
-	err = apply_locked(m, r->seq, &r->hash, r->ops, batch);
+	if (reader_left(&r->ops))
+		buf_put(&p->ops, r->ops.p, reader_left(&r->ops));
+	p->count += count;
+	p->seq = r->seq;
+	p->chain = r->hash;
+	return p->ops.len < REPLAY_BATCH_BYTES ? 0 : txn_replay_flush(m, p);
+}
+
+int txn_replay_flush(struct meta *m, struct replay *p)
+{
+	struct index_op *batch;
+	int err;
+
+	if (p->seq == 0)
+		return 0;
+	batch = xcalloc(p->count + 1, sizeof(*batch));
+	err = apply_locked(m, p->seq, &p->chain, reader_of(p->ops.data, p->ops.len), batch);
 	free(batch);
+	buf_reset(&p->ops);
+	p->count = 0;
+	p->seq = 0;
 	return err;
 }
 

@@ -69,9 +69,14 @@ void rig_init(struct rig *r, bool rocks, unsigned disk_count, unsigned copies)
 	struct meta_disk disks[RIG_MAX_DISKS];
 	struct fault_plan none = {0};
 	struct meta_config cfg;
+	const char *base;
 
 	memset(r, 0, sizeof(*r));
-	snprintf(r->dir, sizeof(r->dir), "/tmp/dfs-meta-XXXXXX");
+	/* In memory where possible: syncs of a shared disk would make up most of the time. */
+	base = getenv("TMPDIR");
+	if (!base)
+		base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	snprintf(r->dir, sizeof(r->dir), "%s/dfs-meta-XXXXXX", base);
 	assert_non_null(mkdtemp(r->dir));
 	snprintf(r->index_dir, sizeof(r->index_dir), "%s/index", r->dir);
 	r->rocks = rocks;
