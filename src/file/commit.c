@@ -101,7 +101,10 @@ uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 	uint64_t beyond = MAX(in->beyond_end, mapped_to);
 	struct rec_orphan orphan = {in->ino, ORPHAN_TRUNCATE, 0};
 
-	r->size = MIN(in->size, first_unsealed(in, in->rec.size, except));
+	/* Up to mapped_to nothing was dirty but what is in the map now or goes with this batch (F2): what
+	 * has been written there since overwrites it, or a hole, and must not take back what an fsync of
+	 * this batch promises. */
+	r->size = MIN(in->size, MAX(first_unsealed(in, in->rec.size, except), mapped_to));
 	if (!r->nlink)
 		return beyond; /* ORPHAN_UNLINKED covers all of it */
 	if (beyond > r->size) {
