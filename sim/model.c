@@ -444,6 +444,27 @@ void model_floor(struct model *m, unsigned mark)
 	m->floor = MAX(m->floor, mark - 1);
 }
 
+uint64_t model_last_change(const struct model *m, const struct mnode *n)
+{
+	unsigned delta = m->delta_count;
+
+	for (unsigned i = m->op_count; i-- > 0;) {
+		for (; delta > m->ops[i].first_delta; delta--)
+			if (m->deltas[delta - 1].node == n || m->deltas[delta - 1].dir == n)
+				return m->ops[i].end;
+	}
+	return 0;
+}
+
+unsigned model_mark_at(const struct model *m, uint64_t tick)
+{
+	unsigned mark = 1;
+
+	while (mark < m->op_count && m->ops[mark].end <= tick)
+		mark++;
+	return mark;
+}
+
 void model_mark_data(struct model *m)
 {
 	struct mnode *n;

@@ -141,6 +141,10 @@ void model_data_reset(struct mnode *n, const uint8_t *data, uint64_t size);
 /* Operations acknowledged so far; durable once a sync that began now has succeeded. */
 unsigned model_mark(const struct model *m);
 void model_floor(struct model *m, unsigned mark);
+/* When the last operation on names that changed this node was acknowledged; 0: none in this round. */
+uint64_t model_last_change(const struct model *m, const struct mnode *n);
+/* Operations acknowledged up to then. */
+unsigned model_mark_at(const struct model *m, uint64_t tick);
 /* The same for all files' data; one sync of everything at a time. */
 void model_mark_data(struct model *m);
 void model_floor_data(struct model *m);

@@ -342,8 +342,9 @@ static void damage_running(void *arg)
 
 void run_arm_faults(struct run *r)
 {
-	if (rng_one_in(&r->rng, 4))
-		sim_disks_at_op(rng_between(&r->rng, 1, 1500), damage_running, r);
+	if (rng_one_in(&r->rng, 3))
+		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
+				damage_running, r);
 	if (rng_one_in(&r->rng, 6)) {
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
 		struct sim_fault f = sim_disk_fault(d->sim);
@@ -427,7 +428,7 @@ static void unmount(struct run *r)
 {
 	int err;
 
-	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 300) : 0);
+	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 100) : 0);
 	sim_trace("unmount");
 	err = fs_close(r->fs);
 	if (err && !(err == DFS_ENOSPC && r->small_disks))

@@ -231,8 +231,7 @@ void client_fsync(struct client *c)
 {
 	struct mnode *n = NULL;
 	struct inode *in = client_file(c, &n);
-	unsigned marks[SIM_CLIENTS];
-	uint64_t mark;
+	uint64_t mark, tick;
 	int err;
 
 	if (!in) {
@@ -240,12 +239,15 @@ void client_fsync(struct client *c)
 		in = client_dir(c, n);
 	}
 	mark = model_data_mark(n);
-	names_marks(c->run, marks);
+	tick = model_last_change(c->model, n);
 	sim_trace("c%u fsync %llu", c->id, (unsigned long long)n->ino);
 	err = fs_fsync(c->run->fs, in, rng_one_in(&c->rng, 2));
 	sim_trace("c%u fsync %llu: %s", c->id, (unsigned long long)n->ino, dfs_err_name(err));
 	if (client_expect(c, "fsync", err, 0)) {
-		names_durable(c->run, marks);
+		/* The names that changed this inode, and whatever was acknowledged before. */
+		for (unsigned i = 0; i < c->run->clients_count; i++)
+			model_floor(c->run->clients[i].model,
+				    model_mark_at(c->run->clients[i].model, tick));
 		model_data_floor(n, mark);
 	}
 	fs_forget(c->run->fs, in, 1);
