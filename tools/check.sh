@@ -64,6 +64,7 @@ report()
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	printf '  %-28s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$p" "$f" "$s" "$seconds"
+	[ -n "$only" ] || grep -E '^  ok sim_sweep' "$log" | cut -c 1-160
 	[ -n "$only" ] || grep -E '^(not ok .*# SKIP|skipped )' "$log" | sed 's/^/    /'
 	if [ "$f" -gt 0 ]; then
 		failures+=("$name${why:+: $why}")
@@ -169,10 +170,11 @@ sweep()
 	local fresh_pid=$!
 	wait $fixed_pid || code_a=$?
 	wait $fresh_pid || code_b=$?
+	# Its own `ok` lines are not counted: one sweep is one test.
 	echo "--- fixed seeds, from 1"
-	tail -n 60 "$a"
+	tail -n 60 "$a" | sed 's/^/  /'
 	echo "--- fresh seeds, from $fresh"
-	tail -n 60 "$b"
+	tail -n 60 "$b" | sed 's/^/  /'
 	rm -f "$a" "$b"
 	[ "$code_a" -eq 0 ] && echo "ok fixed seeds" || echo "not ok fixed seeds: exit code $code_a"
 	[ "$code_b" -eq 0 ] && echo "ok fresh seeds" || echo "not ok fresh seeds: exit code $code_b"
