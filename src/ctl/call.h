@@ -95,6 +95,8 @@ uint64_t arg_u64(struct ctl_call *c, const char *key, uint64_t absent);
 bool arg_bool(struct ctl_call *c, const char *key, bool absent);
 
 /* ---- the disks at one moment (disks.c) ---- */
+/* pool_disk_status, with `present` as it is at this moment. */
+bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
 struct disk_view {
 	disk_id id;
 	bool present, member;

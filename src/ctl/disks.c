@@ -4,12 +4,27 @@
 
 #include "ctl/call.h"
 
+/* A disk that nobody has used since it went away is found out by asking it. */
+bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_status)
+{
+	struct disk *d;
+
+	if (!pool_disk_status(p, i, ret_status))
+		return false;
+	d = disk_get(pool_disks(p), ret_status->info.id);
+	if (ret_status->present && (!d || !disk_dev(d) || dev_probe(disk_dev(d)) != 0)) {
+		ret_status->present = false;
+		ret_status->free_bytes = 0;
+	}
+	return true;
+}
+
 void disk_views_take(struct pool *p, struct disk_views *ret_views)
 {
 	struct disk_views views = {0};
 	struct pool_disk_status *s = xmalloc(sizeof(*s));
 
-	for (unsigned i = 0; pool_disk_status(p, i, s); i++) {
+	for (unsigned i = 0; disk_status_now(p, i, s); i++) {
 		views.v = xrealloc(views.v, (views.count + 1) * sizeof(*views.v));
 		views.v[views.count++] = (struct disk_view){
 			.id = s->info.id,

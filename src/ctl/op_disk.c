@@ -34,7 +34,7 @@ static bool shares_filesystem(struct pool *p, uint64_t fs_id)
 	struct pool_disk_status *s = xmalloc(sizeof(*s));
 	bool found = false;
 
-	for (unsigned i = 0; !found && pool_disk_status(p, i, s); i++)
+	for (unsigned i = 0; !found && disk_status_now(p, i, s); i++)
 		found = s->present && s->fs_id == fs_id;
 	free(s);
 	return found;

@@ -122,10 +122,10 @@ static void sharing(struct pool *p, char *out, size_t out_len)
 	size_t len = 0;
 
 	out[0] = '\0';
-	for (unsigned i = 0; pool_disk_status(p, i, a); i++) {
+	for (unsigned i = 0; disk_status_now(p, i, a); i++) {
 		bool shared = false;
 
-		for (unsigned j = 0; !shared && pool_disk_status(p, j, b); j++)
+		for (unsigned j = 0; !shared && disk_status_now(p, j, b); j++)
 			shared = j != i && a->present && b->present && a->fs_id == b->fs_id;
 		if (shared && len + sizeof(a->info.label) + 2 < out_len)
 			len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",

@@ -206,7 +206,7 @@ json_t *disks_array(struct pool *p)
 	struct pool_disk_status *s = xmalloc(sizeof(*s));
 	json_t *disks = json_array();
 
-	for (unsigned i = 0; pool_disk_status(p, i, s); i++)
+	for (unsigned i = 0; disk_status_now(p, i, s); i++)
 		json_array_append_new(disks, disk_json_of(s));
 	free(s);
 	return disks;
