@@ -206,6 +206,10 @@ static void the_fullest_disks_are_left_out(void **state)
 	assert_int_equal(ids[0].v, 2);
 	assert_int_equal(ids[1].v, 5);
 	assert_int_equal(ids[2].v, 3);
+	/* as many fragments fit on each: the bytes decide */
+	assert_int_equal(place_pick(d, 6, 2, 50, NULL, 0, 7, ids), 0);
+	assert_int_equal(ids[0].v, 2);
+	assert_int_equal(ids[1].v, 5);
 	/* excluded, not eligible, too full */
 	assert_int_equal(place_pick(d, 6, 1, 10, (disk_id[]){{2}, {5}}, 2, 0, ids), 0);
 	assert_int_equal(ids[0].v, 3);
