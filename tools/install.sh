@@ -12,6 +12,7 @@ install -D -m 755 "$1/dynamicfs" "$root$prefix/bin/dynamicfs"
 # mount(8) looks for helpers in /sbin only, whatever the prefix is.
 if [ -f tools/mount.fuse.dynamicfs ]; then
 	install -D -m 755 tools/mount.fuse.dynamicfs "$root/sbin/mount.fuse.dynamicfs"
+	sed -i "s|^bindir=.*|bindir=$prefix/bin|" "$root/sbin/mount.fuse.dynamicfs"
 fi
 find docs -name '*.[1-8]' -type f | while read -r page; do
 	section=${page##*.}

@@ -38,11 +38,14 @@ struct lease;
  * be written. */
 MUST_USE int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_lease,
 			struct pool_message *msg);
+/* The mount has gone, the daemon is storing. NULL is allowed. */
+void lease_note_ending(struct lease *l);
 /* Leaves the outcome for who waits, and frees. NULL is allowed. */
 void lease_end(struct lease *l, int outcome, const char *text);
 
 struct lease_view {
 	bool held;	/* a daemon lives */
+	bool ending;	/* its mount has gone, it is storing */
 	long pid;	/* while held; 0 when unknown */
 	int outcome;	/* of the last one, when not held */
 	char text[512]; /* why, for a person */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POOL/mounted: a JSON file {"pid", "mountpoint", "outcome", "message"} under an flock that lasts as
+ * POOL/mounted: a JSON file {"pid", "mountpoint", "ending", "outcome", "message"} under an flock that lasts as
  * long as the daemon. It tells `unmount` when the daemon has gone and whether all data was stored,
  * and a second `mount` where the pool is mounted. The pool's own lock says who may write the pool;
  * this one says nothing about that. No locks besides.
@@ -20,6 +20,7 @@
 struct lease {
 	int fd;
 	char *mountpoint;
+	bool ending;
 };
 
 /* Held only for the moment in which a waiter looks: the daemon tries again. */
@@ -29,13 +30,14 @@ struct lease {
 static int write_state(struct lease *l, int outcome, const char *text)
 {
 	FREE char *clean = NULL;
-	json_t *root = json_pack("{s:I, s:s%, s:i, s:s%}", "pid", (json_int_t)getpid(),
-				 "mountpoint", l->mountpoint, strlen(l->mountpoint), "outcome",
-				 outcome, "message", text, strlen(text));
+	json_t *root = json_pack("{s:I, s:s, s:b, s:i, s:s}", "pid", (json_int_t)getpid(),
+				 "mountpoint", l->mountpoint, "ending", l->ending, "outcome",
+				 outcome, "message", text);
 
 	/* Paths need not be UTF-8; then the state goes without words. */
 	if (!root)
-		root = json_pack("{s:I, s:i}", "pid", (json_int_t)getpid(), "outcome", outcome);
+		root = json_pack("{s:I, s:b, s:i}", "pid", (json_int_t)getpid(), "ending",
+				 l->ending, "outcome", outcome);
 	clean = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	if (!clean || ftruncate(l->fd, 0) != 0 ||
@@ -52,6 +54,7 @@ static void parse_state(const char *text, size_t len, struct lease_view *v)
 	if (!root)
 		return;
 	v->pid = (long)json_integer_value(json_object_get(root, "pid"));
+	v->ending = json_is_true(json_object_get(root, "ending"));
 	v->outcome = (int)json_integer_value(json_object_get(root, "outcome"));
 	s = json_string_value(json_object_get(root, "message"));
 	snprintf(v->text, sizeof(v->text), "%s", s ? s : "");
@@ -116,6 +119,16 @@ int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_
 		log_warn("cannot write %s: %s", path, strerror(errno));
 	*ret_lease = l;
 	return 0;
+}
+
+void lease_note_ending(struct lease *l)
+{
+	if (!l)
+		return;
+	l->ending = true;
+	if (write_state(l, 0, "") != 0)
+		log_warn("cannot note in the pool directory that the mount is ending: %s",
+			 strerror(errno));
 }
 
 void lease_end(struct lease *l, int outcome, const char *text)

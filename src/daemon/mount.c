@@ -13,8 +13,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "base/log.h"
+#include "ctl/ctl.h"
 #include "daemon/internal.h"
+
+#define ENDING_PATIENCE_MS 120000
+#define MOMENT_MS 2000
+#define POLL_MS 20
 
 struct first_word {
 	int err;
@@ -145,21 +151,49 @@ static int check_pool_dir(const char *pool_dir, struct pool_message *msg)
 		    pool_dir, path, strerror(errno));
 }
 
+/*
+ * A daemon whose mount was just taken away (umount; mount) is waited for. Between the two there is a
+ * moment in which it doesn't know yet, hence the patience when its mount can't be found.
+ */
+static int wait_for_former(const char *pool_dir, struct pool_message *msg)
+{
+	uint64_t start_ns = env_now_ns(), waited_ms;
+	struct ctl_mount mount;
+	struct lease_view lease;
+	bool there;
+
+	for (;;) {
+		lease_look(pool_dir, &lease);
+		if (!lease.held)
+			return 0;
+		waited_ms = (env_now_ns() - start_ns) / 1000000;
+		there = !lease.ending && ctl_mount_of(lease.mountpoint, &mount) == 0;
+		if (there) {
+			there = strcmp(mount.pool_dir, pool_dir) == 0;
+			ctl_mount_release(&mount);
+		}
+		if (there || waited_ms >= (lease.ending ? ENDING_PATIENCE_MS : MOMENT_MS))
+			return fail(msg, DFS_ELOCKED,
+				    "cannot mount the pool %s: %s%s%s; nothing was done", pool_dir,
+				    lease.ending ? "it was just unmounted, and is still storing"
+						 : "it is mounted already",
+				    lease.mountpoint[0] ? ", at " : "", lease.mountpoint);
+		env_sleep_ms(POLL_MS);
+	}
+}
+
 static int check_and_mount(const struct mount_options *options, const char *pool_dir,
 			   const char *mountpoint, struct pool_message *msg)
 {
 	struct serve_config cfg = {
 		.pool_dir = pool_dir, .mountpoint = mountpoint, .options = options};
-	struct lease_view lease;
 	int err = check_pool_dir(pool_dir, msg);
 
 	if (err)
 		return err;
-	lease_look(pool_dir, &lease);
-	if (lease.held)
-		return fail(msg, DFS_ELOCKED,
-			    "cannot mount the pool %s: it is mounted already%s%s; nothing was done",
-			    pool_dir, lease.mountpoint[0] ? ", at " : "", lease.mountpoint);
+	err = wait_for_former(pool_dir, msg);
+	if (err)
+		return err;
 	err = mountpoint_check(mountpoint, pool_dir, msg);
 	if (err)
 		return err;

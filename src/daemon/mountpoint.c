@@ -96,6 +96,8 @@ static int check_empty(const char *mountpoint, struct pool_message *msg)
 
 int mountpoint_check(const char *mountpoint, const char *pool_dir, struct pool_message *msg)
 {
+	/* A dead mount must be asked: what it is, the kernel still knows. */
+	const int ask = AT_STATX_FORCE_SYNC;
 	struct statx st;
 	int err;
 
@@ -104,14 +106,14 @@ int mountpoint_check(const char *mountpoint, const char *pool_dir, struct pool_m
 			    "cannot mount at %s: the mountpoint and the pool directory %s may not "
 			    "lie within one another; nothing was done",
 			    mountpoint, pool_dir);
-	if (statx(AT_FDCWD, mountpoint, 0, STATX_TYPE, &st) != 0) {
+	if (statx(AT_FDCWD, mountpoint, ask, STATX_BASIC_STATS, &st) != 0) {
 		if (errno != ENOTCONN)
 			return fail(msg, errno == ENOENT ? DFS_ENOENT : DFS_EACCES,
 				    "cannot mount at %s: %s", mountpoint, strerror(errno));
 		err = clear_dead_mount(mountpoint, msg);
 		if (err)
 			return err;
-		if (statx(AT_FDCWD, mountpoint, 0, STATX_TYPE, &st) != 0)
+		if (statx(AT_FDCWD, mountpoint, ask, STATX_BASIC_STATS, &st) != 0)
 			return fail(msg, DFS_EIO, "cannot mount at %s: %s", mountpoint,
 				    strerror(errno));
 	}

@@ -236,6 +236,7 @@ static int serve_requests(struct mount *m)
 	m->signals = env_thread_start("signals", run_signals, m);
 	m->ready = env_thread_start("ready", run_ready, m);
 	err = session_loop(m->session);
+	lease_note_ending(m->lease);
 	__atomic_store_n(&m->ending, true, __ATOMIC_SEQ_CST);
 	kill(getpid(), SIGTERM);
 	env_thread_join(m->signals);
