@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index contract, the same for RocksDB and the in-memory one: random batches against a plain
+ * model, snapshots, what a crash keeps (the last flush, whole), image and restore, damage.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/env.h"
+#include "unit/meta_rig.h"
+
+#define KEYS 200u
+
+struct model {
+	bool there[KEYS];
+	unsigned value[KEYS];
+};
+
+struct fixture {
+	const struct index_ops *ops;
+	void *arg, *other_arg; /* the second is a place to restore into */
+	struct index_mem_store *stores[2];
+	char dir[128], index_dir[160], other_dir[160];
+	bool rocks;
+	struct index *x;
+	unsigned seed;
+};
+
+static unsigned next_random(struct fixture *f)
+{
+	f->seed = f->seed * 1103515245u + 12345u;
+	return f->seed >> 8;
+}
+
+static void begin(struct fixture *f, bool rocks)
+{
+	memset(f, 0, sizeof(*f));
+	f->rocks = rocks;
+	f->seed = 42;
+	f->ops = rocks ? &index_rocks_ops : &index_mem_ops;
+	strcpy(f->dir, access("/dev/shm", W_OK) == 0 ? "/dev/shm/dfs-index-XXXXXX"
+						     : "/tmp/dfs-index-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->index_dir, sizeof(f->index_dir), "%s/one", f->dir);
+	snprintf(f->other_dir, sizeof(f->other_dir), "%s/two", f->dir);
+	for (unsigned i = 0; i < 2; i++)
+		f->stores[i] = index_mem_store_new();
+	f->arg = rocks ? (void *)f->index_dir : (void *)f->stores[0];
+	f->other_arg = rocks ? (void *)f->other_dir : (void *)f->stores[1];
+	assert_int_equal(f->ops->open(f->arg, &f->x), 0);
+}
+
+static void end(struct fixture *f)
+{
+	if (f->x)
+		f->ops->close(f->x, false);
+	for (unsigned i = 0; i < 2; i++)
+		index_mem_store_free(f->stores[i]);
+	rig_remove_tree(f->dir);
+}
+
+static size_t key_of(unsigned n, char key[16])
+{
+	return (size_t)snprintf(key, 16, "%c-%04u", "abc"[n % 3], n);
+}
+
+/* One batch of up to 8 changes, and on top of them a change of key 0 that must come in order. */
+static void change(struct fixture *f, struct model *m)
+{
+	struct index_op ops[10];
+	char keys[10][16];
+	unsigned values[10], count = 1 + next_random(f) % 8, n;
+
+	for (unsigned i = 0; i < count + 2; i++) {
+		n = i < count ? next_random(f) % KEYS : 0;
+		values[i] = next_random(f);
+		ops[i].key = (const uint8_t *)keys[i];
+		ops[i].key_len = key_of(n, keys[i]);
+		ops[i].value = (const uint8_t *)&values[i];
+		ops[i].value_len = sizeof(values[i]);
+		m->there[n] = i >= count || next_random(f) % 3 != 0;
+		m->value[n] = values[i];
+		if (!m->there[n])
+			ops[i].value = NULL;
+	}
+	assert_int_equal(f->ops->apply(f->x, ops, count + 2), 0);
+}
+
+static void compare(struct fixture *f, struct index *x, const struct model *m)
+{
+	struct index_iter *it = f->ops->iter_new(x);
+	unsigned expected = 0, seen = 0, back = 0;
+	BUF out = {0};
+
+	for (unsigned n = 0; n < KEYS; n++) {
+		char key[16];
+		size_t len = key_of(n, key);
+		int err = f->ops->get(x, key, len, &out);
+
+		expected += m->there[n];
+		assert_int_equal(err, m->there[n] ? 0 : DFS_ENOENT);
+		if (err)
+			continue;
+		assert_int_equal(out.len, sizeof(m->value[n]));
+		assert_memory_equal(out.data, &m->value[n], out.len);
+	}
+	for (f->ops->iter_seek(it, "", 0); f->ops->iter_valid(it); f->ops->iter_next(it))
+		seen++;
+	assert_int_equal(seen, expected);
+	for (f->ops->iter_seek_back(it, "~", 1); f->ops->iter_valid(it); f->ops->iter_prev(it))
+		back++;
+	assert_int_equal(back, expected);
+	assert_int_equal(f->ops->iter_error(it), 0);
+	f->ops->iter_free(it);
+}
+
+static void reopen(struct fixture *f, bool persist)
+{
+	f->ops->close(f->x, persist);
+	f->x = NULL;
+	assert_int_equal(f->ops->open(f->arg, &f->x), 0);
+}
+
+static void test_random(void **state)
+{
+	struct fixture f;
+	struct model m = {0}, flushed;
+
+	begin(&f, *state != NULL);
+	for (unsigned round = 0; round < 6; round++) {
+		for (unsigned i = 0; i < 100; i++)
+			change(&f, &m);
+		compare(&f, f.x, &m);
+		assert_int_equal(f.ops->flush(f.x), 0);
+		flushed = m;
+		for (unsigned i = 0; i < 50; i++)
+			change(&f, &m);
+		compare(&f, f.x, &m);
+		if (round % 2 == 0) {
+			reopen(&f, true);
+		} else {
+			reopen(&f, false); /* nothing is persisted but by a flush */
+			m = flushed;
+		}
+		compare(&f, f.x, &m);
+	}
+	end(&f);
+}
+
+static void test_snapshot(void **state)
+{
+	struct fixture f;
+	struct model m = {0}, old;
+	struct index_iter *it;
+	unsigned seen = 0, expected = 0;
+
+	begin(&f, *state != NULL);
+	for (unsigned i = 0; i < 100; i++)
+		change(&f, &m);
+	it = f.ops->iter_new(f.x);
+	old = m;
+	for (unsigned i = 0; i < 100; i++)
+		change(&f, &m);
+	for (f.ops->iter_seek(it, "", 0); f.ops->iter_valid(it); f.ops->iter_next(it)) {
+		size_t len;
+		const uint8_t *key = f.ops->iter_key(it, &len);
+		unsigned n = (unsigned)atoi((const char[]){(char)key[2], (char)key[3], (char)key[4],
+							   (char)key[5], 0}),
+			 value;
+
+		assert_true(old.there[n]);
+		memcpy(&value, f.ops->iter_value(it, &len), sizeof(value));
+		assert_int_equal(value, old.value[n]);
+		seen++;
+	}
+	for (unsigned n = 0; n < KEYS; n++)
+		expected += old.there[n];
+	assert_int_equal(seen, expected);
+	f.ops->iter_free(it);
+	end(&f);
+}
+
+struct copy {
+	struct fixture *f;
+	char names[64][64];
+	uint64_t sizes[64];
+	unsigned count;
+};
+
+static int note(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct copy *c = ctx;
+
+	assert_true(c->count < 64);
+	strcpy(c->names[c->count], name);
+	c->sizes[c->count++] = size_bytes;
+	return 0;
+}
+
+/* The image is that of the last flush, whatever was applied or flushed since it was begun. */
+static void test_image(void **state)
+{
+	struct fixture f;
+	struct model m = {0}, flushed;
+	struct copy c = {0};
+	struct index *restored;
+
+	begin(&f, *state != NULL);
+	for (unsigned i = 0; i < 300; i++)
+		change(&f, &m);
+	assert_int_equal(f.ops->flush(f.x), 0);
+	flushed = m;
+	for (unsigned i = 0; i < 20; i++)
+		change(&f, &m);
+	assert_int_equal(f.ops->image_begin(f.x, note, &c), 0);
+	assert_true(c.count > 0);
+	for (unsigned i = 0; i < 20; i++)
+		change(&f, &m);
+	assert_int_equal(f.ops->flush(f.x), 0);
+	assert_int_equal(f.ops->restore_begin(f.other_arg), 0);
+	for (unsigned i = 0; i < c.count; i++) {
+		FREE uint8_t *data = xmalloc(c.sizes[i] + 1);
+		size_t half = c.sizes[i] / 2, rest = c.sizes[i] - half;
+
+		assert_int_equal(f.ops->image_read(f.x, c.names[i], 0, data, half), 0);
+		assert_int_equal(f.ops->image_read(f.x, c.names[i], half, data + half, rest), 0);
+		assert_int_equal(f.ops->restore_write(f.other_arg, c.names[i], 0, "junk", 4), 0);
+		assert_int_equal(f.ops->restore_write(f.other_arg, c.names[i], 0, data, half), 0);
+		assert_int_equal(
+			f.ops->restore_write(f.other_arg, c.names[i], half, data + half, rest), 0);
+	}
+	f.ops->image_end(f.x);
+	assert_int_equal(f.ops->restore_end(f.other_arg), 0);
+	assert_int_equal(f.ops->open(f.other_arg, &restored), 0);
+	compare(&f, restored, &flushed);
+	f.ops->close(restored, false);
+	compare(&f, f.x, &m);
+	end(&f);
+}
+
+/* Names come from a disk (P10). */
+static void test_restore_refuses_names(void **state)
+{
+	static const char *const bad[] = {"../evil.sst", "/etc/evil.sst", "a/b.sst",
+					  "LOCK/../CURRENT"};
+	struct fixture f;
+
+	begin(&f, *state != NULL);
+	if (f.rocks) {
+		assert_int_equal(f.ops->restore_begin(f.other_arg), 0);
+		for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
+			assert_int_equal(f.ops->restore_write(f.other_arg, bad[i], 0, "x", 1),
+					 DFS_ECORRUPT);
+	} else {
+		assert_int_equal(f.ops->restore_begin(f.other_arg), 0);
+		assert_int_equal(f.ops->restore_write(f.other_arg, "x", 0, "\5\0\0\0junk", 8), 0);
+		assert_int_equal(f.ops->restore_end(f.other_arg), DFS_ECORRUPT);
+	}
+	end(&f);
+}
+
+static void test_condemned_and_destroyed(void **state)
+{
+	struct fixture f;
+	struct model m = {0}, none = {0};
+
+	begin(&f, *state != NULL);
+	for (unsigned i = 0; i < 50; i++)
+		change(&f, &m);
+	assert_int_equal(f.ops->flush(f.x), 0);
+	f.ops->condemn(f.x);
+	f.ops->close(f.x, false);
+	f.x = NULL;
+	assert_int_equal(f.ops->open(f.arg, &f.x), DFS_ECHECKSUM);
+	f.x = NULL;
+	assert_int_equal(f.ops->destroy(f.arg), 0);
+	assert_int_equal(f.ops->open(f.arg, &f.x), 0);
+	compare(&f, f.x, &none);
+	end(&f);
+}
+
+/* Every file of a closed RocksDB index, damaged in turn: an error or the right answer. */
+static void test_damaged_files(void **state)
+{
+	struct fixture f;
+	struct model m = {0};
+	char line[300], cmd[1024], damaged[64][300];
+	unsigned count = 0;
+	FILE *p;
+
+	if (!*state)
+		return;
+	begin(&f, true);
+	for (unsigned i = 0; i < 300; i++)
+		change(&f, &m);
+	reopen(&f, true);
+	f.ops->close(f.x, false);
+	f.x = NULL;
+	snprintf(cmd, sizeof(cmd), "cp -r %s %s; ls -d %s/CURRENT %s/MANIFEST* %s/*.sst",
+		 f.index_dir, f.other_dir, f.index_dir, f.index_dir, f.index_dir);
+	p = popen(cmd, "r");
+	assert_non_null(p);
+	while (count < 64 && fgets(line, sizeof(line), p)) {
+		line[strcspn(line, "\n")] = '\0';
+		strcpy(damaged[count++], line);
+	}
+	pclose(p);
+	assert_true(count >= 3);
+	for (unsigned i = 0; i < count * 4; i++) {
+		const char *path = damaged[i / 4];
+		BUF out = {0};
+		int err;
+
+		rig_flip(path, rig_size(path) * (long)(i % 4) / 4);
+		err = f.ops->open(f.arg, &f.x);
+		for (unsigned n = 0; n < KEYS && err == 0; n++) {
+			char key[16];
+			size_t len = key_of(n, key);
+
+			err = f.ops->get(f.x, key, len, &out);
+			if (err != DFS_ECHECKSUM) {
+				assert_int_equal(err, m.there[n] ? 0 : DFS_ENOENT);
+				err = 0;
+			}
+		}
+		if (err)
+			assert_int_equal(err, DFS_ECHECKSUM);
+		if (f.x)
+			f.ops->close(f.x, false);
+		f.x = NULL;
+		assert_int_equal(f.ops->destroy(f.arg), 0);
+		snprintf(cmd, sizeof(cmd), "cp -r %s %s", f.other_dir, f.index_dir);
+		assert_int_equal(system(cmd), 0);
+	}
+	end(&f);
+}
+
+static void test_crash_of_the_store(void **state)
+{
+	struct fixture f;
+	struct model m = {0}, flushed;
+	struct index *lost;
+
+	(void)state;
+	begin(&f, false);
+	for (unsigned i = 0; i < 50; i++)
+		change(&f, &m);
+	assert_int_equal(f.ops->flush(f.x), 0);
+	flushed = m;
+	for (unsigned i = 0; i < 50; i++)
+		change(&f, &m);
+	lost = f.x;
+	index_mem_store_crash(f.stores[0]);
+	assert_int_equal(f.ops->open(f.arg, &f.x), 0);
+	compare(&f, f.x, &flushed);
+	assert_int_equal(f.ops->flush(lost), DFS_EIO); /* from beyond the cut: nothing happens */
+	f.ops->close(lost, true);
+	compare(&f, f.x, &flushed);
+	end(&f);
+}
+
+#define BOTH(fn)                                                                                   \
+	cmocka_unit_test_prestate(fn, NULL), { #fn " with RocksDB", fn, NULL, NULL, (void *)1 }
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(test_random),
+		BOTH(test_snapshot),
+		BOTH(test_image),
+		BOTH(test_restore_refuses_names),
+		BOTH(test_condemned_and_destroyed),
+		BOTH(test_damaged_files),
+		cmocka_unit_test(test_crash_of_the_store),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
