@@ -185,6 +185,8 @@ MUST_USE int roots_write(struct dev *dev, const struct root *root);
 /* The newest valid root of one disk that belongs to pool. */
 MUST_USE int roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
 			unsigned *ret_damaged);
+/* Token held. Empties the slots that hold no valid root. */
+MUST_USE int roots_heal(struct dev *dev);
 /*
  * Token held. Makes *next (checkpoint fields filled in) the newest root: on every live member,
  * then on the other disks. Members that fail die on the way; the epoch grows when the list differs.

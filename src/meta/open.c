@@ -205,9 +205,26 @@ static void keep_members(struct meta *m, const struct recovery *r)
 	}
 }
 
+/* Does this member's journal alone lead to where recovery ended? */
+static bool journal_whole(struct meta *m, struct dev *dev)
+{
+	struct journal_walk w = {.count = 1};
+	struct journal_record rec;
+	bool whole;
+
+	w.sources[0].dev = dev;
+	walk_begin(&w, &m->cfg.pool, &m->root);
+	while (walk_next(&w, &rec) == 0)
+		;
+	whole = w.seq == m->seq && memcmp(&w.chain, &m->chain, sizeof(w.chain)) == 0;
+	walk_end(&w);
+	return whole;
+}
+
 /*
- * The members are too full for a checkpoint, but they are equal: each journal holds every record.
- * The pool opens, so that something can be deleted; the checkpoint is tried again.
+ * Some member is too full for a checkpoint. The pool must open all the same, so that something can be
+ * deleted. Members whose journals hold everything stay as they are; the others are left out until a
+ * checkpoint succeeds, which is tried again.
  */
 static int without_checkpoint(struct meta *m)
 {
@@ -215,6 +232,16 @@ static int without_checkpoint(struct meta *m)
 	int err;
 
 	token_take(m);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		if (!mb->listed || member_dead(m, mb) || journal_whole(m, mb->disk.dev))
+			continue;
+		log_warn("disk %u (%s) holds no metadata until a checkpoint succeeds: its journal "
+			 "ends early",
+			 mb->disk.id.v, mb->disk.dev->name);
+		mb->dead = mb->told = true;
+	}
 	next = m->root;
 	next.clean = false;
 	err = roots_publish(m, &next);
@@ -248,7 +275,7 @@ static int make_equal(struct meta *m, const struct recovery *r)
 	token_give(m);
 	if (err == 0 && m->unequal)
 		err = checkpoint_run(m, false);
-	if (err == DFS_ENOSPC && !r->unequal)
+	if (err == DFS_ENOSPC)
 		err = without_checkpoint(m);
 	member_report(m);
 	return err;
@@ -264,6 +291,8 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 
 	if (err == 0 && !cfg->read_only)
 		err = make_equal(m, r);
+	if (err == 0 && !cfg->read_only && rec.damaged_roots)
+		heal_roots(m);
 	if (err) {
 		meta_free(m);
 		return err;

@@ -116,6 +116,38 @@ int roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
 	return found ? 0 : DFS_ENOTPOOL;
 }
 
+/*
+ * A slot that was torn by a power cut, or has rotten, is emptied once a newer root is durable: else it
+ * would be found and told of until the ring comes round again.
+ */
+int roots_heal(struct dev *dev)
+{
+	static const uint8_t empty[ROOT_SLOT_BYTES];
+	FREE uint8_t *ring = xcalloc(1, RING_BYTES);
+	struct dev_file *f;
+	unsigned healed = 0;
+	size_t got = 0;
+	int err = dev_open(dev, RING_NAME, 0, &f);
+
+	if (err)
+		return err;
+	err = dev_read(f, ring, RING_BYTES, 0, 0, &got);
+	for (unsigned i = 0; i < ROOT_SLOTS && err == 0; i++) {
+		const uint8_t *slot = ring + i * (size_t)ROOT_SLOT_BYTES;
+		struct root r;
+
+		if (slot_empty(slot) ||
+		    (root_parse(slot, &r) == 0 && r.generation % ROOT_SLOTS == i))
+			continue;
+		err = dev_write(f, empty, sizeof(empty), i * (uint64_t)ROOT_SLOT_BYTES);
+		healed++;
+	}
+	if (err == 0 && healed)
+		err = dev_sync(f);
+	dev_close(f);
+	return err;
+}
+
 int meta_read_root(struct dev *dev, struct root *ret_root, unsigned *ret_damaged)
 {
 	unsigned damaged = 0;

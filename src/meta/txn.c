@@ -269,10 +269,8 @@ static int wait_for_room(struct meta *m)
 	seq = m->seq;
 	env_mutex_unlock(&m->commit);
 	if (full) {
-		int err = meta_sync(m, seq);
-
-		if (err)
-			return err;
+		if (meta_sync(m, seq))
+			return DFS_EFAILED;
 	}
 	return sync_throttle(m);
 }
