@@ -250,6 +250,20 @@ static int without_checkpoint(struct meta *m)
 	return err;
 }
 
+static void heal_roots(struct meta *m)
+{
+	token_take(m);
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		int err = roots_heal(m->disks[i].dev);
+
+		if (err)
+			log_warn("cannot empty the damaged metadata roots on disk %u (%s): %s; "
+				 "they stay until newer roots take their place",
+				 m->disks[i].id.v, m->disks[i].dev->name, dfs_err_text(err));
+	}
+	token_give(m);
+}
+
 /* M9. */
 static int make_equal(struct meta *m, const struct recovery *r)
 {

@@ -135,9 +135,10 @@ int roots_heal(struct dev *dev)
 	for (unsigned i = 0; i < ROOT_SLOTS && err == 0; i++) {
 		const uint8_t *slot = ring + i * (size_t)ROOT_SLOT_BYTES;
 		struct root r;
+		int bad = root_parse(slot, &r);
 
-		if (slot_empty(slot) ||
-		    (root_parse(slot, &r) == 0 && r.generation % ROOT_SLOTS == i))
+		if (slot_empty(slot) || bad == DFS_EFEATURE || bad == DFS_EVERSION ||
+		    (!bad && r.generation % ROOT_SLOTS == i))
 			continue;
 		err = dev_write(f, empty, sizeof(empty), i * (uint64_t)ROOT_SLOT_BYTES);
 		healed++;
