@@ -728,6 +728,42 @@ static void test_full_member(void **state)
 	rig_release(&r);
 }
 
+/* Too full for a checkpoint at open, and the members aren't equal: the short one doesn't count. */
+static void test_full_and_unequal(void **state)
+{
+	struct fault_plan full = {.no_space = true}, none = {0};
+	char path[256];
+	struct rig r;
+
+	rig_init(&r, rocks_of(state), 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 100, 1);
+	rig_kill(&r);
+	for (unsigned i = 0; i < 2; i++) { /* the first two lost the end */
+		assert_true(rig_find(&r, i, "meta/journal", "0", path));
+		assert_int_equal(truncate(path, rig_size(path) - 100), 0);
+	}
+	dev_fault_set(r.devs[1], &full);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 100, 1);
+	assert_false(meta_is_member(r.m, (disk_id){1}));
+	assert_false(meta_is_member(r.m, (disk_id){2}));
+	assert_true(meta_is_member(r.m, (disk_id){3}));
+	rig_fill(&r, 100, 1, 1);
+	r.least_epoch = meta_epoch(r.m);
+	rig_kill(&r);
+	dev_fault_set(r.devs[1], &none);
+	r.absent[2] = true;
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM); /* its epoch is known, it is away */
+	r.absent[2] = false;
+	rig_must_open(&r);
+	rig_expect(&r, 0, 101, 1);
+	assert_true(meta_is_member(r.m, (disk_id){1}));
+	assert_true(meta_is_member(r.m, (disk_id){2}));
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 /* Members whose writes are slow go through their threads: same result. */
 static void test_slow_members(void **state)
 {
@@ -784,6 +820,7 @@ int main(void)
 		BOTH(test_concurrent),
 		BOTH(test_read_only),
 		BOTH(test_full_member),
+		BOTH(test_full_and_unequal),
 		BOTH(test_slow_members),
 	};
 
