@@ -47,7 +47,8 @@ int cli_parse_size(const char *text, uint64_t *ret_bytes)
 	if (*end)
 		return DFS_EINVAL;
 	text += digits;
-	text += *text == ' ';
+	if (text[0] == ' ' && text[1])
+		text++;
 	unit = *text ? strchr(letters, *text & ~0x20) : NULL;
 	if (unit) {
 		v = ldexp(v, 10 * (int)(unit - letters + 1));

@@ -68,8 +68,8 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 static int broken(struct ctl_answer *a, const char *op, int err)
 {
 	ctl_answer_release(a);
-	a->error = err == DFS_EEND || err == DFS_EGONE ? DFS_EGONE : err;
-	if (a->error == DFS_EGONE)
+	a->error = err == DFS_EEND || err == DFS_EGONE ? DFS_EIO : err;
+	if (a->error == DFS_EIO)
 		snprintf(
 			a->message, sizeof(a->message),
 			"cannot finish '%s': the daemon ended before it answered; whether the order "
