@@ -140,8 +140,10 @@ int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev, 
 		queue_start(d, workers);
 		rc = set_insert(s, d);
 	}
-	if (rc)
+	if (rc) {
+		d->dev = NULL; /* still the caller's */
 		disk_free(d);
+	}
 	return rc;
 }
 

@@ -54,7 +54,7 @@ void disk_set_free(struct disk_set *s); /* stops the workers, closes the devices
 
 /*
  * Adds a disk. dev may be NULL: a disk that is known but not there; every operation on it gives
- * DFS_EGONE. Takes ownership of dev. workers: threads of this disk's queue (0: default 2).
+ * DFS_EGONE. Owns dev if it returns 0; else dev is still the caller's. workers: threads of this disk's queue (0: default 2).
  * Segments are listed to find the next free number (>= first_segment).
  */
 MUST_USE int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev,

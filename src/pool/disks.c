@@ -176,11 +176,12 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 	env_mutex_unlock(&p->json_lock);
 	err = segment_floor(p, rec->id, &floor);
 	if (err) {
-		dev_free(dev);
+		pool_keep_spare(p, dev);
 		return err;
 	}
 	err = disk_add(p->disks, &info, dev, 0, floor);
-	if (err == DFS_EGONE || err == DFS_EIO || err == DFS_ENOENT) {
+	if (err && dev) {
+		pool_keep_spare(p, dev);
 		log_warn("disk %u (%s) cannot be read: %s; the pool goes on without it", rec->id.v,
 			 rec->label, dfs_err_text(err));
 		err = disk_add(p->disks, &info, NULL, 0, floor);

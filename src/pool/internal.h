@@ -52,7 +52,10 @@ MUST_USE int disk_json_read(struct dev *dev, struct disk_json *ret);
 MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j);
 /* Writes disk.json of every disk that is present; failures are logged. */
 void disk_jsons_update(struct pool *p);
-/* Puts a disk of the index into the set. dev: transferred; NULL when it is not there. */
+/* A device that meta may use but that is no disk of ours: closed after meta. NULL is allowed. */
+void pool_keep_spare(struct pool *p, struct dev *dev);
+/* Puts a disk of the index into the set. dev: transferred; NULL when it is not there. Meta may be
+ * using it already, so it stays open to the end, whatever this returns. */
 MUST_USE int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev);
 /* The disks that meta may use now. Returns how many; *ret_total: those not failed, present or not. */
 unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, uint32_t *ret_total);

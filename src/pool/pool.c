@@ -256,11 +256,11 @@ static int finish_creation(struct pool *p, struct dev **devs)
 	return err ? err : meta_sync(p->meta, seq);
 }
 
-/* A device that meta was opened with but that is no disk of ours: closed after meta. */
-static void pool_keep_spare(struct pool *p, struct dev *dev)
+void pool_keep_spare(struct pool *p, struct dev *dev)
 {
 	if (!dev)
 		return;
+	ENV_LOCKED(&p->lock);
 	p->spares = xrealloc(p->spares, (p->spare_count + 1) * sizeof(*p->spares));
 	p->spares[p->spare_count++] = dev;
 	p->members_changed = true;

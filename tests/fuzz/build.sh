@@ -38,7 +38,7 @@ else
 	done
 fi
 
-flags="-std=gnu17 -g -O1 -fno-omit-frame-pointer -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Isrc
+flags="-std=gnu17 -g -O1 -fno-omit-frame-pointer -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Isrc
 	-Itests/fuzz -fsanitize=address,undefined -fno-sanitize-recover=all -Wall
 	$blake3_flags $(pkg-config --cflags jansson)"
 libs="$blake3_libs $(pkg-config --libs jansson) -lpthread -lm"
@@ -61,7 +61,7 @@ needs() { # TARGET: prints the sources it fuzzes, beyond base and format
 	seeds | fuzz_schema) echo src/meta/schema*.c src/meta/txn.c tests/fuzz/stub_meta.c ;;
 	fuzz_ctl) echo src/ctl/wire.c src/ctl/result.c ;;
 	fuzz_pool) # the engine, with the index that lies in memory
-		echo tests/fuzz/mem_dev.c src/dev/*.c src/codec/*.c src/place/*.c src/extent/*.c \
+		echo tests/fuzz/mem_dev.c sim/sim_env.c src/dev/*.c src/codec/*.c src/place/*.c src/extent/*.c \
 			src/pool/*.c src/file/*.c
 		for source in src/meta/*.c; do
 			[ "$source" = src/meta/index_rocks.c ] || echo "$source"

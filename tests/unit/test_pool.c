@@ -226,6 +226,27 @@ static void test_two_disks_lost(void **state)
 	f->p = NULL;
 }
 
+/* A disk of which the segments can't be listed goes out of use, though metadata lies on it. */
+static void test_segments_unreadable(void **state)
+{
+	struct fixture *f = *state;
+	extent_id ids[EXTENTS];
+	unsigned tolerant = 3 * ARRAY_SIZE(sizes);
+	char cmd[512];
+
+	put_all(f, ids);
+	assert_int_equal(pool_close(f->p), 0);
+	snprintf(cmd, sizeof(cmd), "cd %s/dynamicfs && mv segments away && : >segments",
+		 f->disk[0]);
+	assert_int_equal(system(cmd), 0);
+	reopen(f);
+	assert_false(disk_present(disk_get(pool_disks(f->p), (disk_id){1})));
+	for (unsigned i = 0; i < tolerant; i++)
+		assert_int_equal(read_matches(f, ids[i], i, sizes[i % ARRAY_SIZE(sizes)]), 0);
+	put_one(f, 1000, 1048576, (struct geometry){3, 2});
+	assert_int_equal(meta_checkpoint(pool_meta(f->p)), 0);
+}
+
 /* Three lost: what had three fragments there is refused, the rest reads (P4). */
 static void test_third_lost_costs_only_its_own(void **state)
 {
@@ -384,6 +405,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_reads_back_after_reopen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_disks_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_segments_unreadable, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_third_lost_costs_only_its_own, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_rot_is_healed, setup, teardown),
