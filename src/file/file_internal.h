@@ -188,7 +188,8 @@ struct fs {
 	uint64_t full_ns, full_seq;  /* when, and at which commit, the pool was found full */
 
 	struct env_mutex reap_lock; /* what the background thread is to do */
-	struct env_cond reap_wake;
+	struct env_cond reap_wake, reap_idle;
+	unsigned reap_busy;
 	STAILQ_HEAD(, reap) reap;
 	bool stop_background;
 
@@ -240,7 +241,8 @@ void victim_done(struct victim *v, uint64_t seq); /* after the commit */
 void victim_release(struct victim *v);
 void reap_later(struct fs *fs, struct inode *in); /* lock held */
 MUST_USE int orphans_recover(struct fs *fs);
-void reap_run(struct fs *fs); /* all that is listed now */
+void reap_run(struct fs *fs);  /* all that is listed now */
+void reap_wait(struct fs *fs); /* likewise, and what others are at */
 void reap_free_list(struct fs *fs);
 /* The last handle is closed. */
 void orphan_last_close(struct fs *fs, struct inode *in);

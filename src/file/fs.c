@@ -38,6 +38,7 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 	env_cond_init(&fs->flush_wake);
 	env_cond_init(&fs->queue_wake);
 	env_cond_init(&fs->reap_wake);
+	env_cond_init(&fs->reap_idle);
 	TAILQ_INIT(&fs->lru);
 	TAILQ_INIT(&fs->dirty);
 	TAILQ_INIT(&fs->sealing);
@@ -51,6 +52,7 @@ static void fs_free(struct fs *fs)
 	inodes_free_all(fs);
 	reap_free_list(fs);
 	slot_pool_release(fs);
+	env_cond_release(&fs->reap_idle);
 	env_cond_release(&fs->reap_wake);
 	env_cond_release(&fs->queue_wake);
 	env_cond_release(&fs->flush_wake);

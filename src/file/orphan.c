@@ -253,17 +253,30 @@ void reap_run(struct fs *fs)
 
 	for (;;) {
 		env_mutex_lock(&fs->reap_lock);
-		r = STAILQ_FIRST(&fs->reap);
-		if (r)
+		r = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? NULL :
+									STAILQ_FIRST(&fs->reap);
+		if (r) {
 			STAILQ_REMOVE_HEAD(&fs->reap, link);
-		env_mutex_unlock(&fs->reap_lock);
-		if (!r || __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED)) {
-			free(r);
-			return;
+			fs->reap_busy++;
 		}
+		env_mutex_unlock(&fs->reap_lock);
+		if (!r)
+			return;
 		reap_one(fs, r->ino);
 		free(r);
+		env_mutex_lock(&fs->reap_lock);
+		if (--fs->reap_busy == 0)
+			env_cond_broadcast(&fs->reap_idle);
+		env_mutex_unlock(&fs->reap_lock);
 	}
+}
+
+void reap_wait(struct fs *fs)
+{
+	reap_run(fs);
+	ENV_LOCKED(&fs->reap_lock);
+	while (fs->reap_busy)
+		env_cond_wait(&fs->reap_idle, &fs->reap_lock);
 }
 
 void reap_free_list(struct fs *fs)

@@ -3,7 +3,7 @@
  * Is there room? (F4) A write is accepted only if its bytes fit in the safest and most expensive
  * way, as copies, next to all that is still unsealed. The budget comes from the one capacity
  * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
- * everything is sealed and made durable, freed space is reclaimed, and the question asked again. So
+ * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, and the question asked again. So
  * ENOSPC comes at write(), early and clean; deleting and shortening never ask.
  *
  * Owns fs.space_lock.
@@ -17,12 +17,27 @@
 /* What bytes take with their share of headers and roundings. */
 static int64_t cost(uint64_t bytes) { return (int64_t)(bytes + bytes / 4 + 8192); }
 
+/* The disks' share of the counters, as of now: the pool refreshes it only now and then. */
+static void refresh_used(struct fs *fs)
+{
+	struct disk_set *disks = pool_disks(fs->pool);
+
+	for (unsigned i = 0; i < disk_count(disks); i++) {
+		struct disk *d = disk_at(disks, i);
+		int64_t used = meta_counter(fs->meta, META_COUNT_DISK_USED + disk_info(d).id.v);
+
+		disk_set_used_bytes(d, (uint64_t)MAX(used, 0));
+	}
+}
+
 static int64_t budget_now(struct fs *fs)
 {
 	struct pool_settings set = pool_get_settings(fs->pool);
 	struct geometry copies = {1, (uint8_t)(set.copies - 1)};
-	uint64_t usable = extent_usable_bytes(fs->extents, copies), dirty;
+	uint64_t usable, dirty;
 
+	refresh_used(fs);
+	usable = extent_usable_bytes(fs->extents, copies);
 	env_mutex_lock(&fs->dirty_lock);
 	dirty = fs->dirty_bytes;
 	env_mutex_unlock(&fs->dirty_lock);
@@ -88,6 +103,7 @@ int space_take(struct fs *fs, uint64_t bytes)
 	if (seal_everything(fs))
 		log_warn("cannot store all data while looking for space: see the messages above; "
 			 "it is kept in memory and tried again");
+	reap_wait(fs);
 	reclaim(fs);
 	if (try_take(fs, need, true))
 		return 0;

@@ -497,5 +497,7 @@ int main(void)
 		cmocka_unit_test(test_model_eager),  cmocka_unit_test(test_full),
 	};
 
+	if (getenv("FILTER"))
+		cmocka_set_test_filter(getenv("FILTER"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
