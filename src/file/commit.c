@@ -182,7 +182,7 @@ int batch_commit(struct inode *in, struct batch *b)
 	int rc;
 
 	for (unsigned i = 0; i < b->ext_count; i++)
-		extent_publish(in->fs->extents, t, &b->ext[i]);
+		extent_publish(t, &b->ext[i]);
 	rc = put_batch(in, b, t, &r, &refs, &beyond);
 	if (rc) {
 		meta_cancel(t);

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names, attributes, links, renames, deleted files, attributes by name, listings: what POSIX says, and
+ * that it is still so after a reopen.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/env.h"
+#include "file/file_internal.h"
+#include "unit/file_rig.h"
+
+static const struct fs_cred root_cred = {0, 0};
+
+static int setup(void **state)
+{
+	*state = file_rig_new(NULL, 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	file_rig_free(*state);
+	return 0;
+}
+
+static void put(struct file_rig *r, struct inode *in) { fs_forget(r->fs, in, 1); }
+
+static void expect_path(struct file_rig *r, const char *path, const char *text)
+{
+	struct inode *in;
+
+	assert_int_equal(fs_resolve(r->fs, path, &in), 0);
+	rig_expect(r, in, text, strlen(text));
+	put(r, in);
+}
+
+static struct inode *create_with(struct file_rig *r, struct inode *dir, const char *name,
+				 const char *text)
+{
+	struct inode *in = rig_create(r, dir, name);
+
+	rig_write(r, in, 0, text, strlen(text));
+	return in;
+}
+
+static int64_t logical_bytes(struct file_rig *r)
+{
+	return meta_counter(pool_meta(r->pool), META_COUNT_LOGICAL_BYTES);
+}
+
+static int64_t inode_count(struct file_rig *r)
+{
+	return meta_counter(pool_meta(r->pool), META_COUNT_INODES);
+}
+
+static bool newer(struct dfs_time a, struct dfs_time b)
+{
+	return a.sec > b.sec || (a.sec == b.sec && a.nsec > b.nsec);
+}
+
+static void test_create(void **state)
+{
+	struct file_rig *r = *state;
+	struct fs_attr attr, before = rig_attr(r, r->root);
+	struct inode *in, *dir;
+	char name[300];
+
+	in = rig_create(r, r->root, "f");
+	attr = rig_attr(r, in);
+	assert_int_equal(attr.mode, S_IFREG | 0644);
+	assert_int_equal(attr.nlink, 1);
+	assert_true(newer(rig_attr(r, r->root).mtime, before.mtime));
+	assert_int_equal(rig_attr(r, r->root).size, before.size + 1);
+	put(r, in);
+	assert_int_equal(fs_mknod(r->fs, r->root, "f", S_IFREG, 0, root_cred, &in, &attr),
+			 DFS_EEXIST);
+	assert_int_equal(fs_mknod(r->fs, r->root, "", S_IFREG, 0, root_cred, &in, &attr),
+			 DFS_EINVAL);
+	memset(name, 'n', sizeof(name));
+	name[256] = 0;
+	assert_int_equal(fs_mknod(r->fs, r->root, name, S_IFREG, 0, root_cred, &in, &attr),
+			 DFS_ENAMETOOLONG);
+	name[255] = 0;
+	put(r, rig_create(r, r->root, name));
+	assert_int_equal(rig_exists(r, r->root, name), 0);
+	assert_int_equal(rig_exists(r, r->root, "g"), DFS_ENOENT);
+	dir = rig_mkdir(r, r->root, "d");
+	assert_int_equal(rig_attr(r, dir).nlink, 2);
+	assert_int_equal(rig_attr(r, r->root).nlink, before.nlink + 1);
+	assert_int_equal(fs_mknod(r->fs, dir, "dev", S_IFCHR | 0600, 0x103, root_cred, &in, &attr),
+			 0);
+	assert_int_equal(attr.rdev, 0x103);
+	put(r, in);
+	put(r, dir);
+	file_rig_reopen(r);
+	assert_int_equal(fs_resolve(r->fs, "/d/dev", &in), 0);
+	assert_int_equal(rig_attr(r, in).rdev, 0x103);
+	assert_int_equal(rig_attr(r, in).mode, S_IFCHR | 0600);
+	put(r, in);
+}
+
+static void test_setgid(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *dir = rig_mkdir(r, r->root, "d"), *in;
+	struct fs_attr attr = {.mode = 02775, .gid = 77};
+
+	assert_int_equal(fs_setattr(r->fs, dir, &attr, FS_SET_MODE | FS_SET_GID, &attr), 0);
+	assert_int_equal(attr.mode, S_IFDIR | 02775);
+	assert_int_equal(fs_mkdir(r->fs, dir, "sub", 0755, root_cred, &in, &attr), 0);
+	assert_int_equal(attr.gid, 77);
+	assert_true(attr.mode & S_ISGID);
+	put(r, in);
+	assert_int_equal(fs_mknod(r->fs, dir, "f", S_IFREG | 0644, 0, root_cred, &in, &attr), 0);
+	assert_int_equal(attr.gid, 77);
+	assert_false(attr.mode & S_ISGID);
+	put(r, in);
+	put(r, dir);
+}
+
+static void test_setattr(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *in = create_with(r, r->root, "f", "hello");
+	struct fs_attr attr = {.mode = 0600, .uid = 5, .gid = 6, .mtime = {100, 7}, .atime = {-3, 9}};
+	struct fs_attr was = rig_attr(r, in);
+
+	assert_int_equal(fs_setattr(r->fs, in, &attr,
+				    FS_SET_MODE | FS_SET_UID | FS_SET_GID | FS_SET_MTIME |
+					    FS_SET_ATIME,
+				    &attr),
+			 0);
+	assert_true(newer(attr.ctime, was.ctime));
+	put(r, in);
+	file_rig_reopen(r);
+	in = rig_lookup(r, r->root, "f");
+	attr = rig_attr(r, in);
+	assert_int_equal(attr.mode, S_IFREG | 0600);
+	assert_true(attr.uid == 5 && attr.gid == 6);
+	assert_true(attr.mtime.sec == 100 && attr.mtime.nsec == 7);
+	assert_true(attr.atime.sec == -3 && attr.atime.nsec == 9);
+	assert_int_equal(attr.generation, was.generation);
+	/* A set mtime survives the later sealing of older writes; a new write changes it. */
+	rig_expect(r, in, "hello", 5);
+	rig_write(r, in, 0, "J", 1);
+	assert_true(rig_attr(r, in).mtime.sec > 100);
+	put(r, in);
+	expect_path(r, "/f", "Jello");
+}
+
+static void test_links(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *in = create_with(r, r->root, "a", "text"), *dir = rig_mkdir(r, r->root, "d");
+	struct fs_attr attr;
+	BUF target = {0};
+
+	assert_int_equal(fs_link(r->fs, in, dir, "b", &attr), 0);
+	assert_int_equal(attr.nlink, 2);
+	assert_int_equal(fs_link(r->fs, in, dir, "b", &attr), DFS_EEXIST);
+	assert_int_equal(fs_link(r->fs, dir, dir, "c", &attr), DFS_EPERM);
+	assert_int_equal(fs_unlink(r->fs, r->root, "a"), 0);
+	assert_int_equal(rig_attr(r, in).nlink, 1);
+	put(r, in);
+	expect_path(r, "/d/b", "text");
+	assert_int_equal(fs_symlink(r->fs, dir, "s", "../x y", root_cred, &in, &attr), 0);
+	assert_int_equal(attr.size, 6);
+	put(r, in);
+	put(r, dir);
+	file_rig_reopen(r);
+	expect_path(r, "/d/b", "text");
+	assert_int_equal(fs_resolve(r->fs, "/d/s", &in), 0);
+	assert_int_equal(fs_readlink(r->fs, in, &target), 0);
+	assert_int_equal(target.len, 6);
+	assert_memory_equal(target.data, "../x y", 6);
+	put(r, in);
+}
+
+static void test_remove(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *d = rig_mkdir(r, r->root, "d"), *f = create_with(r, d, "f", "1");
+	uint32_t links = rig_attr(r, r->root).nlink;
+
+	assert_int_equal(fs_rmdir(r->fs, r->root, "d"), DFS_ENOTEMPTY);
+	assert_int_equal(fs_unlink(r->fs, r->root, "d"), DFS_EISDIR);
+	assert_int_equal(fs_rmdir(r->fs, d, "f"), DFS_ENOTDIR);
+	assert_int_equal(fs_unlink(r->fs, d, "nothing"), DFS_ENOENT);
+	assert_int_equal(fs_unlink(r->fs, d, "f"), 0);
+	assert_int_equal(fs_rmdir(r->fs, r->root, "d"), 0);
+	assert_int_equal(rig_attr(r, r->root).nlink, links - 1);
+	/* Nothing can be made in a directory that is gone. */
+	{
+		struct fs_attr attr;
+		struct inode *in;
+
+		assert_int_equal(fs_mknod(r->fs, d, "x", S_IFREG, 0, root_cred, &in, &attr),
+				 DFS_ENOENT);
+	}
+	put(r, f);
+	put(r, d);
+	assert_int_equal(inode_count(r), 1);
+	assert_int_equal(logical_bytes(r), 0);
+}
+
+/* F7: open, unlinked: usable until closed; freed then, at a reopen, and after a crash. */
+static void test_orphans(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *in;
+
+	in = create_with(r, r->root, "closed", "abc");
+	fs_handle_get(in);
+	assert_int_equal(fs_unlink(r->fs, r->root, "closed"), 0);
+	assert_int_equal(rig_attr(r, in).nlink, 0);
+	rig_expect(r, in, "abc", 3);
+	rig_write(r, in, 3, "def", 3);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	rig_expect(r, in, "abcdef", 6);
+	assert_int_equal(inode_count(r), 2);
+	fs_handle_put(r->fs, in);
+	put(r, in);
+	for (unsigned i = 0; i < 200 && inode_count(r) > 1; i++)
+		env_sleep_ms(10);
+	assert_int_equal(inode_count(r), 1);
+
+	in = create_with(r, r->root, "crash", "abc");
+	fs_handle_get(in);
+	assert_int_equal(fs_unlink(r->fs, r->root, "crash"), 0);
+	assert_int_equal(fs_sync_all(r->fs), 0);
+	file_rig_crash(r);
+	for (unsigned i = 0; i < 200 && inode_count(r) > 1; i++)
+		env_sleep_ms(10);
+	assert_int_equal(inode_count(r), 1);
+	assert_int_equal(logical_bytes(r), 0);
+}
+
+/* More map entries than one transaction frees: by truncation, by unlink, by unlink of an open one. */
+static void test_big_free(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *in = rig_create(r, r->root, "f");
+	int64_t before = logical_bytes(r);
+
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 700; i++)
+			rig_write(r, in, i * MIB(1), "x", 1);
+		assert_int_equal(fs_fsync(r->fs, in, false), 0);
+		assert_int_equal(logical_bytes(r), before + 700);
+		if (round == 0) {
+			rig_truncate(r, in, 10);
+			assert_int_equal(logical_bytes(r), before + 1);
+			rig_truncate(r, in, 0);
+			continue;
+		}
+		if (round == 2)
+			fs_handle_get(in);
+		assert_int_equal(fs_unlink(r->fs, r->root, "f"), 0);
+		if (round == 2)
+			fs_handle_put(r->fs, in);
+		put(r, in);
+		for (unsigned i = 0; i < 500 && logical_bytes(r) > before; i++)
+			env_sleep_ms(10);
+		assert_int_equal(logical_bytes(r), before);
+		in = rig_create(r, r->root, "f");
+	}
+	put(r, in);
+}
+
+static void test_rename(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *a = rig_mkdir(r, r->root, "a"), *b = rig_mkdir(r, r->root, "b");
+	struct inode *sub = rig_mkdir(r, a, "sub"), *f = create_with(r, a, "f", "one");
+	struct inode *g = create_with(r, b, "g", "two");
+	struct fs *fs = r->fs;
+	uint64_t parent_links = rig_attr(r, a).nlink;
+
+	assert_int_equal(fs_rename(fs, a, "none", b, "x", 0), DFS_ENOENT);
+	assert_int_equal(fs_rename(fs, a, "f", b, "g", FS_RENAME_NOREPLACE), DFS_EEXIST);
+	assert_int_equal(fs_rename(fs, a, "f", b, "h", FS_RENAME_EXCHANGE), DFS_ENOENT);
+	assert_int_equal(fs_rename(fs, a, "f", r->root, "b", 0), DFS_EISDIR);
+	assert_int_equal(fs_rename(fs, a, "sub", b, "g", 0), DFS_ENOTDIR);
+	assert_int_equal(fs_rename(fs, r->root, "a", sub, "x", 0), DFS_EINVAL);
+	assert_int_equal(fs_rename(fs, r->root, "a", a, "x", 0), DFS_EINVAL);
+	assert_int_equal(fs_rename(fs, r->root, "b", r->root, "a", 0), DFS_ENOTEMPTY);
+	assert_int_equal(fs_rename(fs, a, "f", a, "f", 0), 0);
+	/* A directory moves: links of both parents, and "..". */
+	assert_int_equal(fs_rename(fs, a, "sub", b, "sub2", 0), 0);
+	assert_int_equal(rig_attr(r, a).nlink, parent_links - 1);
+	assert_int_equal(rig_attr(r, b).nlink, 3);
+	/* File over file. */
+	assert_int_equal(fs_rename(fs, a, "f", b, "g", 0), 0);
+	assert_int_equal(rig_attr(r, g).nlink, 0);
+	expect_path(r, "/b/g", "one");
+	assert_int_equal(rig_attr(r, a).size, 0);
+	/* Empty directory over empty directory. */
+	put(r, rig_mkdir(r, a, "e1"));
+	put(r, rig_mkdir(r, a, "e2"));
+	assert_int_equal(fs_rename(fs, a, "e1", a, "e2", 0), 0);
+	assert_int_equal(rig_attr(r, a).nlink, 3);
+	assert_int_equal(rig_attr(r, a).size, 1);
+	/* Exchange a file with a directory of another directory. */
+	assert_int_equal(fs_rename(fs, a, "e2", b, "g", FS_RENAME_EXCHANGE), 0);
+	assert_int_equal(rig_attr(r, a).nlink, 2);
+	assert_int_equal(rig_attr(r, b).nlink, 4);
+	expect_path(r, "/a/e2", "one");
+	assert_int_equal(rig_exists(r, b, "g"), 0);
+	assert_int_equal(fs_rename(fs, r->root, "a", sub, "moved", 0), 0);
+	expect_path(r, "/b/sub2/moved/e2", "one");
+	assert_int_equal(fs_rename(fs, r->root, "b", sub, "y", 0), DFS_EINVAL);
+	put(r, a);
+	put(r, b);
+	put(r, sub);
+	put(r, f);
+	put(r, g);
+	file_rig_reopen(r);
+	expect_path(r, "/b/sub2/moved/e2", "one");
+}
+
+/* F6: after a crash the new name has the old content or the new one, never less. */
+static void test_rename_crash(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *in = create_with(r, r->root, "config", "old content");
+	static char big[100000];
+
+	memset(big, 'n', sizeof(big));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	put(r, in);
+	in = rig_create(r, r->root, "config.new");
+	rig_write(r, in, 0, big, sizeof(big));
+	assert_int_equal(fs_rename(r->fs, r->root, "config.new", r->root, "config", 0), 0);
+	put(r, in);
+	in = rig_create(r, r->root, "other"); /* makes the rename durable, not the content */
+	assert_int_equal(fs_fsync(r->fs, r->root, false), 0);
+	put(r, in);
+	file_rig_crash(r);
+	in = rig_lookup(r, r->root, "config");
+	rig_expect(r, in, big, sizeof(big));
+	put(r, in);
+	assert_int_equal(rig_exists(r, r->root, "config.new"), DFS_ENOENT);
+}
+
+struct listed {
+	unsigned count, stop_after, dots;
+	uint64_t next;
+	uint8_t *seen;
+	struct file_rig *r;
+	bool want_attr;
+};
+
+static int take_entry(void *ctx, const struct fs_dirent *e)
+{
+	struct listed *l = ctx;
+	unsigned n;
+
+	if (l->stop_after == 0)
+		return 1;
+	l->stop_after--;
+	l->next = e->next;
+	if (e->name[0] == '.') {
+		l->dots++;
+		return 0;
+	}
+	n = (unsigned)strtoul(e->name + 1, NULL, 10);
+	l->seen[n]++;
+	l->count++;
+	assert_int_equal(e->mode, S_IFREG);
+	if (l->want_attr) {
+		assert_non_null(e->attr);
+		assert_int_equal(e->attr->ino.v, e->ino.v);
+		fs_forget(l->r->fs, e->inode, 1);
+	}
+	return 0;
+}
+
+/* What stays is listed exactly once while others come and go. */
+static void test_readdir(void **state)
+{
+	enum { FILES = 3000 };
+	struct file_rig *r = *state;
+	struct inode *dir = rig_mkdir(r, r->root, "d");
+	struct listed l = {.seen = calloc(2 * FILES, 1), .r = r};
+	char name[16];
+	unsigned last = 1;
+
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		put(r, rig_create(r, dir, name));
+	}
+	for (unsigned round = 0; last; round++) {
+		unsigned before = l.count + l.dots;
+
+		l.stop_after = 50;
+		l.want_attr = round % 2;
+		assert_int_equal(fs_readdir(r->fs, dir, l.next, l.want_attr, take_entry, &l), 0);
+		last = l.count + l.dots - before;
+		/* One goes that is beyond the half, one comes. */
+		snprintf(name, sizeof(name), "f%u", FILES / 2 + round);
+		assert_int_equal(fs_unlink(r->fs, dir, name), 0);
+		snprintf(name, sizeof(name), "f%u", FILES + round);
+		put(r, rig_create(r, dir, name));
+	}
+	assert_int_equal(l.dots, 2);
+	for (unsigned i = 0; i < FILES / 2; i++)
+		assert_int_equal(l.seen[i], 1);
+	for (unsigned i = FILES / 2; i < 2 * FILES; i++)
+		assert_true(l.seen[i] <= 1);
+	free(l.seen);
+	put(r, dir);
+}
+
+static void test_xattrs(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *in = create_with(r, r->root, "f", "x");
+	char *big = calloc(1, DFS_XATTR_VALUE_MAX + 1);
+	BUF out = {0};
+
+	assert_int_equal(fs_getxattr(r->fs, in, "user.a", &out), DFS_ENODATA);
+	assert_int_equal(fs_setxattr(r->fs, in, "user.a", "1", 1, FS_XATTR_REPLACE), DFS_ENODATA);
+	assert_int_equal(fs_setxattr(r->fs, in, "user.a", "1", 1, FS_XATTR_CREATE), 0);
+	assert_int_equal(fs_setxattr(r->fs, in, "user.a", "2", 1, FS_XATTR_CREATE), DFS_EEXIST);
+	assert_int_equal(fs_setxattr(r->fs, in, "user.a", "", 0, 0), 0);
+	assert_int_equal(fs_setxattr(r->fs, in, "user.b", big, DFS_XATTR_VALUE_MAX, 0), 0);
+	assert_int_equal(fs_setxattr(r->fs, in, "user.c", big, DFS_XATTR_VALUE_MAX + 1, 0),
+			 DFS_E2BIG);
+	put(r, in);
+	file_rig_reopen(r);
+	in = rig_lookup(r, r->root, "f");
+	assert_int_equal(fs_getxattr(r->fs, in, "user.a", &out), 0);
+	assert_int_equal(out.len, 0);
+	assert_int_equal(fs_getxattr(r->fs, in, "user.b", &out), 0);
+	assert_int_equal(out.len, DFS_XATTR_VALUE_MAX);
+	assert_int_equal(fs_listxattr(r->fs, in, &out), 0);
+	assert_int_equal(out.len, 14);
+	assert_memory_equal(out.data, "user.a\0user.b", 14);
+	assert_int_equal(fs_removexattr(r->fs, in, "user.a"), 0);
+	assert_int_equal(fs_removexattr(r->fs, in, "user.a"), DFS_ENODATA);
+	rig_expect(r, in, "x", 1);
+	assert_int_equal(fs_unlink(r->fs, r->root, "f"), 0);
+	put(r, in);
+	free(big);
+}
+
+static void test_statfs(void **state)
+{
+	struct file_rig *r = *state;
+	struct fs_statfs st;
+
+	fs_statfs(r->fs, &st);
+	assert_true(st.total_bytes >= st.free_bytes && st.free_bytes >= st.available_bytes);
+	assert_true(st.available_bytes > 0);
+	assert_true(st.files > st.files_free);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_create),	 T(test_setgid),   T(test_setattr), T(test_links),
+		T(test_remove),	 T(test_orphans),  T(test_big_free), T(test_rename),
+		T(test_rename_crash), T(test_readdir), T(test_xattrs), T(test_statfs),
+	};
+
+	if (getenv("FILTER"))
+		cmocka_set_test_filter(getenv("FILTER"));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
