@@ -67,15 +67,32 @@ int __wrap_meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	return __real_meta_open(&small, ret_meta, ret_recovery);
 }
 
-static bool reclaiming;
+/* Segments end early, so that their space comes back while the seed still runs. */
+int __wrap_segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
+{
+	struct run *r = sim_run_now;
+
+	if (r && r->segment_closes_one_in && rng_one_in(&r->segment_rng, r->segment_closes_one_in))
+		segment_close_open(d);
+	return __real_segment_reserve(d, len, ret_addr);
+}
+
+/* What the fiber is doing: bits of its word. */
+#define IN_RECLAIM 1u
+#define IN_READ 2u
+#define IN_RENAME 4u
+
+static bool doing(unsigned what) { return *sim_env_fiber_word() & what; }
+static void set_doing(unsigned what) { *sim_env_fiber_word() |= what; }
+static void set_done(unsigned what) { *sim_env_fiber_word() &= ~what; }
 
 int __wrap_extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done)
 {
 	int err;
 
-	reclaiming = true;
+	set_doing(IN_RECLAIM);
 	err = __real_extent_reclaim(s, max, ret_done);
-	reclaiming = false;
+	set_done(IN_RECLAIM);
 	return err;
 }
 
@@ -83,8 +100,7 @@ int __wrap_meta_sync(struct meta *m, uint64_t seq)
 {
 	if (sim_break == BREAK_ACK_EARLY && !strcmp(sim_env_fiber_name(), "client"))
 		return 0;
-	if (sim_break == BREAK_FREE_EARLY && reclaiming &&
-	    !strcmp(sim_env_fiber_name(), "dfs-pool"))
+	if (sim_break == BREAK_FREE_EARLY && doing(IN_RECLAIM))
 		return 0;
 	return __real_meta_sync(m, seq);
 }
@@ -96,19 +112,83 @@ void __wrap_meta_add(struct meta_txn *t, uint32_t counter, int64_t delta)
 	__real_meta_add(t, counter, delta);
 }
 
-void __wrap_hash_bytes(const void *data, size_t len, struct hash *ret_hash)
+/* To ignore the blocks' checksums: all are zeros when written, and when compared. */
+void __wrap_record_hash_blocks(const void *payload, uint32_t len, struct hash *out)
 {
+	__real_record_hash_blocks(payload, len, out);
 	if (sim_break == BREAK_IGNORE_CHECKSUM)
-		__real_hash_bytes(&len, sizeof(len), ret_hash);
-	else
-		__real_hash_bytes(data, len, ret_hash);
+		memset(out, 0, DIV_UP(len, RECORD_BLOCK_BYTES) * sizeof(*out));
 }
 
-int __wrap_root_parse(const uint8_t in[ROOT_SLOT_BYTES], struct root *ret_root)
+int __wrap_extent_read(struct extent_store *s, extent_id id, uint32_t off, uint32_t len, void *buf)
 {
-	int err = __real_root_parse(in, ret_root);
+	int err;
 
-	if (!err && sim_break == BREAK_BELIEVE_STALE)
-		ret_root->epoch = 1;
+	set_doing(IN_READ);
+	err = __real_extent_read(s, id, off, len, buf);
+	set_done(IN_READ);
 	return err;
+}
+
+int __wrap_extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
+			 struct extent_check *ret_check)
+{
+	int err;
+
+	set_doing(IN_READ);
+	err = __real_extent_verify(s, rec, deep, ret_check);
+	set_done(IN_READ);
+	return err;
+}
+
+int __wrap_record_header_parse(const void *data, size_t len, struct record_header *ret_header,
+			       struct hash *ret_hash, uint32_t *ret_need)
+{
+	bool reading = doing(IN_READ);
+	int err;
+
+	set_done(IN_READ);
+	err = __real_record_header_parse(data, len, ret_header, ret_hash, ret_need);
+	if (reading)
+		set_doing(IN_READ);
+	return err;
+}
+
+void __wrap_hash_bytes(const void *data, size_t len, struct hash *ret_hash)
+{
+	__real_hash_bytes(data, len, ret_hash);
+	if (sim_break == BREAK_IGNORE_CHECKSUM && doing(IN_READ))
+		memset(ret_hash, 0, sizeof(*ret_hash));
+}
+
+/* A disk that is stale says that nobody is newer. */
+int __wrap_roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
+		      unsigned *ret_damaged)
+{
+	int err = __real_roots_read(dev, pool, ret_root, ret_damaged);
+
+	for (unsigned i = 0;
+	     !err && sim_break == BREAK_BELIEVE_STALE && i < sim_run_now->disk_count; i++)
+		if (!strcmp(dev->name, sim_run_now->disks[i].path + 1) &&
+		    sim_run_now->disks[i].damage == DAMAGE_STALE)
+			ret_root->epoch += 100;
+	return err;
+}
+
+int __wrap_fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
+		     const char *to, unsigned flags)
+{
+	int err;
+
+	set_doing(IN_RENAME);
+	err = __real_fs_rename(fs, from_dir, from, to_dir, to, flags);
+	set_done(IN_RENAME);
+	return err;
+}
+
+int __wrap_seal_wait(struct inode *in)
+{
+	if (sim_break == BREAK_RENAME_NO_SEAL && doing(IN_RENAME))
+		return 0;
+	return __real_seal_wait(in);
 }

@@ -11,6 +11,8 @@ int __wrap_meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 		     struct meta_recovery *ret_recovery);
 int __real_meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 		     struct meta_recovery *ret_recovery);
+int __wrap_segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr);
+int __real_segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr);
 int __wrap_extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done);
 int __real_extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done);
 int __wrap_meta_sync(struct meta *m, uint64_t seq);
@@ -19,7 +21,27 @@ void __wrap_meta_add(struct meta_txn *t, uint32_t counter, int64_t delta);
 void __real_meta_add(struct meta_txn *t, uint32_t counter, int64_t delta);
 void __wrap_hash_bytes(const void *data, size_t len, struct hash *ret_hash);
 void __real_hash_bytes(const void *data, size_t len, struct hash *ret_hash);
-int __wrap_root_parse(const uint8_t in[ROOT_SLOT_BYTES], struct root *ret_root);
-int __real_root_parse(const uint8_t in[ROOT_SLOT_BYTES], struct root *ret_root);
+void __wrap_record_hash_blocks(const void *payload, uint32_t len, struct hash *out);
+void __real_record_hash_blocks(const void *payload, uint32_t len, struct hash *out);
+int __wrap_record_header_parse(const void *data, size_t len, struct record_header *ret_header,
+			       struct hash *ret_hash, uint32_t *ret_need);
+int __real_record_header_parse(const void *data, size_t len, struct record_header *ret_header,
+			       struct hash *ret_hash, uint32_t *ret_need);
+int __wrap_extent_read(struct extent_store *s, extent_id id, uint32_t off, uint32_t len, void *buf);
+int __real_extent_read(struct extent_store *s, extent_id id, uint32_t off, uint32_t len, void *buf);
+int __wrap_extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
+			 struct extent_check *ret_check);
+int __real_extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
+			 struct extent_check *ret_check);
+int __wrap_roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
+		      unsigned *ret_damaged);
+int __real_roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
+		      unsigned *ret_damaged);
+int __wrap_fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
+		     const char *to, unsigned flags);
+int __real_fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
+		     const char *to, unsigned flags);
+int __wrap_seal_wait(struct inode *in);
+int __real_seal_wait(struct inode *in);
 
 #endif

@@ -66,7 +66,7 @@ static void set_up_disks(struct run *r)
 
 		snprintf(name, sizeof(name), "d%u", i);
 		snprintf(r->disks[i].path, sizeof(r->disks[i].path), "/d%u", i);
-		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 20, 80))
+		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 4, 30))
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
 		r->disks[i].sim = sim_disk_new(&cfg);
@@ -98,6 +98,9 @@ static void set_up(struct run *r)
 		.seal_workers = (unsigned)rng_between(&r->rng, 1, 3),
 		.inode_cache_count = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, 16) : 0,
 	};
+	r->segment_closes_one_in = rng_one_in(&r->rng, 3) ? 0
+							  : (unsigned)rng_between(&r->rng, 2, 20);
+	rng_seed(&r->segment_rng, rng_u64(&r->rng));
 	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
 	r->meta_buffer_bytes = rng_one_in(&r->rng, 4) ? KIB(64) : MIB(16);
 	r->env = (struct pool_env){.open_dev = open_dev,
@@ -313,6 +316,9 @@ static void damage_running(void *arg)
 	struct sim_fault f;
 
 	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
+		return;
+	/* Who fails a sync must leave enough disks for what is written next to tolerate it, too. */
+	if (r->disk_count < damaged(r) + (d->damage == DAMAGE_NONE) + 3)
 		return;
 	f = sim_disk_fault(d->sim);
 	switch (rng_below(&r->rng, 5)) {

@@ -25,7 +25,6 @@ enum sim_break {
 	BREAK_FREE_EARLY,      /* P7: space is given back before the freeing is durable */
 	BREAK_SPLIT_RENAME,    /* P2: rename is link and unlink */
 	BREAK_RENAME_NO_SEAL,  /* F6: rename does not take the content along */
-	BREAK_JOURNAL_CHAIN,   /* M2: records are not checked */
 	BREAK_LOSE_COUNT,      /* counters drift */
 	BREAK_COUNT
 };
@@ -87,8 +86,10 @@ struct run {
 	struct pool_settings settings;
 	struct fs_config fs_config;
 	uint64_t meta_checkpoint_bytes, meta_buffer_bytes; /* given to meta_open */
-	unsigned weights;				   /* which mix of operations */
-	bool small_disks;				   /* DFS_ENOSPC may happen */
+	unsigned segment_closes_one_in;			   /* 0: when they are full */
+	struct rng segment_rng;
+	unsigned weights;   /* which mix of operations */
+	bool small_disks;   /* DFS_ENOSPC may happen */
 	bool beyond;	    /* more disks are damaged than the tolerance: DFS_EIO may happen */
 	bool fs_made;	    /* the clients' directories are durable */
 	bool lose_pool_dir; /* before the next opening */

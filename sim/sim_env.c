@@ -51,6 +51,7 @@ struct env_thread {
 	TAILQ_ENTRY(env_thread) in_all;
 	struct fiber_queue joiners;
 	void *fake_stack;
+	unsigned word;
 };
 struct sim_mutex {
 	uint64_t world;
@@ -550,5 +551,6 @@ void sim_env_cut(void)
 
 const char *sim_env_stuck_text(void) { return stuck_text; }
 const char *sim_env_fiber_name(void) { return current == &root ? "root" : current->name; }
+unsigned *sim_env_fiber_word(void) { return &current->word; }
 uint64_t sim_env_now_ns(void) { return now_ns; }
 struct sim_env_stats sim_env_stats(void) { return stats; }

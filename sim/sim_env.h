@@ -51,6 +51,8 @@ void sim_env_set_switching(unsigned one_in);
 const char *sim_env_stuck_text(void);
 /* The name of the fiber that runs. */
 const char *sim_env_fiber_name(void);
+/* A word of the fiber's own, 0 at its start. */
+unsigned *sim_env_fiber_word(void);
 uint64_t sim_env_now_ns(void);
 struct sim_env_stats sim_env_stats(void);
 

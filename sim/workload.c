@@ -620,7 +620,7 @@ static const struct {
 	{client_truncate, {6, 2, 9, 4}}, {client_punch, {4, 1, 8, 2}},
 	{client_read, {9, 3, 16, 6}},	 {client_seek, {2, 1, 3, 1}},
 	{client_fsync, {6, 4, 5, 24}},	 {client_sync_all, {2, 2, 1, 4}},
-	{client_think, {4, 4, 4, 4}},
+	{client_think, {4, 3, 8, 3}},
 };
 
 void client_main(void *arg)
