@@ -59,7 +59,7 @@ struct extent_new {
  */
 MUST_USE int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count);
 /* Adds the extent's records and counters to t. */
-void extent_publish(struct extent_store *s, struct meta_txn *t, const struct extent_new *e);
+void extent_publish(struct meta_txn *t, const struct extent_new *e);
 /* After the commit (or after giving up: then the space is given back at once). */
 void extent_settle(struct extent_store *s, const struct extent_new *extents, unsigned count,
 		   bool published);

@@ -59,8 +59,10 @@ struct extent_store {
 	struct extent_cache cache;
 	struct healer healer;
 	atomic_bool verify_writes;
-	atomic_uint salt;    /* rotates ties in placement */
-	atomic_uint least_m; /* smallest m published since the last extent_sync began */
+	/* What the next group commit may lose (see extent_sync). */
+	atomic_uint least_m;			/* smallest m settled since the last one began */
+	atomic_uint in_flight[CODEC_MAX_M + 1]; /* extents written and not settled, by m */
+	atomic_uint salt;			/* rotates ties in placement */
 	atomic_ullong extents_written, extents_read, fragments_rotten, fragments_decoded,
 		fragments_healed, extents_unreadable;
 };

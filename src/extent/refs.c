@@ -45,13 +45,9 @@ void records_exclusive_end(struct extent_store *s)
 	env_cond_broadcast(&s->record_cond);
 }
 
-void extent_publish(struct extent_store *s, struct meta_txn *t, const struct extent_new *e)
+void extent_publish(struct meta_txn *t, const struct extent_new *e)
 {
 	const struct rec_extent *rec = &e->rec;
-	unsigned m = atomic_load(&s->least_m);
-
-	while (rec->m < m && !atomic_compare_exchange_weak(&s->least_m, &m, rec->m))
-		;
 	put_extent(t, rec);
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
 		const struct rec_fragment *f = &rec->frags[i];

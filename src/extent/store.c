@@ -38,10 +38,26 @@ void extent_store_set_verify(struct extent_store *s, bool verify_writes)
 	atomic_store(&s->verify_writes, verify_writes);
 }
 
+/*
+ * The smallest tolerance of any extent that this group commit may name: those still in flight (being
+ * committed), and those settled since the last group began. One that was settled before that had its
+ * fragments covered by the sync of the group before, whichever group its transaction travels in.
+ */
+static unsigned group_tolerance(struct extent_store *s)
+{
+	unsigned flying = UINT32_MAX, settled;
+
+	/* in this order: what is settled in between is seen once at least */
+	for (unsigned m = 0; m <= CODEC_MAX_M && flying == UINT32_MAX; m++)
+		if (atomic_load(&s->in_flight[m]) > 0)
+			flying = m;
+	settled = atomic_exchange(&s->least_m, UINT32_MAX);
+	return MIN(flying, settled);
+}
+
 int extent_sync(struct extent_store *s)
 {
-	/* Extents published after this line are covered by the next sync, too. */
-	unsigned least_m = atomic_exchange(&s->least_m, UINT32_MAX);
+	unsigned least_m = group_tolerance(s);
 	disk_id failed[PLACE_MAX_DISKS];
 	unsigned failed_count = 0;
 	int err;

@@ -237,14 +237,31 @@ static int plan_place(struct extent_store *s, struct plan *p, struct place_snaps
 	return 0;
 }
 
-/* Reads the fragments back from the medium and compares (verify_writes): bad ones count as failed. */
-static void verify_back(struct extent_store *s, struct disk_io *ios, unsigned count)
+/* Syncs the disks that were written to; a fragment on one that fails counts as failed. */
+static void sync_written(struct disk_io *ios, unsigned count)
 {
-	disk_id failed[PLACE_MAX_DISKS];
-	unsigned failed_count = 0;
+	FREE struct disk_io *syncs = xcalloc(count, sizeof(*syncs));
+	unsigned n = 0;
 
-	if (disk_set_sync(s->cfg.disks, failed, &failed_count))
-		log_warn("a disk failed while written fragments were synced to be read back");
+	for (unsigned i = 0; i < count; i++) {
+		unsigned j = 0;
+
+		while (j < n && syncs[j].disk != ios[i].disk)
+			j++;
+		if (j == n)
+			syncs[n++] = (struct disk_io){.disk = ios[i].disk, .op = DISK_SYNC};
+	}
+	(void)disk_io_run(syncs, n); /* each result is looked at */
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned j = 0; j < n; j++)
+			if (syncs[j].disk == ios[i].disk && ios[i].result == 0)
+				ios[i].result = syncs[j].result;
+}
+
+/* Reads the fragments back from the medium and compares (verify_writes): bad ones count as failed. */
+static void verify_back(struct disk_io *ios, unsigned count)
+{
+	sync_written(ios, count);
 	for (unsigned i = 0; i < count; i++) {
 		size_t len = 0, at = 0;
 
@@ -303,7 +320,7 @@ static int write_round(struct extent_store *s, struct plan *plans, unsigned coun
 		return 0;
 	(void)disk_io_run(ios, n); /* each result is looked at below */
 	if (atomic_load(&s->verify_writes))
-		verify_back(s, ios, n);
+		verify_back(ios, n);
 	for (unsigned i = 0; i < count; i++) {
 		unsigned end = i + 1 < count ? first[i + 1] : n;
 
@@ -350,9 +367,21 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 		if (!err)
 			break;
 	}
-	if (!err)
-		atomic_fetch_add(&s->extents_written, count);
-	return err;
+	if (err)
+		return err;
+	for (unsigned i = 0; i < count; i++)
+		atomic_fetch_add(&s->in_flight[extents[i].rec.m], 1);
+	atomic_fetch_add(&s->extents_written, count);
+	return 0;
+}
+
+static void note_settled(struct extent_store *s, unsigned m, bool published)
+{
+	unsigned least = atomic_load(&s->least_m);
+
+	while (published && m < least && !atomic_compare_exchange_weak(&s->least_m, &least, m))
+		;
+	atomic_fetch_sub(&s->in_flight[m], 1);
 }
 
 int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count)
@@ -381,7 +410,7 @@ int extent_write(struct extent_store *s, struct extent_new *extents, unsigned co
 void extent_settle(struct extent_store *s, const struct extent_new *extents, unsigned count,
 		   bool published)
 {
-	(void)published; /* unpublished records lie in a gap of the index: reclaim punches gaps */
+	/* unpublished records lie in a gap of the index: reclaim punches gaps */
 	for (unsigned i = 0; i < count; i++) {
 		const struct rec_extent *rec = &extents[i].rec;
 
@@ -389,5 +418,6 @@ void extent_settle(struct extent_store *s, const struct extent_new *extents, uns
 			segment_settle(disk_get(s->cfg.disks, rec->frags[j].disk),
 				       (struct segment_addr){rec->frags[j].segment,
 							     rec->frags[j].offset});
+		note_settled(s, rec->m, published);
 	}
 }

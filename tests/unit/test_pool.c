@@ -123,7 +123,7 @@ static extent_id put_one(struct fixture *f, uint64_t nth, uint32_t len, struct g
 
 	assert_int_equal(extent_write(pool_extents(f->p), &e, 1), 0);
 	t = meta_begin(pool_meta(f->p));
-	extent_publish(pool_extents(f->p), t, &e);
+	extent_publish(t, &e);
 	map.extent = e.rec.id;
 	put_map(t, (ino_id){7}, &map);
 	assert_int_equal(meta_commit(t, &seq), 0);
