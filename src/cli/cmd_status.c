@@ -85,25 +85,27 @@ static void print_part(struct out *o, const json_t *r, const char *key, const ch
 static void print_safety(struct out *o, const json_t *r)
 {
 	uint64_t all = format_u64(r, "redundancy.extents");
+	uint64_t short_of = all - MIN(all, format_u64(r, "redundancy.full"));
 	json_int_t left = json_integer_value(format_get(r, "redundancy.losses_left"));
 	bool counted = json_is_true(format_get(r, "redundancy.all_counted"));
+	char n[FORMAT_VALUE_BYTES], m[FORMAT_VALUE_BYTES];
 
 	if (all == 0)
 		return;
+	format_number(all, n);
+	format_number(short_of, m);
 	fputs("  Stored    ", o->f);
-	if (format_u64(r, "redundancy.full") == all)
-		fputs("every extent has all its fragments; ", o->f);
+	if (short_of)
+		fprintf(o->f, "%s of %s extents lack fragments", m, n);
+	else if (left > 0)
+		fprintf(o->f, "all extents are whole: %lld more disk%s may be lost",
+			(long long)left, left == 1 ? "" : "s");
 	else
-		fputs("extents lack fragments; ", o->f);
-	if (left < 0)
-		fputs("some can't be read", o->f);
-	else
-		fprintf(o->f, "%lld more disk%s may be lost", (long long)left,
-			left == 1 ? "" : "s");
+		fputs("all extents are whole, but some bear no loss", o->f);
 	fputs(counted ? "\n" : " (of those counted in one second)\n", o->f);
-	print_part(o, r, "reduced", "extents lack fragments, another loss can be borne", YELLOW);
-	print_part(o, r, "endangered", "extents don't bear another loss", YELLOW);
-	print_part(o, r, "lost", "extents can't be read", RED);
+	print_part(o, r, "reduced", "of them bear another loss", YELLOW);
+	print_part(o, r, "endangered", "of them don't bear another loss", YELLOW);
+	print_part(o, r, "lost", "of them can't be read", RED);
 }
 
 static const struct column columns[] = {

@@ -220,7 +220,7 @@ mkdir "$mnt/dir"
 head -c 100000 /dev/urandom >"$mnt/dir/medium"
 : >"$mnt/empty"
 printf 'x' >"$mnt/umlaut-ä"
-sync -f "$mnt"
+find "$mnt" -type f -exec sync {} +
 json "status while mounted" 'r["mounted"] and r["mountpoint"].endswith("/mnt") and r["state"] == "healthy"' \
 	dfs status --pool "$pool" --json
 json "a file by its path in the pool" 'len(r["extents"]) == 4 and r["extents"][0]["geometry"] == "rs:4+2" and len(r["extents"][0]["fragments"]) == 6 and r["extents"][3]["geometry"] == "replica:3"' \
@@ -307,6 +307,29 @@ check "stop" stop
 unchanged "fail one too many, offline" 6 "use --force" dfs fail-disk --pool "$pool" --disk disk4
 json "degraded, offline" 'r["state"] == "degraded" and r["disks_failed"] == 2' dfs status --pool "$pool" --json
 
+# ---- a daemon that died, a pool that another process has ----
+check "start" start
+daemon=$(daemon_pid "$pool")
+echo synced >"$mnt/synced"
+sync "$mnt/synced"
+kill -9 "$daemon"
+wait_for 10 daemon_gone "$pool"
+[ -S "$pool/control.sock" ] && ok "its socket is left" || not_ok "its socket is left" "there is none"
+json "status after kill -9" 'not r["mounted"] and not r["recovery"]["was_clean"] and r["recovery"]["replayed_transactions"]' \
+	dfs status --pool "$pool" --json
+check "unmount what it left" dfs unmount --mountpoint "$mnt"
+check "start over the old socket" start
+json "asked over the new one" 'r["mounted"]' dfs status --pool "$pool" --json
+check "stop again" stop
+flock "$pool/lock" sleep 60 &
+locker=$!
+wait_for 10 bash -c "! flock -n '$pool/lock' true"
+refuse "a pool in use" 4 "in use" dfs status --pool "$pool"
+refuse "a pool in use, to mount" 4 "in use" dfs mount --pool "$pool" --mountpoint "$mnt"
+pkill -P "$locker" 2>/dev/null
+kill "$locker" 2>/dev/null
+wait "$locker" 2>/dev/null
+
 # ---- import ----
 mv "$pool" "$work/lost"
 refuse "import without disks" 2 "disk is missing" dfs import --pool "$pool"
@@ -315,7 +338,7 @@ refuse "import of a disk twice" 1 "given twice" dfs import --pool "$pool" --disk
 refuse "import of a minority" 6 "force" dfs import --pool "$pool" --disk "$work/disk1"
 [ ! -e "$pool" ] && ok "no pool from a refused import" || not_ok "no pool from a refused import" "$(ls "$pool")"
 check "import" dfs import --pool "$pool" --disk "$work"/disk[145678]
-json "the imported pool" 'r["state"] == "degraded" and r["inodes"] == 8' dfs status --pool "$pool" --json
+json "the imported pool" 'r["state"] == "degraded" and r["inodes"] == 9' dfs status --pool "$pool" --json
 unchanged "import over a pool" 1 "a pool already" dfs import --pool "$pool" --disk "$work/disk1"
 
 # ---- damage ----
