@@ -220,7 +220,7 @@ mkdir "$mnt/dir"
 head -c 100000 /dev/urandom >"$mnt/dir/medium"
 : >"$mnt/empty"
 printf 'x' >"$mnt/umlaut-ä"
-find "$mnt" -type f -exec sync {} +
+sync "$mnt"
 json "status while mounted" 'r["mounted"] and r["mountpoint"].endswith("/mnt") and r["state"] == "healthy"' \
 	dfs status --pool "$pool" --json
 json "a file by its path in the pool" 'len(r["extents"]) == 4 and r["extents"][0]["geometry"] == "rs:4+2" and len(r["extents"][0]["fragments"]) == 6 and r["extents"][3]["geometry"] == "replica:3"' \
