@@ -269,7 +269,7 @@ static int close_all(struct mount *m, int err)
 	if (failed && !err) {
 		fail(m->msg, failed,
 		     "not all data of pool %s could be stored when it was unmounted: %s; %s/log "
-		     "names the files",
+		     "has the details",
 		     m->cfg->pool_dir, dfs_err_text(failed), m->cfg->pool_dir);
 		log_error("%s", m->msg->text);
 	}

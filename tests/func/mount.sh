@@ -155,6 +155,11 @@ check "foreground: exit code 0 after SIGINT" test $? -eq 0
 keeps "data after a foreground mount"
 stop
 
+# ---- options that FUSE and the kernel take
+start -o allow_other,noexec,suid,noatime || not_ok "mount with options" "failed"
+check "options reach the kernel" eval "grep '^$pool $mnt ' /proc/mounts | grep -q noexec"
+stop
+
 # ---- many at once: one wins
 for i in 1 2 3 4; do
 	mkdir -p "$work/race$i"
@@ -207,4 +212,23 @@ END
 	esac
 fi
 
+# ---- all disks vanish under written data: unmount may not call that a success
+start || not_ok "mount" "failed"
+head -c 3000000 /dev/urandom >"$mnt/lost"
+mkdir "$work/away"
+for i in 1 2 3 4 5 6; do
+	cp -a "$work/disk$i/dynamicfs" "$work/away/$i" && rm -rf "$work/disk$i/dynamicfs"
+done
+refuse "unmount when nothing can be stored" 1 "not all data" "$dynamicfs" unmount --mountpoint "$mnt"
+check "the daemon has gone all the same" daemon_gone "$pool"
+refuse "mount without the disks" 3 "cannot" mount_at "$mnt"
+check "no mount is left" eval "! is_mounted '$mnt'"
+for i in 1 2 3 4 5 6; do
+	rm -rf "$work/disk$i/dynamicfs" && cp -a "$work/away/$i" "$work/disk$i/dynamicfs"
+done
+mv "$pool" "$work/former-pool"
+# shellcheck disable=SC2046
+check "import of the disks" "$dynamicfs" import --pool "$pool" \
+	$(printf -- "--disk $work/disk%s " 1 2 3 4 5 6)
+keeps "older data once the disks are back"
 finish
