@@ -50,8 +50,9 @@ void fs_abandon(struct fs *fs);
 MUST_USE int fs_inode_get(struct fs *fs, ino_id ino, struct inode **ret_inode);
 void fs_forget(struct fs *fs, struct inode *in, uint64_t n);
 ino_id fs_inode_ino(struct inode *in);
-/* Open handles keep an unlinked inode alive. */
-void fs_handle_get(struct inode *in);
+/* Open handles keep an unlinked inode alive. Always takes the handle; DFS_ENOENT says that the inode
+ * was freed before (its last name went between the caller's look-up and this): look up again. */
+int fs_handle_get(struct inode *in);
 void fs_handle_put(struct fs *fs, struct inode *in);
 
 MUST_USE int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode,

@@ -121,11 +121,15 @@ void fs_forget(struct fs *fs, struct inode *in, uint64_t n)
 
 ino_id fs_inode_ino(struct inode *in) { return in->ino; }
 
-void fs_handle_get(struct inode *in)
+int fs_handle_get(struct inode *in)
 {
-	ENV_LOCKED(&in->fs->table_lock);
+	env_mutex_lock(&in->fs->table_lock);
 	in->handles++;
 	lru_remove(in);
+	env_mutex_unlock(&in->fs->table_lock);
+	/* Who frees it has looked at the handles under this lock, and keeps it until it is freed. */
+	ENV_LOCKED(&in->lock);
+	return in->freed ? DFS_ENOENT : 0;
 }
 
 void fs_handle_put(struct fs *fs, struct inode *in)

@@ -240,6 +240,8 @@ static void reap_one(struct fs *fs, ino_id ino)
 	env_mutex_lock(&in->lock);
 	inode_excl_begin(in);
 	rc = reap_locked(in);
+	if (rc)
+		in->freed = true; /* parts of it may be gone: never show zeros for them (P3) */
 	inode_excl_end(in);
 	env_mutex_unlock(&in->lock);
 	if (rc && rc != DFS_EFAILED && rc != DFS_EROFS)

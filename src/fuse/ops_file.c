@@ -37,7 +37,12 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	struct inode *in = node_of(st, id);
 	int err = 0;
 
-	fs_handle_get(in);
+	if (fs_handle_get(in)) {
+		/* Removed or replaced since the kernel looked it up: this makes it look again. */
+		fuse_reply_err(req, ESTALE);
+		fs_handle_put(st->fs, in);
+		return;
+	}
 	if (fi->flags & O_TRUNC)
 		err = truncate_at_open(req, id);
 	ops_prepare_handle(fi);
