@@ -5,7 +5,7 @@
  *
  *   dynamicfs-sim --seed N              replays one (--verbose: with its trace)
  *   dynamicfs-sim --seeds A..B          sweeps; exits 1 and names the first failing seed
- *   dynamicfs-sim --seconds T           sweeps fresh seeds
+ *   dynamicfs-sim --seconds T           sweeps fresh seeds for T seconds (with --seeds: those)
  *   dynamicfs-sim --fixed               sweeps the fixed list
  */
 #include <errno.h>
@@ -19,6 +19,7 @@
 #include <sys/personality.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -295,8 +296,6 @@ static void parse_option(int c, struct sweep *s)
 		break;
 	case 't':
 		s->seconds = strtod(optarg, NULL);
-		s->first = (uint64_t)time(NULL) * 1000;
-		s->last = UINT64_MAX - 1;
 		break;
 	case 'f':
 		s->first = FIXED_FIRST;
@@ -339,8 +338,27 @@ static void parse(int argc, char **argv, struct sweep *s)
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		parse_option(c, s);
+	if (s->first == UINT64_MAX && s->seconds > 0) { /* fresh ones */
+		s->first = (uint64_t)time(NULL) * 1000;
+		s->last = UINT64_MAX - 1;
+	}
 	if (optind != argc || s->first == UINT64_MAX || !opt.ops || !s->jobs || s->jobs > MAX_JOBS)
 		usage(2);
+}
+
+/* ASan warns once of what sim_env.c tells it about: once here, so that not each seed does. */
+static void warn_once(void)
+{
+#ifdef SIM_ASAN
+	static ucontext_t here, there;
+	static volatile bool back;
+
+	getcontext(&here);
+	if (!back) {
+		back = true;
+		swapcontext(&there, &here);
+	}
+#endif
 }
 
 /* The same addresses in each run, since some orders may depend on them. */
@@ -363,6 +381,7 @@ int main(int argc, char **argv)
 	program = argv[0];
 	parse(argc, argv, &s);
 	fix_addresses(argv);
+	warn_once();
 	setvbuf(stderr, NULL, _IOLBF, 0);
 	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);

@@ -79,6 +79,7 @@ static void set_up_disks(struct run *r)
 static void set_up(struct run *r)
 {
 	static const unsigned switching[] = {1, 2, 4, 8, 8, 16, 16, 32, 64};
+	static const unsigned paces[] = {0, 0, 2, 20, 200, 1000};
 	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), MIB(1), MIB(64)};
 
 	rng_seed(&r->rng, rng_mix(r->opt->seed));
@@ -100,6 +101,7 @@ static void set_up(struct run *r)
 	};
 	r->segment_closes_one_in = rng_one_in(&r->rng, 3) ? 0
 							  : (unsigned)rng_between(&r->rng, 2, 20);
+	r->pace_ms = paces[rng_below(&r->rng, ARRAY_SIZE(paces))];
 	rng_seed(&r->segment_rng, rng_u64(&r->rng));
 	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
 	r->meta_buffer_bytes = rng_one_in(&r->rng, 4) ? KIB(64) : MIB(16);

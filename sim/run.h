@@ -87,6 +87,7 @@ struct run {
 	struct fs_config fs_config;
 	uint64_t meta_checkpoint_bytes, meta_buffer_bytes; /* given to meta_open */
 	unsigned segment_closes_one_in;			   /* 0: when they are full */
+	unsigned pace_ms; /* between a client's operations: the background gets its turns */
 	struct rng segment_rng;
 	unsigned weights;   /* which mix of operations */
 	bool small_disks;   /* DFS_ENOSPC may happen */

@@ -641,6 +641,8 @@ void client_main(void *arg)
 		while (pick_at >= choices[i].weight[c->run->weights])
 			pick_at -= choices[i++].weight[c->run->weights];
 		choices[i].fn(c);
+		if (c->run->pace_ms)
+			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));
 	}
 	close_handles(c);
 }
