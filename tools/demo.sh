@@ -44,7 +44,7 @@ run()
 
 	shown=${shown//"$program"/dynamicfs}
 	printf '  %s$ %s%s\n' "$dim" "${shown//"$demo"\//}" "$plain"
-	"$@" 2>&1 | sed 's/^/    /'
+	"$@" 2>&1 | sed 's/^./    &/'
 	return "${PIPESTATUS[0]}"
 }
 

@@ -137,8 +137,7 @@ static void print_status(struct invocation *inv, const json_t *r)
 		out_colour(o, YELLOW);
 		fputs("Warning: ", o->f);
 		out_colour(o, PLAIN);
-		out_text(o, json_string_value(w));
-		fputc('\n', o->f);
+		out_wrapped(o, "           ", 11, json_string_value(w));
 	}
 	inv->warnings = NULL;
 }

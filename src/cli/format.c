@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define MAX_COLUMNS 16u
+#define OUT_WIDTH 100u
 
 void out_init(struct out *o, FILE *f)
 {
@@ -35,6 +36,29 @@ void out_text(struct out *o, const char *s)
 {
 	for (; *s; s++)
 		fputc((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s, o->f);
+}
+
+void out_wrapped(struct out *o, const char *indent, unsigned column, const char *s)
+{
+	bool begun = false;
+
+	for (s += strspn(s, " "); *s; s += strspn(s, " ")) {
+		size_t n = strcspn(s, " ");
+
+		if (begun && column + 1 + n > OUT_WIDTH) {
+			fprintf(o->f, "\n%s", indent);
+			column = (unsigned)strlen(indent);
+		} else if (begun) {
+			fputc(' ', o->f);
+			column++;
+		}
+		for (size_t i = 0; i < n; i++)
+			fputc((unsigned char)s[i] < 0x20 || s[i] == 0x7f ? '?' : s[i], o->f);
+		begun = true;
+		column += (unsigned)n;
+		s += n;
+	}
+	fputc('\n', o->f);
 }
 
 void out_bar(struct out *o, double part, unsigned width)

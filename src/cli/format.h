@@ -29,6 +29,9 @@ enum colour {
 void out_colour(struct out *o, enum colour c); /* PLAIN ends it */
 /* Foreign text: control bytes are shown as '?'. */
 void out_text(struct out *o, const char *s);
+/* The same for sentences, broken at blanks to fit a screen: further lines begin with indent. column: where
+ * the first one stands. Ends the line. */
+void out_wrapped(struct out *o, const char *indent, unsigned column, const char *s);
 void out_bar(struct out *o, double part, unsigned width);
 
 enum column_kind {
