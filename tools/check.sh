@@ -157,16 +157,17 @@ scripts()
 	done
 }
 
-# sweep SIM SECONDS: the fixed seeds and fresh ones, at the same time.
+# sweep SIM SECONDS [OPTION...]: seeds from 1 on and fresh ones, at the same time.
 sweep()
 {
 	local sim=$1 seconds=$2 fresh code_a=0 code_b=0 a b
 
+	shift 2
 	fresh=$(($(od -An -N6 -tu8 /dev/urandom) + 1000000))
 	a=$(mktemp) b=$(mktemp)
-	"$sim" --seeds 1..1000000 --seconds "$seconds" >"$a" 2>&1 &
+	"$sim" --seeds 1..1000000 --seconds "$seconds" "$@" >"$a" 2>&1 &
 	local fixed_pid=$!
-	"$sim" --seeds $fresh..$((fresh + 1000000)) --seconds "$seconds" >"$b" 2>&1 &
+	"$sim" --seeds $fresh..$((fresh + 1000000)) --seconds "$seconds" "$@" >"$b" 2>&1 &
 	local fresh_pid=$!
 	wait $fixed_pid || code_a=$?
 	wait $fresh_pid || code_b=$?
@@ -239,6 +240,8 @@ if [ -n "$built" ]; then
 	fi
 	if wanted sim; then
 		run sim $((sim_seconds * 2 + 60)) sweep "$BUILD/dynamicfs-sim" "$sim_seconds"
+		run sim/meta $((sim_seconds + 60)) \
+			sweep "$BUILD/dynamicfs-sim" $((sim_seconds / 6 + 1)) --meta
 	fi
 fi
 if wanted asan; then step_asan; fi
