@@ -13,7 +13,7 @@ int fail(struct pool_message *msg, int err, const char *fmt, ...)
 
 /* ---- options.c ---- */
 struct mount_options {
-	bool read_only, force, foreground;
+	bool read_only, force, foreground, no_access_times;
 	unsigned read_ahead_kib;
 	struct fs_config fs;
 	char *fuse_opts; /* what is libfuse's; owned; may be NULL */

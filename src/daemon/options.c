@@ -66,9 +66,23 @@ bool parse_size(const char *text, uint64_t *ret_bytes)
 static bool is_for_others(const char *word)
 {
 	static const char *const words[] = {
-		"defaults", "auto",	"noauto",   "nofail", "_netdev", "user",
-		"users",    "nouser",	"owner",    "group",  "loop",	 "mand",
-		"nomand",   "relatime", "iversion", "silent", "loud",	 "default_permissions",
+		"defaults",
+		"auto",
+		"noauto",
+		"nofail",
+		"_netdev",
+		"user",
+		"users",
+		"nouser",
+		"owner",
+		"group",
+		"loop",
+		"mand",
+		"nomand",
+		"iversion",
+		"silent",
+		"loud",
+		"default_permissions",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
@@ -139,6 +153,8 @@ static enum taken take_word(const char *word, struct mount_options *o)
 		o->force = true;
 	else if (strcmp(word, "foreground") == 0)
 		o->foreground = true;
+	else if (strcmp(word, "noatime") == 0 || strcmp(word, "relatime") == 0)
+		o->no_access_times = word[0] == 'n';
 	else
 		return take_value(word, o);
 	return TAKEN;

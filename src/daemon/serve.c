@@ -192,6 +192,7 @@ static int open_session(struct mount *m)
 		.fuse_opts = m->cfg->options->fuse_opts,
 		.read_only = pool_read_only(m->pool),
 		.allow_other = geteuid() == 0,
+		.access_times = !m->cfg->options->no_access_times,
 	};
 
 	return session_open(&cfg, &m->session, m->msg);

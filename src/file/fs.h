@@ -75,6 +75,9 @@ enum fs_set { /* which members of the argument count */
 MUST_USE int fs_setattr(struct fs *fs, struct inode *in, const struct fs_attr *attr, unsigned set,
 			struct fs_attr *ret_attr);
 
+/* Somebody begins to read: the access time becomes now, if relatime wants that. True when it did. */
+bool fs_accessed(struct fs *fs, struct inode *in);
+
 /* ---- names ---- mode includes the type; setgid directories pass their group on */
 MUST_USE int fs_mknod(struct fs *fs, struct inode *dir, const char *name, uint32_t mode,
 		      uint64_t rdev, struct fs_cred cred, struct inode **ret_inode,

@@ -25,6 +25,7 @@ struct fuse_state {
 	struct fs *fs;
 	struct fuse_session *fuse;
 	struct inode *root; /* one reference */
+	bool access_times;  /* are kept (relatime) */
 	/* Set while the connection is made, constant afterwards: */
 	bool opendir_optional;	       /* the kernel takes ENOSYS from opendir as "not needed" */
 	bool kill_suid;		       /* clearing setuid and setgid is ours (see negotiate.c) */
@@ -54,6 +55,12 @@ void ops_reply_err(fuse_req_t req, int err);
 void *ops_buffer_get(struct fuse_state *st);
 void ops_buffer_put(struct fuse_state *st, void *buffer);
 
+/* Tells the kernel that it doesn't know the attributes any longer. Without an offset it takes no lock
+ * that the process whose request is being served could hold; that it may have forgotten the inode is
+ * no matter. */
+void ops_attr_changed(struct fuse_state *st, fuse_ino_t id);
+/* A file or directory begins to be read. */
+void ops_accessed(struct fuse_state *st, fuse_ino_t id);
 /* POSIX: who is not the superuser clears setuid, and setgid of an executable, by changing a file. */
 MUST_USE int ops_kill_suid(struct fuse_state *st, fuse_ino_t id);
 

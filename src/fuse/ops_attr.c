@@ -94,6 +94,17 @@ void ops_buffer_put(struct fuse_state *st, void *buffer)
 	mem_unmap(buffer, MAX_TRANSFER_BYTES);
 }
 
+void ops_attr_changed(struct fuse_state *st, fuse_ino_t id)
+{
+	(void)fuse_lowlevel_notify_inval_inode(st->fuse, id, -1, 0);
+}
+
+void ops_accessed(struct fuse_state *st, fuse_ino_t id)
+{
+	if (st->access_times && fs_accessed(st->fs, node_of(st, id)))
+		ops_attr_changed(st, id);
+}
+
 int ops_kill_suid(struct fuse_state *st, fuse_ino_t id)
 {
 	struct inode *in = node_of(st, id);
@@ -109,10 +120,8 @@ int ops_kill_suid(struct fuse_state *st, fuse_ino_t id)
 		return 0;
 	attr.mode &= ~bits;
 	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE, &attr);
-	/* The kernel has the old mode in mind. Without an offset it takes no lock that the process
-	 * whose request this is could hold. That it may know nothing of the inode is no matter. */
 	if (!err)
-		(void)fuse_lowlevel_notify_inval_inode(st->fuse, id, -1, 0);
+		ops_attr_changed(st, id);
 	return err;
 }
 

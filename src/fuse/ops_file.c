@@ -2,7 +2,8 @@
 /*
  * File content. The kernel's page cache over the mount keeps what was read (keep_cache); its
  * writeback cache is off (docs/DESIGN.md F8), so a write is here before write() returns, and
- * O_SYNC arrives as a write and an fsync. Locks: none of its own.
+ * O_SYNC arrives as a write and an fsync. What the kernel reads from its own cache we never hear of,
+ * so opening for reading counts as access. Locks: none of its own.
  */
 #include "fuse/ops.h"
 
@@ -45,6 +46,8 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	}
 	if (fi->flags & O_TRUNC)
 		err = truncate_at_open(req, id);
+	else if ((fi->flags & O_ACCMODE) != O_WRONLY)
+		ops_accessed(st, id);
 	ops_prepare_handle(fi);
 	if (err)
 		ops_reply_err(req, err);

@@ -191,6 +191,7 @@ int session_open(const struct session_config *cfg, struct session **ret_session,
 	fuse_set_log_func(take_log);
 	last_complaint[0] = '\0';
 	s->state.fs = cfg->fs;
+	s->state.access_times = cfg->access_times && !cfg->read_only;
 	s->mountpoint = xstrdup(cfg->mountpoint);
 	env_mutex_init(&s->state.lock);
 	err = fs_inode_get(cfg->fs, (ino_id){DFS_ROOT_INO}, &s->state.root);

@@ -346,6 +346,24 @@ def times_of_changes():
 
 
 @case
+def times_of_access():
+    put("f", b"data")
+    os.mkdir("d")
+    put("d/x")
+    for path, read in (("f", lambda: get("f")), ("d", lambda: os.listdir("d"))):
+        before = os.stat(path)
+        tick()
+        read()
+        after = os.stat(path)
+        assert after.st_atime_ns > before.st_atime_ns, f"{path}: atime did not change"
+        equal((after.st_mtime_ns, after.st_ctime_ns), (before.st_mtime_ns, before.st_ctime_ns), path)
+        again = after.st_atime_ns
+        tick()
+        read()
+        equal(os.stat(path).st_atime_ns, again, f"{path}: atime, though nothing has changed since")
+
+
+@case
 def times_are_near_now():
     lo = time.time_ns() - 20_000_000
     put("f", b"x")

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Times of last access, by the rule of relatime: kept only while they say something that the other
+ * times don't, so that reading a tree twice doesn't write twice. Locks: the inode's.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+#define DAY_S 86400
+
+static bool is_later(struct dfs_time a, struct dfs_time b)
+{
+	return a.sec > b.sec || (a.sec == b.sec && a.nsec > b.nsec);
+}
+
+static bool is_due(const struct rec_inode *r, struct dfs_time now)
+{
+	return !is_later(r->atime, r->mtime) || !is_later(r->atime, r->ctime) ||
+	       now.sec - r->atime.sec >= DAY_S;
+}
+
+bool fs_accessed(struct fs *fs, struct inode *in)
+{
+	struct dfs_time now = time_now();
+	struct rec_inode r = {0};
+	bool changed;
+
+	if (fs->read_only)
+		return false;
+	ENV_LOCKED(&in->lock);
+	if (in->freed || !is_due(&in->rec, now) || inode_full_rec(in, &r) != 0)
+		return false;
+	r.atime = now;
+	/* Not worth failing a read for; the times in memory stay as they were. */
+	changed = inode_commit(in, meta_begin(fs->meta), &r) == 0;
+	free(r.inline_data);
+	return changed;
+}
