@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds the fuzz targets, and the program that writes their seeds, into build-fuzz/ with clang,
 # libFuzzer, ASan and UBSan. Only what a target needs is compiled, all of it with coverage.
