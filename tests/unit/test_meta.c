@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
+#include "format/journal.h"
 #include "unit/meta_rig.h"
 
 static bool rocks_of(void **state) { return *state != NULL; }
@@ -619,6 +620,7 @@ struct worker {
 	struct rig *r;
 	unsigned first, count;
 	unsigned sync_every;
+	struct dev *breaks; /* half way; NULL: nothing does */
 };
 
 static void work(void *arg)
@@ -627,7 +629,10 @@ static void work(void *arg)
 
 	for (unsigned i = 0; i < w->count; i++) {
 		uint64_t seq = rig_commit(w->r, w->first + i, 7);
+		struct fault_plan gone = {.gone = true};
 
+		if (w->breaks && i == w->count / 2)
+			dev_fault_set(w->breaks, &gone);
 		if (i % w->sync_every == 0)
 			assert_int_equal(meta_sync(w->r->m, seq), 0);
 	}
@@ -638,7 +643,6 @@ static void test_concurrent(void **state)
 {
 	struct worker w[4];
 	struct env_thread *t[4];
-	struct fault_plan gone = {.gone = true};
 	struct rig r;
 
 	rig_init(&r, rocks_of(state), 5, 4);
@@ -646,11 +650,9 @@ static void test_concurrent(void **state)
 	r.buffer_bytes = KIB(8);
 	rig_must_open(&r);
 	for (unsigned i = 0; i < 4; i++) {
-		w[i] = (struct worker){&r, i * 10000, 1500, i + 1};
+		w[i] = (struct worker){&r, i * 10000, 1500, i + 1, i == 0 ? r.devs[2] : NULL};
 		t[i] = env_thread_start("worker", work, &w[i]);
 	}
-	env_sleep_ms(100);
-	dev_fault_set(r.devs[2], &gone); /* in the middle of it */
 	for (unsigned i = 0; i < 3; i++)
 		(void)!meta_checkpoint(r.m);
 	for (unsigned i = 0; i < 4; i++)
@@ -665,6 +667,101 @@ static void test_concurrent(void **state)
 	rig_must_open(&r);
 	for (unsigned i = 0; i < 4; i++)
 		rig_expect(&r, i * 10000, 1500, 7);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+/* Committers wait while the journal is three times as long as wanted and the checkpoint is slow. */
+static void test_throttle(void **state)
+{
+	struct fault_plan slow = {.delay_ms = 2}, none = {0};
+	uint64_t longest = 0;
+	struct rig r;
+
+	rig_init(&r, rocks_of(state), 2, 2);
+	r.checkpoint_bytes = KIB(16);
+	r.buffer_bytes = KIB(8);
+	rig_must_open(&r);
+	dev_fault_set(r.devs[0], &slow);
+	for (unsigned i = 0; i < 2000; i++) {
+		rig_commit(&r, i, 1);
+		longest = MAX(longest, meta_stats(r.m).journal_bytes);
+	}
+	assert_true(longest >= KIB(16));
+	assert_true(longest <= KIB(3 * 16 + 2 * 8 + 1));
+	dev_fault_set(r.devs[0], &none);
+	rig_must_close(&r);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 2000, 1);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+/* A member that went back in time (a restored backup) is listed, but of an older epoch. */
+static void test_rolled_back_member(void **state)
+{
+	struct meta_disk disks[RIG_MAX_DISKS];
+	char cmd[512];
+	struct rig r;
+	unsigned n;
+
+	rig_init(&r, rocks_of(state), 4, 2);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 1);
+	rig_must_close(&r);
+	snprintf(cmd, sizeof(cmd), "cp -r %s/disk0 %s/backup", r.dir, r.dir);
+	assert_int_equal(system(cmd), 0);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 2);
+	r.absent[1] = true; /* replaced by the third disk: a new epoch, with the first one in it */
+	n = rig_disks(&r, disks);
+	assert_int_equal(meta_set_disks(r.m, disks, n, n), 0);
+	rig_fill(&r, 0, 50, 3);
+	assert_true(meta_is_member(r.m, (disk_id){1}));
+	assert_true(meta_is_member(r.m, (disk_id){3}));
+	rig_kill(&r);
+	snprintf(cmd, sizeof(cmd),
+		 "rm -r %s/disk0/dynamicfs/* && cp -r %s/backup/dynamicfs/* %s/disk0/dynamicfs/",
+		 r.dir, r.dir, r.dir);
+	assert_int_equal(system(cmd), 0);
+	rig_destroy_index(&r);
+	r.absent[2] = true; /* only a witness knows the newest epoch */
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
+	r.absent[2] = false;
+	rig_must_open(&r);
+	rig_expect(&r, 0, 50, 3);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+/* A record is missing in the middle, all others are whole: the chain ends before it. */
+static void test_missing_record(void **state)
+{
+	FREE uint8_t *data = NULL;
+	char path[256], name[64];
+	struct journal_record rec;
+	struct rig r;
+	size_t len, at = 0;
+
+	rig_init(&r, rocks_of(state), 1, 1);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 100, 1);
+	rig_kill(&r);
+	assert_true(rig_find(&r, 0, "meta/journal", "0", path));
+	snprintf(name, sizeof(name), "meta/journal/%.16s", strrchr(path, '/') + 1);
+	assert_int_equal(dev_read_all(r.devs[0], name, MIB(1), &data, &len), 0);
+	for (unsigned i = 0; i <= 40; i++) {
+		assert_int_equal(journal_record_parse(data + at, len - at, &r.pool, &rec), 0);
+		at += rec.total_len;
+	}
+	memmove(data + at - rec.total_len, data + at, len - at);
+	assert_int_equal(dev_replace(r.devs[0], name, data, len - rec.total_len), 0);
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 40, 1);
+	for (unsigned i = 40; i < 100; i++)
+		assert_false(rig_has(&r, i, 1));
+	assert_int_equal(meta_last_seq(r.m), 40);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -820,6 +917,9 @@ int main(void)
 		BOTH(test_concurrent),
 		BOTH(test_read_only),
 		BOTH(test_full_member),
+		BOTH(test_throttle),
+		BOTH(test_rolled_back_member),
+		BOTH(test_missing_record),
 		BOTH(test_full_and_unequal),
 		BOTH(test_slow_members),
 	};
