@@ -59,14 +59,14 @@ static void set_up_disks(struct run *r)
 	uint64_t base = MIB(256);
 
 	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
-	r->small_disks = rng_one_in(&r->rng, 12);
+	r->small_disks = rng_one_in(&r->rng, 8);
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		char name[16];
 		struct sim_disk_config cfg = {.name = name, .fs_id = i + 1};
 
 		snprintf(name, sizeof(name), "d%u", i);
 		snprintf(r->disks[i].path, sizeof(r->disks[i].path), "/d%u", i);
-		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 4, 30))
+		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 3, 12))
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
 		r->disks[i].sim = sim_disk_new(&cfg);

@@ -120,12 +120,25 @@ static struct inode *open_node(struct client *c, const struct picked *p)
 
 /* ---- results ---- */
 
+/* A full pool refuses what needs room when it is asked (F4), and never to delete, sync or read. */
+static bool needs_room(const char *what)
+{
+	static const char *const never[] = {"unlink", "rmdir",	"fsync",   "sync of everything",
+					    "read",   "lookup", "readdir", "getattr",
+					    "get",    "seek"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(never); i++)
+		if (!strcmp(what, never[i]))
+			return false;
+	return true;
+}
+
 /* True when the result is the wanted one; false when it is an error that faults explain. */
 bool client_expect(struct client *c, const char *what, int err, int want)
 {
 	if (err == want)
 		return true;
-	if (want == 0 && err == DFS_ENOSPC && c->run->small_disks) {
+	if (err == DFS_ENOSPC && c->run->small_disks && needs_room(what)) {
 		c->run->opt->counts->enospc++;
 		return false;
 	}
