@@ -76,8 +76,9 @@ static void print_files(struct out *o, const json_t *r)
 	format_number(format_u64(r, "inline_files"), n);
 	format_bytes(format_u64(r, "inline_bytes"), b);
 	if (format_u64(r, "inline_files"))
-		fprintf(o->f, "%s%s small files (%s) lie within the metadata, on %llu disks.\n",
-			json_array_size(json_object_get(r, "rows")) ? "\n" : "", n, b,
+		fprintf(o->f, "%s%s small file%s (%s) within the metadata, on %llu disks.\n",
+			json_array_size(json_object_get(r, "rows")) ? "\n" : "", n,
+			format_u64(r, "inline_files") == 1 ? "" : "s", b,
 			(unsigned long long)format_u64(r, "metadata_copies_present"));
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "pool/internal.h"
 
 static int first_entry(void *ctx, const char *name, uint64_t size_bytes)
@@ -152,7 +153,7 @@ int pool_init(const char *dir, const struct pool_settings *settings, const struc
 	if (err)
 		return err;
 	uuid_random(&json.pool);
-	snprintf(json.name, sizeof(json.name), "%.60s", base_name(dir));
+	utf8_copy(json.name, sizeof(json.name), base_name(dir));
 	json_settings(&json, settings);
 	err = store_new(dev, &json, msg, dir);
 	dev_free(dev);
@@ -265,7 +266,7 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 		return err;
 	pool_settings_default(&defaults);
 	json_settings(&json, &defaults); /* until the index tells the real ones */
-	snprintf(json.name, sizeof(json.name), "%.60s", base_name(dir));
+	utf8_copy(json.name, sizeof(json.name), base_name(dir));
 	err = store_new(dev, &json, msg, dir);
 	if (!err)
 		err = import_open(dir, force, env, msg);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "pool/internal.h"
 
 /* ---- identity files ---- */
@@ -253,7 +254,7 @@ static int choose_label(struct pool *p, const struct pool_disk_spec *spec, const
 		snprintf(out, 64, "%s", spec->label);
 		return 0;
 	}
-	snprintf(out, 64, "%.50s", last_part(path));
+	utf8_copy(out, 51, last_part(path));
 	if (out[0] == '\0' || out[0] == '/')
 		snprintf(out, 64, "disk%u", p->next_disk);
 	if (label_taken(p, out)) {

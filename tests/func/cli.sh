@@ -173,6 +173,18 @@ if [ ${#tmpfs_mounted[@]} -gt 1 ]; then
 	rmdir "$work/disk1/twin"
 fi
 
+# ---- names of any bytes ----
+odd=$work/other/$'p\xff \n\e[31mq'
+mkdir "$work/other/"$'d\xff'
+check "a pool with an odd name" dfs init --pool "$odd"
+check "a disk with an odd name" dfs add-disk --pool "$odd" --disk "$work/other/"$'d\xff' --capacity 1G
+json "status of it" 'r["path"].endswith("p\\xff \\x0a\\x1b[31mq") and r["disks"][0]["label"] == "d_"' \
+	dfs status --pool "$odd" --json
+json "fsck of it" 'r["clean"]' dfs fsck --pool "$odd" --json
+refuse "a disk of it by its name" 6 "cannot fail disk d_" dfs fail-disk --pool "$odd" --disk d_
+refuse "an output that is full" 1 "cannot write the output" \
+	bash -c "'$dynamicfs' status --pool '$pool' >/dev/full"
+
 # ---- questions change nothing ----
 before=$(picture)
 for command in status list-disks show-redundancy list-extents inspect fsck "inspect roots --disk disk1" \
