@@ -140,7 +140,9 @@ int64_t meta_counter(struct meta *m, uint32_t counter);
 MUST_USE int meta_checkpoint(struct meta *m);
 /*
  * The reachable disks have changed (one added, one failed): choose members anew (keeps present
- * ones, fills up to cfg.copies), mirror, new epoch. disk_total as in the config.
+ * ones, fills up to cfg.copies), mirror, new epoch. disk_total as in the config. A disk that failed
+ * must live until this has returned without it among the disks (or meta_close has). DFS_ENOSPC: the
+ * new members are not whole yet; a later checkpoint makes them so.
  */
 MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
 			    uint32_t disk_total);
