@@ -48,6 +48,17 @@ struct healer {
 	struct env_thread *thread;
 };
 
+#define RISK_MAX_DISKS META_COUNTERS
+
+struct risk {
+	struct env_mutex lock;
+	uint32_t in_flight[CODEC_MAX_M + 1][RISK_MAX_DISKS];
+	bool settled[CODEC_MAX_M + 1][RISK_MAX_DISKS];
+};
+struct risk_group { /* the disks that one group commit depends on */
+	bool used[CODEC_MAX_M + 1][RISK_MAX_DISKS];
+};
+
 struct extent_store {
 	struct env_mutex record_lock; /* guards the two fields below; see refs.c */
 	struct env_cond record_cond;
@@ -58,11 +69,9 @@ struct extent_store {
 	struct extent_config cfg;
 	struct extent_cache cache;
 	struct healer healer;
+	struct risk risk;
 	atomic_bool verify_writes;
-	/* What the next group commit may lose (see extent_sync). */
-	atomic_uint least_m;			/* smallest m settled since the last one began */
-	atomic_uint in_flight[CODEC_MAX_M + 1]; /* extents written and not settled, by m */
-	atomic_uint salt;			/* rotates ties in placement */
+	atomic_uint salt; /* rotates ties in placement */
 	atomic_ullong extents_written, extents_read, fragments_rotten, fragments_decoded,
 		fragments_healed, extents_unreadable;
 };
@@ -119,6 +128,15 @@ void fragments_read(struct extent_store *s, struct cached_extent *e, struct frag
  * many are present. */
 unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent *rec,
 				 uint8_t order[DFS_EXTENT_MAX_FRAGMENTS]);
+
+/* ---- risk.c ---- */
+void risk_init(struct risk *r);
+void risk_release(struct risk *r);
+void risk_written(struct risk *r, const struct rec_extent *rec);
+void risk_settled(struct risk *r, const struct rec_extent *rec, bool published);
+void risk_begin_group(struct risk *r, struct risk_group *g);
+/* No extent of the group has lost more than it tolerates. */
+bool risk_survives(const struct risk_group *g, const disk_id *failed, unsigned count);
 
 /* ---- repair.c ---- */
 void healer_start(struct extent_store *s);

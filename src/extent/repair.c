@@ -204,6 +204,10 @@ static int repair_commit(struct extent_store *s, struct repair *r)
 	int err;
 
 	err = extent_sync(s); /* durable before reachable (E6) */
+	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m && !err; i++)
+		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]) &&
+		    !disk_present(disk_get(s->cfg.disks, r->new.frags[i].disk)))
+			err = DFS_EGONE; /* its disk failed in that sync */
 	if (err)
 		return err;
 	records_exclusive_begin(s);

@@ -14,7 +14,7 @@ struct extent_store *extent_store_new(const struct extent_config *cfg)
 	env_mutex_init(&s->record_lock);
 	env_cond_init(&s->record_cond);
 	atomic_store(&s->verify_writes, cfg->verify_writes);
-	atomic_store(&s->least_m, UINT32_MAX);
+	risk_init(&s->risk);
 	cache_init(&s->cache, cfg->header_cache_bytes ? cfg->header_cache_bytes : MIB(32));
 	healer_start(s);
 	return s;
@@ -26,6 +26,7 @@ void extent_store_free(struct extent_store *s)
 		return;
 	healer_release(s);
 	cache_release(&s->cache);
+	risk_release(&s->risk);
 	env_cond_release(&s->record_cond);
 	env_mutex_release(&s->record_lock);
 	free(s);
@@ -38,39 +39,22 @@ void extent_store_set_verify(struct extent_store *s, bool verify_writes)
 	atomic_store(&s->verify_writes, verify_writes);
 }
 
-/*
- * The smallest tolerance of any extent that this group commit may name: those still in flight (being
- * committed), and those settled since the last group began. One that was settled before that had its
- * fragments covered by the sync of the group before, whichever group its transaction travels in.
- */
-static unsigned group_tolerance(struct extent_store *s)
-{
-	unsigned flying = UINT32_MAX, settled;
-
-	/* in this order: what is settled in between is seen once at least */
-	for (unsigned m = 0; m <= CODEC_MAX_M && flying == UINT32_MAX; m++)
-		if (atomic_load(&s->in_flight[m]) > 0)
-			flying = m;
-	settled = atomic_exchange(&s->least_m, UINT32_MAX);
-	return MIN(flying, settled);
-}
-
 int extent_sync(struct extent_store *s)
 {
-	unsigned least_m = group_tolerance(s);
+	FREE struct risk_group *group = xmalloc(sizeof(*group));
 	disk_id failed[PLACE_MAX_DISKS];
 	unsigned failed_count = 0;
 	int err;
 
+	risk_begin_group(&s->risk, group);
 	err = disk_set_sync(s->cfg.disks, failed, &failed_count);
 	if (failed_count == 0)
 		return err;
-	if (failed_count > least_m) {
-		log_error(
-			"cannot make file data durable: %u disks failed while they were synced, and "
-			"extents written just now tolerate the loss of %u; the pool accepts no more "
-			"changes. Check the disks, then mount again",
-			failed_count, least_m);
+	if (!risk_survives(group, failed, failed_count)) {
+		log_error("cannot make file data durable: %u disks failed while they were synced, "
+			  "more than extents written just now tolerate; the pool accepts no more "
+			  "changes. Check the disks, then mount again",
+			  failed_count);
 		return DFS_EIO;
 	}
 	log_warn("%u disk%s failed while being synced; the data written just now is durable on the "

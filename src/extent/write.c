@@ -370,18 +370,9 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 	if (err)
 		return err;
 	for (unsigned i = 0; i < count; i++)
-		atomic_fetch_add(&s->in_flight[extents[i].rec.m], 1);
+		risk_written(&s->risk, &extents[i].rec);
 	atomic_fetch_add(&s->extents_written, count);
 	return 0;
-}
-
-static void note_settled(struct extent_store *s, unsigned m, bool published)
-{
-	unsigned least = atomic_load(&s->least_m);
-
-	while (published && m < least && !atomic_compare_exchange_weak(&s->least_m, &least, m))
-		;
-	atomic_fetch_sub(&s->in_flight[m], 1);
 }
 
 int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count)
@@ -418,6 +409,6 @@ void extent_settle(struct extent_store *s, const struct extent_new *extents, uns
 			segment_settle(disk_get(s->cfg.disks, rec->frags[j].disk),
 				       (struct segment_addr){rec->frags[j].segment,
 							     rec->frags[j].offset});
-		note_settled(s, rec->m, published);
+		risk_settled(&s->risk, rec, published);
 	}
 }
