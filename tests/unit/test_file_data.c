@@ -449,6 +449,126 @@ static void test_full(void **state)
 	file_rig_free(r);
 }
 
+/* Ranges of a slot against a byte map: storing, cutting, and merging an older slot under a newer. */
+static void test_slot_ranges(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, 0);
+	uint8_t *model = calloc(2, SLOT_BYTES), *data = calloc(2, SLOT_BYTES);
+
+	(void)state;
+	rng = 11;
+	for (unsigned round = 0; round < 40; round++) {
+		struct slot *s[2] = {slot_new(7), slot_new(7)};
+		uint64_t charge[2] = {0};
+
+		memset(model, 0, 2 * SLOT_BYTES);
+		for (unsigned i = 0; i < 120; i++) {
+			unsigned which = (unsigned)below(2);
+			uint8_t *m = model + which * SLOT_BYTES, *d = data + which * SLOT_BYTES;
+			uint32_t off = (uint32_t)below(round % 2 ? SLOT_BYTES : KIB(60)), len;
+
+			len = 1 + (uint32_t)below(MIN(SLOT_BYTES - off, round % 3 ? 3000u : 90000u));
+			if (below(5) == 0) {
+				slot_cut(s[which], off, off + len);
+				memset(m + off, 0, len);
+				continue;
+			}
+			memset(d + off, (int)(i + 1), len);
+			assert_int_equal(slot_prepare(r->fs, s[which], off, len, &charge[which]), 0);
+			slot_store(s[which], off, d + off, len);
+			memset(m + off, (int)(i + 1), len);
+		}
+		dirty_charge(r->fs, (int64_t)(charge[0] + charge[1]));
+		assert_int_equal(s[0]->charged, charge[0]);
+		slot_merge_under(r->fs, s[0], s[1]);
+		for (uint32_t i = 0, bytes = 0; i < SLOT_BYTES; i++) {
+			uint8_t want = model[i] ? model[i] : model[SLOT_BYTES + i];
+			uint64_t base = 7ull << SLOT_SHIFT, end;
+
+			assert_int_equal(slot_covers(s[0], base + i, &end), want != 0);
+			if (want)
+				assert_int_equal(s[0]->buf[i], want);
+			bytes += want != 0;
+			if (i == SLOT_BYTES - 1)
+				assert_int_equal(bytes, s[0]->bytes);
+		}
+		slot_free(r->fs, s[0]);
+		slot_free(r->fs, s[1]);
+		struct fs_stats stats;
+
+		fs_stats(r->fs, &stats);
+		assert_int_equal(stats.dirty_bytes, 0);
+	}
+	free(model);
+	free(data);
+	file_rig_free(r);
+}
+
+static void all_disks(struct file_rig *r, enum disk_state state)
+{
+	struct disk_set *disks = pool_disks(r->pool);
+
+	for (unsigned i = 0; i < disk_count(disks); i++)
+		disk_set_state(disk_at(disks, i), state);
+}
+
+/* F3: what can't be stored stays in memory, is told, and is stored once it can be. */
+static void test_stuck(void **state)
+{
+	struct fs_config cfg = {.flush_interval_ms = 3600000};
+	struct file_rig *r = file_rig_new(&cfg, 0);
+	struct inode *in = rig_create(r, r->root, "f"), *gone = rig_create(r, r->root, "gone");
+	struct inode *cut = rig_create(r, r->root, "cut");
+	uint8_t *data = malloc(MIB(3));
+	struct fs_stats stats;
+
+	(void)state;
+	rng = 10;
+	fill_random(data, MIB(3));
+	rig_write(r, in, 0, data, MIB(1) + KIB(300));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	/* Over and beyond what is stored. */
+	for (uint64_t off = 0; off < MIB(3); off += KIB(64)) {
+		fill_random(data + off, KIB(60));
+		rig_write(r, in, off, data + off, off < MIB(1) ? KIB(60) : KIB(63));
+		if (off >= MIB(1) + KIB(300) || off + KIB(64) > MIB(1) + KIB(300))
+			memset(data + off + KIB(63), 0, KIB(1));
+	}
+	rig_truncate(r, in, MIB(3));
+	rig_write(r, gone, 0, data, KIB(100));
+	rig_write(r, cut, 0, data, KIB(100));
+	rig_expect(r, in, data, MIB(3));
+	all_disks(r, DISK_DEGRADED);
+	assert_int_not_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_not_equal(fs_fsync(r->fs, gone, false), 0);
+	assert_int_not_equal(fs_fsync(r->fs, cut, false), 0);
+	assert_int_not_equal(fs_flush(r->fs, in), 0);
+	assert_int_not_equal(fs_write(r->fs, in, 0, 1, "x", false), 0);
+	rig_expect(r, in, data, MIB(3));
+	/* Deleting and shortening work, and end the error. */
+	assert_int_equal(fs_unlink(r->fs, r->root, "gone"), 0);
+	rig_truncate(r, cut, 10);
+	rig_truncate(r, cut, 0);
+	assert_int_equal(fs_flush(r->fs, cut), 0);
+	assert_int_equal(fs_fsync(r->fs, cut, false), 0);
+	fs_stats(r->fs, &stats);
+	assert_true(stats.seal_errors > 0);
+	all_disks(r, DISK_HEALTHY);
+	for (unsigned i = 0; i < 500 && fs_flush(r->fs, in); i++)
+		env_sleep_ms(10);
+	assert_int_equal(fs_flush(r->fs, in), 0);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	fs_forget(r->fs, in, 1);
+	fs_forget(r->fs, gone, 1);
+	fs_forget(r->fs, cut, 1);
+	file_rig_crash(r);
+	in = rig_lookup(r, r->root, "f");
+	rig_expect(r, in, data, MIB(3));
+	fs_forget(r->fs, in, 1);
+	free(data);
+	file_rig_free(r);
+}
+
 /* Scattered small writes become packed extents of many pieces; more than 256 of them, too. */
 static void test_scattered(void **state)
 {
@@ -495,6 +615,8 @@ int main(void)
 		cmocka_unit_test(test_sparse),	     cmocka_unit_test(test_scattered),
 		cmocka_unit_test(test_size_after_crash), cmocka_unit_test(test_model_default),
 		cmocka_unit_test(test_model_eager),  cmocka_unit_test(test_full),
+		cmocka_unit_test(test_stuck),
+		cmocka_unit_test(test_slot_ranges),
 	};
 
 	if (getenv("FILTER"))
