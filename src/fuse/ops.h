@@ -26,6 +26,8 @@ struct fuse_state {
 	struct fuse_session *fuse;
 	struct inode *root; /* one reference */
 	bool access_times;  /* are kept (relatime) */
+	uint64_t
+		page_writes; /* atomic: pages changed through mmap that have arrived, in requests */
 	/* Set while the connection is made, constant afterwards: */
 	bool opendir_optional;	       /* the kernel takes ENOSYS from opendir as "not needed" */
 	bool kill_suid;		       /* clearing setuid and setgid is ours (see negotiate.c) */

@@ -91,6 +91,8 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	bool append = !fi->writepage && (fi->flags & O_APPEND);
 	int err = 0;
 
+	if (fi->writepage)
+		__atomic_add_fetch(&st->page_writes, 1, __ATOMIC_RELAXED);
 	if (st->kill_suid && !fi->writepage && fuse_req_ctx(req)->uid != 0)
 		err = ops_kill_suid(st, id);
 	if (!err)

@@ -26,6 +26,8 @@
 #define SERVING_THREADS_MAX 16
 #define BACKGROUND_REQUESTS_MAX 64 /* read-ahead and asynchronous writes under way in the kernel */
 #define STOP_POLL_MS 20
+#define PAGES_QUIET_POLLS 10 /* 200 ms */
+#define PAGES_POLLS_MAX 1000 /* 20 s, should a program never cease to write */
 
 struct session {
 	struct fuse_state state;
@@ -245,10 +247,17 @@ static bool is_mounted(struct session *s)
 	return dev != 0 && stat(s->mountpoint, &st) == 0 && st.st_dev == dev;
 }
 
-/* The kernel writes changed mmap pages to us; the server is still running. */
+/*
+ * The kernel writes pages changed through mmap to us; the server is still running. syncfs starts that
+ * but doesn't wait for a FUSE server's answers, so we do, until none has come for a while. statvfs
+ * queues up behind what is under way.
+ */
 static void take_dirty_pages(struct session *s)
 {
 	DIR *dir = opendir(s->mountpoint);
+	uint64_t seen, before;
+	struct statvfs vfs;
+	unsigned quiet = 0;
 
 	if (!dir || syncfs(dirfd(dir)) != 0)
 		log_warn("cannot ask the kernel for pages changed through mmap at %s: %s; changes "
@@ -256,6 +265,15 @@ static void take_dirty_pages(struct session *s)
 			 s->mountpoint, strerror(errno));
 	if (dir)
 		closedir(dir);
+	before = __atomic_load_n(&s->state.page_writes, __ATOMIC_RELAXED);
+	for (int i = 0; i < PAGES_POLLS_MAX && quiet < PAGES_QUIET_POLLS; i++) {
+		env_sleep_ms(STOP_POLL_MS);
+		if (statvfs(s->mountpoint, &vfs) != 0)
+			return;
+		seen = __atomic_load_n(&s->state.page_writes, __ATOMIC_RELAXED);
+		quiet = seen == before ? quiet + 1 : 0;
+		before = seen;
+	}
 }
 
 void session_stop(struct session *s)
