@@ -51,10 +51,10 @@ static int settings_from_args(struct ctl_call *c, struct pool_settings *s)
 	if (copies < 1 || copies > CODEC_MAX_M + 1)
 		return ctl_fail(c, DFS_EINVAL, "cannot keep %llu copies: 1 to %u are possible",
 				(unsigned long long)copies, CODEC_MAX_M + 1);
-	if (metadata_copies < 1 || metadata_copies > ROOT_MAX_MEMBERS)
+	if (metadata_copies < 1 || metadata_copies > POOL_MAX_METADATA_COPIES)
 		return ctl_fail(c, DFS_EINVAL,
 				"cannot keep %llu copies of the metadata: 1 to %u are possible",
-				(unsigned long long)metadata_copies, ROOT_MAX_MEMBERS);
+				(unsigned long long)metadata_copies, POOL_MAX_METADATA_COPIES);
 	s->copies = (uint8_t)copies;
 	s->metadata_copies = (uint8_t)metadata_copies;
 	s->verify_writes = arg_bool(c, "verify_writes", s->verify_writes);

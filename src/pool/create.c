@@ -140,15 +140,9 @@ int pool_init(const char *dir, const struct pool_settings *settings, const struc
 	bool made = false;
 	int err;
 
-	if (!geometry_valid(settings->large) || settings->copies < 1 || settings->copies > 9 ||
-	    settings->metadata_copies < 1 || settings->metadata_copies > ROOT_MAX_MEMBERS) {
-		pool_say(
-			msg,
-			"cannot make a pool with this policy: data fragments must be 1..%u, parity "
-			"0..%u, copies 1..9, metadata copies 1..%u",
-			CODEC_MAX_K, CODEC_MAX_M, ROOT_MAX_MEMBERS);
-		return DFS_EINVAL;
-	}
+	err = pool_settings_check(settings, msg);
+	if (err)
+		return err;
 	err = prepare(dir, env, &dev, &made, msg);
 	if (err)
 		return err;

@@ -69,6 +69,7 @@ MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, s
 			     struct pool_message *msg);
 
 /* ---- pool.c ---- */
+MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
 /* Opens metadata and extents over the devices; devs[i] belongs to json.disks[i], NULL when absent.
  * Takes the devices over in any case. */
 MUST_USE int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg);

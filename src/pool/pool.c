@@ -14,7 +14,7 @@
 
 #include "pool/internal.h"
 
-#define CHECKPOINT_BYTES MIB(64)
+#define CHECKPOINT_BYTES MIB(16) /* bounds the replay after a crash to about a second */
 #define JOURNAL_BUFFER_BYTES MIB(16)
 #define TICK_MS 250
 #define RECLAIM_TICKS 8 /* every 2 s */
@@ -474,7 +474,12 @@ static int read_pool_json(struct pool *p, struct pool_message *msg)
 	}
 	if (!err)
 		err = pool_json_parse(data, len, &p->json);
-	if (err)
+	if (err == DFS_EACCES || err == DFS_EPERM)
+		pool_say(msg,
+			 "cannot read %s/pool.json: permission denied; ask as root, or as the user who made "
+			 "the pool",
+			 p->dir);
+	else if (err)
 		pool_say(
 			msg,
 			"cannot read %s/pool.json: %s. The disks hold all that matters: move %s away and "
@@ -621,22 +626,29 @@ struct pool_settings pool_get_settings(struct pool *p)
 	return p->settings;
 }
 
+int pool_settings_check(const struct pool_settings *s, struct pool_message *msg)
+{
+	if (geometry_valid(s->large) && s->copies >= 1 && s->copies <= POOL_MAX_COPIES &&
+	    s->metadata_copies >= 1 && s->metadata_copies <= POOL_MAX_METADATA_COPIES)
+		return 0;
+	pool_say(
+		msg,
+		"cannot use this policy: data fragments must be 1..%u, parity 0..%u, copies 1..%u, "
+		"metadata copies 1..%u",
+		CODEC_MAX_K, CODEC_MAX_M, POOL_MAX_COPIES, POOL_MAX_METADATA_COPIES);
+	return DFS_EINVAL;
+}
+
 int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool_message *msg)
 {
 	struct rec_settings rec;
 	struct meta_txn *t;
 	uint64_t seq;
-	int err = 0;
+	int err;
 
-	if (!geometry_valid(s->large) || s->large.k < 1 || s->copies < 1 || s->copies > 9 ||
-	    s->metadata_copies < 1 || s->metadata_copies > ROOT_MAX_MEMBERS) {
-		pool_say(
-			msg,
-			"cannot set the policy: data fragments must be 1..%u, parity 0..%u, copies "
-			"1..9, metadata copies 1..%u",
-			CODEC_MAX_K, CODEC_MAX_M, ROOT_MAX_MEMBERS);
-		return DFS_EINVAL;
-	}
+	err = pool_settings_check(s, msg);
+	if (err)
+		return err;
 	ENV_LOCKED(&p->change_lock);
 	env_mutex_lock(&p->lock);
 	struct pool_settings old = p->settings;

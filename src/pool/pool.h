@@ -30,6 +30,10 @@ struct pool_env {
 	void *ctx;
 };
 
+#define POOL_MAX_COPIES (CODEC_MAX_M + 1u)
+#define POOL_MAX_METADATA_COPIES                                                                   \
+	(ROOT_MAX_MEMBERS / 2) /* the other slots are for those that fail */
+
 struct pool_settings {
 	struct geometry large;	 /* full extents of large files; default 4+2 */
 	uint8_t copies;		 /* everything else; default 3 */
