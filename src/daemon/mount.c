@@ -145,7 +145,13 @@ static int check_pool_dir(const char *pool_dir, struct pool_message *msg)
 
 	if (access(path, F_OK) == 0)
 		return 0;
-	return fail(msg, errno == EACCES ? DFS_EACCES : DFS_ENOTPOOL,
+	if (errno == EACCES)
+		return fail(
+			msg, DFS_EACCES,
+			"cannot mount %s: permission denied; nothing was done; mount it as root, or as "
+			"the user who made the pool",
+			pool_dir);
+	return fail(msg, DFS_ENOTPOOL,
 		    "cannot mount %s: it is not a pool (%s: %s); nothing was done; make one with "
 		    "'dynamicfs init', or rebuild it from its disks with 'dynamicfs import'",
 		    pool_dir, path, strerror(errno));
