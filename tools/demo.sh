@@ -50,7 +50,12 @@ run()
 
 must() { run "$@" || die "'$*' failed; the pool's log is $pool/log"; }
 
-mounted() { awk -v m="$1" '$2 == m { f = 1 } END { exit !f }' /proc/mounts; }
+mounted()
+{
+	local m=${1// /\\040} # as the table writes blanks
+
+	awk -v m="${m//\\/\\\\}" '$2 == m { f = 1 } END { exit !f }' /proc/mounts
+}
 
 stop_demo()
 {
