@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -156,6 +157,10 @@ static pid_t start_seed(uint64_t seed)
 	if (pid)
 		return pid;
 	opt.seed = seed;
+	/* Many big buffers come and go: their pages stay. */
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 8 << 20);
 	catch_signals();
 	log_set_level(opt.verbose ? LOG_DEBUG : LOG_INFO);
 	log_set_sink(log_line_sink, NULL);
@@ -243,7 +248,7 @@ static void print_counts(unsigned failed, double seconds)
 	const struct sim_counts *c = totals;
 
 	printf("%s sim_sweep: %llu seeds, %llu operations, %llu device operations, %llu rounds, %llu power "
-	       "cuts (%llu in recovery), %llu unmounts, %llu imports, %llu disks gone, %llu wiped, %llu "
+	       "cuts (%llu in recovery), %llu unmounts, %llu imports, %llu disks gone, %llu wiped, %llu added, %llu failed, %llu "
 	       "stale, %llu with errors, %llu flips, %llu writes lost, %llu torn, %llu checks of %llu files "
 	       "(%llu MB), %llu fscks, %llu beyond tolerance, %llu EIO, %llu ENOSPC; %.1f s, %.0f seeds/s\n",
 	       failed ? "not ok" : "ok", (unsigned long long)c->seeds, (unsigned long long)c->ops,
@@ -251,6 +256,7 @@ static void print_counts(unsigned failed, double seconds)
 	       (unsigned long long)c->cuts, (unsigned long long)c->cuts_in_recovery,
 	       (unsigned long long)c->clean_unmounts, (unsigned long long)c->imports,
 	       (unsigned long long)c->disks_gone, (unsigned long long)c->disks_wiped,
+	       (unsigned long long)c->disks_added, (unsigned long long)c->disks_failed,
 	       (unsigned long long)c->disks_stale, (unsigned long long)c->disk_errors,
 	       (unsigned long long)c->flips, (unsigned long long)c->lost_writes,
 	       (unsigned long long)c->torn_writes, (unsigned long long)c->checks,

@@ -391,8 +391,11 @@ bool model_data_check(const struct mnode *n, const uint8_t *data, uint64_t size,
 {
 	uint64_t least = n->base.len, most = n->base.len, from, to, x;
 	BUF cur = {0};
-	FREE uint8_t *ok = xcalloc(size + 1, 1);
+	FREE uint8_t *ok = NULL;
 
+	if (size == n->base.len && (!size || !memcmp(data, n->base.data, size)))
+		return true;
+	ok = xcalloc(size + 1, 1);
 	buf_put(&cur, n->base.data, n->base.len);
 	mark_equal(ok, &cur, data, 0, size);
 	for (uint64_t i = 0; i < n->data_count; i++) {

@@ -85,9 +85,9 @@ static int count_losses(void *ctx, const struct fs_extent_info *e)
 	if (e->is_inline)
 		return 0;
 	for (unsigned i = 0; i < e->extent.k + e->extent.m; i++) {
-		unsigned d = e->extent.frags[i].disk.v;
+		struct run_disk *d = run_disk_by_id(r, e->extent.frags[i].disk);
 
-		lost += !d || d > r->disk_count || r->disks[d - 1].damage != DAMAGE_NONE;
+		lost += !d || d->damage != DAMAGE_NONE;
 	}
 	if (lost > e->extent.m)
 		*excused = true;

@@ -20,7 +20,7 @@ struct run *sim_run_now;
 
 /* ---- devices by name ---- */
 
-static bool is_blank(struct run_disk *d)
+bool run_disk_is_blank(struct run_disk *d)
 {
 	return d->damage == DAMAGE_WIPED ||
 	       (d->damage != DAMAGE_GONE && !sim_disk_has_names(d->sim));
@@ -36,14 +36,14 @@ static int open_dev(void *ctx, const char *path, const char *subdir, bool create
 		*ret_dev = sim_disk_open(r->pool_disk);
 		return 0;
 	}
-	for (unsigned i = 0; i < r->disk_count; i++) {
+	for (unsigned i = 0; i < r->disk_total; i++) {
 		struct run_disk *d = &r->disks[i];
 
 		if (strcmp(path, d->path))
 			continue;
 		if (sim_disk_fault(d->sim).gone)
 			return DFS_EGONE;
-		if (!create && is_blank(d))
+		if (!create && run_disk_is_blank(d))
 			return DFS_ENOENT;
 		*ret_dev = sim_disk_open(d->sim);
 		return 0;
@@ -60,7 +60,8 @@ static void set_up_disks(struct run *r)
 
 	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
 	r->small_disks = rng_one_in(&r->rng, 8);
-	for (unsigned i = 0; i < r->disk_count; i++) {
+	r->disk_total = MIN(r->disk_count + 2, SIM_DISKS);
+	for (unsigned i = 0; i < r->disk_total; i++) {
 		char name[16];
 		struct sim_disk_config cfg = {.name = name, .fs_id = i + 1};
 
@@ -161,207 +162,6 @@ static void make_pool(void *arg)
 	r->pool = NULL;
 }
 
-/* ---- damage ---- */
-
-static unsigned damaged(struct run *r)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < r->disk_count; i++)
-		count += r->disks[i].damage != DAMAGE_NONE;
-	return count;
-}
-
-/* A disk to damage: one that is damaged already, or another one if the tolerance allows it. */
-static struct run_disk *pick_disk(struct run *r)
-{
-	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
-
-	if (d->damage == DAMAGE_NONE && damaged(r) >= r->tolerance)
-		return NULL;
-	return d;
-}
-
-static void flip(struct run *r, struct run_disk *d)
-{
-	static const enum sim_where where[] = {SIM_SEGMENT, SIM_SEGMENT,    SIM_JOURNAL,
-					       SIM_ROOT,    SIM_CHECKPOINT, SIM_ANY};
-	uint64_t flips = rng_one_in(&r->rng, 3) ? rng_between(&r->rng, 1, 200)
-						: rng_between(&r->rng, 1, 4);
-	char text[200];
-
-	for (uint64_t i = 0; i < flips; i++) {
-		if (!sim_disk_flip(d->sim, where[rng_below(&r->rng, ARRAY_SIZE(where))], text,
-				   sizeof(text)))
-			continue;
-		r->opt->counts->flips++;
-		d->damage = DAMAGE_FLIPS;
-		sim_trace("flip %s", text);
-	}
-}
-
-static void set_gone(struct run *r, struct run_disk *d, bool gone)
-{
-	struct sim_fault f = {.gone = gone};
-
-	sim_disk_set_fault(d->sim, &f);
-	r->opt->counts->disks_gone += gone;
-}
-
-/* Between two rounds, while nothing runs. */
-static void damage_one(struct run *r, struct run_disk *d)
-{
-	switch (rng_below(&r->rng, 6)) {
-	case 0:
-		set_gone(r, d, true);
-		d->damage = DAMAGE_GONE;
-		sim_trace("disk %s is gone", d->path);
-		break;
-	case 1:
-		sim_disk_wipe(d->sim);
-		set_gone(r, d, false);
-		d->damage = DAMAGE_WIPED;
-		r->opt->counts->disks_wiped++;
-		sim_trace("disk %s is wiped", d->path);
-		break;
-	case 2:
-		if (!d->image)
-			break;
-		sim_disk_restore(d->sim, d->image);
-		set_gone(r, d, false);
-		d->damage = DAMAGE_STALE;
-		r->opt->counts->disks_stale++;
-		sim_trace("disk %s comes back stale", d->path);
-		break;
-	case 3: /* a lost disk comes back as it was when it went */
-		if (d->damage != DAMAGE_GONE)
-			break;
-		set_gone(r, d, false);
-		d->damage = DAMAGE_STALE;
-		r->opt->counts->disks_stale++;
-		sim_trace("disk %s comes back", d->path);
-		break;
-	default:
-		if (d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED)
-			flip(r, d);
-	}
-}
-
-static void keep_image(struct run *r)
-{
-	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
-
-	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, 2))
-		return;
-	sim_image_free(d->image);
-	d->image = sim_disk_image(d->sim);
-}
-
-static void damage_beyond(struct run *r)
-{
-	unsigned count = r->tolerance + 1;
-
-	if (count >= r->disk_count ||
-	    count > 3) /* metadata bears three losses of its four copies */
-		return;
-	r->beyond = true;
-	r->opt->counts->beyond_tolerance++;
-	while (damaged(r) < count) {
-		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
-
-		if (d->damage != DAMAGE_NONE)
-			continue;
-		set_gone(r, d, true);
-		d->damage = DAMAGE_GONE;
-		sim_trace("disk %s is gone, too", d->path);
-	}
-}
-
-static unsigned present(struct run *r)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < r->disk_count; i++)
-		count += !sim_disk_fault(r->disks[i].sim).gone && !is_blank(&r->disks[i]);
-	return count;
-}
-
-static void between_rounds(struct run *r, bool last)
-{
-	struct run_disk *d;
-
-	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
-		struct sim_fault f = {.gone = sim_disk_fault(r->disks[i].sim).gone};
-
-		sim_disk_set_fault(r->disks[i].sim, &f);
-	}
-	/* While an import is due, a majority must stay. */
-	while (!r->lose_pool_dir && rng_one_in(&r->rng, 4)) {
-		d = pick_disk(r);
-		if (d)
-			damage_one(r, d);
-	}
-	keep_image(r);
-	/* To import, a majority must be there: else which state is the newest can't be known. */
-	if (rng_one_in(&r->rng, 8) && damaged(r) * 2 < r->disk_count &&
-	    present(r) * 2 > r->disk_count)
-		r->lose_pool_dir = true;
-	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
-		damage_beyond(r);
-}
-
-/* While the round runs, before some device operation. */
-static void damage_running(void *arg)
-{
-	struct run *r = arg;
-	struct run_disk *d = pick_disk(r);
-	struct sim_fault f;
-
-	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
-		return;
-	/* Who fails a sync must leave enough disks for what is written next to tolerate it, too. */
-	if (r->disk_count < damaged(r) + (d->damage == DAMAGE_NONE) + 3)
-		return;
-	f = sim_disk_fault(d->sim);
-	switch (rng_below(&r->rng, 5)) {
-	case 0:
-		set_gone(r, d, true);
-		d->damage = DAMAGE_GONE;
-		sim_trace("disk %s goes while in use", d->path);
-		return;
-	case 1:
-		flip(r, d);
-		return;
-	case 2:
-		f.sync_error_one_in = (unsigned)rng_between(&r->rng, 1, 10);
-		break;
-	case 3:
-		f.write_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
-		break;
-	default:
-		f.read_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
-	}
-	d->damage = DAMAGE_ERRORS;
-	r->opt->counts->disk_errors++;
-	sim_disk_set_fault(d->sim, &f);
-	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs", d->path,
-		  f.read_error_one_in, f.write_error_one_in, f.sync_error_one_in);
-}
-
-void run_arm_faults(struct run *r)
-{
-	if (rng_one_in(&r->rng, 3))
-		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
-				damage_running, r);
-	if (rng_one_in(&r->rng, 6)) {
-		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
-		struct sim_fault f = sim_disk_fault(d->sim);
-
-		f.slow_ns = 20000000;
-		sim_disk_set_fault(d->sim, &f);
-	}
-}
-
 /* ---- rounds ---- */
 
 void run_op_starts(struct run *r)
@@ -381,7 +181,7 @@ static int import(struct run *r, struct pool_message *msg)
 		for (unsigned i = 0; i < r->disk_count; i++) {
 			struct run_disk *d = &r->disks[i];
 
-			if (sim_disk_fault(d->sim).gone || is_blank(d))
+			if (sim_disk_fault(d->sim).gone || run_disk_is_blank(d))
 				continue;
 			if (trial && d->damage != DAMAGE_NONE) /* its disk.json can't be read */
 				continue;
@@ -415,7 +215,7 @@ static void open_pool(struct run *r)
 	err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
-			 damaged(r), r->disk_count, dfs_err_name(err), msg.text);
+			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
 	err = fs_open(r->pool, &r->fs_config, &r->fs);
 	if (err)
@@ -424,12 +224,18 @@ static void open_pool(struct run *r)
 
 static void work(struct run *r)
 {
-	struct env_thread *threads[SIM_CLIENTS];
+	struct env_thread *threads[SIM_CLIENTS], *admin = NULL;
 
+	r->stop_admin = false;
+	if (rng_one_in(&r->rng, 4))
+		admin = env_thread_start("admin", admin_main, r);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		threads[i] = env_thread_start("client", client_main, &r->clients[i]);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		env_thread_join(threads[i]);
+	r->stop_admin = true;
+	if (admin)
+		env_thread_join(admin);
 }
 
 static void unmount(struct run *r)
@@ -463,6 +269,7 @@ static void round_main(void *arg)
 	/* Power may also go while the pool recovers. */
 	sim_disks_cut_after(early ? rng_between(&r->rng, 1, 400) : 0);
 	open_pool(r);
+	run_settle_adding(r);
 	oracle_check(r);
 	r->verified = true;
 	if (rng_one_in(&r->rng, 3) || r->beyond)
@@ -501,7 +308,7 @@ static void do_round(struct run *r)
 {
 	enum sim_end end;
 
-	sim_trace("round %u begins: %u damaged", r->round, damaged(r));
+	sim_trace("round %u begins: %u damaged", r->round, run_damaged(r));
 	end = sim_env_run(r->opt->meta_only ? meta_round : round_main, r);
 	r->opt->counts->rounds++;
 	if (end == SIM_STUCK)
@@ -549,7 +356,7 @@ void sim_run_seed(const struct sim_options *opt)
 	for (r->round = 1; !r->ended; r->round++) {
 		if (last || r->round > MAX_ROUNDS) /* look once more at what the last round left */
 			r->ended = true;
-		between_rounds(r, r->ended);
+		run_between_rounds(r, r->ended);
 		if (r->ended) {
 			plan_round(r, &(unsigned){0}, true);
 		} else {

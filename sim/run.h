@@ -35,9 +35,9 @@ unsigned sim_break_lies(void);
 
 struct sim_counts { /* over all seeds; shared between processes */
 	uint64_t seeds, ops, device_ops, rounds, cuts, cuts_in_recovery, clean_unmounts, imports,
-		disks_gone, disks_wiped, disks_stale, disk_errors, flips, lost_writes, torn_writes,
-		checks, files_checked, bytes_checked, fscks, beyond_tolerance, refused, enospc, eio,
-		switches;
+		disks_gone, disks_wiped, disks_added, disks_failed, disks_stale, disk_errors, flips,
+		lost_writes, torn_writes, checks, files_checked, bytes_checked, fscks,
+		beyond_tolerance, refused, enospc, eio, switches;
 };
 
 struct sim_options {
@@ -53,13 +53,15 @@ enum disk_damage {
 	DAMAGE_WIPED, /* there, but empty */
 	DAMAGE_STALE, /* came back as it was some rounds ago */
 	DAMAGE_FLIPS,
-	DAMAGE_ERRORS /* I/O errors */
+	DAMAGE_ERRORS, /* I/O errors */
+	DAMAGE_FAILED  /* by the administrator */
 };
 struct run_disk {
 	struct sim_disk *sim;
 	struct sim_image *image; /* some earlier state */
 	char path[16];
 	enum disk_damage damage;
+	bool failed; /* for good, by the administrator */
 };
 struct run_handle {
 	struct mnode *node;
@@ -78,7 +80,8 @@ struct client {
 struct run {
 	const struct sim_options *opt;
 	struct rng rng;
-	unsigned disk_count, tolerance, clients_count, round;
+	/* disks[disk_count..disk_total-1] are there to be added */
+	unsigned disk_count, disk_total, tolerance, clients_count, round;
 	struct run_disk disks[SIM_DISKS];
 	struct sim_disk *pool_disk;
 	struct index_mem_store *index;
@@ -96,6 +99,8 @@ struct run {
 	bool lose_pool_dir; /* before the next opening */
 	bool was_clean;	    /* the last round ended with an unmount */
 	bool sync_all_running;
+	bool adding;		/* disks[disk_count] is being added */
+	bool stop_admin;	/* the round ends */
 	bool verified;		/* this round's recovery has been checked */
 	bool ended;		/* nothing more can be asked of this pool */
 	unsigned end_after_ops; /* of this round */
@@ -118,6 +123,14 @@ void sim_run_seed(const struct sim_options *opt);
 /* run.c: counts an operation, and arms the power cut when it is time. */
 void run_op_starts(struct run *r);
 void run_arm_faults(struct run *r);
+bool run_disk_is_blank(struct run_disk *d);
+/* run_damage.c */
+unsigned run_damaged(struct run *r); /* how many disks */
+void run_between_rounds(struct run *r, bool last);
+/* NULL when the pool names no such disk. */
+struct run_disk *run_disk_by_id(struct run *r, disk_id id);
+void run_settle_adding(struct run *r);
+void admin_main(void *run);
 /* run_meta.c: what a run does with the metadata layer alone. */
 void meta_make(void *run);
 void meta_round(void *run);

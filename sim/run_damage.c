@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What happens to a run's disks: lost, wiped, flipped, stale, failing while in use; and what a person
+ * does meanwhile: adds a disk, fails one. Never more damage than the tolerance, but when the run says
+ * so (damage_beyond).
+ */
+#include <stdio.h>
+
+#include "base/env.h"
+#include "sim/run.h"
+
+/* ---- damage ---- */
+
+unsigned run_damaged(struct run *r)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++)
+		count += r->disks[i].damage != DAMAGE_NONE;
+	return count;
+}
+
+/* A disk to damage: one that is damaged already, or another one if the tolerance allows it. */
+static struct run_disk *pick_disk(struct run *r)
+{
+	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+
+	if (d->damage == DAMAGE_NONE && run_damaged(r) >= r->tolerance)
+		return NULL;
+	return d;
+}
+
+static void flip(struct run *r, struct run_disk *d)
+{
+	static const enum sim_where where[] = {SIM_SEGMENT, SIM_SEGMENT,    SIM_JOURNAL,
+					       SIM_ROOT,    SIM_CHECKPOINT, SIM_ANY};
+	uint64_t flips = rng_one_in(&r->rng, 3) ? rng_between(&r->rng, 1, 200)
+						: rng_between(&r->rng, 1, 4);
+	char text[200];
+
+	for (uint64_t i = 0; i < flips; i++) {
+		if (!sim_disk_flip(d->sim, where[rng_below(&r->rng, ARRAY_SIZE(where))], text,
+				   sizeof(text)))
+			continue;
+		r->opt->counts->flips++;
+		d->damage = DAMAGE_FLIPS;
+		sim_trace("flip %s", text);
+	}
+}
+
+static void set_gone(struct run *r, struct run_disk *d, bool gone)
+{
+	struct sim_fault f = {.gone = gone};
+
+	sim_disk_set_fault(d->sim, &f);
+	r->opt->counts->disks_gone += gone;
+}
+
+/* Between two rounds, while nothing runs. */
+static void damage_one(struct run *r, struct run_disk *d)
+{
+	switch (rng_below(&r->rng, 6)) {
+	case 0:
+		set_gone(r, d, true);
+		d->damage = DAMAGE_GONE;
+		sim_trace("disk %s is gone", d->path);
+		break;
+	case 1:
+		sim_disk_wipe(d->sim);
+		set_gone(r, d, false);
+		d->damage = DAMAGE_WIPED;
+		r->opt->counts->disks_wiped++;
+		sim_trace("disk %s is wiped", d->path);
+		break;
+	case 2:
+		if (!d->image)
+			break;
+		sim_disk_restore(d->sim, d->image);
+		set_gone(r, d, false);
+		d->damage = DAMAGE_STALE;
+		r->opt->counts->disks_stale++;
+		sim_trace("disk %s comes back stale", d->path);
+		break;
+	case 3: /* a lost disk comes back as it was when it went */
+		if (d->damage != DAMAGE_GONE)
+			break;
+		set_gone(r, d, false);
+		d->damage = DAMAGE_STALE;
+		r->opt->counts->disks_stale++;
+		sim_trace("disk %s comes back", d->path);
+		break;
+	default:
+		if (d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED)
+			flip(r, d);
+	}
+}
+
+static void keep_image(struct run *r)
+{
+	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+
+	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, 2))
+		return;
+	sim_image_free(d->image);
+	d->image = sim_disk_image(d->sim);
+}
+
+static void damage_beyond(struct run *r)
+{
+	unsigned count = r->tolerance + 1;
+
+	if (count >= r->disk_count ||
+	    count > 3) /* metadata bears three losses of its four copies */
+		return;
+	r->beyond = true;
+	r->opt->counts->beyond_tolerance++;
+	while (run_damaged(r) < count) {
+		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+
+		if (d->damage != DAMAGE_NONE)
+			continue;
+		set_gone(r, d, true);
+		d->damage = DAMAGE_GONE;
+		sim_trace("disk %s is gone, too", d->path);
+	}
+}
+
+static unsigned present(struct run *r)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++)
+		count += !sim_disk_fault(r->disks[i].sim).gone && !run_disk_is_blank(&r->disks[i]);
+	return count;
+}
+
+void run_between_rounds(struct run *r, bool last)
+{
+	struct run_disk *d;
+
+	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
+		struct sim_fault f = {.gone = sim_disk_fault(r->disks[i].sim).gone};
+
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+	/* While an import is due, a majority must stay. */
+	while (!r->lose_pool_dir && rng_one_in(&r->rng, 4)) {
+		d = pick_disk(r);
+		if (d)
+			damage_one(r, d);
+	}
+	keep_image(r);
+	/* To import, a majority must be there: else which state is the newest can't be known. */
+	if (rng_one_in(&r->rng, 8) && run_damaged(r) * 2 < r->disk_count &&
+	    present(r) * 2 > r->disk_count)
+		r->lose_pool_dir = true;
+	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
+		damage_beyond(r);
+}
+
+/* While the round runs, before some device operation. */
+static void damage_running(void *arg)
+{
+	struct run *r = arg;
+	struct run_disk *d = pick_disk(r);
+	struct sim_fault f;
+
+	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
+		return;
+	/* Who fails a sync must leave enough disks for what is written next to tolerate it, too. */
+	if (r->disk_count < run_damaged(r) + (d->damage == DAMAGE_NONE) + 3)
+		return;
+	f = sim_disk_fault(d->sim);
+	switch (rng_below(&r->rng, 5)) {
+	case 0:
+		set_gone(r, d, true);
+		d->damage = DAMAGE_GONE;
+		sim_trace("disk %s goes while in use", d->path);
+		return;
+	case 1:
+		flip(r, d);
+		return;
+	case 2:
+		f.sync_error_one_in = (unsigned)rng_between(&r->rng, 1, 10);
+		break;
+	case 3:
+		f.write_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
+		break;
+	default:
+		f.read_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
+	}
+	d->damage = DAMAGE_ERRORS;
+	r->opt->counts->disk_errors++;
+	sim_disk_set_fault(d->sim, &f);
+	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs", d->path,
+		  f.read_error_one_in, f.write_error_one_in, f.sync_error_one_in);
+}
+
+void run_arm_faults(struct run *r)
+{
+	if (rng_one_in(&r->rng, 3))
+		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
+				damage_running, r);
+	if (rng_one_in(&r->rng, 6)) {
+		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+		struct sim_fault f = sim_disk_fault(d->sim);
+
+		f.slow_ns = 20000000;
+		sim_disk_set_fault(d->sim, &f);
+	}
+}
+
+/* ---- the administrator ---- */
+
+struct run_disk *run_disk_by_id(struct run *r, disk_id id)
+{
+	struct pool_disk_status st;
+
+	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++) {
+		if (st.info.id.v != id.v)
+			continue;
+		for (unsigned d = 0; d < r->disk_count; d++)
+			if (!strcmp(r->disks[d].path, st.info.path))
+				return &r->disks[d];
+	}
+	return NULL;
+}
+
+/* After an opening: did the disk that was being added when power went become part of the pool? */
+void run_settle_adding(struct run *r)
+{
+	struct pool_disk_status st;
+
+	if (!r->adding)
+		return;
+	r->adding = false;
+	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
+		if (!strcmp(r->disks[r->disk_count].path, st.info.path)) {
+			sim_trace("the disk being added is part of the pool");
+			r->disk_count++;
+			return;
+		}
+	sim_trace("the disk being added is not part of the pool");
+}
+
+static void add_disk(struct run *r)
+{
+	struct run_disk *d = &r->disks[r->disk_count];
+	struct pool_disk_spec spec = {.path = d->path};
+	struct pool_message msg = {0};
+	struct disk_info info;
+	bool same;
+	int err;
+
+	if (r->disk_count == r->disk_total || r->adding)
+		return;
+	sim_trace("add-disk %s", d->path);
+	r->adding = true;
+	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
+	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
+	if (err && !(err == DFS_ENOSPC && r->small_disks))
+		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
+	if (err) /* the next opening tells */
+		return;
+	r->adding = false;
+	r->disk_count++;
+	r->opt->counts->disks_added++;
+}
+
+static void fail_disk(struct run *r)
+{
+	struct run_disk *d = pick_disk(r);
+	struct pool_message msg = {0};
+	struct disk_info info;
+	int err;
+
+	if (!d || d->failed || r->disk_count < run_damaged(r) + 2)
+		return;
+	sim_trace("fail-disk %s", d->path);
+	if (d->damage == DAMAGE_NONE)
+		d->damage = DAMAGE_FAILED;
+	d->failed = true;
+	err = pool_fail_disk(r->pool, d->path, false, &info, &msg);
+	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
+	if (err && !(err == DFS_ENOSPC && r->small_disks))
+		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
+	r->opt->counts->disks_failed++;
+}
+
+void admin_main(void *arg)
+{
+	struct run *r = arg;
+
+	env_sleep_ms(rng_below(&r->rng, 1ull << rng_between(&r->rng, 0, 13)));
+	if (r->stop_admin)
+		return;
+	if (rng_one_in(&r->rng, 2))
+		add_disk(r);
+	else
+		fail_disk(r);
+}
