@@ -86,7 +86,7 @@ static uint64_t first_unsealed(const struct inode *in, uint64_t off, const struc
 		if (first != UINT64_MAX)
 			break;
 	}
-	TAILQ_FOREACH (b, &in->fifo, fifo) {
+	TAILQ_FOREACH(b, &in->fifo, fifo) {
 		if (b == except)
 			continue;
 		for (unsigned i = 0; i < b->slot_count; i++)
@@ -200,8 +200,8 @@ int batch_commit(struct inode *in, struct batch *b)
 bool inline_fits(const struct inode *in)
 {
 	return in->size <= DFS_INLINE_MAX && TAILQ_EMPTY(&in->fifo) && !in->beyond_end &&
-	       ((in->rec.flags & INODE_INLINE) || !in->rec.mapped_bytes) &&
-	       in->slots.count == 1 && in->slots.v[0]->index == 0;
+	       ((in->rec.flags & INODE_INLINE) || !in->rec.mapped_bytes) && in->slots.count == 1 &&
+	       in->slots.v[0]->index == 0;
 }
 
 int inline_commit(struct inode *in)

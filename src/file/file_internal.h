@@ -36,11 +36,11 @@
 #define SLOT_HEAP_MAX ((uint32_t)KIB(64)) /* up to here a slot's buffer comes from malloc */
 #define SLOT_POOL_MAX 32u		  /* whole buffers kept for the next slots */
 #define BATCH_MAX_SLOTS 16u
-#define GROUP_MAX_EXTENTS 64u	 /* in one extent_write call */
+#define GROUP_MAX_EXTENTS 64u /* in one extent_write call */
 #define GROUP_MAX_BYTES MIB(4)
-#define STEP_ENTRIES 256u	 /* map entries that one transaction frees */
-#define WRITE_STEP MIB(4)	 /* copied under one hold of the inode's lock */
-#define RETRY_NS 1000000000ull	 /* F3 */
+#define STEP_ENTRIES 256u      /* map entries that one transaction frees */
+#define WRITE_STEP MIB(4)      /* copied under one hold of the inode's lock */
+#define RETRY_NS 1000000000ull /* F3 */
 #define LINK_MAX_COUNT 0x7fffffffu
 
 _Static_assert(SLOT_BYTES == EXTENT_MAX_BYTES, "a full slot is one extent");
@@ -57,8 +57,8 @@ struct slot {
 	uint32_t cap;	   /* bytes of buf: a power of two on the heap, or SLOT_BYTES mapped */
 	bool mapped, warm; /* warm: every page is resident already */
 	uint64_t touched[SLOT_PAGES / 64];
-	uint32_t charged; /* memory accounted for it in fs.dirty_bytes */
-	uint32_t bytes;	  /* sum of the ranges */
+	uint32_t charged;     /* memory accounted for it in fs.dirty_bytes */
+	uint32_t bytes;	      /* sum of the ranges */
 	struct range *ranges; /* sorted, disjoint, not adjacent */
 	unsigned range_count, range_cap;
 	uint64_t dirtied_ns;
@@ -124,14 +124,15 @@ struct inode {
 	bool failing; /* not before dirty_since_ns + the flusher's age */
 
 	/* lock */
-	struct rec_inode rec; /* as stored, but for newer mtime and ctime; inline_data is always NULL */
-	uint64_t size;	      /* what readers see; rec.size is the stored size (F2) */
-	uint64_t last_seq;    /* its last commit */
-	bool freed;	      /* its record is gone */
-	bool excl;	      /* somebody changes the map in steps: writers and sealers wait (F5) */
-	bool inline_loaded;   /* the inline bytes are also in dirty slot 0 or in a batch */
-	bool reaping;	      /* in the reaper's list */
-	uint64_t beyond_end;  /* end of map entries beyond rec.size, under ORPHAN_TRUNCATE; else 0 */
+	struct rec_inode
+		rec;   /* as stored, but for newer mtime and ctime; inline_data is always NULL */
+	uint64_t size; /* what readers see; rec.size is the stored size (F2) */
+	uint64_t last_seq;   /* its last commit */
+	bool freed;	     /* its record is gone */
+	bool excl;	     /* somebody changes the map in steps: writers and sealers wait (F5) */
+	bool inline_loaded;  /* the inline bytes are also in dirty slot 0 or in a batch */
+	bool reaping;	     /* in the reaper's list */
+	uint64_t beyond_end; /* end of map entries beyond rec.size, under ORPHAN_TRUNCATE; else 0 */
 	struct slot_set slots;
 	uint64_t unsealed_bytes; /* of slots and batches */
 	struct batch_list fifo;

@@ -36,7 +36,7 @@ static unsigned collect(struct fs *fs, struct inode **ins, bool *ret_pressed)
 	unsigned count = 0;
 	struct inode *in;
 
-	TAILQ_FOREACH (in, &fs->dirty, dirty_link) {
+	TAILQ_FOREACH(in, &fs->dirty, dirty_link) {
 		if (count == PASS_INODES)
 			break;
 		if (!due(fs, in, now, pressed)) {
@@ -151,15 +151,15 @@ static struct inode **collect_all(struct fs *fs, size_t *ret_count)
 	struct inode **v, *in;
 
 	ENV_LOCKED(&fs->dirty_lock);
-	TAILQ_FOREACH (in, &fs->dirty, dirty_link)
+	TAILQ_FOREACH(in, &fs->dirty, dirty_link)
 		count++;
-	TAILQ_FOREACH (in, &fs->sealing, dirty_link)
+	TAILQ_FOREACH(in, &fs->sealing, dirty_link)
 		count++;
 	v = xcalloc(count, sizeof(struct inode *));
 	count = 0;
-	TAILQ_FOREACH (in, &fs->dirty, dirty_link)
+	TAILQ_FOREACH(in, &fs->dirty, dirty_link)
 		v[count++] = in;
-	TAILQ_FOREACH (in, &fs->sealing, dirty_link)
+	TAILQ_FOREACH(in, &fs->sealing, dirty_link)
 		v[count++] = in;
 	for (size_t i = 0; i < count; i++)
 		inode_ref(v[i]);

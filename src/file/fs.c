@@ -71,7 +71,6 @@ static void fs_free(struct fs *fs)
 static int find_next_ino(struct fs *fs)
 {
 	struct meta_iter *it = meta_iter_new(fs->meta);
-	struct rec_inode r;
 	BUF last = {0};
 	ino_id ino = {0};
 	int rc = 0;
@@ -79,22 +78,21 @@ static int find_next_ino(struct fs *fs)
 	key_inode(&last, (ino_id){UINT64_MAX});
 	meta_iter_seek_back(it, last.data, last.len);
 	if (meta_iter_valid(it)) {
-		size_t key_len, val_len;
+		size_t key_len;
 		const uint8_t *key = meta_iter_key(it, &key_len);
-		const uint8_t *val = meta_iter_value(it, &val_len);
 
 		if (key_len == last.len && key[0] == TABLE_INODE) {
 			struct reader k = reader_of(key + 1, key_len - 1);
 
 			/* The key tells, even where the value is rotten. */
 			ino.v = reader_be64(&k);
-			if (parse_inode(key, key_len, val, val_len, NULL, &r) == 0)
-				free(r.inline_data);
 		}
 	} else {
 		rc = meta_iter_error(it);
 	}
 	meta_iter_free(it);
+	if (ino.v > INT64_MAX) /* no number that was ever given out (P10) */
+		return DFS_ECORRUPT;
 	fs->next_ino = MAX(ino.v, DFS_ROOT_INO) + 1;
 	return rc;
 }
@@ -193,8 +191,9 @@ int fs_open(struct pool *pool, const struct fs_config *cfg, struct fs **ret_fs)
 	if (rc == 0 && !fs->read_only)
 		rc = orphans_recover(fs);
 	if (rc) {
-		log_error("cannot open the filesystem of pool '%s': %s; nothing was changed; run fsck",
-			  pool_dir(pool), dfs_err_text(rc));
+		log_error(
+			"cannot open the filesystem of pool '%s': %s; nothing was changed; run fsck",
+			pool_dir(pool), dfs_err_text(rc));
 		fs_free(fs);
 		return rc;
 	}
@@ -209,14 +208,15 @@ static void report_unsaved(struct fs *fs)
 {
 	struct inode *in;
 
-	TAILQ_FOREACH (in, &fs->dirty, dirty_link) {
+	TAILQ_FOREACH(in, &fs->dirty, dirty_link) {
 		char path[512];
 
 		pool_inode_path(fs->pool, in->ino, path, sizeof(path));
-		log_error("cannot store %llu bytes written to '%s' (inode %llu): %s; they are lost; "
-			  "write the file again",
-			  (unsigned long long)in->unsealed_bytes, path,
-			  (unsigned long long)in->ino.v, dfs_err_text(in->error));
+		log_error(
+			"cannot store %llu bytes written to '%s' (inode %llu): %s; they are lost; "
+			"write the file again",
+			(unsigned long long)in->unsealed_bytes, path, (unsigned long long)in->ino.v,
+			dfs_err_text(in->error));
 	}
 }
 

@@ -189,6 +189,20 @@ static void loaded(struct inode *in, int err)
 	__atomic_store_n(&in->state, err ? INODE_BAD : INODE_READY, __ATOMIC_RELEASE);
 }
 
+/* What the record's own checks can't know: only files and symlinks have content, and say so (P10). */
+static int check_rec(ino_id ino, const struct rec_inode *r)
+{
+	bool inlined = r->flags & INODE_INLINE;
+
+	if (inlined ? S_ISREG(r->mode) || S_ISLNK(r->mode) : r->inline_len == 0)
+		return 0;
+	log_error(
+		"cannot use inode %llu: its record holds content that mode %o can't have; nothing was "
+		"changed; run fsck",
+		(unsigned long long)ino.v, r->mode);
+	return DFS_ECORRUPT;
+}
+
 /* The inode is in the table and locked: others who find it wait on its lock until it is loaded. */
 static int load(struct inode *in)
 {
@@ -198,6 +212,9 @@ static int load(struct inode *in)
 	if (rc == 0) {
 		free(rec.inline_data);
 		rec.inline_data = NULL;
+		rc = check_rec(in->ino, &rec);
+	}
+	if (rc == 0) {
 		in->rec = rec;
 		in->type = rec.mode & S_IFMT;
 		in->size = rec.size;
@@ -249,21 +266,27 @@ out:
 
 struct inode *inode_new(struct fs *fs, const struct rec_inode *rec)
 {
-	struct inode *in;
+	struct inode *in, *there;
 	ino_id ino;
 
-	env_mutex_lock(&fs->table_lock);
-	ino.v = fs->next_ino++;
-	env_mutex_unlock(&fs->table_lock);
-	in = inode_alloc(fs, ino);
-	in->rec = *rec;
-	in->rec.inline_data = NULL;
-	in->type = rec->mode & S_IFMT;
-	in->size = rec->size;
-	env_mutex_lock(&in->lock);
-	if (table_add(fs, in) != in)
-		ASSERT(!"inode numbers are given once");
-	return in;
+	for (;;) {
+		env_mutex_lock(&fs->table_lock);
+		ino.v = fs->next_ino++;
+		env_mutex_unlock(&fs->table_lock);
+		in = inode_alloc(fs, ino);
+		in->rec = *rec;
+		in->rec.inline_data = NULL;
+		in->type = rec->mode & S_IFMT;
+		in->size = rec->size;
+		env_mutex_lock(&in->lock);
+		there = table_add(fs, in);
+		if (there == in)
+			return in;
+		/* Somebody asks for a number that was never given out: pass over it. */
+		env_mutex_unlock(&in->lock);
+		inode_free(in);
+		inode_put(there, 1);
+	}
 }
 
 void inode_born(struct inode *in, int err) { loaded(in, err); }
@@ -471,7 +494,7 @@ void inodes_free_all(struct fs *fs)
 {
 	struct inode *in, *next;
 
-	HASH_ITER (hh, fs->inodes, in, next) {
+	HASH_ITER(hh, fs->inodes, in, next) {
 		HASH_DEL(fs->inodes, in);
 		inode_free(in);
 	}

@@ -12,7 +12,8 @@ static struct fs_extent_info inline_info(const struct rec_inode *r)
 }
 
 /* The next entries at or beyond off, without their extents. */
-static int next_entries(struct inode *in, uint64_t off, struct fs_extent_info *v, unsigned *ret_count)
+static int next_entries(struct inode *in, uint64_t off, struct fs_extent_info *v,
+			unsigned *ret_count)
 {
 	CLEANUP(map_done) struct map_cursor c = {0};
 	unsigned count = 0;

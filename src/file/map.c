@@ -106,8 +106,8 @@ static int load_entries(struct map_cursor *c, struct inode *in, uint64_t start, 
 
 static uint64_t rec_end(const struct rec_map *r) { return r->file_offset + r->len; }
 
-static void put_part(struct inode *in, struct meta_txn *t, const struct rec_map *of,
-		     uint64_t start, uint64_t end)
+static void put_part(struct inode *in, struct meta_txn *t, const struct rec_map *of, uint64_t start,
+		     uint64_t end)
 {
 	struct rec_map part = {.file_offset = start,
 			       .len = (uint32_t)(end - start),

@@ -39,8 +39,8 @@ static int lookup(struct fs *fs, struct inode *dir, const char *name, struct ino
 	}
 	if (rc)
 		return rc;
-	log_error("cannot open '%s' in directory %llu: its inode %llu does not exist; run fsck", name,
-		  (unsigned long long)dir->ino.v, (unsigned long long)d.ino.v);
+	log_error("cannot open '%s' in directory %llu: its inode %llu does not exist; run fsck",
+		  name, (unsigned long long)dir->ino.v, (unsigned long long)d.ino.v);
 	return DFS_EIO;
 }
 
@@ -113,7 +113,8 @@ static struct rec_inode dir_after(const struct inode *dir, int entries, int link
 	struct rec_inode r = dir->rec;
 
 	r.mtime = r.ctime = time_now();
-	r.size = (uint64_t)MAX((int64_t)r.size + entries, 0);
+	r.size = entries < 0 ? r.size - (r.size > 0)
+			     : MIN(r.size + (unsigned)entries, DFS_FILE_MAX);
 	r.nlink = (uint32_t)((int64_t)r.nlink + links);
 	return r;
 }
@@ -222,7 +223,8 @@ int fs_mknod(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, 
 		mode |= S_IFREG;
 	if (S_ISDIR(mode) || S_ISLNK(mode))
 		return DFS_EINVAL;
-	return create(fs, dir, name, mode & (S_IFMT | 07777), rdev, NULL, cred, ret_inode, ret_attr);
+	return create(fs, dir, name, mode & (S_IFMT | 07777), rdev, NULL, cred, ret_inode,
+		      ret_attr);
 }
 
 int fs_mkdir(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, struct fs_cred cred,

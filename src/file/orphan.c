@@ -98,7 +98,7 @@ int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
 	rc = inode_full_rec(in, &v->r);
 	if (rc)
 		return rc;
-	v->r.nlink = is_dir(in) ? 0 : v->r.nlink - 1;
+	v->r.nlink = is_dir(in) || !v->r.nlink ? 0 : v->r.nlink - 1;
 	v->r.ctime = time_now();
 	if (v->r.nlink) {
 		put_inode(t, in->ino, &v->r);
@@ -255,8 +255,8 @@ void reap_run(struct fs *fs)
 
 	for (;;) {
 		env_mutex_lock(&fs->reap_lock);
-		r = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? NULL :
-									STAILQ_FIRST(&fs->reap);
+		r = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? NULL
+								      : STAILQ_FIRST(&fs->reap);
 		if (r) {
 			STAILQ_REMOVE_HEAD(&fs->reap, link);
 			fs->reap_busy++;
@@ -349,9 +349,10 @@ int orphans_recover(struct fs *fs)
 		if (rc == DFS_EFAILED || rc == DFS_EROFS)
 			break;
 		if (rc)
-			log_error("cannot finish freeing a deleted or shortened file: %s; its space "
-				  "stays taken; run fsck",
-				  dfs_err_text(rc));
+			log_error(
+				"cannot finish freeing a deleted or shortened file: %s; its space "
+				"stays taken; run fsck",
+				dfs_err_text(rc));
 	}
 	rc = meta_iter_error(it);
 	meta_iter_free(it);

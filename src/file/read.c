@@ -106,7 +106,7 @@ static void overlay_unsealed(struct plan *p, uint64_t end)
 			break;
 		overlay_slot(p, set->v[i]);
 	}
-	TAILQ_FOREACH_REVERSE (b, &p->in->fifo, batch_list, fifo)
+	TAILQ_FOREACH_REVERSE(b, &p->in->fifo, batch_list, fifo)
 		for (unsigned i = 0; i < b->slot_count; i++)
 			overlay_slot(p, b->slots[i]);
 }
@@ -248,10 +248,11 @@ static int read_parts(struct plan *p)
 			char path[512];
 
 			pool_inode_path(fs->pool, p->in->ino, path, sizeof(path));
-			log_error("cannot read '%s' (inode %llu) at offset %llu: %s; the read fails; "
-				  "bring missing disks back, or restore the file from elsewhere",
-				  path, (unsigned long long)p->in->ino.v,
-				  (unsigned long long)(p->off + part->at), dfs_err_text(rc));
+			log_error(
+				"cannot read '%s' (inode %llu) at offset %llu: %s; the read fails; "
+				"bring missing disks back, or restore the file from elsewhere",
+				path, (unsigned long long)p->in->ino.v,
+				(unsigned long long)(p->off + part->at), dfs_err_text(rc));
 			return DFS_EIO;
 		}
 	}
@@ -282,7 +283,8 @@ int fs_read(struct fs *fs, struct inode *in, uint64_t off, size_t len, void *buf
 		}
 	}
 	if (rc == DFS_ENOENT) {
-		inode_log(in, "find the data", rc, "the map names extents that do not exist; run fsck");
+		inode_log(in, "find the data", rc,
+			  "the map names extents that do not exist; run fsck");
 		rc = DFS_EIO;
 	}
 	if (rc == 0)

@@ -131,7 +131,7 @@ static void move_dirs(struct rename *rn)
 		to->nlink--;
 		from->nlink += exchange ? 1 : 0;
 	}
-	if (!exchange && !rn->tgt)
+	if (!exchange && !rn->tgt && to->size < DFS_FILE_MAX)
 		to->size++;
 	rn->src_r.parent = rn->to_dir->ino;
 	rn->src_r.ctime = from->mtime;
@@ -226,9 +226,13 @@ static int rename_try(struct rename *rn, bool *ret_again)
 static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
 		       struct inode *to_dir, const char *to, unsigned flags, bool *ret_again)
 {
-	CLEANUP(rename_release) struct rename rn = {
-		.fs = fs, .from_dir = from_dir, .to_dir = to_dir, .from = from, .to = to,
-		.flags = flags};
+	CLEANUP(rename_release)
+	struct rename rn = {.fs = fs,
+			    .from_dir = from_dir,
+			    .to_dir = to_dir,
+			    .from = from,
+			    .to = to,
+			    .flags = flags};
 	int rc = peek(fs, from_dir, from, &rn.src);
 
 	*ret_again = false;

@@ -146,8 +146,9 @@ static void note_failure(struct inode *in, int err)
 
 	in->error = err;
 	in->retry_ns = env_now_ns() + RETRY_NS;
-	inode_log(in, "store data", err,
-		  "it is kept in memory and tried again each second; free space or check the disks");
+	inode_log(
+		in, "store data", err,
+		"it is kept in memory and tried again each second; free space or check the disks");
 	ENV_LOCKED(&fs->dirty_lock);
 	fs->seal_errors++;
 	fs->stuck_err = err;
@@ -255,7 +256,7 @@ static void finish(struct batch *b, int rc)
 	if (rc && !in->fifo_err)
 		in->fifo_err = rc;
 	commit_ready(in);
-	TAILQ_FOREACH (b, &in->fifo, fifo)
+	TAILQ_FOREACH(b, &in->fifo, fifo)
 		pending |= b->state == BATCH_PENDING;
 	if (in->fifo_err && !pending)
 		seal_collapse(in);
@@ -358,8 +359,8 @@ void seal_worker(void *arg)
 		env_mutex_lock(&fs->queue_lock);
 		while (TAILQ_EMPTY(&fs->queue) && !fs->stop_workers)
 			env_cond_wait(&fs->queue_wake, &fs->queue_lock);
-		count = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? 0 :
-									    take_group(fs, group);
+		count = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? 0
+									  : take_group(fs, group);
 		env_mutex_unlock(&fs->queue_lock);
 		if (!count)
 			return;
@@ -375,7 +376,7 @@ static unsigned take_own(struct inode *in, struct batch **group)
 	struct batch *b;
 
 	ENV_LOCKED(&in->fs->queue_lock);
-	TAILQ_FOREACH (b, &in->fifo, fifo) {
+	TAILQ_FOREACH(b, &in->fifo, fifo) {
 		if (!b->queued)
 			continue;
 		bytes += b->charged;

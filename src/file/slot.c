@@ -213,8 +213,7 @@ static void range_splice(struct slot *s, unsigned i, unsigned j, const struct ra
 		s->range_cap = total * 2;
 		s->ranges = xrealloc(s->ranges, s->range_cap * sizeof(*s->ranges));
 	}
-	memmove(s->ranges + i + count, s->ranges + j,
-		(s->range_count - j) * sizeof(*s->ranges));
+	memmove(s->ranges + i + count, s->ranges + j, (s->range_count - j) * sizeof(*s->ranges));
 	if (count)
 		memcpy(s->ranges + i, r, count * sizeof(*r));
 	s->range_count = total;
@@ -332,15 +331,17 @@ void dirty_charge(struct fs *fs, int64_t bytes)
 int dirty_reserve(struct fs *fs, uint64_t bytes)
 {
 	uint64_t limit = fs->cfg.dirty_limit_bytes;
+	unsigned waits = 0;
 	int rc = 0;
 
 	env_mutex_lock(&fs->dirty_lock);
 	while (fs->dirty_bytes && fs->dirty_bytes + bytes > limit) {
-		/* Nothing can be stored: waiting would never end (F3). */
-		if (fs->stuck_err && !fs->inflight_bytes) {
+		/* Nothing can be stored, not even when tried again: waiting would never end (F3). */
+		if (fs->stuck_err && !fs->inflight_bytes && waits > 2) {
 			rc = fs->stuck_err;
 			break;
 		}
+		waits++;
 		fs->room_waiters++;
 		env_cond_signal(&fs->flush_wake);
 		env_cond_wait_ms(&fs->room, &fs->dirty_lock, 1000);
@@ -372,7 +373,7 @@ static void list_insert(struct inode *in, enum inode_list list)
 		TAILQ_INSERT_TAIL(&fs->sealing, in, dirty_link);
 	if (list != LIST_DIRTY)
 		return;
-	TAILQ_FOREACH_REVERSE (after, &fs->dirty, inode_list_head, dirty_link)
+	TAILQ_FOREACH_REVERSE(after, &fs->dirty, inode_list_head, dirty_link)
 		if (after->dirty_since_ns <= in->dirty_since_ns)
 			break;
 	if (after)
@@ -383,9 +384,9 @@ static void list_insert(struct inode *in, enum inode_list list)
 
 void dirty_list_update(struct inode *in)
 {
-	enum inode_list want = in->slots.count	       ? LIST_DIRTY :
-			       TAILQ_EMPTY(&in->fifo) ? LIST_NONE :
-							LIST_SEALING;
+	enum inode_list want = in->slots.count		? LIST_DIRTY
+			       : TAILQ_EMPTY(&in->fifo) ? LIST_NONE
+							: LIST_SEALING;
 	uint64_t since = UINT64_MAX;
 	enum inode_list was;
 

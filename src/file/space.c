@@ -121,9 +121,9 @@ void fs_statfs(struct fs *fs, struct fs_statfs *ret)
 
 	pool_space(fs->pool, &space);
 	ret->total_bytes = space.total_bytes;
-	ret->free_bytes = space.total_bytes > space.used_bytes ?
-				  space.total_bytes - space.used_bytes :
-				  0;
+	ret->free_bytes = space.total_bytes > space.used_bytes
+				  ? space.total_bytes - space.used_bytes
+				  : 0;
 	ret->available_bytes = space.available_bytes;
 	ret->free_bytes = MAX(ret->free_bytes, ret->available_bytes);
 	/* There is no fixed number of inodes; 16 KiB each is what is told. */

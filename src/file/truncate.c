@@ -170,7 +170,7 @@ static bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end)
 		if (next != UINT64_MAX)
 			break;
 	}
-	TAILQ_FOREACH (b, &in->fifo, fifo)
+	TAILQ_FOREACH(b, &in->fifo, fifo)
 		for (unsigned i = 0; i < b->slot_count; i++) {
 			if (slot_covers(b->slots[i], off, ret_end))
 				return true;

@@ -129,7 +129,8 @@ static void test_setattr(void **state)
 {
 	struct file_rig *r = *state;
 	struct inode *in = create_with(r, r->root, "f", "hello");
-	struct fs_attr attr = {.mode = 0600, .uid = 5, .gid = 6, .mtime = {100, 7}, .atime = {-3, 9}};
+	struct fs_attr attr = {
+		.mode = 0600, .uid = 5, .gid = 6, .mtime = {100, 7}, .atime = {-3, 9}};
 	struct fs_attr was = rig_attr(r, in);
 
 	assert_int_equal(fs_setattr(r->fs, in, &attr,
@@ -385,7 +386,9 @@ static int take_entry(void *ctx, const struct fs_dirent *e)
 /* What stays is listed exactly once while others come and go. */
 static void test_readdir(void **state)
 {
-	enum { FILES = 3000 };
+	enum {
+		FILES = 3000
+	};
 	struct file_rig *r = *state;
 	struct inode *dir = rig_mkdir(r, r->root, "d");
 	struct listed l = {.seen = calloc(2 * FILES, 1), .r = r};
@@ -466,9 +469,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_create),	 T(test_setgid),   T(test_setattr), T(test_links),
-		T(test_remove),	 T(test_orphans),  T(test_big_free), T(test_rename),
-		T(test_rename_crash), T(test_readdir), T(test_xattrs), T(test_statfs),
+		T(test_create),	      T(test_setgid),  T(test_setattr),	 T(test_links),
+		T(test_remove),	      T(test_orphans), T(test_big_free), T(test_rename),
+		T(test_rename_crash), T(test_readdir), T(test_xattrs),	 T(test_statfs),
 	};
 
 	if (getenv("FILTER"))
