@@ -167,9 +167,6 @@ static void damage_running(void *arg)
 
 	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
 		return;
-	/* Who fails a sync must leave enough disks for what is written next to tolerate it, too. */
-	if (r->disk_count < run_damaged(r) + (d->damage == DAMAGE_NONE) + 3)
-		return;
 	f = sim_disk_fault(d->sim);
 	switch (rng_below(&r->rng, 5)) {
 	case 0:
