@@ -121,6 +121,8 @@ struct fragment_read {
 	uint8_t *buf;
 	int result;
 };
+/* Does the record's header say the same as the index? Neither is the other's proof (P10). */
+bool header_agrees(const struct record_header *h, const struct rec_extent *rec, unsigned i);
 /* Reads and verifies n ranges of e in parallel. Sets each result; counts and reports rot. */
 void fragments_read(struct extent_store *s, struct cached_extent *e, struct fragment_read *reads,
 		    unsigned n);

@@ -13,6 +13,13 @@
 
 /* ---- headers ---- */
 
+bool header_agrees(const struct record_header *h, const struct rec_extent *rec, unsigned i)
+{
+	return extent_id_eq(h->extent, rec->id) && h->index == i && h->k == rec->k &&
+	       h->m == rec->m && h->extent_len == rec->len && h->payload_len == rec->fragment_len &&
+	       h->ino.v == rec->ino.v;
+}
+
 static int parse_blocks(const struct cached_extent *e, unsigned i, const uint8_t *data, size_t len,
 			struct hash **ret_blocks)
 {
@@ -26,8 +33,7 @@ static int parse_blocks(const struct cached_extent *e, unsigned i, const uint8_t
 	if (err)
 		return err;
 	if (memcmp(&hash, &rec->frags[i].header_hash, sizeof(hash)) != 0 ||
-	    !extent_id_eq(h.extent, rec->id) || h.index != i ||
-	    h.payload_len != rec->fragment_len) {
+	    !header_agrees(&h, rec, i)) {
 		record_header_release(&h);
 		return DFS_ECHECKSUM;
 	}

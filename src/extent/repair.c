@@ -71,7 +71,8 @@ static int repair_pieces(struct extent_store *s, struct repair *r)
 		if (r->check.status[i] != FRAGMENT_GOOD || disk_io_run(&io, 1) ||
 		    record_header_parse(buf, r->old.header_len, &h, &hash, &need))
 			continue;
-		if (memcmp(&hash, &f->header_hash, sizeof(hash)) == 0) {
+		if (memcmp(&hash, &f->header_hash, sizeof(hash)) == 0 &&
+		    header_agrees(&h, &r->old, i)) {
 			r->pieces = h.pieces;
 			r->piece_count = h.piece_count;
 			h.pieces = NULL;

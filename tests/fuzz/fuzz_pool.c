@@ -6,8 +6,8 @@
  * hangs and reads out of bounds are not.
  *
  * Input, repeated: a byte that says what (mod 4):
- *  0 a record is put again with bytes changed: number of the record (2), patches {offset (2), byte}
- *    up to an offset beyond the value
+ *  0 a record is put again, changed: number of the record (2), patches - 1 (1, mod 4), patches
+ *    {offset (2, mod length), how (1)}: a number of 1, 2, 4 or 8 bytes becomes an edge case
  *  1 a record is deleted: number (2)
  *  2 a new record: length of key (1), of payload (2), key, payload
  *  3 the payload of one record is put under the key of another: number (2), number (2)
@@ -226,18 +226,57 @@ static void seal_put(struct buf *ops, struct buf *key, const struct buf *payload
 	journal_put_op(ops, key->data, (uint32_t)key->len, value.data, (uint32_t)value.len);
 }
 
+/* Numbers that are at an edge, or one step from what was there. */
+static uint64_t edge(uint8_t how, uint64_t old, struct reader *r)
+{
+	switch (how % 12) {
+	case 0:
+		return 0;
+	case 1:
+		return 1;
+	case 2:
+		return UINT64_MAX;
+	case 3:
+		return INT64_MAX;
+	case 4:
+		return INT32_MAX;
+	case 5:
+		return old + 1;
+	case 6:
+		return old - 1;
+	case 7:
+		return old * 2;
+	case 8:
+		return MIB(1);
+	case 9:
+		return 512;
+	case 10:
+		return reader_u8(r);
+	default:
+		return reader_le16(r);
+	}
+}
+
 static void patch(struct reader *r, struct buf *payload)
 {
-	for (unsigned i = 0; i < 64 && reader_left(r) >= 3; i++) {
-		uint16_t at = reader_le16(r);
-		uint8_t v = reader_u8(r);
+	unsigned count = reader_u8(r) % 4 + 1u;
 
-		if (at < payload->len)
-			payload->data[at] = v;
-		else if (at - payload->len < 16)
-			buf_put_u8(payload, v);
-		else
-			return; /* the end of the patches */
+	for (unsigned i = 0; i < count && !r->bad; i++) {
+		size_t at = reader_le16(r) % (payload->len + 2);
+		uint8_t how = reader_u8(r);
+		size_t width = MIN((size_t)1 << (how & 3), payload->len - MIN(at, payload->len));
+		uint64_t v = 0;
+
+		if (at >= payload->len) { /* longer, shorter */
+			if (at > payload->len)
+				buf_put_u8(payload, how);
+			else
+				payload->len -= MIN(payload->len, (size_t)how % 16);
+			continue;
+		}
+		memcpy(&v, payload->data + at, width);
+		v = edge(how >> 2, v, r);
+		memcpy(payload->data + at, &v, width);
 	}
 }
 
