@@ -156,6 +156,16 @@ static void guess_pool(struct invocation *inv)
 	ctl_mount_release(&m);
 }
 
+/* One line on a terminal, written over again and again. */
+static void show_progress(void *ctx, const char *text)
+{
+	struct invocation *inv = ctx;
+
+	inv->progress_shown = true;
+	fprintf(stderr, "\rdynamicfs %s: %s\033[K", inv->cmd->name, text);
+	fflush(stderr);
+}
+
 static int run_op(struct invocation *inv)
 {
 	struct ctl_answer a;
@@ -167,7 +177,12 @@ static int run_op(struct invocation *inv)
 		return cli_fail(
 			inv, DFS_EUSAGE,
 			"cannot go on: which pool? Name it with --pool DIR or DYNAMICFS_POOL");
+	if (isatty(STDERR_FILENO))
+		ctl_set_progress(show_progress, inv);
 	(void)ctl_run(inv->pool, inv->cmd->op, inv->args, &a); /* a.error has it */
+	if (inv->progress_shown)
+		fputs("\r\033[K", stderr);
+	ctl_set_progress(NULL, NULL);
 	code = cli_finish(inv, a.error, a.message, a.result, a.warnings);
 	ctl_answer_release(&a);
 	return code;

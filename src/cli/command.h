@@ -75,6 +75,7 @@ struct invocation {
 	unsigned word_count;
 	json_t *warnings; /* of the answer; borrowed while printing; may be NULL */
 	struct out out;
+	bool progress_shown; /* a line of it stands on the terminal */
 };
 
 /* The exit code of a DFS_ code: the one table. */

@@ -49,6 +49,8 @@ int ctl_fail(struct ctl_call *c, int err, const char *fmt, ...)
 /* The message a pool_ call left; fmt ("cannot ... %s") says what for when it left none. */
 int ctl_fail_pool(struct ctl_call *c, int err, const struct pool_message *msg, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* To ctl_set_progress' function. */
+void ctl_progress(const char *text);
 void ctl_warn(struct ctl_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- frames (wire.c) ---- */

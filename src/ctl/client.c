@@ -83,6 +83,16 @@ static int broken(struct ctl_answer *a, const char *op, int err)
 	return a->error;
 }
 
+static void tell_progress(const void *data, size_t len)
+{
+	json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL);
+	const char *text = json_string_value(json_object_get(root, "progress"));
+
+	if (text)
+		ctl_progress(text);
+	json_decref(root);
+}
+
 int ctl_request(int fd, const char *op, json_t *args, struct ctl_answer *a)
 {
 	json_t *request = json_object();
@@ -101,6 +111,8 @@ int ctl_request(int fd, const char *op, json_t *args, struct ctl_answer *a)
 		err = wire_recv(fd, &frame, 0);
 		if (!err)
 			err = wire_answer_decode(frame.data, frame.len, a);
+		if (err == 1)
+			tell_progress(frame.data, frame.len);
 	} while (err == 1);
 	return err ? broken(a, op, err) : a->error;
 }

@@ -33,6 +33,21 @@ static const struct ctl_op ops[] = {
 	{"fsck", op_fsck, OP_OFFLINE},
 };
 
+static ctl_progress_fn progress_fn;
+static void *progress_ctx;
+
+void ctl_set_progress(ctl_progress_fn fn, void *ctx)
+{
+	progress_fn = fn;
+	progress_ctx = ctx;
+}
+
+void ctl_progress(const char *text)
+{
+	if (progress_fn)
+		progress_fn(progress_ctx, text);
+}
+
 const struct ctl_op *ctl_op_find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)

@@ -37,6 +37,10 @@ void ctl_answer_release(struct ctl_answer *a);
  */
 int ctl_run(const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a);
 
+/* Where long work tells how far it is (P11); NULL: nowhere. Not thread-safe: set before ctl_run. */
+typedef void (*ctl_progress_fn)(void *ctx, const char *text);
+void ctl_set_progress(ctl_progress_fn fn, void *ctx);
+
 /* ---- server: in the daemon ---- */
 struct ctl_server;
 struct ctl_server_config {

@@ -143,6 +143,10 @@ static void note_problem(void *arg, const char *severity, const char *text)
 	struct fsck_ctx *f = arg;
 	json_t *o;
 
+	if (strcmp(severity, "progress") == 0) {
+		ctl_progress(text);
+		return;
+	}
 	if (json_array_size(f->problems) >= MAX_PROBLEMS) {
 		f->left_out++;
 		return;

@@ -19,6 +19,8 @@
 #include "pool/internal.h"
 #include "pool/fsck.h"
 
+#define PROGRESS_NS 1000000000ull
+
 void fsck_problem(struct fsck *f, const char *fmt, ...)
 {
 	char text[1024];
@@ -313,6 +315,27 @@ static void verify_extent(struct fsck *f, const struct rec_extent *rec, const ch
 		     c.good, rec->k);
 }
 
+/* Most of the time goes into the extents, so they are what progress is counted in. */
+static void tell_progress(struct fsck *f)
+{
+	uint64_t now = env_now_ns(), took = now - f->began_ns;
+	uint64_t total = (uint64_t)meta_counter(f->p->meta, META_COUNT_EXTENTS);
+	uint64_t done = f->res->extents;
+	double seconds = (double)took / 1e9;
+	char text[160];
+
+	if (now - f->told_ns < PROGRESS_NS || done == 0)
+		return;
+	f->told_ns = now;
+	snprintf(text, sizeof(text),
+		 "%llu of %llu extents, %.0f MiB at %.0f MiB/s, about %.0f s left",
+		 (unsigned long long)done, (unsigned long long)MAX(done, total),
+		 (double)f->res->bytes_verified / 1048576.0,
+		 (double)f->res->bytes_verified / 1048576.0 / seconds,
+		 seconds / (double)done * (double)(total > done ? total - done : 0));
+	f->report(f->ctx, "progress", text);
+}
+
 static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
 {
 	char id[UUID_TEXT_LEN + 1];
@@ -343,6 +366,7 @@ static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 		if (rec.frags[i].disk.v != 0)
 			check_bydisk(f, &rec, i, id);
 	verify_extent(f, &rec, id);
+	tell_progress(f);
 	return 0;
 }
 
@@ -503,6 +527,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 	f->report = report;
 	f->ctx = ctx;
 	f->res = ret_result;
+	f->began_ns = f->told_ns = env_now_ns();
 	if (p->meta) {
 		for (unsigned i = 0; i < ARRAY_SIZE(passes) && !err; i++)
 			err = walk(f, passes[i].table, passes[i].fn);

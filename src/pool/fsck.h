@@ -30,6 +30,7 @@ struct fsck {
 	struct pool_fsck_result *res;
 	struct fsck_inode *inodes;
 	struct fsck_extent *extents;
+	uint64_t began_ns, told_ns;		/* for progress */
 	uint64_t map_ino, map_end;		/* of the last map entry */
 	uint64_t seg_disk, seg_number, seg_end; /* of the last by-disk record */
 	uint64_t fragments, bydisk_seen, logical_bytes;

@@ -135,6 +135,7 @@ struct pool_fsck_result {
 	uint64_t lost_extents;	       /* fewer than k good fragments */
 	uint64_t orphan_records_bytes; /* in segments, unknown to the index (left by crashes) */
 };
+/* severity "progress" is no finding: how far it is, told once a second (P11). */
 typedef void (*pool_fsck_report_fn)(void *ctx, const char *severity, const char *text);
 /* deep: verify payload bytes as well as headers. 0, or DFS_EDAMAGED, or why it can't run. */
 MUST_USE int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
