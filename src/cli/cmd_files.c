@@ -120,7 +120,7 @@ static void add_where(json_t *row)
 
 	json_array_foreach(fragments, i, f) {
 		const char *state = format_str(f, "state");
-		FREE char *one = xasprintf("%s%s%s:%llx:%llu", i ? " " : "", format_str(f, "label"),
+		FREE char *one = xasprintf("%s%s%s:%llu:%llu", i ? " " : "", format_str(f, "label"),
 					   strcmp(state, "present") == 0 ? "" : "!",
 					   (unsigned long long)format_u64(f, "segment"),
 					   (unsigned long long)format_u64(f, "offset"));

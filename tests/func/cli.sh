@@ -90,7 +90,8 @@ refuse "a directory that is no pool" 3 "is not a pool" dfs status --pool "$work"
 json "error as JSON" 'r["error"]["exit_code"] == 3 and r["error"]["code"] == "DFS_ENOTPOOL" and r["error"]["message"]' \
 	dfs status --pool "$work/nothing" --json
 json "usage error as JSON" 'r["error"]["exit_code"] == 2' dfs status --frob --json
-for size in 10X 1.2.3G G -1 1e5 0x10 ""; do
+refuse "an empty path" 2 "is empty" dfs status --pool ""
+for size in 10X 1.2.3G G -1 1e5 0x10 16E; do
 	refuse "size '$size'" 2 "cannot use" dfs add-disk --pool x --disk y --capacity "$size"
 done
 refuse "geometry" 2 "cannot use '4\+'" dfs init --pool "$pool" --large 4+
