@@ -187,8 +187,7 @@ static const struct command extents_command = {
 	.summary = "where a file's (or all) extents lie",
 	.usage = "[--pool DIR] [PATH] [--limit N] [--from OFFSET] [--json]",
 	.about =
-		"Fragments are shown as DISK:SEGMENT:OFFSET (the segment as its file is named); a '!'\n"
-		"marks one whose disk is not there.",
+		"Fragments are shown as DISK:SEGMENT:OFFSET; a '!' marks one whose disk is not there.",
 	.options = extent_options,
 	.max_words = 1,
 	.op = "list-extents",
