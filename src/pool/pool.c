@@ -475,10 +475,11 @@ static int read_pool_json(struct pool *p, struct pool_message *msg)
 	if (!err)
 		err = pool_json_parse(data, len, &p->json);
 	if (err == DFS_EACCES || err == DFS_EPERM)
-		pool_say(msg,
-			 "cannot read %s/pool.json: permission denied; ask as root, or as the user who made "
-			 "the pool",
-			 p->dir);
+		pool_say(
+			msg,
+			"cannot read %s/pool.json: permission denied; ask as root, or as the user who made "
+			"the pool",
+			p->dir);
 	else if (err)
 		pool_say(
 			msg,
