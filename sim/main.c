@@ -250,7 +250,7 @@ static void print_counts(unsigned failed, double seconds)
 	printf("%s sim_sweep: %llu seeds, %llu operations, %llu device operations, %llu rounds, %llu power "
 	       "cuts (%llu in recovery), %llu unmounts, %llu imports, %llu disks gone, %llu wiped, %llu added, %llu failed, %llu "
 	       "stale, %llu with errors, %llu flips, %llu writes lost, %llu torn, %llu checks of %llu files "
-	       "(%llu MB), %llu fscks, %llu beyond tolerance, %llu EIO, %llu ENOSPC; %.1f s, %.0f seeds/s\n",
+	       "(%llu MB), %llu fscks, %llu read-only, %llu beyond tolerance, %llu EIO, %llu ENOSPC; %.1f s, %.0f seeds/s\n",
 	       failed ? "not ok" : "ok", (unsigned long long)c->seeds, (unsigned long long)c->ops,
 	       (unsigned long long)c->device_ops, (unsigned long long)c->rounds,
 	       (unsigned long long)c->cuts, (unsigned long long)c->cuts_in_recovery,
@@ -261,9 +261,9 @@ static void print_counts(unsigned failed, double seconds)
 	       (unsigned long long)c->flips, (unsigned long long)c->lost_writes,
 	       (unsigned long long)c->torn_writes, (unsigned long long)c->checks,
 	       (unsigned long long)c->files_checked, (unsigned long long)(c->bytes_checked >> 20),
-	       (unsigned long long)c->fscks, (unsigned long long)c->beyond_tolerance,
-	       (unsigned long long)c->eio, (unsigned long long)c->enospc, seconds,
-	       (double)c->seeds / MAX(seconds, 0.001));
+	       (unsigned long long)c->fscks, (unsigned long long)c->looks,
+	       (unsigned long long)c->beyond_tolerance, (unsigned long long)c->eio,
+	       (unsigned long long)c->enospc, seconds, (double)c->seeds / MAX(seconds, 0.001));
 }
 
 /* ---- command line ---- */

@@ -379,12 +379,46 @@ static void check_counters(struct run *r, const struct found *found)
 		 (unsigned long long)st.inodes, (unsigned long long)want);
 }
 
+static uint64_t content_hash(const struct found *f)
+{
+	uint64_t h = f->hash;
+
+	for (unsigned i = 0; i < f->node_count; i++)
+		if (f->nodes[i].data && !f->nodes[i].unreadable)
+			h ^= model_hash(f->nodes[i].ino, f->nodes[i].data, f->nodes[i].size);
+	return h;
+}
+
+/* What a read-only mount shows is what recovery then makes of the disks. */
+void oracle_look(struct run *r)
+{
+	struct found found[SIM_CLIENTS] = {0};
+
+	for (unsigned i = 0; i < r->clients_count; i++) {
+		read_client(r, i, &found[i]);
+		r->looked_hash[i] = content_hash(&found[i]);
+		found_release(&found[i]);
+	}
+	r->looked = true;
+}
+
+static void check_looked(struct run *r, const struct found *found)
+{
+	for (unsigned i = 0; r->looked && i < r->clients_count; i++)
+		if (r->looked_hash[i] != content_hash(&found[i]))
+			sim_fail("P2",
+				 "client %u's tree is another one than a read-only mount showed",
+				 i);
+	r->looked = false;
+}
+
 void oracle_check(struct run *r)
 {
 	struct found found[SIM_CLIENTS] = {0};
 
 	for (unsigned i = 0; i < r->clients_count; i++)
 		read_client(r, i, &found[i]);
+	check_looked(r, found);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		match_names(r, i, &found[i]);
 	check_order(r, found);

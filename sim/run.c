@@ -123,43 +123,81 @@ static void must(const char *what, int err, const struct pool_message *msg)
 static void make_client(struct run *r, unsigned i)
 {
 	struct client *c = &r->clients[i];
+	struct fs_cred cred = {0, 0};
 	struct inode *root, *in;
 	struct fs_attr attr;
 	char name[16];
+	int err;
 
 	snprintf(name, sizeof(name), "c%u", i);
 	must("the root", fs_inode_get(r->fs, (ino_id){DFS_ROOT_INO}, &root), NULL);
-	must("mkdir",
-	     fs_mkdir(r->fs, root, name, S_IFDIR | 0755, (struct fs_cred){0, 0}, &in, &attr), NULL);
+	err = fs_mkdir(r->fs, root, name, S_IFDIR | 0755, cred, &in, &attr);
+	if (err == DFS_EEXIST) /* made before power went */
+		err = fs_lookup(r->fs, root, name, &in, &attr);
+	must("mkdir", err, NULL);
 	*c = (struct client){.run = r, .id = i, .model = model_new(i, attr.ino.v, attr.mode)};
 	rng_seed(&c->rng, rng_u64(&r->rng));
 	fs_forget(r->fs, in, 1);
 	fs_forget(r->fs, root, 1);
 }
 
-/* The first world: a pool with its disks and the clients' directories, all durable. */
+static bool is_known(struct run *r, const char *path)
+{
+	struct pool_disk_status st;
+
+	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
+		if (!strcmp(st.info.path, path))
+			return true;
+	return false;
+}
+
+/*
+ * The first world: a pool with its disks and the clients' directories, all durable. Power may go at
+ * any moment, and whoever does the same commands again gets what he asked for.
+ */
 static void make_pool(void *arg)
 {
 	struct run *r = arg;
 	struct pool_message msg = {0};
 	struct pool_open_options opt = {0};
+	int err = pool_init("/pool", &r->settings, &r->env, &msg);
 
-	must("init", pool_init("/pool", &r->settings, &r->env, &msg), &msg);
+	must("init", err == DFS_EEXIST ? 0 : err, &msg);
 	must("open", pool_open("/pool", &opt, &r->env, &r->pool, &msg), &msg);
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		struct pool_disk_spec spec = {.path = r->disks[i].path};
 		struct disk_info info;
 		bool same;
 
-		must("add-disk", pool_add_disk(r->pool, &spec, &info, &same, &msg), &msg);
+		if (!is_known(r, spec.path))
+			must("add-disk", pool_add_disk(r->pool, &spec, &info, &same, &msg), &msg);
 	}
 	must("fs_open", fs_open(r->pool, &r->fs_config, &r->fs), NULL);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		make_client(r, i);
+	sim_disks_cut_after(0);
 	must("fs_close", fs_close(r->fs), NULL);
 	must("close", pool_close(r->pool), NULL);
 	r->fs = NULL;
 	r->pool = NULL;
+}
+
+static void set_up_pool(struct run *r)
+{
+	enum sim_end end;
+
+	do {
+		if (rng_one_in(&r->rng, 3))
+			sim_disks_cut_after(rng_between(&r->rng, 1, 600));
+		end = sim_env_run(r->opt->meta_only ? meta_make : make_pool, r);
+		if (end == SIM_STUCK)
+			sim_fail("set-up", "%s", sim_env_stuck_text());
+		sim_trace("the pool is made: %s", end == SIM_CUT ? "power cut" : "done");
+		r->opt->counts->cuts += end == SIM_CUT;
+		if (end == SIM_CUT)
+			index_mem_store_crash(r->index);
+		sim_disks_settle();
+	} while (end == SIM_CUT);
 }
 
 /* ---- rounds ---- */
@@ -245,7 +283,7 @@ static void unmount(struct run *r)
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 100) : 0);
 	sim_trace("unmount");
 	err = fs_close(r->fs);
-	if (err && !(err == DFS_ENOSPC && r->small_disks))
+	if (err && !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
 		sim_fail("P1", "the unmount fails: %s", dfs_err_name(err));
 	if (!err)
 		for (unsigned i = 0; i < r->clients_count; i++) {
@@ -261,10 +299,38 @@ static void unmount(struct run *r)
 	r->was_clean = true;
 }
 
+/* A read-only mount shows the same, and writes nothing to any disk. */
+static void look_first(struct run *r)
+{
+	struct pool_open_options opt = {.read_only = true};
+	struct pool_message msg = {0};
+	struct sim_disk_stats before = sim_disks_stats(), after;
+	int err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+
+	if (err)
+		sim_fail("P1",
+			 "the pool can't be opened read-only with %u of %u disks damaged: %s: %s",
+			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
+	err = fs_open(r->pool, &r->fs_config, &r->fs);
+	if (err)
+		sim_fail("P1", "the filesystem can't be opened read-only: %s", dfs_err_name(err));
+	oracle_look(r);
+	if (fs_close(r->fs) || pool_close(r->pool))
+		sim_fail("P1", "closing what is read-only fails");
+	after = sim_disks_stats();
+	if (after.writes != before.writes || after.syncs != before.syncs)
+		sim_fail("P2", "a read-only mount has written to a disk");
+	r->opt->counts->looks++;
+}
+
 static void round_main(void *arg)
 {
 	struct run *r = arg;
 	bool early = rng_one_in(&r->rng, 5);
+
+	r->looked = false;
+	if (!r->lose_pool_dir && rng_one_in(&r->rng, 8))
+		look_first(r);
 
 	/* Power may also go while the pool recovers. */
 	sim_disks_cut_after(early ? rng_between(&r->rng, 1, 400) : 0);
@@ -350,9 +416,7 @@ void sim_run_seed(const struct sim_options *opt)
 	r->opt = opt;
 	sim_run_now = r;
 	set_up(r);
-	if (sim_env_run(r->opt->meta_only ? meta_make : make_pool, r) != SIM_DONE)
-		sim_fail("set-up", "%s", sim_env_stuck_text());
-	sim_disks_settle();
+	set_up_pool(r);
 	for (r->round = 1; !r->ended; r->round++) {
 		if (last || r->round > MAX_ROUNDS) /* look once more at what the last round left */
 			r->ended = true;

@@ -36,8 +36,8 @@ unsigned sim_break_lies(void);
 struct sim_counts { /* over all seeds; shared between processes */
 	uint64_t seeds, ops, device_ops, rounds, cuts, cuts_in_recovery, clean_unmounts, imports,
 		disks_gone, disks_wiped, disks_added, disks_failed, disks_stale, disk_errors, flips,
-		lost_writes, torn_writes, checks, files_checked, bytes_checked, fscks,
-		beyond_tolerance, refused, enospc, eio, switches;
+		lost_writes, torn_writes, checks, files_checked, bytes_checked, fscks, looks,
+		beyond_tolerance, enospc, eio, switches;
 };
 
 struct sim_options {
@@ -94,6 +94,7 @@ struct run {
 	struct rng segment_rng;
 	unsigned weights;   /* which mix of operations */
 	bool small_disks;   /* DFS_ENOSPC may happen */
+	bool lacks_room;    /* so does this: a disk has been filled behind our back */
 	bool beyond;	    /* more disks are damaged than the tolerance: DFS_EIO may happen */
 	bool fs_made;	    /* the clients' directories are durable */
 	bool lose_pool_dir; /* before the next opening */
@@ -107,6 +108,8 @@ struct run {
 	unsigned round_ops;
 	uint64_t next_data_seed;
 	struct pool_env env;
+	bool looked; /* a read-only mount has shown this */
+	uint64_t looked_hash[SIM_CLIENTS];
 	/* while open */
 	struct pool *pool;
 	struct fs *fs;
@@ -126,6 +129,7 @@ void run_arm_faults(struct run *r);
 bool run_disk_is_blank(struct run_disk *d);
 /* run_damage.c */
 unsigned run_damaged(struct run *r); /* how many disks */
+bool run_somebody_full(struct run *r);
 void run_between_rounds(struct run *r, bool last);
 /* NULL when the pool names no such disk. */
 struct run_disk *run_disk_by_id(struct run *r, disk_id id);
@@ -138,6 +142,8 @@ void meta_round(void *run);
 void client_main(void *client);
 /* oracle.c: compares what is there with what may be there; the run's fs is open. */
 void oracle_check(struct run *r);
+void oracle_look(
+	struct run *r); /* the same through a read-only mount, for oracle_check to compare */
 void oracle_fsck(struct run *r);
 
 #endif

@@ -138,6 +138,7 @@ void run_between_rounds(struct run *r, bool last)
 {
 	struct run_disk *d;
 
+	r->lacks_room = false;
 	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
 		struct sim_fault f = {.gone = sim_disk_fault(r->disks[i].sim).gone};
 
@@ -158,6 +159,20 @@ void run_between_rounds(struct run *r, bool last)
 		damage_beyond(r);
 }
 
+bool run_somebody_full(struct run *r)
+{
+	for (unsigned i = 0; i < r->disk_count; i++)
+		if (sim_disk_fault(r->disks[i].sim).full)
+			return true;
+	return false;
+}
+
+/* Tolerance is never given up for want of room: three copies need three disks. */
+static void note_lack(struct run *r)
+{
+	r->lacks_room |= run_somebody_full(r) && r->disk_count < run_damaged(r) + 3;
+}
+
 /* While the round runs, before some device operation. */
 static void damage_running(void *arg)
 {
@@ -168,7 +183,7 @@ static void damage_running(void *arg)
 	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
 		return;
 	f = sim_disk_fault(d->sim);
-	switch (rng_below(&r->rng, 5)) {
+	switch (rng_below(&r->rng, 6)) {
 	case 0:
 		set_gone(r, d, true);
 		d->damage = DAMAGE_GONE;
@@ -183,14 +198,19 @@ static void damage_running(void *arg)
 	case 3:
 		f.write_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
 		break;
+	case 4: /* somebody else fills the filesystem below */
+		f.full = true;
+		break;
 	default:
 		f.read_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
 	}
 	d->damage = DAMAGE_ERRORS;
 	r->opt->counts->disk_errors++;
 	sim_disk_set_fault(d->sim, &f);
-	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs", d->path,
-		  f.read_error_one_in, f.write_error_one_in, f.sync_error_one_in);
+	note_lack(r);
+	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs%s", d->path,
+		  f.read_error_one_in, f.write_error_one_in, f.sync_error_one_in,
+		  f.full ? "; full" : "");
 }
 
 void run_arm_faults(struct run *r)
@@ -255,7 +275,7 @@ static void add_disk(struct run *r)
 	r->adding = true;
 	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !(err == DFS_ENOSPC && r->small_disks))
+	if (err && !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	if (err) /* the next opening tells */
 		return;
@@ -277,9 +297,10 @@ static void fail_disk(struct run *r)
 	if (d->damage == DAMAGE_NONE)
 		d->damage = DAMAGE_FAILED;
 	d->failed = true;
+	note_lack(r);
 	err = pool_fail_disk(r->pool, d->path, false, &info, &msg);
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !(err == DFS_ENOSPC && r->small_disks))
+	if (err && !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	r->opt->counts->disks_failed++;
 }

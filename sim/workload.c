@@ -138,7 +138,8 @@ bool client_expect(struct client *c, const char *what, int err, int want)
 {
 	if (err == want)
 		return true;
-	if (err == DFS_ENOSPC && c->run->small_disks && needs_room(what)) {
+	if (err == DFS_ENOSPC &&
+	    (c->run->lacks_room || (c->run->small_disks && needs_room(what)))) {
 		c->run->opt->counts->enospc++;
 		return false;
 	}
