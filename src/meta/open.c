@@ -11,6 +11,7 @@
 
 #define DEFAULT_CHECKPOINT_BYTES MIB(64)
 #define DEFAULT_BUFFER_BYTES MIB(8)
+#define JOIN_ROOM_BYTES MIB(1)
 
 static struct meta *meta_new(const struct meta_config *cfg)
 {
@@ -146,6 +147,18 @@ static unsigned staying(struct meta *m)
 	return n;
 }
 
+/* For a mirror of today's size and some journal: a disk that somebody else has filled can't join, and
+ * would only keep the checkpoint from the others. */
+static bool has_room(struct meta *m, struct dev *dev)
+{
+	uint64_t need = JOIN_ROOM_BYTES;
+	struct dev_space space;
+
+	for (unsigned i = 0; i < m->manifest.count; i++)
+		need += m->manifest.files[i].size_bytes;
+	return dev_space(dev, &space) == 0 && space.free_bytes >= need;
+}
+
 unsigned members_fill(struct meta *m)
 {
 	unsigned joined = 0;
@@ -156,7 +169,7 @@ unsigned members_fill(struct meta *m)
 
 		if (staying(m) >= m->cfg.copies || m->member_count == ROOT_MAX_MEMBERS)
 			break;
-		if (has_slot(m, d))
+		if (has_slot(m, d) || !has_room(m, d->dev))
 			continue;
 		err = wipe(d->dev);
 		if (err) {
