@@ -111,6 +111,7 @@ int fs_readdir(struct fs *fs, struct inode *dir, uint64_t offset, bool want_attr
 {
 	struct listing l = {fs, dir, want_attr, fn, ctx};
 	struct meta_iter *it;
+	BUF prefix = {0};
 	ino_id parent;
 	bool gone;
 	int rc;
@@ -127,7 +128,8 @@ int fs_readdir(struct fs *fs, struct inode *dir, uint64_t offset, bool want_attr
 		return 0;
 	if (offset < OFFSET_DOTDOT && emit_plain(&l, "..", parent, OFFSET_DOTDOT))
 		return 0;
-	it = meta_iter_new(fs->meta);
+	key_dentry_from(&prefix, dir->ino, 0);
+	it = meta_iter_new_within(fs->meta, prefix.data, 1 + sizeof(dir->ino.v));
 	rc = list_entries(&l, it, offset);
 	meta_iter_free(it);
 	return rc;

@@ -57,9 +57,9 @@ int map_seek(struct map_cursor *c, struct inode *in, uint64_t off)
 	int rc;
 
 	c->in = in;
-	if (!c->it)
-		c->it = meta_iter_new(in->fs->meta);
 	key_map(&key, in->ino, off);
+	if (!c->it) /* within the table and inode of the key */
+		c->it = meta_iter_new_within(in->fs->meta, key.data, 1 + sizeof(in->ino.v));
 	meta_iter_seek_back(c->it, key.data, key.len);
 	rc = cursor_load(c);
 	if (rc || (c->valid && c->rec.file_offset + c->rec.len > off))

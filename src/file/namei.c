@@ -336,8 +336,8 @@ int dir_empty(struct inode *dir)
 	if (dir->rec.size)
 		return DFS_ENOTEMPTY;
 	/* The count says so; the entries themselves have the last word. */
-	it = meta_iter_new(dir->fs->meta);
 	key_dentry_from(&from, dir->ino, 0);
+	it = meta_iter_new_within(dir->fs->meta, from.data, 1 + sizeof(dir->ino.v));
 	meta_iter_seek(it, from.data, from.len);
 	if (meta_iter_valid(it)) {
 		key = meta_iter_key(it, &len);

@@ -13,11 +13,12 @@
 
 static int del_xattrs(struct inode *in, struct meta_txn *t)
 {
-	struct meta_iter *it = meta_iter_new(in->fs->meta);
+	struct meta_iter *it;
 	BUF from = {0};
 	int rc;
 
 	key_xattr(&from, in->ino, "");
+	it = meta_iter_new_within(in->fs->meta, from.data, from.len);
 	for (meta_iter_seek(it, from.data, from.len); meta_iter_valid(it); meta_iter_next(it)) {
 		size_t len;
 		const uint8_t *key = meta_iter_key(it, &len);

@@ -72,12 +72,13 @@ int fs_getxattr(struct fs *fs, struct inode *in, const char *name, struct buf *o
 
 int fs_listxattr(struct fs *fs, struct inode *in, struct buf *out)
 {
-	struct meta_iter *it = meta_iter_new(fs->meta);
+	struct meta_iter *it;
 	BUF from = {0};
 	int rc = 0;
 
 	buf_reset(out);
 	key_xattr(&from, in->ino, "");
+	it = meta_iter_new_within(fs->meta, from.data, from.len);
 	for (meta_iter_seek(it, from.data, from.len); rc == 0 && meta_iter_valid(it);
 	     meta_iter_next(it)) {
 		size_t key_len, val_len, name_len, value_len;

@@ -26,6 +26,7 @@ struct index_op {
 /* One file of a flushed image. Return nonzero to stop. */
 typedef int (*index_file_fn)(void *ctx, const char *name, uint64_t size_bytes);
 
+#define INDEX_PREFIX_MAX 32
 struct index_ops {
 	/* Opens or creates. DFS_ECHECKSUM / DFS_ECORRUPT: unsound, to be destroyed and restored. */
 	int (*open)(void *arg, struct index **ret_index);
@@ -37,6 +38,11 @@ struct index_ops {
 	int (*apply)(struct index *x, const struct index_op *ops, size_t count);
 	int (*get)(struct index *x, const void *key, size_t key_len, struct buf *out);
 	struct index_iter *(*iter_new)(struct index *x);
+	/* As iter_new, for a caller that looks only at keys which begin with prefix (at most
+	 * INDEX_PREFIX_MAX bytes): the iterator may end at the others, so that what has been deleted
+	 * beside costs nothing. NULL: iter_new is used. */
+	struct index_iter *(*iter_new_within)(struct index *x, const void *prefix,
+					      size_t prefix_len);
 	void (*iter_free)(struct index_iter *it);
 	void (*iter_seek)(struct index_iter *it, const void *key, size_t key_len);
 	void (*iter_seek_back)(struct index_iter *it, const void *key, size_t key_len);

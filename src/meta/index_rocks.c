@@ -40,6 +40,8 @@ struct index {
 struct index_iter {
 	struct index *x;
 	rocksdb_iterator_t *it;
+	rocksdb_readoptions_t *bounded; /* NULL: without bounds */
+	uint8_t lower[INDEX_PREFIX_MAX], upper[INDEX_PREFIX_MAX];
 	int err;
 };
 
@@ -315,9 +317,41 @@ static struct index_iter *rocks_iter_new(struct index *x)
 	return it;
 }
 
+/*
+ * Without bounds a seek walks over every deleted key up to the next living one, and with "rm -r" in the
+ * order of a listing that is all that went before: quadratic.
+ */
+static struct index_iter *rocks_iter_new_within(struct index *x, const void *prefix,
+						size_t prefix_len)
+{
+	struct index_iter *it;
+	size_t len = prefix_len;
+
+	ASSERT(prefix_len <= INDEX_PREFIX_MAX);
+	it = xcalloc(1, sizeof(*it));
+	it->x = x;
+	memcpy(it->lower, prefix, prefix_len);
+	memcpy(it->upper, prefix, prefix_len);
+	it->bounded = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(it->bounded, 1);
+	rocksdb_readoptions_set_iterate_lower_bound(it->bounded, (const char *)it->lower,
+						    prefix_len);
+	while (len > 0 && it->upper[len - 1] == 0xff)
+		len--;
+	if (len > 0) {
+		it->upper[len - 1]++;
+		rocksdb_readoptions_set_iterate_upper_bound(it->bounded, (const char *)it->upper,
+							    len);
+	}
+	it->it = rocksdb_create_iterator(x->db, it->bounded);
+	return it;
+}
+
 static void rocks_iter_free(struct index_iter *it)
 {
 	rocksdb_iter_destroy(it->it);
+	if (it->bounded)
+		rocksdb_readoptions_destroy(it->bounded);
 	free(it);
 }
 
@@ -523,6 +557,7 @@ const struct index_ops index_rocks_ops = {
 	.apply = rocks_apply,
 	.get = rocks_get,
 	.iter_new = rocks_iter_new,
+	.iter_new_within = rocks_iter_new_within,
 	.iter_free = rocks_iter_free,
 	.iter_seek = rocks_iter_seek,
 	.iter_seek_back = rocks_iter_seek_back,

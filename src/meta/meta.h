@@ -111,6 +111,9 @@ MUST_USE int meta_get(struct meta *m, const void *key, size_t key_len, struct bu
 
 struct meta_iter; /* a consistent snapshot as of its creation */
 struct meta_iter *meta_iter_new(struct meta *m);
+/* For a caller that looks only at keys which begin with prefix (at most INDEX_PREFIX_MAX bytes): the
+ * iterator may end at the others. Deleted keys beside the prefix then cost nothing. */
+struct meta_iter *meta_iter_new_within(struct meta *m, const void *prefix, size_t prefix_len);
 void meta_iter_free(struct meta_iter *it); /* NULL is allowed */
 /* First key >= key. */
 void meta_iter_seek(struct meta_iter *it, const void *key, size_t key_len);

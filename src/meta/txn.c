@@ -342,6 +342,18 @@ struct meta_iter *meta_iter_new(struct meta *m)
 	return it;
 }
 
+struct meta_iter *meta_iter_new_within(struct meta *m, const void *prefix, size_t prefix_len)
+{
+	struct meta_iter *it;
+
+	if (!m->ops->iter_new_within)
+		return meta_iter_new(m);
+	it = xmalloc(sizeof(*it));
+	it->ops = m->ops;
+	it->it = m->ops->iter_new_within(m->index, prefix, prefix_len);
+	return it;
+}
+
 void meta_iter_free(struct meta_iter *it)
 {
 	if (!it)

@@ -185,6 +185,63 @@ static void test_snapshot(void **state)
 	end(&f);
 }
 
+static unsigned count_within(struct fixture *f, const char *prefix, size_t len, bool back)
+{
+	struct index_iter *it = f->ops->iter_new_within ? f->ops->iter_new_within(f->x, prefix, len)
+							: f->ops->iter_new(f->x);
+	unsigned seen = 0;
+
+	if (back)
+		f->ops->iter_seek_back(it, "\xff\xff\xff\xff", 4);
+	else
+		f->ops->iter_seek(it, prefix, len);
+	while (f->ops->iter_valid(it)) {
+		size_t key_len;
+		const uint8_t *key = f->ops->iter_key(it, &key_len);
+
+		if (key_len >= len && memcmp(key, prefix, len) == 0)
+			seen++;
+		else
+			assert_null(f->ops->iter_new_within); /* bounds are a promise then */
+		if (back)
+			f->ops->iter_prev(it);
+		else
+			f->ops->iter_next(it);
+	}
+	assert_int_equal(f->ops->iter_error(it), 0);
+	f->ops->iter_free(it);
+	return seen;
+}
+
+/* Keys of two bytes, all of them; within a prefix are those that begin with it, 0xff too. */
+static void test_within(void **state)
+{
+	static const char value[] = "value";
+	struct fixture f;
+	uint8_t keys[256][2];
+	struct index_op ops[256];
+
+	begin(&f, *state != NULL);
+	for (unsigned hi = 0; hi < 256; hi++) {
+		for (unsigned lo = 0; lo < 256; lo++) {
+			keys[lo][0] = (uint8_t)hi;
+			keys[lo][1] = (uint8_t)lo;
+			ops[lo] = (struct index_op){keys[lo], 2, (const uint8_t *)value, 5};
+		}
+		assert_int_equal(f.ops->apply(f.x, ops, 256), 0);
+	}
+	for (unsigned back = 0; back < 2; back++) {
+		assert_int_equal(count_within(&f, "a", 1, back), 256);
+		assert_int_equal(count_within(&f, "\0", 1, back), 256);
+		assert_int_equal(count_within(&f, "\xff", 1, back), 256);
+		assert_int_equal(count_within(&f, "a\xff", 2, back), 1);
+		assert_int_equal(count_within(&f, "\xff\xff", 2, back), 1);
+		assert_int_equal(count_within(&f, "abc", 3, back), 0);
+		assert_int_equal(count_within(&f, "", 0, back), 65536);
+	}
+	end(&f);
+}
+
 struct copy {
 	struct fixture *f;
 	char names[64][64];
@@ -372,6 +429,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_random),
 		BOTH(test_snapshot),
+		BOTH(test_within),
 		BOTH(test_image),
 		BOTH(test_restore_refuses_names),
 		BOTH(test_condemned_and_destroyed),
