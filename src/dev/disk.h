@@ -134,12 +134,15 @@ int disk_set_sync(struct disk_set *s, disk_id *ret_failed, unsigned *ret_failed_
 
 /* Segments that can be punched or removed: closed, nothing in flight (S3). */
 bool segment_is_quiet(struct disk *d, uint32_t segment);
+/* Is it the one that takes new records? */
+bool segment_is_open(struct disk *d, uint32_t segment);
 /* Gives [off, off+len) back. DFS_ENOTSUP where the filesystem can't punch. */
 MUST_USE int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len);
 MUST_USE int segment_remove(struct disk *d, uint32_t segment);
 MUST_USE int segment_list(struct disk *d,
 			  int (*fn)(void *ctx, uint32_t segment, uint64_t size_bytes), void *ctx);
-/* Closes the open segment, so that it becomes quiet once settled (used at unmount and by tests). */
+/* Closes the open segment, so that it becomes quiet once settled (at unmount, by tests, and
+ * when much in it is dead). */
 void segment_close_open(struct disk *d);
 
 #endif

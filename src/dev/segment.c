@@ -519,6 +519,13 @@ bool segment_is_quiet(struct disk *d, uint32_t segment)
 	return quiet(d, segment);
 }
 
+bool segment_is_open(struct disk *d, uint32_t segment)
+{
+	ENV_LOCKED(&d->lock);
+
+	return d->open && d->open->number == segment;
+}
+
 int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
 {
 	struct segment *seg;

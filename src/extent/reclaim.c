@@ -12,6 +12,9 @@
 
 #include "extent/internal.h"
 
+#define END_MIN_BYTES KIB(128)
+#define END_MAX_BYTES MIB(16)
+
 struct reclaim {
 	struct extent_store *s;
 	struct meta_iter *bydisk;  /* the snapshot of step 2 */
@@ -67,14 +70,50 @@ static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *
 	return err == DFS_ENOTSUP || err == DFS_ENOENT ? 0 : err;
 }
 
-/* Is it this entry's turn? */
-static bool entry_ready(struct extent_store *s, const struct rec_freed *f)
+/* Do the entries from here on free at least so many bytes of this segment? */
+static bool frees_enough(struct meta_iter *it, const struct rec_freed *first, uint64_t enough)
+{
+	uint64_t bytes = 0;
+
+	for (; bytes < enough && meta_iter_valid(it); meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen);
+		const uint8_t *v = meta_iter_value(it, &vlen);
+		struct rec_freed f;
+
+		if (klen == 0 || k[0] != TABLE_FREED || parse_freed(k, klen, v, vlen, &f) ||
+		    f.disk.v != first->disk.v || f.segment != first->segment)
+			break;
+		bytes += f.record_len;
+	}
+	return bytes >= enough;
+}
+
+/*
+ * The open segment can't be punched, and on a small disk it may hold all there is. So it is ended
+ * before it is full when what is dead in it is worth a file of its own: the more, the more is free.
+ */
+static void end_open(struct meta_iter *it, struct disk *d, const struct rec_freed *f)
+{
+	uint64_t enough = MAX(END_MIN_BYTES, MIN(END_MAX_BYTES, disk_free_bytes(d) / 8));
+
+	if (segment_is_open(d, f->segment) && frees_enough(it, f, enough))
+		segment_close_open(d);
+}
+
+/* Is it this entry's turn? May move the iterator when it is not. */
+static bool entry_ready(struct extent_store *s, struct meta_iter *it, const struct rec_freed *f)
 {
 	struct disk *d = disk_get(s->cfg.disks, f->disk);
 
 	if (!d || disk_state(d) == DISK_FAILED)
 		return true; /* never used again: the entry just goes */
-	return disk_present(d) && segment_is_quiet(d, f->segment);
+	if (!disk_present(d))
+		return false;
+	if (segment_is_quiet(d, f->segment))
+		return true;
+	end_open(it, d, f);
+	return false;
 }
 
 /* Step 1. */
@@ -96,13 +135,17 @@ static int choose(struct reclaim *r, struct meta_iter *it)
 		err = parse_freed(k, klen, v, vlen, &f);
 		if (err)
 			return err;
-		if (entry_ready(r->s, &f)) {
+		if (entry_ready(r->s, it, &f)) {
 			r->entries[r->count++] = f;
 			meta_iter_next(it);
-		} else { /* this segment waits, the others go on */
-			key_freed(&key, f.disk, f.segment, UINT32_MAX);
-			meta_iter_seek(it, key.data, key.len);
+			continue;
 		}
+		/* once ended it may be ready at once; else it waits, and the others go on */
+		key_freed(&key, f.disk, f.segment,
+			  segment_is_quiet(disk_get(r->s->cfg.disks, f.disk), f.segment)
+				  ? f.offset
+				  : UINT32_MAX);
+		meta_iter_seek(it, key.data, key.len);
 	}
 	return meta_iter_error(it);
 }
