@@ -178,12 +178,14 @@ static void read_fragment(struct reader *v, struct rec_fragment *f)
 	reader_copy(v, f->header_hash.b, HASH_LEN);
 }
 
+#define REFS_MAX (1u << 30) /* what is read leaves room to grow */
+
 static bool extent_ok(const struct rec_extent *x)
 {
 	uint32_t blocks = (uint32_t)DIV_UP((uint64_t)x->fragment_len, RECORD_BLOCK_BYTES);
 	uint32_t len;
 
-	if (x->len == 0 || x->len > RECORD_MAX_PAYLOAD || x->refs == 0 ||
+	if (x->len == 0 || x->len > RECORD_MAX_PAYLOAD || x->refs == 0 || x->refs > REFS_MAX ||
 	    !geometry_ok(x->wanted_k, x->wanted_m) ||
 	    x->fragment_len != record_payload_len(x->k, x->len))
 		return false;

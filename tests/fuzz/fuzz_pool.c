@@ -5,12 +5,13 @@
  * Then the pool is opened, all of it is read, checked, changed and closed. Errors are fine; crashes,
  * hangs and reads out of bounds are not.
  *
- * Input, repeated: a byte that says what (mod 4):
+ * Input, repeated: a byte that says what (mod 5):
  *  0 a record is put again, changed: number of the record (2), patches - 1 (1, mod 4), patches
  *    {offset (2, mod length), how (1)}: a number of 1, 2, 4 or 8 bytes becomes an edge case
  *  1 a record is deleted: number (2)
  *  2 a new record: length of key (1), of payload (2), key, payload
  *  3 the payload of one record is put under the key of another: number (2), number (2)
+ *  4 a record is put under another key: number (2), patches to the key
  * Envelopes and hashes of names are made right.
  */
 #include "fuzz.h"
@@ -257,7 +258,8 @@ static uint64_t edge(uint8_t how, uint64_t old, struct reader *r)
 	}
 }
 
-static void patch(struct reader *r, struct buf *payload)
+/* Numbers are big-endian in keys. */
+static void patch(struct reader *r, struct buf *payload, bool big)
 {
 	unsigned count = reader_u8(r) % 4 + 1u;
 
@@ -274,15 +276,17 @@ static void patch(struct reader *r, struct buf *payload)
 				payload->len -= MIN(payload->len, (size_t)how % 16);
 			continue;
 		}
-		memcpy(&v, payload->data + at, width);
+		for (size_t b = 0; b < width; b++)
+			v |= (uint64_t)payload->data[at + b] << 8 * (big ? width - 1 - b : b);
 		v = edge(how >> 2, v, r);
-		memcpy(payload->data + at, &v, width);
+		for (size_t b = 0; b < width; b++)
+			payload->data[at + b] = (uint8_t)(v >> 8 * (big ? width - 1 - b : b));
 	}
 }
 
 static void one_change(struct reader *r, struct buf *ops)
 {
-	uint8_t what = reader_u8(r) % 4;
+	uint8_t what = reader_u8(r) % 5;
 	uint16_t n = what == 2 ? 0 : reader_le16(r);
 	const struct kv *old = &records[n % record_count];
 	BUF key = {0}, payload = {0};
@@ -294,7 +298,7 @@ static void one_change(struct reader *r, struct buf *ops)
 		return;
 	}
 	if (what == 0)
-		patch(r, &payload);
+		patch(r, &payload, false);
 	if (what == 2) {
 		uint8_t key_len = reader_u8(r);
 		uint16_t len = reader_le16(r);
@@ -314,6 +318,14 @@ static void one_change(struct reader *r, struct buf *ops)
 
 		buf_reset(&key);
 		buf_put(&key, other->key.data, other->key.len);
+	}
+	if (what == 4) {
+		uint8_t table = key.data[0];
+
+		patch(r, &key, true);
+		if (!key.len || key.len > JOURNAL_MAX_KEY)
+			return;
+		key.data[0] = table;
 	}
 	seal_put(ops, &key, &payload);
 }
