@@ -17,6 +17,11 @@
 
 #include "base/log.h"
 
+/* The outcome until there is a better one: what is left behind by a daemon that was killed. */
+static const char died[] =
+	"its daemon died before it had stored everything; what was synced before is safe, and the next "
+	"mount recovers it";
+
 struct lease {
 	int fd;
 	char *mountpoint;
@@ -115,7 +120,7 @@ int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_
 	l = xcalloc(1, sizeof(*l));
 	l->fd = fd;
 	l->mountpoint = xstrdup(mountpoint);
-	if (write_state(l, 0, "") != 0)
+	if (write_state(l, DFS_EIO, died) != 0)
 		log_warn("cannot write %s: %s", path, strerror(errno));
 	*ret_lease = l;
 	return 0;
@@ -126,7 +131,7 @@ void lease_note_ending(struct lease *l)
 	if (!l)
 		return;
 	l->ending = true;
-	if (write_state(l, 0, "") != 0)
+	if (write_state(l, DFS_EIO, died) != 0)
 		log_warn("cannot note in the pool directory that the mount is ending: %s",
 			 strerror(errno));
 }

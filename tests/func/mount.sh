@@ -132,6 +132,20 @@ wait_for 10 daemon_gone "$pool"
 check "unmount of a dead mount" stop
 check "the dead mount is gone" eval "! is_mounted '$mnt'"
 
+# ---- killed while unmount waits for it
+start || not_ok "mount" "failed"
+pid=$(daemon_pid "$pool")
+kill -STOP "$pid"
+"$dynamicfs" unmount --mountpoint "$mnt" >"$work/said" 2>&1 &
+waiter=$!
+sleep 0.5
+kill -9 "$pid"
+wait $waiter
+check "unmount fails when the daemon dies meanwhile" test $? -eq 1
+check "it says so" grep -q "daemon died" "$work/said"
+keeps "synced data after that"
+stop
+
 # ---- read-only: not a byte of the disks changes
 sums() { find "$work"/disk? -type f -exec sha256sum {} + | sort; }
 sums >"$work/before"
