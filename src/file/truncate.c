@@ -62,15 +62,20 @@ static int shrink(struct inode *in, struct rec_inode *r, uint64_t size)
 
 int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
 {
-	uint64_t old = in->size;
+	uint64_t old = in->size, stored = in->rec.size;
 	int rc;
 
 	in->size = size;
 	in->last_map.len = 0;
 	rc = size < old ? shrink(in, r, size) : put_size(in, r);
-	if (rc) {
-		/* Steps that are done stay done: nothing beyond the stored size comes back. */
-		in->size = in->rec.size <= size ? MAX(size, in->rec.size) : old;
+	if (rc &&
+	    in->rec.size >= stored) { /* nothing is done; no dirty byte may lie beyond the size */
+		in->size = old;
+		return rc;
+	}
+	if (rc) { /* steps that are done stay done: nothing beyond the stored size comes back */
+		in->size = MAX(size, in->rec.size);
+		cut_dirty(in, in->size, UINT64_MAX);
 		return rc;
 	}
 	if (size < old)
