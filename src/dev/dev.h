@@ -61,6 +61,7 @@ struct dev_ops {
 	int (*replace)(struct dev *d, const char *name, const void *data, size_t len);
 	int (*space)(struct dev *d, struct dev_space *ret_space);
 	int (*probe)(struct dev *d);
+	int (*lock)(struct dev *d); /* may be NULL */
 	void (*free)(struct dev *d);
 };
 
@@ -108,5 +109,8 @@ MUST_USE int dev_read_all(struct dev *d, const char *name, size_t max_len, uint8
 MUST_USE int dev_space(struct dev *d, struct dev_space *ret_space);
 /* Is the device still there and answering? 0 or why not. */
 MUST_USE int dev_probe(struct dev *d);
+/* Keeps other processes' dev_lock() off until dev_free(): DFS_ELOCKED if one has it. 0 also where
+ * the filesystem can't lock. */
+MUST_USE int dev_lock(struct dev *d);
 
 #endif

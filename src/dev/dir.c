@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -592,6 +593,15 @@ static int op_probe(struct dev *dev)
 	return op_space(dev, &space);
 }
 
+static int op_lock(struct dev *dev)
+{
+	struct dir_dev *d = dir_of(dev);
+
+	if (flock(d->root_fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+		return DFS_ELOCKED;
+	return 0;
+}
+
 static void op_free(struct dev *dev)
 {
 	struct dir_dev *d = dir_of(dev);
@@ -619,6 +629,7 @@ static const struct dev_ops dir_ops = {
 	.replace = op_replace,
 	.space = op_space,
 	.probe = op_probe,
+	.lock = op_lock,
 	.free = op_free,
 };
 

@@ -504,7 +504,8 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 	return err;
 }
 
-static void open_disks(struct pool *p, struct dev **devs)
+/* Each disk is locked: an imported copy of the pool directory has a lock of its own, but these disks. */
+static int open_disks(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	for (unsigned i = 0; i < p->json.disk_count; i++) {
 		struct pool_json_disk *j = &p->json.disks[i];
@@ -513,9 +514,19 @@ static void open_disks(struct pool *p, struct dev **devs)
 
 		if (!strcmp(j->state, disk_state_name(DISK_FAILED)))
 			continue;
-		if (disk_open_known(p, j->path, &j->uuid, &devs[i], &dj, &why))
+		if (disk_open_known(p, j->path, &j->uuid, &devs[i], &dj, &why)) {
 			log_warn("%s", why.text);
+			continue;
+		}
+		if (dev_lock(devs[i])) {
+			pool_say(msg,
+				 "cannot open pool %s: its disk %s is in use through another pool "
+				 "directory; nothing was done; unmount the pool there first",
+				 p->dir, j->path);
+			return DFS_ELOCKED;
+		}
 	}
+	return 0;
 }
 
 int pool_open(const char *dir, const struct pool_open_options *opt, const struct pool_env *env,
@@ -542,8 +553,11 @@ int pool_open(const char *dir, const struct pool_open_options *opt, const struct
 	if (!err && p->json.disk_count > 0) {
 		FREE struct dev **devs = xcalloc(p->json.disk_count, sizeof(*devs));
 
-		open_disks(p, devs);
-		err = pool_start(p, devs, msg);
+		err = open_disks(p, devs, msg);
+		if (!err)
+			err = pool_start(p, devs, msg);
+		for (unsigned i = 0; i < p->json.disk_count; i++) /* none is left after a start */
+			dev_free(devs[i]);
 	}
 	if (err) {
 		pool_abandon(p);
