@@ -526,6 +526,13 @@ bool segment_is_open(struct disk *d, uint32_t segment)
 	return d->open && d->open->number == segment;
 }
 
+/* There is more room than was told last: somebody may be waiting for it, so it is asked for anew. */
+static void space_grew(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	d->space_asked_ns = 0;
+}
+
 int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
 {
 	struct segment *seg;
@@ -540,6 +547,8 @@ int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
 		return rc;
 	rc = dev_punch(seg->file, off, len);
 	segment_put(d, seg);
+	if (!rc)
+		space_grew(d);
 	if (rc && rc != DFS_ENOTSUP)
 		disk_report(d, rc, "punching segment %08" PRIx32 " at %" PRIu32 ": %s", segment,
 			    off, dfs_err_text(rc));
@@ -575,6 +584,8 @@ int segment_remove(struct disk *d, uint32_t segment)
 	file = segment_put_locked(d, seg);
 	env_mutex_unlock(&d->lock);
 	dev_close(file);
+	if (!rc)
+		space_grew(d);
 	if (rc)
 		disk_report(d, rc, "removing segment %08" PRIx32 ": %s", segment, dfs_err_text(rc));
 	return rc;
