@@ -50,10 +50,11 @@ static bool segment_is_dead(struct reclaim *r, disk_id disk, uint32_t segment)
 	return !live_near(r, disk, segment, 0, 1, &by) && meta_iter_error(r->bydisk) == 0;
 }
 
-/* Punches the gap around one freed record. */
-static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *f)
+/* Punches the gap around one freed record. *ret_end: where it ends. */
+static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *f,
+		     uint64_t *ret_end)
 {
-	uint64_t from = 0, to = f->offset + (uint64_t)f->record_len;
+	uint64_t from = 0, to = SEGMENT_MAX_BYTES;
 	struct rec_bydisk by;
 	int err;
 
@@ -66,6 +67,7 @@ static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *
 		return err;
 	ASSERT(from <= f->offset && f->offset + (uint64_t)f->record_len <= to);
 	err = segment_punch(d, f->segment, (uint32_t)from, (uint32_t)(to - from));
+	*ret_end = to;
 	/* a filesystem that can't punch gives the space back when the segment is empty */
 	return err == DFS_ENOTSUP || err == DFS_ENOENT ? 0 : err;
 }
@@ -101,7 +103,7 @@ static void end_open(struct meta_iter *it, struct disk *d, const struct rec_free
 		segment_close_open(d);
 }
 
-/* Is it this entry's turn? May move the iterator when it is not. */
+/* Is it this entry's turn? Moves the iterator when it has to count what the segment frees. */
 static bool entry_ready(struct extent_store *s, struct meta_iter *it, const struct rec_freed *f)
 {
 	struct disk *d = disk_get(s->cfg.disks, f->disk);
@@ -110,10 +112,9 @@ static bool entry_ready(struct extent_store *s, struct meta_iter *it, const stru
 		return true; /* never used again: the entry just goes */
 	if (!disk_present(d))
 		return false;
-	if (segment_is_quiet(d, f->segment))
-		return true;
-	end_open(it, d, f);
-	return false;
+	if (!segment_is_quiet(d, f->segment))
+		end_open(it, d, f);
+	return segment_is_quiet(d, f->segment);
 }
 
 /* Step 1. */
@@ -128,6 +129,7 @@ static int choose(struct reclaim *r, struct meta_iter *it)
 		const uint8_t *k = meta_iter_key(it, &klen);
 		const uint8_t *v = meta_iter_value(it, &vlen);
 		struct rec_freed f;
+		bool ready;
 		int err;
 
 		if (klen == 0 || k[0] != TABLE_FREED)
@@ -135,45 +137,63 @@ static int choose(struct reclaim *r, struct meta_iter *it)
 		err = parse_freed(k, klen, v, vlen, &f);
 		if (err)
 			return err;
-		if (entry_ready(r->s, it, &f)) {
+		/* what is not ready makes its whole segment wait, and the others go on */
+		ready = entry_ready(r->s, it, &f);
+		if (ready)
 			r->entries[r->count++] = f;
-			meta_iter_next(it);
-			continue;
-		}
-		/* once ended it may be ready at once; else it waits, and the others go on */
-		key_freed(&key, f.disk, f.segment,
-			  segment_is_quiet(disk_get(r->s->cfg.disks, f.disk), f.segment)
-				  ? f.offset
-				  : UINT32_MAX);
+		key_freed(&key, f.disk, f.segment, ready ? f.offset + 1 : UINT32_MAX);
 		meta_iter_seek(it, key.data, key.len);
 	}
 	return meta_iter_error(it);
 }
 
-/* Step 4 for one entry. dead: the segment that an entry before this one unlinked. */
-static int reclaim_one(struct reclaim *r, const struct rec_freed *f, struct rec_freed *dead)
+/* Where step 4 is: the segment it has looked at, and up to where that is punched or gone. Looking up
+ * what lives costs more the more around it is dead, so it is done once for a gap. */
+struct progress {
+	disk_id disk;
+	uint32_t segment;
+	uint64_t done_to;
+};
+
+/* The first entry of a segment: it is unlinked when nothing in it lives. */
+static int enter_segment(struct reclaim *r, struct disk *d, const struct rec_freed *f,
+			 struct progress *at)
+{
+	int err;
+
+	if (at->disk.v == f->disk.v && at->segment == f->segment)
+		return 0;
+	*at = (struct progress){f->disk, f->segment, 0};
+	if (!segment_is_dead(r, f->disk, f->segment))
+		return 0;
+	err = segment_remove(d, f->segment);
+	if (err && err != DFS_ENOENT) {
+		*at = (struct progress){0};
+		return err;
+	}
+	at->done_to = UINT64_MAX;
+	return 0;
+}
+
+/* Step 4 for one entry; they come in order of disk, segment and offset. */
+static int reclaim_one(struct reclaim *r, const struct rec_freed *f, struct progress *at)
 {
 	struct disk *d = disk_get(r->s->cfg.disks, f->disk);
 	int err;
 
 	if (!d || disk_state(d) == DISK_FAILED)
 		return 0;
-	if (dead->disk.v == f->disk.v && dead->segment == f->segment)
-		return 0;
-	if (!segment_is_dead(r, f->disk, f->segment))
-		return punch_gap(r, d, f);
-	err = segment_remove(d, f->segment);
-	if (err && err != DFS_ENOENT)
+	err = enter_segment(r, d, f, at);
+	if (err || f->offset < at->done_to)
 		return err;
-	*dead = *f;
-	return 0;
+	return punch_gap(r, d, f, &at->done_to);
 }
 
 /* Steps 4 and 5. */
 static int reclaim_chosen(struct reclaim *r, unsigned *ret_done)
 {
 	struct meta_txn *t = meta_begin(r->s->cfg.meta);
-	struct rec_freed dead = {0};
+	struct progress at = {0};
 	unsigned done = 0;
 	uint64_t seq;
 	int err;
@@ -181,7 +201,7 @@ static int reclaim_chosen(struct reclaim *r, unsigned *ret_done)
 	for (unsigned i = 0; i < r->count; i++) {
 		const struct rec_freed *f = &r->entries[i];
 
-		err = reclaim_one(r, f, &dead);
+		err = reclaim_one(r, f, &at);
 		if (err) { /* tried again in the next round */
 			log_warn(
 				"cannot give space back on disk %u, segment %08x at %u: %s; it is tried "
