@@ -86,13 +86,27 @@ static bool doing(unsigned what) { return *sim_env_fiber_word() & what; }
 static void set_doing(unsigned what) { *sim_env_fiber_word() |= what; }
 static void set_done(unsigned what) { *sim_env_fiber_word() &= ~what; }
 
+static unsigned
+	reclaiming; /* the round in which somebody does: one at a time, as the pool has it */
+
+/* Space is given back at once, and not only every two seconds. */
+void sim_break_after_op(struct run *r)
+{
+	unsigned done;
+
+	if (sim_break == BREAK_FREE_EARLY && reclaiming != r->round)
+		(void)!__wrap_extent_reclaim(pool_extents(r->pool), 100, &done);
+}
+
 int __wrap_extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done)
 {
 	int err;
 
+	reclaiming = sim_run_now ? sim_run_now->round : 0;
 	set_doing(IN_RECLAIM);
 	err = __real_extent_reclaim(s, max, ret_done);
 	set_done(IN_RECLAIM);
+	reclaiming = 0;
 	return err;
 }
 

@@ -32,6 +32,8 @@ extern enum sim_break sim_break;
 const char *sim_break_name(enum sim_break b);
 bool sim_break_parse(const char *name, enum sim_break *ret_break);
 unsigned sim_break_lies(void);
+struct run;
+void sim_break_after_op(struct run *r);
 
 struct sim_counts { /* over all seeds; shared between processes */
 	uint64_t seeds, ops, device_ops, rounds, cuts, cuts_in_recovery, clean_unmounts, imports,

@@ -655,6 +655,7 @@ void client_main(void *arg)
 		while (pick_at >= choices[i].weight[c->run->weights])
 			pick_at -= choices[i++].weight[c->run->weights];
 		choices[i].fn(c);
+		sim_break_after_op(c->run);
 		if (c->run->pace_ms)
 			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));
 	}
