@@ -15,39 +15,15 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/path.h"
 #include "ctl/ctl.h"
 #include "fuse/session.h"
 
 char *path_absolute(const char *path)
 {
-	FREE char *copy = NULL;
-	FREE char *parent = NULL;
 	char *whole = realpath(path, NULL);
-	char *slash;
-	size_t len;
 
-	if (whole || errno != ENOTCONN)
-		return whole;
-	copy = xstrdup(path);
-	len = strlen(copy);
-	while (len > 1 && copy[len - 1] == '/')
-		copy[--len] = '\0';
-	slash = strrchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	parent = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
-	if (!parent)
-		return NULL;
-	return xasprintf("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, slash ? slash + 1 : copy);
-}
-
-/* Is inner the same as outer, or below it? Both absolute. */
-static bool lies_in(const char *inner, const char *outer)
-{
-	size_t len = strlen(outer);
-
-	return strncmp(inner, outer, len) == 0 &&
-	       (inner[len] == '\0' || inner[len] == '/' || strcmp(outer, "/") == 0);
+	return whole || errno != ENOTCONN ? whole : path_real_parent(path);
 }
 
 static int clear_dead_mount(const char *mountpoint, struct pool_message *msg)
@@ -101,7 +77,7 @@ int mountpoint_check(const char *mountpoint, const char *pool_dir, struct pool_m
 	struct statx st;
 	int err;
 
-	if (lies_in(mountpoint, pool_dir) || lies_in(pool_dir, mountpoint))
+	if (path_lies_in(mountpoint, pool_dir) || path_lies_in(pool_dir, mountpoint))
 		return fail(msg, DFS_EINVAL,
 			    "cannot mount at %s: the mountpoint and the pool directory %s may not "
 			    "lie within one another; nothing was done",

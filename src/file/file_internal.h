@@ -143,6 +143,7 @@ struct inode {
 	uint64_t retry_ns;
 	struct rec_map last_map; /* the map entry last read; len 0: none */
 	uint64_t read_end, prefetched_to;
+	struct log_site read_errors; /* its own: a lost file is named however many there are */
 };
 TAILQ_HEAD(inode_list_head, inode);
 

@@ -248,11 +248,11 @@ static int read_parts(struct plan *p)
 			char path[512];
 
 			pool_inode_path(fs->pool, p->in->ino, path, sizeof(path));
-			log_error(
-				"cannot read '%s' (inode %llu) at offset %llu: %s; the read fails; "
-				"bring missing disks back, or restore the file from elsewhere",
-				path, (unsigned long long)p->in->ino.v,
-				(unsigned long long)(p->off + part->at), dfs_err_text(rc));
+			log_at(&p->in->read_errors, LOG_ERROR,
+			       "cannot read '%s' (inode %llu) at offset %llu: %s; the read fails; "
+			       "bring missing disks back, or restore the file from elsewhere",
+			       path, (unsigned long long)p->in->ino.v,
+			       (unsigned long long)(p->off + part->at), dfs_err_text(rc));
 			return DFS_EIO;
 		}
 	}

@@ -11,6 +11,7 @@
 #include "base/types.h"
 
 #define DISK_JSON_NAME "disk.json"
+#define DISK_JSON_COPY_NAME "disk-copy.json" /* the same, for when that one is damaged */
 #define DISK_JSON_FORMAT 1
 #define DISK_JSON_MAX_BYTES KIB(64)
 #define DISK_JSON_KNOWN_INCOMPAT 0ull

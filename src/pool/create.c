@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/utf8.h"
+#include "base/path.h"
 #include "pool/internal.h"
 
 static int first_entry(void *ctx, const char *name, uint64_t size_bytes)
@@ -180,7 +181,8 @@ static int import_disk(struct pool_json *json, const char *path, const struct po
 		err = disk_json_read(dev, &dj);
 	dev_free(dev);
 	if (err) {
-		pool_say(msg, "cannot import %s: %s", path,
+		pool_say(msg, "cannot import %s: %s. Leave it out to import the pool without it",
+			 path,
 			 err == DFS_ENOENT || err == DFS_EGONE ? "it is not a disk of a pool (no "
 								 "dynamicfs/disk.json)"
 							       : dfs_err_text(err));
@@ -207,6 +209,22 @@ static int import_disk(struct pool_json *json, const char *path, const struct po
 	snprintf(j->state, sizeof(j->state), "%s", dj.state);
 	snprintf(j->path, sizeof(j->path), "%s", real);
 	return 0;
+}
+
+/* The pool directory may not lie inside one of its disks, nor the other way round. */
+static int import_place(const char *dir, const char *disk, const struct pool_env *env,
+			struct pool_message *msg)
+{
+	FREE char *place = NULL;
+
+	if (env && env->open_dev)
+		return 0;
+	place = path_real_parent(dir);
+	if (!place || (!path_lies_in(place, disk) && !path_lies_in(disk, place)))
+		return 0; /* a place that can't be resolved can't be made, either */
+	pool_say(msg, "cannot import into %s: it and the disk %s lie inside one another", dir,
+		 disk);
+	return DFS_EINVAL;
 }
 
 /* Opens the new pool once, so that the index is restored and absent disks get their names, and what
@@ -253,6 +271,8 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 	}
 	for (unsigned i = 0; i < count && !err; i++)
 		err = import_disk(&json, disk_paths[i], env, msg);
+	for (unsigned i = 0; i < json.disk_count && !err; i++)
+		err = import_place(dir, json.disks[i].path, env, msg);
 	if (err)
 		return err;
 	err = prepare(dir, env, &dev, &made, msg);

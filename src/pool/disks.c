@@ -17,13 +17,26 @@
 
 /* ---- identity files ---- */
 
-int disk_json_read(struct dev *dev, struct disk_json *ret)
+static int identity_read(struct dev *dev, const char *name, struct disk_json *ret)
 {
 	FREE uint8_t *data = NULL;
 	size_t len;
-	int err = dev_read_all(dev, DISK_JSON_NAME, DISK_JSON_MAX_BYTES, &data, &len);
+	int err = dev_read_all(dev, name, DISK_JSON_MAX_BYTES, &data, &len);
 
 	return err ? err : disk_json_parse(data, len, ret);
+}
+
+int disk_json_read(struct dev *dev, struct disk_json *ret)
+{
+	int err = identity_read(dev, DISK_JSON_NAME, ret);
+
+	if (err == 0 || identity_read(dev, DISK_JSON_COPY_NAME, ret))
+		return err;
+	log_warn("%s/" DISK_JSON_NAME
+		 " cannot be used: %s; its copy is, and the next mount writes it "
+		 "anew",
+		 dev->name, dfs_err_text(err));
+	return 0;
 }
 
 int disk_json_store(struct dev *dev, const struct disk_json *j)
@@ -31,7 +44,9 @@ int disk_json_store(struct dev *dev, const struct disk_json *j)
 	BUF text = {0};
 	int err = disk_json_encode(j, &text);
 
-	return err ? err : dev_replace(dev, DISK_JSON_NAME, text.data, text.len);
+	if (!err)
+		err = dev_replace(dev, DISK_JSON_NAME, text.data, text.len);
+	return err ? err : dev_replace(dev, DISK_JSON_COPY_NAME, text.data, text.len);
 }
 
 static void fill_disk_json(struct pool *p, struct disk *d, struct disk_json *j)
@@ -93,8 +108,10 @@ int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid, s
 	if (!err)
 		err = disk_json_read(dev, ret_json);
 	if (err) {
+		if (err == DFS_ENOENT)
+			err = DFS_EGONE;
 		pool_say(msg, "the disk at %s cannot be used: %s; the pool goes on without it",
-			 path, dfs_err_text(err == DFS_ENOENT ? DFS_EGONE : err));
+			 path, dfs_err_text(err));
 	} else if (!uuid_eq(&ret_json->pool, &p->json.pool)) {
 		pool_say(msg, "the disk at %s belongs to another pool; it is left alone", path);
 		err = DFS_EFOREIGN;
@@ -619,6 +636,11 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 	if (dev && disk_json_store(dev, &j))
 		log_info("disk %u could not be told that it has failed; the pool remembers it",
 			 info->id.v);
+	env_mutex_lock(&p->json_lock);
+	struct pool_json_disk *pj = pool_json_find(&p->json, info->id);
+	if (pj)
+		snprintf(pj->state, sizeof(pj->state), "%s", disk_state_name(DISK_FAILED));
+	env_mutex_unlock(&p->json_lock);
 	return pool_json_store(p);
 }
 

@@ -492,6 +492,19 @@ static void check_members(struct fsck *f)
 	}
 }
 
+/* A disk that is not there is told, and damage only when its directory is there, but not its identity. */
+static void check_absent(struct fsck *f)
+{
+	for (unsigned i = 0; i < f->p->absent_count; i++) {
+		const struct absent_disk *a = &f->p->absent[i];
+
+		if (a->err == DFS_EGONE)
+			f->report(f->ctx, "warning", a->why.text);
+		else
+			fsck_problem(f, "%s", a->why.text);
+	}
+}
+
 static void release(struct fsck *f)
 {
 	struct fsck_inode *i, *inext;
@@ -534,6 +547,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		if (!err)
 			check_totals(f);
 		check_members(f);
+		check_absent(f);
 		if (deep)
 			fsck_segments(f);
 	}

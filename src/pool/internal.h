@@ -10,6 +10,12 @@
 #include "format/pooljson.h"
 #include "pool/pool.h"
 
+struct absent_disk {
+	disk_id id;
+	int err;
+	struct pool_message why;
+};
+
 struct pool {
 	struct env_mutex change_lock; /* one add, fail or set at a time; held across their I/O */
 	struct env_mutex lock;	      /* the fields marked (l); a leaf */
@@ -36,6 +42,8 @@ struct pool {
 	struct env_thread *thread; /* change_lock */
 	struct dev **spares;	   /* devices meta knows that are no disks: closed last */
 	unsigned spare_count;
+	struct absent_disk *absent; /* why disks could not be opened; constant after opening */
+	unsigned absent_count;
 
 	struct pool_space space; /* (l) */
 	uint64_t space_ns;	 /* (l): when it was computed */

@@ -7,16 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "pool/internal.h"
-
-static bool is_inside(const char *inner, const char *outer)
-{
-	size_t n = strlen(outer);
-
-	if (!strcmp(outer, "/"))
-		return true;
-	return !strncmp(inner, outer, n) && (inner[n] == '/' || inner[n] == '\0');
-}
 
 static int check_against(const char *path, const char *other, const char *what,
 			 struct pool_message *msg)
@@ -27,11 +19,11 @@ static int check_against(const char *path, const char *other, const char *what,
 		pool_say(msg, "cannot add %s: it is %s already", path, what);
 		return DFS_EEXIST;
 	}
-	if (is_inside(path, other)) {
+	if (path_lies_in(path, other)) {
 		pool_say(msg, "cannot add %s: it lies inside %s, which is %s", path, other, what);
 		return DFS_EINVAL;
 	}
-	if (is_inside(other, path)) {
+	if (path_lies_in(other, path)) {
 		pool_say(msg, "cannot add %s: it contains %s, which is %s", path, other, what);
 		return DFS_EINVAL;
 	}

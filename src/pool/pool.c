@@ -134,9 +134,14 @@ static void pool_json_fill(struct pool *p)
 	for (unsigned i = 0; i < p->json.disk_count; i++) {
 		struct pool_json_disk *j = &p->json.disks[i];
 		struct disk *d = disk_get(p->disks, j->id);
+		enum disk_state st = d ? disk_state(d) : DISK_HEALTHY;
 
-		if (d)
-			snprintf(j->state, sizeof(j->state), "%s", disk_state_name(disk_state(d)));
+		/* "failed" here means that the disk is not even opened: only an order says that,
+		 * for one that failed by itself gets another chance at the next mount */
+		if (!d || !strcmp(j->state, disk_state_name(DISK_FAILED)))
+			continue;
+		snprintf(j->state, sizeof(j->state), "%s",
+			 disk_state_name(st == DISK_FAILED ? DISK_DEGRADED : st));
 	}
 }
 
@@ -384,6 +389,7 @@ static void start_threads(struct pool *p)
 	};
 
 	p->extents = extent_store_new(&cfg);
+	p->disk_json_due = true; /* today's epoch, and whole files where one was damaged */
 	if (!p->read_only)
 		p->thread = env_thread_start("dfs-pool", background_main, p);
 }
@@ -448,6 +454,7 @@ static void pool_release(struct pool *p)
 	for (unsigned i = 0; i < p->spare_count; i++)
 		dev_free(p->spares[i]);
 	free(p->spares);
+	free(p->absent);
 	dev_free(p->dir_dev);
 	dir_lock_release(p->dir_lock);
 	pool_json_release(&p->json);
@@ -505,17 +512,26 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 }
 
 /* Each disk is locked: an imported copy of the pool directory has a lock of its own, but these disks. */
+static void note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why)
+{
+	p->absent = xrealloc(p->absent, (p->absent_count + 1) * sizeof(*p->absent));
+	p->absent[p->absent_count++] = (struct absent_disk){id, err, *why};
+}
+
 static int open_disks(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	for (unsigned i = 0; i < p->json.disk_count; i++) {
 		struct pool_json_disk *j = &p->json.disks[i];
 		struct pool_message why = {""};
 		struct disk_json dj;
+		int err;
 
 		if (!strcmp(j->state, disk_state_name(DISK_FAILED)))
 			continue;
-		if (disk_open_known(p, j->path, &j->uuid, &devs[i], &dj, &why)) {
+		err = disk_open_known(p, j->path, &j->uuid, &devs[i], &dj, &why);
+		if (err) {
 			log_warn("%s", why.text);
+			note_absent(p, j->id, err, &why);
 			continue;
 		}
 		if (dev_lock(devs[i])) {
