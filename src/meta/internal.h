@@ -88,6 +88,7 @@ struct meta {
 	unsigned member_count;
 	uint64_t journal_bytes; /* written since the last checkpoint */
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
+	bool journal_full;	    /* token: told that no member has space */
 	struct env_cond background; /* for the checkpoint thread */
 	struct env_thread *thread;
 	struct meta_stats stats; /* commits and buffered_bytes: kept elsewhere */
@@ -150,7 +151,8 @@ void journal_name(uint64_t first, char name[JOURNAL_NAME_LEN]);
 /* Token held. Every live member starts the file `first` (unless it is there); failures kill. */
 void journal_switch(struct meta *m, uint64_t first);
 /* Token held. Appends data to every live member and syncs; failures kill. */
-void journal_write(struct meta *m, const struct buf *data);
+/* DFS_ENOSPC: no member has space; nothing was written, and nobody died for it. */
+MUST_USE int journal_write(struct meta *m, const struct buf *data);
 /* Removes journal files other than those from `first` to `last` (both names). */
 void journal_clean(struct dev *dev, uint64_t first, uint64_t last);
 

@@ -169,10 +169,30 @@ static int wait_for(struct member *mb)
 	return mb->job_err;
 }
 
-void journal_write(struct meta *m, const struct buf *data)
+/*
+ * Members that failed die; unless all are without space: then there is nobody to go on with, and nothing
+ * is lost by waiting until there is space again. What a failed write left is overwritten.
+ */
+static int judge(struct meta *m, struct member **tried, const int *errs, unsigned count)
 {
-	struct member *mine[ROOT_MAX_MEMBERS], *theirs[ROOT_MAX_MEMBERS];
-	unsigned mine_count = 0, their_count = 0;
+	bool written = false, full = false;
+
+	for (unsigned i = 0; i < count; i++)
+		written = written || errs[i] == 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (errs[i] == DFS_ENOSPC && !written)
+			full = true;
+		else if (errs[i])
+			member_kill(m, tried[i], errs[i], "write the metadata journal");
+	}
+	return full ? DFS_ENOSPC : 0;
+}
+
+int journal_write(struct meta *m, const struct buf *data)
+{
+	struct member *tried[ROOT_MAX_MEMBERS];
+	int errs[ROOT_MAX_MEMBERS];
+	unsigned count = 0, theirs;
 
 	for (unsigned i = 0; i < m->member_count; i++) {
 		struct member *mb = m->members[i];
@@ -183,25 +203,25 @@ void journal_write(struct meta *m, const struct buf *data)
 			ASSERT(!mb->listed);
 			continue;
 		}
-		if (mb->write_ns > INLINE_NS)
-			theirs[their_count++] = mb;
-		else
-			mine[mine_count++] = mb;
+		tried[count++] = mb;
 	}
-	if (mine_count == 0 && their_count) /* this thread would only wait */
-		mine[mine_count++] = theirs[--their_count];
-	for (unsigned i = 0; i < their_count; i++)
-		hand_over(theirs[i], data);
-	for (unsigned i = 0; i < mine_count; i++) {
-		int err = write_one(mine[i], data);
+	/* The slow ones first, by their threads; one of them by this thread if it would only wait. */
+	theirs = 0;
+	for (unsigned i = 0; i < count; i++) {
+		struct member *mb = tried[i];
 
-		if (err)
-			member_kill(m, mine[i], err, "write the metadata journal");
+		if (mb->write_ns <= INLINE_NS)
+			continue;
+		tried[i] = tried[theirs];
+		tried[theirs++] = mb;
 	}
-	for (unsigned i = 0; i < their_count; i++) {
-		int err = wait_for(theirs[i]);
-
-		if (err)
-			member_kill(m, theirs[i], err, "write the metadata journal");
-	}
+	if (theirs && theirs == count)
+		theirs--;
+	for (unsigned i = 0; i < theirs; i++)
+		hand_over(tried[i], data);
+	for (unsigned i = theirs; i < count; i++)
+		errs[i] = write_one(tried[i], data);
+	for (unsigned i = 0; i < theirs; i++)
+		errs[i] = wait_for(tried[i]);
+	return judge(m, tried, errs, count);
 }

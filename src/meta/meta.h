@@ -100,7 +100,8 @@ void meta_cancel(struct meta_txn *t);
  */
 MUST_USE int meta_commit(struct meta_txn *t, uint64_t *ret_seq);
 /* Makes everything up to seq durable (P1): data_sync, then the journal on every member. Group
- * commit: concurrent callers share one. DFS_EFAILED / DFS_EIO when it can't be promised. */
+ * commit: concurrent callers share one. DFS_EFAILED / DFS_EIO when it can't be promised; DFS_ENOSPC
+ * when no member has space: nothing is lost, and a later call tries again. */
 MUST_USE int meta_sync(struct meta *m, uint64_t seq);
 uint64_t meta_last_seq(struct meta *m);
 uint64_t meta_durable_seq(struct meta *m);

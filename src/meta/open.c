@@ -342,7 +342,8 @@ int meta_close(struct meta *m)
 	if (!m->cfg.read_only) {
 		ENV_LOCKED(&m->admin);
 		err = checkpoint_run(m, true);
-		if (err == DFS_ENOSPC) /* the journal has everything: the next open replays it */
+		/* if the journal has everything, the next open replays it */
+		if (err == DFS_ENOSPC && meta_durable_seq(m) == meta_last_seq(m))
 			err = 0;
 	}
 	meta_free(m);

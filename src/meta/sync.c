@@ -60,6 +60,19 @@ static uint64_t take_buffer(struct meta *m, struct hash *ret_chain)
 	return last;
 }
 
+/* What could not be written is the first part of the buffer again, for the next attempt. */
+static void give_buffer_back(struct meta *m)
+{
+	struct buf empty;
+
+	ENV_LOCKED(&m->commit);
+	buf_put(&m->flying, m->buffer.data, m->buffer.len);
+	empty = m->buffer;
+	m->buffer = m->flying;
+	m->flying = empty;
+	buf_reset(&m->flying);
+}
+
 int members_settle(struct meta *m)
 {
 	struct root next = m->root;
@@ -93,7 +106,17 @@ int sync_group(struct meta *m)
 			return err;
 		}
 	}
-	journal_write(m, &m->flying);
+	err = journal_write(m, &m->flying);
+	if (err) {
+		if (!m->journal_full)
+			log_error("cannot write the metadata journal: no space left on any disk "
+				  "that holds metadata; changes are kept in memory and nothing new "
+				  "is durable until there is; free some space on them");
+		m->journal_full = true;
+		give_buffer_back(m);
+		return err;
+	}
+	m->journal_full = false;
 	err = members_settle(m);
 	if (err) {
 		state_fail(m, err, "write the metadata journal to any disk");

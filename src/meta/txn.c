@@ -263,15 +263,15 @@ static int wait_for_room(struct meta *m)
 {
 	uint64_t seq = 0;
 	bool full;
+	int err;
 
 	env_mutex_lock(&m->commit);
 	full = m->buffer.len >= m->cfg.buffer_bytes;
 	seq = m->seq;
 	env_mutex_unlock(&m->commit);
-	if (full) {
-		if (meta_sync(m, seq))
-			return DFS_EFAILED;
-	}
+	err = full ? meta_sync(m, seq) : 0;
+	if (err)
+		return err == DFS_ENOSPC ? err : DFS_EFAILED;
 	return sync_throttle(m);
 }
 
