@@ -377,6 +377,38 @@ def two_disks_full_behind_our_back(p):
     p.check()
 
 
+def metadata_disks_full_behind_our_back(p):
+    """ENOSPC, deleting works, and all goes on once there is space."""
+    for i in (1, 2, 3, 4):
+        filler(p, i)
+    said = set()
+    for i in range(30):
+        name = f'{p.mnt}/during{i}'
+        try:
+            with open(name, 'wb', buffering=0) as f:
+                f.write(bytes(300000))
+                os.fsync(f.fileno())
+        except OSError as e:
+            said.add(e.errno)
+        if os.path.exists(name):
+            os.unlink(name)
+    if said != {28}:
+        raise Broken(f'the error codes are {said}, not ENOSPC')
+    os.unlink(f'{p.mnt}/small4')
+    del p.files['small4']
+    p.check()
+    for i in (1, 2, 3, 4):
+        os.unlink(p.disk(i) + '/filler')
+    time.sleep(1.2)
+    p.write('later', 3 * MIB)
+    p.check()
+    p.kill()
+    p.mount()
+    p.check()
+    if os.path.exists(f'{p.mnt}/small4'):
+        raise Broken('a file deleted on full disks is back')
+
+
 def shortened_while_it_cannot_be_stored(p):
     """Once wrote past the end of a buffer: a failed truncation left dirty bytes beyond the size."""
     for i in (1, 2, 3, 4):
@@ -460,6 +492,7 @@ CASES = {
     'pool_json_flipped': pool_json_flipped,
     'full_by_the_user': full_by_the_user,
     'two_disks_full_behind_our_back': two_disks_full_behind_our_back,
+    'metadata_disks_full_behind_our_back': metadata_disks_full_behind_our_back,
     'shortened_while_it_cannot_be_stored': shortened_while_it_cannot_be_stored,
     'imported_while_mounted': imported_while_mounted,
     'killed_during_commands': killed_during_commands,
