@@ -167,10 +167,12 @@ bool run_somebody_full(struct run *r)
 	return false;
 }
 
-/* Tolerance is never given up for want of room: three copies need three disks. */
+/* Tolerance is never given up for want of room: three copies need three disks. And a small pool that
+ * loses one may lack room for what it has accepted already. */
 static void note_lack(struct run *r)
 {
-	r->lacks_room |= run_somebody_full(r) && r->disk_count < run_damaged(r) + 3;
+	r->lacks_room |= r->small_disks ||
+			 (run_somebody_full(r) && r->disk_count < run_damaged(r) + 3);
 }
 
 /* While the round runs, before some device operation. */
@@ -187,6 +189,7 @@ static void damage_running(void *arg)
 	case 0:
 		set_gone(r, d, true);
 		d->damage = DAMAGE_GONE;
+		note_lack(r);
 		sim_trace("disk %s goes while in use", d->path);
 		return;
 	case 1:
