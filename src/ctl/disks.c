@@ -110,3 +110,14 @@ const struct disk_view *disk_views_named(struct ctl_call *c, const struct disk_v
 		which, c->pool_dir, known);
 	return NULL;
 }
+
+json_t *disks_array(struct pool *p)
+{
+	struct pool_disk_status *s = xmalloc(sizeof(*s));
+	json_t *disks = json_array();
+
+	for (unsigned i = 0; disk_status_now(p, i, s); i++)
+		json_array_append_new(disks, disk_json_of(s));
+	free(s);
+	return disks;
+}

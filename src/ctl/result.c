@@ -184,17 +184,6 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	return o;
 }
 
-json_t *disks_array(struct pool *p)
-{
-	struct pool_disk_status *s = xmalloc(sizeof(*s));
-	json_t *disks = json_array();
-
-	for (unsigned i = 0; disk_status_now(p, i, s); i++)
-		json_array_append_new(disks, disk_json_of(s));
-	free(s);
-	return disks;
-}
-
 const char *arg_text(struct ctl_call *c, const char *key)
 {
 	return json_string_value(json_object_get(c->args, key));
