@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pool's disks as they are at one moment, and the one that a person means. No locks. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "ctl/call.h"
@@ -109,6 +110,36 @@ const struct disk_view *disk_views_named(struct ctl_call *c, const struct disk_v
 		"cannot find a disk '%s' (directory, label or uuid) in the pool %s; it has: %s",
 		which, c->pool_dir, known);
 	return NULL;
+}
+
+static json_t *disk_json_of(const struct pool_disk_status *s)
+{
+	json_t *o = json_object();
+	char fs[17];
+
+	snprintf(fs, sizeof(fs), "%llx", (unsigned long long)s->fs_id);
+	set_u64(o, "id", s->info.id.v);
+	set_uuid(o, "uuid", &s->info.uuid);
+	set_text(o, "label", s->info.label);
+	set_text(o, "domain", s->info.domain);
+	set_text(o, "path", s->info.path);
+	set_text(o, "state", disk_state_name(s->info.state));
+	set_bool(o, "present", s->present);
+	set_bool(o, "metadata_member", s->metadata_member);
+	set_u64(o, "capacity_bytes", s->info.capacity_bytes);
+	set_u64(o, "total_bytes", s->total_bytes);
+	set_u64(o, "used_bytes", s->used_bytes);
+	set_u64(o, "free_bytes", s->free_bytes);
+	set_text(o, "filesystem", s->present ? fs : "");
+	set_u64(o, "reads", s->counters.reads);
+	set_u64(o, "writes", s->counters.writes);
+	set_u64(o, "syncs", s->counters.syncs);
+	set_u64(o, "read_bytes", s->counters.read_bytes);
+	set_u64(o, "write_bytes", s->counters.write_bytes);
+	set_u64(o, "read_errors", s->counters.read_errors);
+	set_u64(o, "write_errors", s->counters.write_errors);
+	set_u64(o, "checksum_errors", s->counters.checksum_errors);
+	return o;
 }
 
 json_t *disks_array(struct pool *p)
