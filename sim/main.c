@@ -156,6 +156,8 @@ static pid_t start_seed(uint64_t seed)
 	}
 	if (pid)
 		return pid;
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_IGN); /* a key at the terminal is for the sweep */
 	opt.seed = seed;
 	/* Many big buffers come and go: their pages stay. */
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
@@ -196,7 +198,11 @@ static double seconds_now(void)
 static bool reap(struct job *jobs, unsigned count, unsigned *ret_slot)
 {
 	int status;
-	pid_t pid = wait(&status);
+	pid_t pid;
+
+	do
+		pid = wait(&status);
+	while (pid < 0 && errno == EINTR);
 
 	for (unsigned i = 0; i < count; i++) {
 		if (jobs[i].pid != pid)
@@ -216,7 +222,10 @@ static bool reap(struct job *jobs, unsigned count, unsigned *ret_slot)
 	abort(); /* no other children exist */
 }
 
-/* Returns how many failed. */
+static volatile sig_atomic_t stopped;
+static void on_stop(int sig) { stopped = sig; }
+
+/* Returns how many failed. Told to stop, it lets what runs end, and says what was done. */
 static unsigned sweep(const struct sweep *s)
 {
 	struct job jobs[MAX_JOBS] = {0};
@@ -224,8 +233,10 @@ static unsigned sweep(const struct sweep *s)
 	uint64_t next = s->first;
 	double start = seconds_now();
 
+	signal(SIGTERM, on_stop);
+	signal(SIGINT, on_stop);
 	for (;;) {
-		bool more = next <= s->last && (!failed || s->keep_going) &&
+		bool more = !stopped && next <= s->last && (!failed || s->keep_going) &&
 			    (s->seconds == 0 || seconds_now() - start < s->seconds);
 
 		if (!more && !running)
