@@ -27,6 +27,7 @@
 
 #define BLOCK_CACHE_BYTES MIB(64)
 #define WRITE_BUFFER_BYTES GIB(1)
+#define ROOM_BYTES MIB(8)
 
 struct index {
 	char *dir;
@@ -194,6 +195,25 @@ static void index_free(struct index *x)
 	free(x);
 }
 
+/* RocksDB may end the process (an assertion) when the first files that it writes find no space. */
+static int room_check(const char *dir)
+{
+	FREE char *name = xasprintf("%s.room", dir);
+	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), e;
+
+	if (fd < 0)
+		return 0; /* RocksDB will tell */
+	(void)unlink(name);
+	e = posix_fallocate(fd, 0, ROOM_BYTES);
+	close(fd);
+	if (e != ENOSPC && e != EDQUOT)
+		return 0;
+	log_error("cannot open the metadata index %s: less than %u KiB are free on its filesystem; "
+		  "nothing was done; free some space there",
+		  dir, (unsigned)(ROOM_BYTES / 1024));
+	return DFS_ENOSPC;
+}
+
 static int rocks_open(void *arg, struct index **ret_index)
 {
 	const char *dir = arg;
@@ -201,9 +221,13 @@ static int rocks_open(void *arg, struct index **ret_index)
 	FREE char *image = xasprintf("%s.image", dir);
 	struct index *x;
 	char *msg = NULL;
+	int full;
 
 	if (access(mark, F_OK) == 0)
 		return DFS_ECHECKSUM;
+	full = room_check(dir);
+	if (full)
+		return full;
 	dir_remove(image);
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
 		log_error("cannot create the index directory %s: %s", dir, strerror(errno));
