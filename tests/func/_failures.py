@@ -409,6 +409,34 @@ def metadata_disks_full_behind_our_back(p):
         raise Broken('a file deleted on full disks is back')
 
 
+def pool_directory_full(p):
+    """The index' filesystem: while mounted all goes on; to mount there must be space, and it is said."""
+    p.unmount()
+    sh(f'mv {p.pool} {p.top}/aside; mkdir {p.pool}; '
+       f'mount -t tmpfs -o size=32m dynamicfs-test {p.pool}; cp -a {p.top}/aside/. {p.pool}/')
+    p.mount()
+    with open(p.pool + '/filler', 'wb', buffering=0) as f:
+        try:
+            while f.write(bytes(MIB)):
+                pass
+        except OSError:
+            pass
+    for i in range(20):
+        p.write(f'during{i}', 100000)
+        os.mkdir(f'{p.mnt}/dir{i}')
+    p.check()
+    p.unmount()
+    for command in ('fsck',), ('mount', '--mountpoint', p.mnt):
+        said = p.run(*command, '--pool', p.pool, want=1).stderr
+        if 'space' not in said:
+            raise Broken(f'the message is: {said}')
+    os.unlink(p.pool + '/filler')
+    p.mount()
+    p.check()
+    if not os.path.isdir(f'{p.mnt}/dir19'):
+        raise Broken('a directory is missing')
+
+
 def shortened_while_it_cannot_be_stored(p):
     """Once wrote past the end of a buffer: a failed truncation left dirty bytes beyond the size."""
     for i in (1, 2, 3, 4):
@@ -493,6 +521,7 @@ CASES = {
     'full_by_the_user': full_by_the_user,
     'two_disks_full_behind_our_back': two_disks_full_behind_our_back,
     'metadata_disks_full_behind_our_back': metadata_disks_full_behind_our_back,
+    'pool_directory_full': pool_directory_full,
     'shortened_while_it_cannot_be_stored': shortened_while_it_cannot_be_stored,
     'imported_while_mounted': imported_while_mounted,
     'killed_during_commands': killed_during_commands,
