@@ -5,14 +5,15 @@
  * Then the pool is opened, all of it is read, checked, changed and closed. Errors are fine; crashes,
  * hangs and reads out of bounds are not.
  *
- * Input, repeated: a byte that says what (mod 5):
+ * Input, repeated: a byte that says what (mod 6):
  *  0 a record is put again, changed: number of the record (2), patches - 1 (1, mod 4), patches
  *    {offset (2, mod length), how (1)}: a number of 1, 2, 4 or 8 bytes becomes an edge case
  *  1 a record is deleted: number (2)
  *  2 a new record: length of key (1), of payload (2), key, payload
  *  3 the payload of one record is put under the key of another: number (2), number (2)
  *  4 a record is put under another key: number (2), patches to the key
- * Envelopes and hashes of names are made right.
+ *  5 the newest root of a disk, or of all, is changed: disk (2, mod 4), patches
+ * Envelopes, hashes of roots and hashes of names are made right.
  */
 #include "fuzz.h"
 
@@ -284,15 +285,46 @@ static void patch(struct reader *r, struct buf *payload, bool big)
 	}
 }
 
+/* disk: DISKS means all of them. */
+static void change_root(struct reader *r, unsigned disk)
+{
+	uint64_t slot = root.generation % ROOT_SLOTS * ROOT_SLOT_BYTES;
+	uint8_t bytes[ROOT_SLOT_BYTES];
+	struct hash hash;
+	BUF head = {0};
+
+	root_encode(&root, bytes);
+	buf_put(&head, bytes, 544); /* up to the padding */
+	patch(r, &head, false);
+	memcpy(bytes, head.data, MIN(head.len, (size_t)544));
+	hash_bytes(bytes, 4064, &hash);
+	memcpy(bytes + 4064, hash.b, HASH_LEN);
+	for (unsigned i = 0; i < DISKS; i++) {
+		struct dev *dev = mem_disk_open(disks[i]);
+		struct dev_file *f;
+
+		if (disk == DISKS || disk == i) {
+			REQUIRE(dev_open(dev, "meta/roots", 0, &f) == 0);
+			REQUIRE(dev_write(f, bytes, sizeof(bytes), slot) == 0);
+			dev_close(f);
+		}
+		dev_free(dev);
+	}
+}
+
 static void one_change(struct reader *r, struct buf *ops)
 {
-	uint8_t what = reader_u8(r) % 5;
+	uint8_t what = reader_u8(r) % 6;
 	uint16_t n = what == 2 ? 0 : reader_le16(r);
 	const struct kv *old = &records[n % record_count];
 	BUF key = {0}, payload = {0};
 
 	buf_put(&key, old->key.data, old->key.len);
 	buf_put(&payload, old->payload.data, old->payload.len);
+	if (what == 5) {
+		change_root(r, n % (DISKS + 1));
+		return;
+	}
 	if (what == 1) {
 		journal_del_op(ops, key.data, (uint32_t)key.len);
 		return;
