@@ -395,16 +395,31 @@ static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 	return pool_json_store(p);
 }
 
+int members_choose(struct pool *p)
+{
+	struct meta_disk disks[META_MAX_DISKS];
+	uint32_t total;
+	unsigned n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
+	int err = n ? meta_set_disks(p->meta, disks, n, total) : DFS_EGONE;
+
+	if (err != DFS_ENOSPC)
+		return err;
+	log_warn(
+		"the metadata cannot be copied to another disk yet: a disk that holds it is full; it "
+		"is tried again, make room there");
+	ENV_LOCKED(&p->lock);
+	p->members_changed = true;
+	p->members_retry_ns = env_now_ns() + MEMBERS_RETRY_NS;
+	return 0;
+}
+
 /* Steps 3 and 4. dev: transferred. */
 static int join_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec,
 		     struct pool_message *msg)
 {
-	struct meta_disk disks[META_MAX_DISKS];
 	struct rec_settings settings;
 	struct meta_txn *t;
-	uint32_t total;
 	uint64_t seq;
-	unsigned n;
 	int err;
 
 	p->next_disk = rec->id.v + 1;
@@ -430,8 +445,7 @@ static int join_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 	err = disk_enter(p, rec, dev);
 	if (err)
 		return err;
-	n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
-	return meta_set_disks(p->meta, disks, n, total);
+	return members_choose(p);
 }
 
 static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const char *path,
@@ -604,14 +618,11 @@ static int fail_allowed(struct pool *p, const struct disk_info *info, struct poo
 
 static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 {
-	struct meta_disk disks[META_MAX_DISKS];
 	struct dev *dev = disk_present(d) ? disk_dev(d) : NULL;
 	struct rec_disk rec;
 	struct disk_json j;
 	struct meta_txn *t;
-	uint32_t total;
 	uint64_t seq;
-	unsigned n;
 	int err;
 
 	err = get_disk(p->meta, info->id, &rec);
@@ -620,8 +631,7 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 	fill_disk_json(p, d, &j);
 	disk_set_state(d, DISK_FAILED);
 	info->state = DISK_FAILED;
-	n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
-	err = n ? meta_set_disks(p->meta, disks, n, total) : DFS_EGONE;
+	err = members_choose(p);
 	if (err)
 		return err;
 	rec.state = DISK_FAILED;

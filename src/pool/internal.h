@@ -37,6 +37,7 @@ struct pool {
 
 	struct env_cond wake;	   /* with lock */
 	bool stop;		   /* (l) */
+	uint64_t members_retry_ns; /* (l): not before, when the last attempt failed */
 	bool members_changed;	   /* (l): meta_set_disks is due */
 	bool disk_json_due;	   /* (l): disk.json files are out of date */
 	struct env_thread *thread; /* change_lock */
@@ -67,6 +68,13 @@ void pool_keep_spare(struct pool *p, struct dev *dev);
 MUST_USE int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev);
 /* The disks that meta may use now. Returns how many; *ret_total: those not failed, present or not. */
 unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, uint32_t *ret_total);
+#define MEMBERS_RETRY_NS 5000000000ull
+/*
+ * The metadata goes to the disks that are there now. A member that is full keeps it from being
+ * mirrored to newcomers, but not from leaving those out that are gone: the rest is tried again by the
+ * background thread. change_lock held.
+ */
+MUST_USE int members_choose(struct pool *p);
 void disks_update_used(struct pool *p);
 /* Called by the disk set when an operation fails: health.c. */
 void health_disk_error(void *ctx, disk_id id, int err, const char *what);

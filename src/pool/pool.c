@@ -49,29 +49,24 @@ int open_dev(const struct pool_env *env, const char *path, const char *subdir, b
 
 static void tick_members(struct pool *p)
 {
-	struct meta_disk disks[META_MAX_DISKS];
-	uint32_t total;
-	unsigned n;
+	uint64_t now = env_now_ns();
 	bool due;
 	int err;
 
 	env_mutex_lock(&p->lock);
-	due = p->members_changed;
-	p->members_changed = false;
+	due = p->members_changed && now >= p->members_retry_ns;
+	p->members_changed = p->members_changed && !due;
 	env_mutex_unlock(&p->lock);
-	if (!due)
-		return;
-	n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
-	err = n ? meta_set_disks(p->meta, disks, n, total) : DFS_EGONE;
+	err = due ? members_choose(p) : 0;
 	if (!err)
 		return;
 	log_warn(
 		"cannot put the metadata of a lost disk on another one: %s; it is tried again, and the "
 		"pool goes on with fewer copies of its metadata",
 		dfs_err_text(err));
-	env_mutex_lock(&p->lock);
+	ENV_LOCKED(&p->lock);
 	p->members_changed = err != DFS_EFAILED;
-	env_mutex_unlock(&p->lock);
+	p->members_retry_ns = now + MEMBERS_RETRY_NS;
 }
 
 static void tick_reclaim(struct pool *p)
