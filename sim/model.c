@@ -424,6 +424,52 @@ bool model_data_check(const struct mnode *n, const uint8_t *data, uint64_t size,
 	return false;
 }
 
+static void range_equal(uint8_t *ok, const struct buf *b, const uint8_t *data, uint64_t off,
+			uint64_t got)
+{
+	for (uint64_t x = 0; x < got && off + x < b->len; x++)
+		ok[x] |= b->data[off + x] == data[x];
+}
+
+static uint64_t readable(const struct buf *b, uint64_t off, uint64_t len)
+{
+	return off < b->len ? MIN(len, b->len - off) : 0;
+}
+
+bool model_read_check(const struct mnode *n, uint64_t mark, uint64_t off, const uint8_t *data,
+		      uint64_t got, uint64_t len, char *text, size_t text_len)
+{
+	uint64_t i = 0, from, to, least, most, x = 0;
+	FREE uint8_t *ok = NULL;
+	BUF cur = {0};
+
+	if (mark < n->data_first) /* a sync has forgotten what was then */
+		return true;
+	ok = xcalloc(got + 1, 1);
+	buf_put(&cur, n->base.data, n->base.len);
+	for (; n->data_first + i < mark; i++)
+		data_apply(&cur, &n->data_ops[i], &from, &to);
+	least = most = readable(&cur, off, len);
+	range_equal(ok, &cur, data, off, got);
+	for (; i < n->data_count; i++) {
+		data_apply(&cur, &n->data_ops[i], &from, &to);
+		least = MIN(least, readable(&cur, off, len));
+		most = MAX(most, readable(&cur, off, len));
+		range_equal(ok, &cur, data, off, got);
+	}
+	if (got < least || got > most) {
+		snprintf(text, text_len, "%llu bytes, not %llu..%llu", (unsigned long long)got,
+			 (unsigned long long)least, (unsigned long long)most);
+		return false;
+	}
+	while (x < got && ok[x])
+		x++;
+	if (x < got)
+		snprintf(text, text_len, "byte %llu of %llu is %02x, which it was at no moment",
+			 (unsigned long long)x, (unsigned long long)got, data[x]);
+	return x == got;
+}
+
 void model_data_reset(struct mnode *n, const uint8_t *data, uint64_t size)
 {
 	n->data_first += n->data_count;

@@ -134,6 +134,10 @@ uint64_t model_data_mark(const struct mnode *n);
 /* Is it a content that a crash may leave? Says where not. */
 bool model_data_check(const struct mnode *n, const uint8_t *data, uint64_t size, char *text,
 		      size_t text_len);
+/* May a read of len bytes at off that began when `mark` operations were acknowledged, and ends now,
+ * give these got bytes? */
+bool model_read_check(const struct mnode *n, uint64_t mark, uint64_t off, const uint8_t *data,
+		      uint64_t got, uint64_t len, char *text, size_t text_len);
 /* This is the content now, and it is durable. */
 void model_data_reset(struct mnode *n, const uint8_t *data, uint64_t size);
 

@@ -102,6 +102,7 @@ static void set_up(struct run *r)
 	};
 	r->segment_closes_one_in = rng_one_in(&r->rng, 3) ? 0
 							  : (unsigned)rng_between(&r->rng, 2, 20);
+	r->with_peers = rng_one_in(&r->rng, 3);
 	r->pace_ms = paces[rng_below(&r->rng, ARRAY_SIZE(paces))];
 	rng_seed(&r->segment_rng, rng_u64(&r->rng));
 	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
@@ -137,6 +138,7 @@ static void make_client(struct run *r, unsigned i)
 	must("mkdir", err, NULL);
 	*c = (struct client){.run = r, .id = i, .model = model_new(i, attr.ino.v, attr.mode)};
 	rng_seed(&c->rng, rng_u64(&r->rng));
+	rng_seed(&c->peer_rng, rng_u64(&r->rng));
 	fs_forget(r->fs, in, 1);
 	fs_forget(r->fs, root, 1);
 }
@@ -262,15 +264,22 @@ static void open_pool(struct run *r)
 
 static void work(struct run *r)
 {
-	struct env_thread *threads[SIM_CLIENTS], *admin = NULL;
+	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL;
 
 	r->stop_admin = false;
 	if (rng_one_in(&r->rng, 4))
 		admin = env_thread_start("admin", admin_main, r);
-	for (unsigned i = 0; i < r->clients_count; i++)
+	for (unsigned i = 0; i < r->clients_count; i++) {
+		r->clients[i].busy = true;
 		threads[i] = env_thread_start("client", client_main, &r->clients[i]);
-	for (unsigned i = 0; i < r->clients_count; i++)
+		if (r->with_peers)
+			peers[i] = env_thread_start("peer", peer_main, &r->clients[i]);
+	}
+	for (unsigned i = 0; i < r->clients_count; i++) {
 		env_thread_join(threads[i]);
+		if (r->with_peers)
+			env_thread_join(peers[i]);
+	}
 	r->stop_admin = true;
 	if (admin)
 		env_thread_join(admin);

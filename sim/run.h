@@ -77,6 +77,8 @@ struct client {
 	struct model *model;
 	struct run_handle handles[RUN_HANDLES];
 	unsigned ops_left;
+	struct rng peer_rng;
+	bool busy;	       /* the client runs, and so does its peer */
 	struct mnode *writing; /* a data operation on it is in flight */
 };
 struct run {
@@ -101,6 +103,7 @@ struct run {
 	bool fs_made;	    /* the clients' directories are durable */
 	bool lose_pool_dir; /* before the next opening */
 	bool was_clean;	    /* the last round ended with an unmount */
+	bool with_peers;    /* fibers that use the clients' files beside them */
 	bool sync_all_running;
 	bool adding;		/* disks[disk_count] is being added */
 	bool stop_admin;	/* the round ends */

@@ -660,4 +660,5 @@ void client_main(void *arg)
 			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));
 	}
 	close_handles(c);
+	c->busy = false;
 }

@@ -20,4 +20,7 @@ void client_fsync(struct client *c);
 void client_sync_all(struct client *c);
 void client_think(struct client *c);
 
+/* workload_peer.c: syncs and reads a client's files beside it. */
+void peer_main(void *client);
+
 #endif
