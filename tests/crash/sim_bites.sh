@@ -28,10 +28,10 @@ bites()
 	fi
 }
 
-bites skip-sync 'P[0-9]'
+bites skip-sync 'P[0-9]|set-up|fsck'
 bites publish-before-durable 'P1|P3|P4|fsck'
-bites skip-journal-sync 'P[0-9]'
-bites skip-dir-sync 'P[0-9]|fsck'
+bites skip-journal-sync 'P[0-9]|set-up|fsck'
+bites skip-dir-sync 'P[0-9]|set-up|fsck'
 bites ack-before-durable 'P1'
 bites ignore-checksum 'P1|P3'
 bites believe-a-stale-disk 'P1|P2|P8'
