@@ -153,7 +153,7 @@ void run_between_rounds(struct run *r, bool last)
 	keep_image(r);
 	/* To import, a majority must be there: else which state is the newest can't be known. */
 	if (rng_one_in(&r->rng, 8) && run_damaged(r) * 2 < r->disk_count &&
-	    present(r) * 2 > r->disk_count)
+	    present(r) * 2 > r->disk_count + r->adding)
 		r->lose_pool_dir = true;
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
