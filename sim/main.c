@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -102,7 +103,7 @@ static void on_signal(int sig)
 	void *frames[40];
 
 	fprintf(stderr, "seed %llu: FAILED: %s (round %u, %.6f s, in %s)\n",
-		(unsigned long long)opt.seed, sig == SIGALRM ? "it takes too long" : strsignal(sig),
+		(unsigned long long)opt.seed, sig == SIGPROF ? "it takes too long" : strsignal(sig),
 		sim_run_now ? sim_run_now->round : 0, (double)sim_env_now_ns() / 1e9,
 		sim_env_fiber_name());
 	backtrace_symbols_fd(frames, backtrace(frames, 40), STDERR_FILENO);
@@ -114,17 +115,19 @@ static void catch_signals(void)
 {
 	static char stack[65536];
 	stack_t alt = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct itimerval limit = {.it_value = {.tv_sec = SEED_SECONDS}};
 	struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
 
 	sigaltstack(&alt, NULL);
 	sigaction(SIGABRT, &act, NULL);
-	sigaction(SIGALRM, &act, NULL);
+	sigaction(SIGPROF, &act, NULL);
 #ifndef SIM_ASAN /* which says more itself */
 	sigaction(SIGSEGV, &act, NULL);
 	sigaction(SIGBUS, &act, NULL);
 	sigaction(SIGFPE, &act, NULL);
 #endif
-	alarm(SEED_SECONDS);
+	/* Of its own time: a loaded machine is no failure. */
+	setitimer(ITIMER_PROF, &limit, NULL);
 }
 
 /* The engine is abandoned at each power cut, memory and all. */

@@ -10,6 +10,9 @@
 #include "base/env.h"
 #include "sim/workload.h"
 
+/* The client may delete the file at any moment: without a handle of ours it is gone then. */
+static bool is_gone(const struct mnode *n, int err) { return err == DFS_ENOENT && !n->nlink; }
+
 /* Data operations acknowledged so far: the one in flight may come before or after what we ask. */
 static uint64_t acked_mark(const struct client *c, const struct mnode *n)
 {
@@ -35,7 +38,7 @@ static void peer_fsync(struct client *c, struct mnode *n, struct inode *in)
 	sim_trace("peer %u fsync %llu", c->id, (unsigned long long)n->ino);
 	err = fs_fsync(c->run->fs, in, false);
 	sim_trace("peer %u fsync %llu: %s", c->id, (unsigned long long)n->ino, dfs_err_name(err));
-	if (!client_expect(c, "fsync", err, 0))
+	if (is_gone(n, err) || !client_expect(c, "fsync", err, 0))
 		return;
 	model_data_floor(n, mark);
 	if (tick != UINT64_MAX)
@@ -50,10 +53,12 @@ static void peer_read(struct client *c, struct mnode *n, struct inode *in)
 	FREE uint8_t *data = xmalloc(len);
 	size_t got = 0;
 	char text[200];
+	int err;
 
 	sim_trace("peer %u reads %llu at %llu len %llu", c->id, (unsigned long long)n->ino,
 		  (unsigned long long)off, (unsigned long long)len);
-	if (!client_expect(c, "read", fs_read(c->run->fs, in, off, len, data, &got), 0))
+	err = fs_read(c->run->fs, in, off, len, data, &got);
+	if (is_gone(n, err) || !client_expect(c, "read", err, 0))
 		return;
 	if (!model_read_check(n, mark, off, data, got, len, text, sizeof(text)))
 		sim_fail("P3", "a read of client %u's inode %llu at %llu beside its writer: %s",
@@ -79,9 +84,7 @@ void peer_main(void *arg)
 		if (!n || rng_one_in(&c->peer_rng, 4))
 			continue;
 		err = fs_inode_get(c->run->fs, (ino_id){n->ino}, &in);
-		if (err == DFS_ENOENT && !n->nlink) /* deleted meanwhile */
-			continue;
-		if (!client_expect(c, "get", err, 0))
+		if (is_gone(n, err) || !client_expect(c, "get", err, 0))
 			continue;
 		if (rng_one_in(&c->peer_rng, 2))
 			peer_fsync(c, n, in);
