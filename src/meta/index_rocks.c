@@ -27,6 +27,8 @@
 
 #define BLOCK_CACHE_BYTES MIB(64)
 #define WRITE_BUFFER_BYTES GIB(1)
+#define WARM_STEP_BYTES KIB(128)
+#define WARM_BYTES MIB(256) /* of table files, asked for when the index is opened */
 #define ROOM_BYTES MIB(8)
 
 struct index {
@@ -214,6 +216,42 @@ static int room_check(const char *dir)
 	return DFS_ENOSPC;
 }
 
+/*
+ * Asks the kernel to read the table files ahead, in one sweep instead of a seek for each record that
+ * is looked up after a mount. Only a hint: it takes no memory of ours, and errors are none.
+ */
+static void warm(const char *dir)
+{
+	DIR *d = opendir(dir);
+	uint64_t left = WARM_BYTES;
+	struct dirent *de;
+
+	if (!d)
+		return;
+	while (left > 0 && (de = readdir(d))) {
+		size_t len = strlen(de->d_name);
+		struct stat st;
+		int fd;
+
+		if (len < 4 || strcmp(de->d_name + len - 4, ".sst") != 0)
+			continue;
+		fd = openat(dirfd(d), de->d_name, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (fstat(fd, &st) == 0) {
+			uint64_t n = MIN(left, (uint64_t)st.st_size);
+
+			/* the kernel reads no more than its own read-ahead for one call */
+			for (uint64_t at = 0; at < n; at += WARM_STEP_BYTES)
+				(void)posix_fadvise(fd, (off_t)at, WARM_STEP_BYTES,
+						    POSIX_FADV_WILLNEED);
+			left -= n;
+		}
+		close(fd);
+	}
+	closedir(d);
+}
+
 static int rocks_open(void *arg, struct index **ret_index)
 {
 	const char *dir = arg;
@@ -241,6 +279,7 @@ static int rocks_open(void *arg, struct index **ret_index)
 	rocksdb_readoptions_set_verify_checksums(x->read_options, 1);
 	x->write_options = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_disable_WAL(x->write_options, 1);
+	warm(dir);
 	x->db = rocksdb_open(x->options, dir, &msg);
 	if (msg) {
 		/* Whatever is wrong with a rebuildable directory, but the lock: take a mirror. */
