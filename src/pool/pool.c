@@ -358,10 +358,10 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 	if (err == DFS_ENOQUORUM)
 		pool_say(
 			msg,
-			"cannot open pool %s: with %u of %u disks present the newest state of the metadata "
-			"can't be known for sure. Bring more disks back, or use --force to go on with what "
-			"is there",
-			p->dir, cfg.disk_count, p->json.disk_count);
+			"cannot open pool %s: the %u disks that are here are not a majority of the pool's "
+			"disks, or none of them holds the newest metadata, so its newest state can't be "
+			"known for sure. Bring more disks back, or use --force to go on with what is there",
+			p->dir, cfg.disk_count);
 	else if (err == DFS_ESTALE)
 		pool_say(
 			msg,
