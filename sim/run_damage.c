@@ -125,15 +125,6 @@ static void damage_beyond(struct run *r)
 	}
 }
 
-static unsigned present(struct run *r)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < r->disk_count; i++)
-		count += !sim_disk_fault(r->disks[i].sim).gone && !run_disk_is_blank(&r->disks[i]);
-	return count;
-}
-
 void run_between_rounds(struct run *r, bool last)
 {
 	struct run_disk *d;
@@ -151,9 +142,10 @@ void run_between_rounds(struct run *r, bool last)
 			damage_one(r, d);
 	}
 	keep_image(r);
-	/* To import, a majority must be there: else which state is the newest can't be known. */
-	if (rng_one_in(&r->rng, 8) && run_damaged(r) * 2 < r->disk_count &&
-	    present(r) * 2 > r->disk_count + r->adding)
+	/* To import, a majority must be there and tell who it is: else which state is the newest can't be
+	 * known. */
+	if (rng_one_in(&r->rng, 8) &&
+	    (r->disk_count - run_damaged(r)) * 2 > r->disk_count + r->adding)
 		r->lose_pool_dir = true;
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
