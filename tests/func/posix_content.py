@@ -473,6 +473,7 @@ def statfs_is_sane():
         free = v.f_bavail * v.f_frsize
         n = min(8 * MIB, free // 4)
         put(f"f{attempt}", pattern(n))
+        equal(os.stat(f"f{attempt}").st_blocks * 512 >= n, True, "st_blocks covers the content")
         fd = os.open(f"f{attempt}", os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
@@ -482,7 +483,6 @@ def statfs_is_sane():
             return
         time.sleep(2)
     raise AssertionError("free space did not shrink")
-    equal(os.stat("f").st_blocks * 512 >= n, True, "st_blocks covers the content")
 
 
 @case
