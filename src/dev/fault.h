@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A device stacked on a device, that makes it fail on purpose (tests, the simulator, and
- * `mount -o fault=`, for trying a pool's behaviour by hand). Thread-safe to change while in use.
+ * A device stacked on a device, that makes it fail on purpose, for tests. Thread-safe to change
+ * while in use.
  */
 #ifndef DFS_DEV_FAULT_H
 #define DFS_DEV_FAULT_H
