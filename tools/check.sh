@@ -160,7 +160,7 @@ scripts()
 # sweep SIM SECONDS [OPTION...]: seeds from 1 on and fresh ones, at the same time.
 sweep()
 {
-	local sim=$1 seconds=$2 fresh code_a=0 code_b=0 a b found
+	local sim=$1 seconds=$2 fresh code_a=0 code_b=0 a b
 
 	shift 2
 	fresh=$(($(od -An -N6 -tu8 /dev/urandom) + 1000000))
@@ -176,16 +176,9 @@ sweep()
 	tail -n 60 "$a" | sed 's/^/  /'
 	echo "--- fresh seeds, from $fresh"
 	tail -n 60 "$b" | sed 's/^/  /'
-	found=$(grep -m 1 reproduce "$b")
 	rm -f "$a" "$b"
 	[ "$code_a" -eq 0 ] && echo "ok fixed seeds" || echo "not ok fixed seeds: exit code $code_a"
-	# Fresh seeds are luck: one that fails is printed to be looked into, the fixed ones decide.
-	if [ "$code_b" -eq 0 ]; then
-		echo "ok fresh seeds"
-	else
-		echo "skipped fresh seeds: one FAILED: $found"
-		code_b=0
-	fi
+	[ "$code_b" -eq 0 ] && echo "ok fresh seeds" || echo "not ok fresh seeds: exit code $code_b"
 	[ "$code_a" -eq 0 ] && [ "$code_b" -eq 0 ]
 }
 

@@ -78,14 +78,9 @@ void batch_build(struct batch *b)
 
 static uint64_t first_unsealed(const struct inode *in, uint64_t off, const struct batch *except)
 {
-	uint64_t first = UINT64_MAX;
+	uint64_t first = slots_first_at(&in->slots, off);
 	struct batch *b;
 
-	for (unsigned i = slot_lower(&in->slots, off >> SLOT_SHIFT); i < in->slots.count; i++) {
-		first = slot_first_at(in->slots.v[i], off);
-		if (first != UINT64_MAX)
-			break;
-	}
 	TAILQ_FOREACH(b, &in->fifo, fifo) {
 		if (b == except)
 			continue;
@@ -101,10 +96,11 @@ uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 	uint64_t beyond = MAX(in->beyond_end, mapped_to);
 	struct rec_orphan orphan = {in->ino, ORPHAN_TRUNCATE, 0};
 
-	/* Up to mapped_to nothing was dirty but what is in the map now or goes with this batch (F2): what
-	 * has been written there since overwrites it, or a hole, and must not take back what an fsync of
-	 * this batch promises. */
-	r->size = MIN(in->size, MAX(first_unsealed(in, in->rec.size, except), mapped_to));
+	/* Up to `covers` nothing was dirty when the batch was detached but what is in the map now or goes
+	 * with it: what has been written there since overwrites that, or a hole, and must not take back
+	 * what an fsync of this batch promises. */
+	r->size = MIN(in->size,
+		      MAX(first_unsealed(in, in->rec.size, except), except ? except->covers : 0));
 	if (!r->nlink)
 		return beyond; /* ORPHAN_UNLINKED covers all of it */
 	if (beyond > r->size) {

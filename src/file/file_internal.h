@@ -83,6 +83,7 @@ struct batch {
 	struct slot *slots[BATCH_MAX_SLOTS];
 	unsigned slot_count;
 	uint64_t charged;
+	uint64_t covers;	/* up to here all is stored, or a hole, once it is committed (F2) */
 	struct extent_new *ext; /* built by whoever writes it; lives until the commit */
 	unsigned ext_count;
 	struct record_piece *pieces;
@@ -268,6 +269,7 @@ void slot_merge_under(struct fs *fs, struct slot *newer, const struct slot *olde
 bool slot_is_whole(const struct slot *s);
 /* The lowest dirty byte (file offset) at or beyond off, UINT64_MAX if none. */
 uint64_t slot_first_at(const struct slot *s, uint64_t off);
+uint64_t slots_first_at(const struct slot_set *set, uint64_t off); /* of all */
 /* [off, *ret_end) is dirty in s, or false. */
 bool slot_covers(const struct slot *s, uint64_t off, uint64_t *ret_end);
 
@@ -302,7 +304,8 @@ bool inline_fits(const struct inode *in);
 /* Copies inline bytes to dirty slot 0 before the first write to an inline file. lock held. */
 MUST_USE int inline_load(struct inode *in, uint64_t *charge);
 /* Sets r->size to what may be stored (F2) and puts or deletes the orphan record that covers map
- * entries beyond it. except: a batch that is being committed, or NULL. Returns the new beyond_end. */
+ * entries beyond it, which now end at mapped_to at least. except: a batch that is being committed, or
+ * NULL. Returns the new beyond_end. */
 uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 		  const struct batch *except, uint64_t mapped_to);
 

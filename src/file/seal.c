@@ -102,12 +102,21 @@ static void enqueue(struct fs *fs, struct batch *b)
 	env_cond_signal(&fs->queue_wake);
 }
 
-static void push_batch(struct inode *in, struct batch *b)
+/* covers: see struct batch */
+static void push_batch(struct inode *in, struct batch *b, uint64_t covers)
 {
+	b->covers = covers;
 	TAILQ_INSERT_TAIL(&in->fifo, b, fifo);
 	in->detach_seq++;
 	inflight_add(in->fs, (int64_t)b->charged);
 	enqueue(in->fs, b);
+}
+
+static uint64_t batch_end(const struct batch *b)
+{
+	const struct slot *s = b->slots[b->slot_count - 1];
+
+	return (s->index << SLOT_SHIFT) + s->ranges[s->range_count - 1].end;
 }
 
 static void detach(struct inode *in, const bool *chosen)
@@ -124,7 +133,7 @@ static void detach(struct inode *in, const bool *chosen)
 		}
 		if (b && (b->slot_count == BATCH_MAX_SLOTS ||
 			  b->charged + s->charged > GROUP_MAX_BYTES)) {
-			push_batch(in, b);
+			push_batch(in, b, batch_end(b));
 			b = NULL;
 		}
 		if (!b) {
@@ -135,8 +144,8 @@ static void detach(struct inode *in, const bool *chosen)
 		b->charged += s->charged;
 	}
 	in->slots.count = kept;
-	if (b)
-		push_batch(in, b);
+	if (b) /* the last of them: only what is not chosen is dirty still */
+		push_batch(in, b, MIN(in->size, slots_first_at(&in->slots, in->rec.size)));
 	dirty_list_update(in);
 }
 

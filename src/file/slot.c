@@ -305,6 +305,16 @@ uint64_t slot_first_at(const struct slot *s, uint64_t off)
 	return i < s->range_count ? MAX(off, base + s->ranges[i].start) : UINT64_MAX;
 }
 
+uint64_t slots_first_at(const struct slot_set *set, uint64_t off)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (unsigned i = slot_lower(set, off >> SLOT_SHIFT); i < set->count && first == UINT64_MAX;
+	     i++)
+		first = slot_first_at(set->v[i], off);
+	return first;
+}
+
 bool slot_covers(const struct slot *s, uint64_t off, uint64_t *ret_end)
 {
 	uint64_t base = s->index << SLOT_SHIFT;

@@ -51,12 +51,7 @@ static int shrink(struct inode *in, struct rec_inode *r, uint64_t size)
 		free(r->inline_data);
 		r->inline_data = NULL;
 	}
-	r->size = size;
-	for (unsigned i = 0; i < in->slots.count; i++) {
-		uint64_t first = slot_first_at(in->slots.v[i], in->rec.size);
-
-		r->size = MIN(r->size, first);
-	}
+	r->size = MIN(size, slots_first_at(&in->slots, in->rec.size));
 	return map_unmap(in, r, size, UINT64_MAX, true);
 }
 

@@ -412,6 +412,50 @@ static void test_size_after_crash(void **state)
 	file_rig_free(r);
 }
 
+/* As a write of a few bytes at off would, but with the lock held: nothing can commit in between. */
+static void write_under_lock(struct file_rig *r, struct inode *in, uint32_t off)
+{
+	struct slot *s = slot_new(0);
+	uint64_t charge = 0;
+
+	assert_int_equal(slot_prepare(r->fs, s, off, 5, &charge), 0);
+	in->unsealed_bytes += slot_store(s, off, "later", 5);
+	slot_insert(&in->slots, s);
+	dirty_list_update(in);
+	dirty_charge(r->fs, (int64_t)charge);
+}
+
+/*
+ * What an fsync has detached is at its commit as long as the file was then, though a later write, not
+ * yet sealed, lies in a hole behind the sealed bytes.
+ */
+static void test_size_beside_a_writer(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, 0);
+	struct inode *in = rig_create(r, r->root, "f");
+	uint8_t *data = calloc(1, MIB(1) + 1);
+
+	(void)state;
+	fill_random(data, 20000);
+	rig_write(r, in, 0, data, 20000);
+	rig_truncate(r, in, MIB(1) + 1);
+	env_mutex_lock(&in->lock);
+	assert_int_equal(seal_start(in, SEAL_ALL, 0), 0);
+	write_under_lock(r, in, 30000);
+	while (in->commit_seq < in->detach_seq)
+		env_cond_wait(&in->changed, &in->lock);
+	assert_int_equal(in->rec.size, MIB(1) + 1);
+	env_mutex_unlock(&in->lock);
+	assert_int_equal(meta_sync(r->fs->meta, meta_last_seq(r->fs->meta)), 0);
+	fs_forget(r->fs, in, 1);
+	file_rig_crash(r);
+	in = rig_lookup(r, r->root, "f");
+	rig_expect(r, in, data, MIB(1) + 1);
+	fs_forget(r->fs, in, 1);
+	free(data);
+	file_rig_free(r);
+}
+
 /* F4: ENOSPC comes from write(), nothing accepted is lost, deleting makes room at once. */
 static void test_full(void **state)
 {
@@ -560,6 +604,7 @@ int main(void)
 		cmocka_unit_test(test_sparse),
 		cmocka_unit_test(test_scattered),
 		cmocka_unit_test(test_size_after_crash),
+		cmocka_unit_test(test_size_beside_a_writer),
 		cmocka_unit_test(test_model_default),
 		cmocka_unit_test(test_model_eager),
 		cmocka_unit_test(test_full),
