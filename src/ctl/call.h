@@ -153,7 +153,7 @@ json_t *extent_json(const struct rec_extent *e, const struct disk_views *views);
 /* ---- paths (resolve.c) ---- */
 /* The argument "path" (and "path_abs") as a path inside the pool. The caller frees. NULL: absent. */
 char *arg_pool_path(struct ctl_call *c);
-/* Looks a path up in the index. Sets the message on failure. The caller frees rec's inline data. */
+/* Looks a path up in the index. Sets the message on failure. */
 MUST_USE int resolve_path(struct ctl_call *c, const char *path, ino_id *ret_ino,
 			  struct rec_inode *ret_rec);
 /* Makes what was written to the file so far stored, so that the index tells all of it. */

@@ -116,7 +116,6 @@ static int add_file(struct files_ctx *f, const char *path, ino_id ino)
 		err = each_map(f->c->pool, ino, 0, add_map, f);
 		add_file_row(f, path, ino, &rec);
 	}
-	free(rec.inline_data);
 	return err;
 }
 
@@ -195,7 +194,6 @@ static int redundancy_of_path(struct ctl_call *c, struct files_ctx *f, const cha
 
 	if (err)
 		return err;
-	free(rec.inline_data);
 	f->rows = json_array();
 	f->limit = arg_limit(c);
 	safety_table_init(&f->total);
@@ -301,19 +299,16 @@ static int extents_of_file(struct files_ctx *f, const char *path)
 
 	if (err)
 		return err;
-	free(rec.inline_data);
 	settle_inode(f->c, ino);
 	err = get_inode(pool_meta(f->c->pool), ino, &rec);
 	if (err)
 		return ctl_fail(f->c, err, "cannot read the inode of %s: %s", path,
 				dfs_err_text(err));
-	if (S_ISDIR(rec.mode)) {
-		free(rec.inline_data);
+	if (S_ISDIR(rec.mode))
 		return ctl_fail(f->c, DFS_EISDIR,
 				"cannot list the extents of %s: it is a directory (its entries are "
 				"metadata); name a file",
 				path);
-	}
 	set_text(o, "path", path);
 	set_u64(o, "inode", ino.v);
 	set_text(o, "type", type_name(rec.mode));
@@ -321,7 +316,6 @@ static int extents_of_file(struct files_ctx *f, const char *path)
 	set_u64(o, "stored_bytes", rec.mapped_bytes);
 	set_bool(o, "inline", (rec.flags & INODE_INLINE) != 0);
 	set_u64(o, "inline_bytes", rec.inline_len);
-	free(rec.inline_data);
 	err = each_map(f->c->pool, ino, arg_u64(f->c, "from", 0), list_map, f);
 	json_object_set_new(o, "next_from",
 			    f->left_out ? json_integer((json_int_t)f->left_out) : json_null());

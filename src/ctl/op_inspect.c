@@ -84,10 +84,8 @@ static json_t *fields_json(struct inspect *x, const uint8_t *key, size_t key_len
 
 	switch (key[0]) {
 	case TABLE_INODE:
-		if (parse_inode(key, key_len, val, val_len, &ino, &inode) == 0) {
+		if (parse_inode(key, key_len, val, val_len, &ino, &inode) == 0)
 			o = inode_json(ino, &inode);
-			free(inode.inline_data);
-		}
 		break;
 	case TABLE_DENTRY:
 		if (parse_dentry(key, key_len, val, val_len, &ino, &dentry) == 0) {
@@ -184,6 +182,10 @@ static int inspect_inode(struct inspect *x, ino_id ino)
 	if (err)
 		return ctl_fail(x->c, err, "cannot read inode %llu: %s", (unsigned long long)ino.v,
 				dfs_err_text(err));
+	key_inline(&key, ino);
+	err = add_key(x, &key, rows);
+	if (err && err != DFS_ENOENT)
+		return err;
 	key_orphan(&key, ino);
 	err = add_key(x, &key, rows);
 	if (err && err != DFS_ENOENT)
@@ -213,7 +215,6 @@ static int inspect_path(struct inspect *x)
 	err = resolve_path(x->c, path, &ino, &rec);
 	if (err)
 		return err;
-	free(rec.inline_data);
 	set_text(x->result, "path", path);
 	return inspect_inode(x, ino);
 }

@@ -23,17 +23,15 @@ static bool is_due(const struct rec_inode *r, struct dfs_time now)
 bool fs_accessed(struct fs *fs, struct inode *in)
 {
 	struct dfs_time now = time_now();
-	struct rec_inode r = {0};
-	bool changed;
+	struct rec_inode r;
 
 	if (fs->read_only)
 		return false;
 	ENV_LOCKED(&in->lock);
-	if (in->freed || !is_due(&in->rec, now) || inode_full_rec(in, &r) != 0)
+	if (in->freed || !is_due(&in->rec, now))
 		return false;
+	r = in->rec;
 	r.atime = now;
 	/* Not worth failing a read for; the times in memory stay as they were. */
-	changed = inode_commit(in, meta_begin(fs->meta), &r) == 0;
-	free(r.inline_data);
-	return changed;
+	return inode_commit(in, meta_begin(fs->meta), &r) == 0;
 }

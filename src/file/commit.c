@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a seal stores: the extents of a batch, and the one transaction that publishes them with map,
- * size and times and drops what they replace; content of small files inside the inode record.
+ * size and times and drops what they replace.
  * Keeps F1 (callers commit from the FIFO's head) and F2 (size_put).
  */
 #include "file/file_internal.h"
@@ -161,6 +161,8 @@ static int put_batch(struct inode *in, const struct batch *b, struct meta_txn *t
 		return rc;
 	if (r->flags & INODE_INLINE) { /* the batch holds these bytes, too */
 		delta -= r->inline_len;
+		if (r->inline_len)
+			del_inline(t, in->ino);
 		r->flags &= ~INODE_INLINE;
 		r->inline_len = 0;
 	}
@@ -189,63 +191,5 @@ int batch_commit(struct inode *in, struct batch *b)
 		return rc;
 	in->beyond_end = beyond;
 	in->inline_loaded = false;
-	return 0;
-}
-
-/* ---- small files ---- */
-bool inline_fits(const struct inode *in)
-{
-	return in->size <= DFS_INLINE_MAX && TAILQ_EMPTY(&in->fifo) && !in->beyond_end &&
-	       ((in->rec.flags & INODE_INLINE) || !in->rec.mapped_bytes) && in->slots.count == 1 &&
-	       in->slots.v[0]->index == 0;
-}
-
-int inline_commit(struct inode *in)
-{
-	const struct slot *s = in->slots.v[0];
-	struct rec_inode r;
-	uint8_t *data;
-	int rc = inode_full_rec(in, &r);
-
-	if (rc)
-		return rc;
-	data = xcalloc(1, in->size);
-	if (r.inline_len)
-		memcpy(data, r.inline_data, MIN(r.inline_len, in->size));
-	for (unsigned i = 0; i < s->range_count; i++)
-		memcpy(data + s->ranges[i].start, s->buf + s->ranges[i].start,
-		       s->ranges[i].end - s->ranges[i].start);
-	free(r.inline_data);
-	r.inline_data = data;
-	r.inline_len = (uint32_t)in->size;
-	r.flags |= INODE_INLINE;
-	r.size = r.mapped_bytes = in->size;
-	rc = inode_commit(in, meta_begin(in->fs->meta), &r);
-	free(data);
-	if (rc == 0)
-		dirty_drop(in);
-	return rc;
-}
-
-int inline_load(struct inode *in, uint64_t *charge)
-{
-	struct rec_inode r;
-	struct slot *s;
-	int rc;
-
-	if (!in->rec.inline_len || in->inline_loaded)
-		return 0;
-	rc = inode_full_rec(in, &r);
-	if (rc)
-		return rc;
-	s = slot_find(&in->slots, 0);
-	ASSERT(!s); /* the first write loads, the inline commit takes all */
-	s = slot_new(0);
-	rc = slot_prepare(in->fs, s, 0, r.inline_len, charge);
-	ASSERT(rc == 0); /* from the heap */
-	in->unsealed_bytes += slot_store(s, 0, r.inline_data, r.inline_len);
-	slot_insert(&in->slots, s);
-	in->inline_loaded = true;
-	free(r.inline_data);
 	return 0;
 }

@@ -125,14 +125,13 @@ struct inode {
 	bool failing; /* not before dirty_since_ns + the flusher's age */
 
 	/* lock */
-	struct rec_inode
-		rec;   /* as stored, but for newer mtime and ctime; inline_data is always NULL */
-	uint64_t size; /* what readers see; rec.size is the stored size (F2) */
-	uint64_t last_seq;   /* its last commit */
-	bool freed;	     /* its record is gone */
-	bool excl;	     /* somebody changes the map in steps: writers and sealers wait (F5) */
-	bool inline_loaded;  /* the inline bytes are also in dirty slot 0 or in a batch */
-	bool reaping;	     /* in the reaper's list */
+	struct rec_inode rec; /* as stored, but for newer mtime and ctime */
+	uint64_t size;	      /* what readers see; rec.size is the stored size (F2) */
+	uint64_t last_seq;    /* its last commit */
+	bool freed;	      /* its record is gone */
+	bool excl;	      /* somebody changes the map in steps: writers and sealers wait (F5) */
+	bool inline_loaded;   /* the inline bytes are also in dirty slot 0 or in a batch */
+	bool reaping;	      /* in the reaper's list */
 	uint64_t beyond_end; /* end of map entries beyond rec.size, under ORPHAN_TRUNCATE; else 0 */
 	struct slot_set slots;
 	uint64_t unsealed_bytes; /* of slots and batches */
@@ -211,10 +210,8 @@ struct inode *inode_new(struct fs *fs, const struct rec_inode *rec);
 void inode_born(struct inode *in, int err);
 unsigned inode_handles(struct inode *in);
 void inode_attr(struct inode *in, struct fs_attr *ret_attr); /* lock held */
-/* rec with its inline bytes fetched (the caller frees r->inline_data). lock held. */
-MUST_USE int inode_full_rec(struct inode *in, struct rec_inode *r);
-/* Puts r and the counter changes against in->rec, commits t, and takes r over on success (its
- * inline_data stays the caller's). Consumes t. */
+/* Puts r and the counter changes against in->rec, commits t, and takes r over on success. Consumes
+ * t. */
 MUST_USE int inode_commit(struct inode *in, struct meta_txn *t, const struct rec_inode *r);
 /* Takes over what a committed transaction of number seq has put. */
 void inode_took(struct inode *in, const struct rec_inode *r, uint64_t seq);
@@ -299,15 +296,24 @@ void batch_free(struct fs *fs, struct batch *b);
 /* ---- commit.c ---- */
 void batch_build(struct batch *b);
 MUST_USE int batch_commit(struct inode *in, struct batch *b);
-MUST_USE int inline_commit(struct inode *in);
-bool inline_fits(const struct inode *in);
-/* Copies inline bytes to dirty slot 0 before the first write to an inline file. lock held. */
-MUST_USE int inline_load(struct inode *in, uint64_t *charge);
 /* Sets r->size to what may be stored (F2) and puts or deletes the orphan record that covers map
  * entries beyond it, which now end at mapped_to at least. except: a batch that is being committed, or
  * NULL. Returns the new beyond_end. */
 uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 		  const struct batch *except, uint64_t mapped_to);
+
+/* ---- inline.c: lock held ---- */
+/* The content that is stored inline into out (emptied first); nothing when there is none. */
+MUST_USE int inline_get(struct inode *in, struct buf *out);
+/* Puts len bytes as the content and sets r's lengths; 0 bytes: removes what r says is there. */
+void inline_put(struct meta_txn *t, ino_id ino, struct rec_inode *r, const void *data, size_t len);
+/* May all that is dirty, and is not yet stored, be stored inline? */
+bool inline_fits(const struct inode *in);
+MUST_USE int inline_commit(struct inode *in);
+/* Copies inline bytes to dirty slot 0 before the first write to an inline file. */
+MUST_USE int inline_load(struct inode *in, uint64_t *charge);
+/* Commits r with the stored bytes of [off, end) zeroed, or cut off when they reach the last. */
+MUST_USE int inline_cut(struct inode *in, struct rec_inode *r, uint64_t off, uint64_t end);
 
 /* ---- flush.c ---- */
 void flusher(void *arg);

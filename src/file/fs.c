@@ -123,8 +123,6 @@ static int check_root(struct fs *fs)
 	struct rec_inode r;
 	int rc = get_inode(fs->meta, (ino_id){DFS_ROOT_INO}, &r);
 
-	if (rc == 0)
-		free(r.inline_data);
 	if (rc != DFS_ENOENT || fs->read_only)
 		return rc;
 	return make_root(fs);

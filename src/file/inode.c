@@ -2,8 +2,7 @@
 /*
  * Inodes in memory: the cache, references, handles, locking, attributes. An inode that nobody refers
  * to stays on a bounded LRU list (P9). One with unsealed data is referred to by its dirty list.
- * Inline content is never kept here: the index has it, and ten thousands of small files would
- * otherwise fill the memory.
+ * Inline content is never kept here: the index has it.
  *
  * Owns fs.table_lock. Must not know how data gets to disk.
  */
@@ -209,11 +208,8 @@ static int load(struct inode *in)
 	struct rec_inode rec;
 	int rc = get_inode(in->fs->meta, in->ino, &rec);
 
-	if (rc == 0) {
-		free(rec.inline_data);
-		rec.inline_data = NULL;
+	if (rc == 0)
 		rc = check_rec(in->ino, &rec);
-	}
 	if (rc == 0) {
 		in->rec = rec;
 		in->type = rec.mode & S_IFMT;
@@ -275,7 +271,6 @@ struct inode *inode_new(struct fs *fs, const struct rec_inode *rec)
 		env_mutex_unlock(&fs->table_lock);
 		in = inode_alloc(fs, ino);
 		in->rec = *rec;
-		in->rec.inline_data = NULL;
 		in->type = rec->mode & S_IFMT;
 		in->size = rec->size;
 		env_mutex_lock(&in->lock);
@@ -320,32 +315,9 @@ int fs_getattr(struct fs *fs, struct inode *in, struct fs_attr *ret_attr)
 	return 0;
 }
 
-int inode_full_rec(struct inode *in, struct rec_inode *r)
-{
-	struct rec_inode stored;
-	int rc;
-
-	*r = in->rec;
-	if (!r->inline_len)
-		return 0;
-	rc = get_inode(in->fs->meta, in->ino, &stored);
-	if (rc)
-		return rc;
-	if (stored.inline_len != r->inline_len) {
-		free(stored.inline_data);
-		log_error("cannot use inode %llu: the index holds %u inline bytes of it, %u were "
-			  "expected; nothing was changed; run fsck",
-			  (unsigned long long)in->ino.v, stored.inline_len, r->inline_len);
-		return DFS_ECORRUPT;
-	}
-	r->inline_data = stored.inline_data;
-	return 0;
-}
-
 void inode_took(struct inode *in, const struct rec_inode *r, uint64_t seq)
 {
 	in->rec = *r;
-	in->rec.inline_data = NULL;
 	in->last_seq = seq;
 }
 
@@ -389,24 +361,23 @@ static void apply_attr(struct rec_inode *r, const struct fs_attr *a, unsigned se
 
 static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned set)
 {
-	struct rec_inode r = {0};
-	int rc;
+	struct rec_inode r;
+	int rc = DFS_ENOENT;
 
 	if (in->freed)
-		return DFS_ENOENT;
-	if (set & FS_SET_SIZE)
-		inode_excl_begin(in);
-	rc = in->freed ? DFS_ENOENT : inode_full_rec(in, &r);
-	if (rc == 0) {
+		return rc;
+	if (!(set & FS_SET_SIZE)) {
+		r = in->rec;
 		apply_attr(&r, attr, set);
-		if (set & FS_SET_SIZE)
-			rc = truncate_locked(in, &r, attr->size);
-		else
-			rc = inode_commit(in, meta_begin(in->fs->meta), &r);
-		free(r.inline_data);
+		return inode_commit(in, meta_begin(in->fs->meta), &r);
 	}
-	if (set & FS_SET_SIZE)
-		inode_excl_end(in);
+	inode_excl_begin(in);
+	if (!in->freed) { /* while it waited */
+		r = in->rec;
+		apply_attr(&r, attr, set);
+		rc = truncate_locked(in, &r, attr->size);
+	}
+	inode_excl_end(in);
 	return rc;
 }
 

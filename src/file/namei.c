@@ -149,9 +149,9 @@ static struct rec_inode new_rec(const struct inode *dir, uint32_t mode, uint64_t
 	return r;
 }
 
-/* The one transaction of a creation; dir locked. rec is put as it is. */
+/* The one transaction of a creation; dir locked. rec is put as it is; target: of a symbolic link. */
 static int create_locked(struct inode *dir, const char *name, const struct rec_inode *rec,
-			 struct inode **ret_inode, struct fs_attr *ret_attr)
+			 const char *target, struct inode **ret_inode, struct fs_attr *ret_attr)
 {
 	struct fs *fs = dir->fs;
 	struct rec_inode dr = dir_after(dir, 1, S_ISDIR(rec->mode) ? 1 : 0);
@@ -165,6 +165,8 @@ static int create_locked(struct inode *dir, const char *name, const struct rec_i
 	in = inode_new(fs, rec);
 	t = meta_begin(fs->meta);
 	put_inode(t, in->ino, rec);
+	if (target)
+		put_inline(t, in->ino, target, rec->inline_len);
 	put_entry(t, dir->ino, name, in->ino, rec->mode);
 	put_inode(t, dir->ino, &dr);
 	meta_add(t, META_COUNT_INODES, 1);
@@ -208,12 +210,11 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 		return rc;
 	rec = new_rec(dir, mode, rdev, cred);
 	if (target) {
-		rec.inline_data = (uint8_t *)(uintptr_t)target; /* only read */
 		rec.inline_len = (uint32_t)strlen(target);
 		rec.size = rec.mapped_bytes = rec.inline_len;
 		rec.flags = INODE_INLINE;
 	}
-	return create_locked(dir, name, &rec, ret_inode, ret_attr);
+	return create_locked(dir, name, &rec, target, ret_inode, ret_attr);
 }
 
 int fs_mknod(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, uint64_t rdev,
@@ -247,22 +248,11 @@ int fs_symlink(struct fs *fs, struct inode *dir, const char *name, const char *t
 
 int fs_readlink(struct fs *fs, struct inode *in, struct buf *out)
 {
-	struct rec_inode r;
-	int rc;
-
 	(void)fs;
 	if (!S_ISLNK(in->type))
 		return DFS_EINVAL;
 	ENV_LOCKED(&in->lock);
-	if (in->freed)
-		return DFS_ENOENT;
-	rc = inode_full_rec(in, &r);
-	if (rc)
-		return rc;
-	buf_reset(out);
-	buf_put(out, r.inline_data, r.inline_len);
-	free(r.inline_data);
-	return 0;
+	return in->freed ? DFS_ENOENT : inline_get(in, out);
 }
 
 static int link_locked(struct inode *in, struct inode *dir, const char *name)
@@ -278,10 +268,8 @@ static int link_locked(struct inode *in, struct inode *dir, const char *name)
 		return DFS_ENOENT;
 	if (in->rec.nlink >= LINK_MAX_COUNT)
 		return DFS_EMLINK;
-	rc = inode_full_rec(in, &r);
-	if (rc)
-		return rc;
 	dr = dir_after(dir, 1, 0);
+	r = in->rec;
 	r.nlink++;
 	r.ctime = time_now();
 	r.parent = dir->ino;
@@ -294,7 +282,6 @@ static int link_locked(struct inode *in, struct inode *dir, const char *name)
 		dir_took(dir, &dr, seq);
 		inode_took(in, &r, seq);
 	}
-	free(r.inline_data);
 	return rc;
 }
 

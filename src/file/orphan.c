@@ -39,6 +39,8 @@ static int del_all(struct inode *in, struct meta_txn *t)
 
 	if (rc)
 		return rc;
+	if (in->rec.inline_len)
+		del_inline(t, in->ino);
 	del_inode(t, in->ino);
 	meta_add(t, META_COUNT_INODES, -1);
 	return 0;
@@ -93,12 +95,9 @@ int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
 {
 	struct rec_orphan orphan = {in->ino, ORPHAN_UNLINKED, 0};
 	bool now = false;
-	int rc;
+	int rc = 0;
 
-	*v = (struct victim){.in = in};
-	rc = inode_full_rec(in, &v->r);
-	if (rc)
-		return rc;
+	*v = (struct victim){.in = in, .r = in->rec};
 	v->r.nlink = is_dir(in) || !v->r.nlink ? 0 : v->r.nlink - 1;
 	v->r.ctime = time_now();
 	if (v->r.nlink) {
@@ -143,11 +142,7 @@ void victim_done(struct victim *v, uint64_t seq)
 		reap_later(in->fs, in);
 }
 
-void victim_release(struct victim *v)
-{
-	extent_refs_release(&v->refs);
-	free(v->r.inline_data);
-}
+void victim_release(struct victim *v) { extent_refs_release(&v->refs); }
 
 void reap_later(struct fs *fs, struct inode *in)
 {
@@ -302,11 +297,8 @@ static int recover_truncate(struct fs *fs, const struct rec_orphan *o)
 		return rc;
 	env_mutex_lock(&in->lock);
 	in->beyond_end = DFS_FILE_MAX; /* so that the record goes with the last step */
-	rc = inode_full_rec(in, &r);
-	if (rc == 0) {
-		rc = map_unmap(in, &r, r.size, UINT64_MAX, true);
-		free(r.inline_data);
-	}
+	r = in->rec;
+	rc = map_unmap(in, &r, r.size, UINT64_MAX, true);
 	env_mutex_unlock(&in->lock);
 	inode_put(in, 1);
 	return rc;

@@ -113,8 +113,8 @@ static void overlay_unsealed(struct plan *p, uint64_t end)
 
 static int from_inline(struct plan *p)
 {
-	struct rec_inode r;
-	int rc = inode_full_rec(p->in, &r);
+	BUF data = {0};
+	int rc = inline_get(p->in, &data);
 
 	if (rc)
 		return rc;
@@ -123,13 +123,12 @@ static int from_inline(struct plan *p)
 		size_t len = (size_t)(g.end - g.start), have = 0;
 		uint8_t *dst = p->buf + (g.start - p->off);
 
-		if (g.start < r.inline_len)
-			have = (size_t)MIN(len, r.inline_len - g.start);
+		if (g.start < data.len)
+			have = (size_t)MIN(len, data.len - g.start);
 		if (have)
-			memcpy(dst, r.inline_data + g.start, have);
+			memcpy(dst, data.data + g.start, have);
 		memset(dst + have, 0, len - have);
 	}
-	free(r.inline_data);
 	return 0;
 }
 

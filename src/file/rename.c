@@ -24,8 +24,6 @@ struct rename {
 
 static void rename_release(struct rename *rn)
 {
-	free(rn->src_r.inline_data);
-	free(rn->tgt_r.inline_data);
 	victim_release(&rn->victim);
 	inode_put(rn->src, 1);
 	inode_put(rn->tgt, 1);
@@ -69,7 +67,6 @@ static int is_below(struct fs *fs, struct inode *dir, const struct inode *top, b
 		rc = get_inode(fs->meta, at, &r);
 		if (rc)
 			return rc;
-		free(r.inline_data);
 		parent = r.parent;
 	}
 	log_error("cannot follow directory %llu to the root: its parents form a circle; run fsck",
@@ -142,12 +139,10 @@ static void move_dirs(struct rename *rn)
 static int fill(struct rename *rn, struct meta_txn *t)
 {
 	bool exchange = rn->flags & FS_RENAME_EXCHANGE;
-	int rc = inode_full_rec(rn->src, &rn->src_r);
 
-	if (rc == 0 && exchange)
-		rc = inode_full_rec(rn->tgt, &rn->tgt_r);
-	if (rc)
-		return rc;
+	rn->src_r = rn->src->rec;
+	if (exchange)
+		rn->tgt_r = rn->tgt->rec;
 	move_dirs(rn);
 	put_inode(t, rn->src->ino, &rn->src_r);
 	put_entry(t, rn->to_dir, rn->to, rn->src);

@@ -43,15 +43,9 @@ static int put_size(struct inode *in, struct rec_inode *r)
 
 static int shrink(struct inode *in, struct rec_inode *r, uint64_t size)
 {
-	if (r->inline_len > size)
-		r->inline_len = (uint32_t)size;
-	if (r->flags & INODE_INLINE)
-		r->mapped_bytes = r->inline_len;
-	if (!r->inline_len) {
-		free(r->inline_data);
-		r->inline_data = NULL;
-	}
 	r->size = MIN(size, slots_first_at(&in->slots, in->rec.size));
+	if (r->flags & INODE_INLINE)
+		return inline_cut(in, r, size, UINT64_MAX);
 	return map_unmap(in, r, size, UINT64_MAX, true);
 }
 
@@ -81,16 +75,15 @@ int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
 static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_size)
 {
 	uint64_t mapped_end = MIN(end, in->size), old = in->size;
-	struct rec_inode r;
-	int rc = inode_full_rec(in, &r);
+	struct rec_inode r = in->rec;
+	int rc = 0;
 
-	if (rc)
-		return rc;
 	r.mtime = r.ctime = time_now();
-	if (off < r.inline_len)
-		memset(r.inline_data + off, 0, MIN(end, r.inline_len) - off);
 	if (off < mapped_end) {
-		rc = map_unmap(in, &r, off, mapped_end, false);
+		if (r.flags & INODE_INLINE)
+			rc = inline_cut(in, &r, off, mapped_end);
+		else
+			rc = map_unmap(in, &r, off, mapped_end, false);
 		if (rc == 0)
 			cut_dirty(in, off, mapped_end);
 	}
@@ -101,24 +94,17 @@ static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_si
 		rc = put_size(in, &r);
 	if (rc)
 		in->size = old;
-	free(r.inline_data);
 	return rc;
 }
 
 static int allocate(struct inode *in, uint64_t end, bool keep_size)
 {
-	struct rec_inode r;
-	int rc;
+	struct rec_inode r = in->rec;
 
 	if (keep_size || end <= in->size)
 		return 0;
-	rc = inode_full_rec(in, &r);
-	if (rc)
-		return rc;
 	r.mtime = r.ctime = time_now();
-	rc = truncate_locked(in, &r, end);
-	free(r.inline_data);
-	return rc;
+	return truncate_locked(in, &r, end);
 }
 
 int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, uint64_t len)

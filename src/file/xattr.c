@@ -19,17 +19,10 @@ static int xattr_name_check(const char *name)
 /* Commits t with the inode's new ctime. Consumes t. */
 static int touch(struct inode *in, struct meta_txn *t)
 {
-	struct rec_inode r;
-	int rc = inode_full_rec(in, &r);
+	struct rec_inode r = in->rec;
 
-	if (rc) {
-		meta_cancel(t);
-		return rc;
-	}
 	r.ctime = time_now();
-	rc = inode_commit(in, t, &r);
-	free(r.inline_data);
-	return rc;
+	return inode_commit(in, t, &r);
 }
 
 int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *value, size_t len,

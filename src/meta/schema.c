@@ -23,6 +23,12 @@ void key_inode(struct buf *k, ino_id ino)
 	buf_put_be64(k, ino.v);
 }
 
+void key_inline(struct buf *k, ino_id ino)
+{
+	key_begin(k, TABLE_INLINE);
+	buf_put_be64(k, ino.v);
+}
+
 uint64_t dentry_hash(ino_id dir, const char *name, size_t name_len)
 {
 	le64 salt = le64_of(dir.v);
@@ -161,8 +167,16 @@ void put_inode(struct meta_txn *t, ino_id ino, const struct rec_inode *r)
 	buf_put_le64(v, r->generation);
 	buf_put_le32(v, r->flags);
 	buf_put_le32(v, r->inline_len);
-	if (r->inline_len)
-		buf_put(v, r->inline_data, r->inline_len);
+	value_put(t);
+}
+
+void put_inline(struct meta_txn *t, ino_id ino, const void *data, size_t len)
+{
+	struct buf *v = value_begin(t);
+
+	ASSERT(ino.v != 0 && len > 0 && len <= DFS_INLINE_MAX);
+	key_inline(&t->key, ino);
+	buf_put(v, data, len);
 	value_put(t);
 }
 
@@ -307,6 +321,12 @@ static void del_key(struct meta_txn *t) { meta_del(t, t->key.data, t->key.len); 
 void del_inode(struct meta_txn *t, ino_id ino)
 {
 	key_inode(&t->key, ino);
+	del_key(t);
+}
+
+void del_inline(struct meta_txn *t, ino_id ino)
+{
+	key_inline(&t->key, ino);
 	del_key(t);
 }
 

@@ -21,6 +21,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_SETTINGS = 'S', /* S name -> settings blob */
 	TABLE_DISK = 'K',     /* K disk(4) */
 	TABLE_INODE = 'I',    /* I ino(8) */
+	TABLE_INLINE = 'N',   /* N ino(8) */
 	TABLE_DENTRY = 'D',   /* D dir(8) hash(8) name */
 	TABLE_MAP = 'M',      /* M ino(8) file_offset(8) */
 	TABLE_EXTENT = 'X',   /* X uuid(16) */
@@ -55,10 +56,9 @@ struct rec_inode {
 	ino_id parent;	     /* directory it was last linked in (a hint for non-directories) */
 	uint64_t generation; /* for NFS export: random at creation */
 	uint32_t flags;
-	uint32_t inline_len;  /* file data or symlink target held here */
-	uint8_t *inline_data; /* owned by whoever holds the struct; NULL when inline_len is 0 */
+	uint32_t inline_len; /* bytes of the inline record, which exists when this is not 0 */
 };
-#define INODE_INLINE 1u /* file content is inline_data (then there are no map entries) */
+#define INODE_INLINE 1u /* the content is the inline record (then there are no map entries) */
 
 struct rec_dentry {
 	ino_id ino;
@@ -138,6 +138,7 @@ struct rec_settings {	/* S "pool" */
 
 /* ---- keys: write into a buf (emptied first) ---- */
 void key_inode(struct buf *k, ino_id ino);
+void key_inline(struct buf *k, ino_id ino);
 uint64_t dentry_hash(ino_id dir, const char *name, size_t name_len); /* the cookie */
 void key_dentry(struct buf *k, ino_id dir, uint64_t cookie, const char *name, size_t name_len);
 void key_dentry_from(struct buf *k, ino_id dir, uint64_t cookie); /* for seeks */
@@ -153,6 +154,8 @@ void key_audit(struct buf *k, uint64_t wall_ns, uint32_t nth);
 
 /* ---- whole-record puts, gets and deletes (key + envelope + payload in one call) ---- */
 void put_inode(struct meta_txn *t, ino_id ino, const struct rec_inode *r);
+/* A file's content or a symlink's target, 1 to DFS_INLINE_MAX bytes. */
+void put_inline(struct meta_txn *t, ino_id ino, const void *data, size_t len);
 void put_dentry(struct meta_txn *t, ino_id dir,
 		const struct rec_dentry *r); /* cookie is computed */
 void put_map(struct meta_txn *t, ino_id ino, const struct rec_map *r);
@@ -165,6 +168,7 @@ void put_settings(struct meta_txn *t, const struct rec_settings *r);
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
 void put_audit(struct meta_txn *t, uint64_t wall_ns, uint32_t nth, const char *json_text);
 void del_inode(struct meta_txn *t, ino_id ino);
+void del_inline(struct meta_txn *t, ino_id ino);
 void del_dentry(struct meta_txn *t, ino_id dir, const char *name);
 void del_map(struct meta_txn *t, ino_id ino, uint64_t file_offset);
 void del_extent(struct meta_txn *t, extent_id id);
@@ -174,8 +178,9 @@ void del_orphan(struct meta_txn *t, ino_id ino);
 void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
 
 /* All: DFS_ENOENT, DFS_ECORRUPT / DFS_ECHECKSUM (named in the log), DFS_EIO. */
-MUST_USE int get_inode(struct meta *m, ino_id ino,
-		       struct rec_inode *ret); /* caller frees inline_data */
+MUST_USE int get_inode(struct meta *m, ino_id ino, struct rec_inode *ret);
+/* The content into out (emptied first). */
+MUST_USE int get_inline(struct meta *m, ino_id ino, struct buf *out);
 MUST_USE int get_dentry(struct meta *m, ino_id dir, const char *name, struct rec_dentry *ret);
 MUST_USE int get_extent(struct meta *m, extent_id id, struct rec_extent *ret);
 MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
@@ -188,6 +193,9 @@ MUST_USE int get_xattr(struct meta *m, ino_id ino, const char *name, struct buf 
  * DFS_EVERSION. Bounded, never trusts a length (P10). ---- */
 MUST_USE int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len,
 			 ino_id *ret_ino, struct rec_inode *ret);
+/* ret_data is borrowed. */
+MUST_USE int parse_inline(const void *key, size_t key_len, const void *val, size_t val_len,
+			  ino_id *ret_ino, const uint8_t **ret_data, size_t *ret_len);
 MUST_USE int parse_dentry(const void *key, size_t key_len, const void *val, size_t val_len,
 			  ino_id *ret_dir, struct rec_dentry *ret);
 MUST_USE int parse_map(const void *key, size_t key_len, const void *val, size_t val_len,

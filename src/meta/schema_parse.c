@@ -77,7 +77,6 @@ int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len
 {
 	struct rec_inode i = {0};
 	struct reader k, v;
-	const void *data;
 	ino_id ino;
 	bool times;
 	int err = begin(TABLE_INODE, key, key_len, val, val_len, &k, &v);
@@ -100,17 +99,32 @@ int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len
 	i.generation = reader_le64(&v);
 	i.flags = reader_le32(&v);
 	i.inline_len = reader_le32(&v);
-	data = reader_bytes(&v, i.inline_len);
 	if (end(&k, &v) || !times || ino.v == 0 || i.size > DFS_FILE_MAX ||
 	    i.inline_len > DFS_INLINE_MAX || !mode_ok(i.mode))
 		return DFS_ECORRUPT;
-	if (i.inline_len) {
-		i.inline_data = xmalloc(i.inline_len);
-		memcpy(i.inline_data, data, i.inline_len);
-	}
 	if (ret_ino)
 		*ret_ino = ino;
 	*ret = i;
+	return 0;
+}
+
+int parse_inline(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+		 const uint8_t **ret_data, size_t *ret_len)
+{
+	struct reader k, v;
+	ino_id ino;
+	int err = begin(TABLE_INLINE, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ino.v = reader_be64(&k);
+	if (k.bad || reader_left(&k) || ino.v == 0 || reader_left(&v) == 0 ||
+	    reader_left(&v) > DFS_INLINE_MAX)
+		return DFS_ECORRUPT;
+	if (ret_ino)
+		*ret_ino = ino;
+	*ret_data = v.p;
+	*ret_len = reader_left(&v);
 	return 0;
 }
 
@@ -408,6 +422,26 @@ int get_inode(struct meta *m, ino_id ino, struct rec_inode *ret)
 	if (err)
 		return err;
 	return report(&key, &val, parse_inode(key.data, key.len, val.data, val.len, NULL, ret));
+}
+
+int get_inline(struct meta *m, ino_id ino, struct buf *out)
+{
+	const uint8_t *data;
+	BUF val = {0};
+	STACK_KEY(key);
+	size_t len;
+	int err;
+
+	buf_reset(out);
+	key_inline(&key, ino);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	err = report(&key, &val,
+		     parse_inline(key.data, key.len, val.data, val.len, NULL, &data, &len));
+	if (err == 0)
+		buf_put(out, data, len);
+	return err;
 }
 
 int get_dentry(struct meta *m, ino_id dir, const char *name, struct rec_dentry *ret)

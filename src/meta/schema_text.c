@@ -2,7 +2,6 @@
 /* Any record of the index as one line of text, for logs, inspect and tests. Pure, no locks. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "meta/internal.h"
 
@@ -66,7 +65,21 @@ static int inode_text(const void *key, size_t key_len, const void *val, size_t v
 	say_time(out, "mtime", &r.mtime);
 	say_time(out, "ctime", &r.ctime);
 	say_time(out, "btime", &r.btime);
-	free(r.inline_data);
+	return 0;
+}
+
+/* Its content is the user's: not for logs. */
+static int inline_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		       struct buf *out)
+{
+	const uint8_t *data;
+	size_t len;
+	ino_id ino;
+	int err = parse_inline(key, key_len, val, val_len, &ino, &data, &len);
+
+	if (err)
+		return err;
+	say(out, "inline %llu: len=%zu", (unsigned long long)ino.v, len);
 	return 0;
 }
 
@@ -225,6 +238,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 	switch (*(const uint8_t *)key) {
 	case TABLE_INODE:
 		return inode_text(key, key_len, val, val_len, out);
+	case TABLE_INLINE:
+		return inline_text(key, key_len, val, val_len, out);
 	case TABLE_DENTRY:
 		return dentry_text(key, key_len, val, val_len, out);
 	case TABLE_MAP:

@@ -97,7 +97,25 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	HASH_ADD(hh, f->inodes, ino, sizeof(i->ino), i);
 	f->res->inodes++;
 	f->logical_bytes += rec.mapped_bytes;
-	free(rec.inline_data);
+	return 0;
+}
+
+static int on_inline(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	const uint8_t *data;
+	struct fsck_inode *i;
+	ino_id ino;
+	size_t len;
+	int err = parse_inline(k, klen, v, vlen, &ino, &data, &len);
+
+	if (err)
+		return err;
+	i = find_inode(f, ino);
+	if (!i)
+		fsck_problem(f, "inline content belongs to inode %llu, which does not exist",
+			     (unsigned long long)ino.v);
+	else
+		i->inline_seen = (uint32_t)len;
 	return 0;
 }
 
@@ -257,6 +275,9 @@ static void check_inode(struct fsck *f, struct fsck_inode *i)
 	}
 	if (i->nlink == 0 && i->orphan != ORPHAN_UNLINKED)
 		fsck_problem(f, "inode %llu has no name and is not being deleted", ino);
+	if (i->inline_seen != i->inline_len)
+		fsck_problem(f, "inode %llu has %u bytes of inline content, but its record says %u",
+			     ino, i->inline_seen, i->inline_len);
 	if (S_ISREG(i->mode) && mapped != i->mapped_bytes)
 		fsck_problem(f, "inode %llu maps %llu bytes, but its record says %llu", ino,
 			     (unsigned long long)mapped, (unsigned long long)i->mapped_bytes);
@@ -527,9 +548,10 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		enum table table;
 		fsck_record_fn fn;
 	} passes[] = {
-		{TABLE_DISK, on_disk},	   {TABLE_INODE, on_inode},   {TABLE_ORPHAN, on_orphan},
-		{TABLE_DENTRY, on_dentry}, {TABLE_XATTR, on_xattr},   {TABLE_MAP, on_map},
-		{TABLE_EXTENT, on_extent}, {TABLE_BYDISK, on_bydisk}, {TABLE_FREED, on_freed},
+		{TABLE_DISK, on_disk},	   {TABLE_INODE, on_inode},   {TABLE_INLINE, on_inline},
+		{TABLE_ORPHAN, on_orphan}, {TABLE_DENTRY, on_dentry}, {TABLE_XATTR, on_xattr},
+		{TABLE_MAP, on_map},	   {TABLE_EXTENT, on_extent}, {TABLE_BYDISK, on_bydisk},
+		{TABLE_FREED, on_freed},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

@@ -9,7 +9,7 @@
 
 struct fsck_inode { /* what the tables say of one inode */
 	uint64_t ino;
-	uint32_t mode, nlink, links, subdirs, orphan, inline_len;
+	uint32_t mode, nlink, links, subdirs, orphan, inline_len, inline_seen;
 	uint64_t size, mapped_bytes, mapped_seen, parent;
 	bool inlined;
 	UT_hash_handle hh;

@@ -137,7 +137,6 @@ void pool_inode_path(struct pool *p, ino_id ino, char *out, size_t out_len)
 
 		if (depth > 4096 || !p->meta || get_inode(p->meta, i, &rec))
 			return;
-		free(rec.inline_data);
 		if (!name_in(p, rec.parent, i, name))
 			return;
 		n = strlen(name);

@@ -33,11 +33,14 @@ static bool check_files(const struct input *in, struct meta_txn *t)
 	struct rec_inode inode;
 	struct rec_map map;
 	struct rec_orphan orphan;
+	const uint8_t *data;
+	size_t len;
 	ino_id ino;
 
 	if (parse_inode(ARGS, &ino, &inode) == 0) {
 		put_inode(t, ino, &inode);
-		free(inode.inline_data);
+	} else if (parse_inline(ARGS, &ino, &data, &len) == 0) {
+		put_inline(t, ino, data, len);
 	} else if (parse_dentry(ARGS, &ino, &dentry) == 0) {
 		put_dentry(t, ino, &dentry);
 	} else if (parse_map(ARGS, &ino, &map) == 0) {

@@ -210,8 +210,9 @@ static void schema_seeds(void)
 	schema_seed(n++, t);
 	inode.flags = INODE_INLINE;
 	inode.inline_len = 5;
-	inode.inline_data = data;
 	put_inode(t, (ino_id){2}, &inode);
+	schema_seed(n++, t);
+	put_inline(t, (ino_id){2}, data, 5);
 	schema_seed(n++, t);
 	put_dentry(t, (ino_id){1}, &dentry);
 	schema_seed(n++, t);

@@ -307,6 +307,12 @@ static int count_extents(void *ctx, const struct fs_extent_info *e)
 	return 0;
 }
 
+static void hear_fsck(void *ctx, const char *severity, const char *text)
+{
+	(void)ctx;
+	print_message("fsck: %s: %s\n", severity, text);
+}
+
 /* Inline, to extents, and back to inline. */
 static void test_inline(void **state)
 {
@@ -344,6 +350,100 @@ static void test_inline(void **state)
 	rig_expect(r, in, data, 10);
 	fs_forget(r->fs, in, 1);
 	free(data);
+	file_rig_free(r);
+}
+
+/* Holes in inline content, and that nothing of it stays behind (file_rig_free's fsck looks). */
+static void test_inline_holes(void **state)
+{
+	const unsigned punch = FS_FALLOC_PUNCH | FS_FALLOC_KEEP_SIZE;
+	struct file_rig *r = file_rig_new(NULL, 0);
+	struct inode *in = rig_create(r, r->root, "f");
+	uint8_t data[3000];
+
+	(void)state;
+	rng = 8;
+	fill_random(data, sizeof(data));
+	rig_write(r, in, 0, data, sizeof(data));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_equal(fs_fallocate(r->fs, in, punch, 100, 50), 0);
+	memset(data + 100, 0, 50);
+	rig_expect(r, in, data, sizeof(data));
+	assert_int_equal(in->rec.inline_len, sizeof(data));
+	assert_int_equal(fs_fallocate(r->fs, in, punch, 2000, 5000), 0);
+	memset(data + 2000, 0, 1000);
+	assert_int_equal(in->rec.inline_len, 2000);
+	fs_forget(r->fs, in, 1);
+	file_rig_reopen(r);
+	in = rig_lookup(r, r->root, "f");
+	rig_expect(r, in, data, sizeof(data));
+	rig_write(r, in, 10, "unsealed", 8);
+	assert_int_equal(fs_fallocate(r->fs, in, punch, 0, 5000), 0);
+	assert_int_equal(in->rec.inline_len, 0);
+	memset(data, 0, sizeof(data));
+	rig_expect(r, in, data, sizeof(data));
+	rig_write(r, in, 0, data, 20);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	rig_truncate(r, in, 0);
+	assert_int_equal(in->rec.inline_len, 0);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+}
+
+static unsigned lies_found(struct file_rig *r)
+{
+	struct pool_open_options opt = {.read_only = true};
+	struct pool_message msg = {""};
+	struct pool_fsck_result result;
+	struct pool *p;
+
+	file_rig_close(r);
+	assert_int_equal(pool_open(r->pool_dir, &opt, NULL, &p, &msg), 0);
+	assert_int_equal(pool_fsck(p, false, hear_fsck, NULL, &result), DFS_EDAMAGED);
+	pool_abandon(p);
+	file_rig_open(r);
+	return (unsigned)result.problems;
+}
+
+static void put_lie(struct file_rig *r, ino_id ino, const char *content)
+{
+	struct meta_txn *t = meta_begin(r->fs->meta);
+	uint64_t seq;
+
+	if (content)
+		put_inline(t, ino, content, strlen(content));
+	else
+		del_inline(t, ino);
+	assert_int_equal(meta_commit(t, &seq), 0);
+}
+
+/* The record and the inode must agree: else reads refuse, and fsck finds it (P3). */
+static void test_inline_lies(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, 0);
+	struct inode *in = rig_create(r, r->root, "f");
+	ino_id ino = fs_inode_ino(in);
+	uint8_t got[10];
+	size_t len;
+
+	(void)state;
+	rig_write(r, in, 0, "right", 5);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	fs_forget(r->fs, in, 1);
+	put_lie(r, ino, "longer");
+	assert_int_equal(lies_found(r), 1);
+	in = rig_lookup(r, r->root, "f");
+	assert_int_equal(fs_read(r->fs, in, 0, sizeof(got), got, &len), DFS_ECORRUPT);
+	fs_forget(r->fs, in, 1);
+	put_lie(r, ino, NULL);
+	assert_int_equal(lies_found(r), 1);
+	in = rig_lookup(r, r->root, "f");
+	assert_int_equal(fs_read(r->fs, in, 0, sizeof(got), got, &len), DFS_ECORRUPT);
+	fs_forget(r->fs, in, 1);
+	put_lie(r, ino, "right");
+	put_lie(r, (ino_id){4711}, "nobody's");
+	assert_int_equal(lies_found(r), 1);
+	put_lie(r, (ino_id){4711}, NULL);
 	file_rig_free(r);
 }
 
@@ -601,6 +701,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_inline),
+		cmocka_unit_test(test_inline_holes),
+		cmocka_unit_test(test_inline_lies),
 		cmocka_unit_test(test_sparse),
 		cmocka_unit_test(test_scattered),
 		cmocka_unit_test(test_size_after_crash),

@@ -47,7 +47,7 @@ static extent_id some_extent(uint8_t seed)
 	return id;
 }
 
-static struct rec_inode some_inode(uint8_t *data, uint32_t len)
+static struct rec_inode some_inode(uint32_t len)
 {
 	return (struct rec_inode){
 		.mode = S_IFREG | 0644,
@@ -65,7 +65,6 @@ static struct rec_inode some_inode(uint8_t *data, uint32_t len)
 		.generation = 0xdeadbeefcafe,
 		.flags = INODE_INLINE,
 		.inline_len = len,
-		.inline_data = data,
 	};
 }
 
@@ -99,22 +98,18 @@ static struct rec_extent full_extent(void)
 
 static void test_inode(void **state)
 {
-	uint8_t data[DFS_INLINE_MAX];
-	struct rec_inode in, out;
+	struct rec_inode in = some_inode(DFS_INLINE_MAX), out;
 	struct meta_txn *t = meta_begin(r.m);
 
 	(void)state;
-	memset(data, 0xa5, sizeof(data));
-	in = some_inode(data, sizeof(data));
 	put_inode(t, (ino_id){42}, &in);
-	in = some_inode(NULL, 0);
+	in = some_inode(0);
 	in.size = DFS_FILE_MAX;
 	put_inode(t, (ino_id){43}, &in);
 	commit(t);
 	assert_int_equal(get_inode(r.m, (ino_id){42}, &out), 0);
-	in = some_inode(data, sizeof(data));
-	assert_memory_equal(out.inline_data, data, sizeof(data));
-	free(out.inline_data);
+	in = some_inode(DFS_INLINE_MAX);
+	assert_int_equal(out.inline_len, DFS_INLINE_MAX);
 	assert_true(out.mode == in.mode && out.nlink == in.nlink && out.uid == in.uid &&
 		    out.gid == in.gid && out.rdev == in.rdev && out.size == in.size &&
 		    out.mapped_bytes == in.mapped_bytes && out.parent.v == in.parent.v &&
@@ -125,12 +120,36 @@ static void test_inode(void **state)
 		    out.btime.sec == 1600000000 && out.btime.nsec == 3);
 	assert_int_equal(get_inode(r.m, (ino_id){43}, &out), 0);
 	assert_int_equal(out.size, DFS_FILE_MAX);
-	assert_null(out.inline_data);
+	assert_int_equal(out.inline_len, 0);
 	assert_int_equal(get_inode(r.m, (ino_id){44}, &out), DFS_ENOENT);
 	t = meta_begin(r.m);
 	del_inode(t, (ino_id){42});
 	commit(t);
 	assert_int_equal(get_inode(r.m, (ino_id){42}, &out), DFS_ENOENT);
+}
+
+static void test_inline(void **state)
+{
+	struct meta_txn *t = meta_begin(r.m);
+	uint8_t data[DFS_INLINE_MAX];
+	BUF out = {0};
+
+	(void)state;
+	memset(data, 0xa5, sizeof(data));
+	put_inline(t, (ino_id){42}, data, sizeof(data));
+	put_inline(t, (ino_id){43}, "x", 1);
+	commit(t);
+	assert_int_equal(get_inline(r.m, (ino_id){42}, &out), 0);
+	assert_int_equal(out.len, sizeof(data));
+	assert_memory_equal(out.data, data, sizeof(data));
+	assert_int_equal(get_inline(r.m, (ino_id){43}, &out), 0);
+	assert_int_equal(out.len, 1);
+	assert_int_equal(get_inline(r.m, (ino_id){44}, &out), DFS_ENOENT);
+	t = meta_begin(r.m);
+	del_inline(t, (ino_id){42});
+	commit(t);
+	assert_int_equal(get_inline(r.m, (ino_id){42}, &out), DFS_ENOENT);
+	assert_int_equal(out.len, 0);
 }
 
 static void test_dentry(void **state)
@@ -308,8 +327,9 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 	switch (key_len ? k[1] : 0) {
 	case TABLE_INODE:
 		err = parse_inode(k + 1, key_len, v + 1, val_len, NULL, &u.inode);
-		if (err == 0)
-			free(u.inode.inline_data);
+		break;
+	case TABLE_INLINE:
+		err = parse_inline(k + 1, key_len, v + 1, val_len, NULL, &value, &value_len);
 		break;
 	case TABLE_DENTRY:
 		err = parse_dentry(k + 1, key_len, v + 1, val_len, NULL, &u.dentry);
@@ -346,8 +366,7 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 
 static void put_one_of_each(struct meta_txn *t)
 {
-	uint8_t data[40] = "some inline data";
-	struct rec_inode inode = some_inode(data, sizeof(data));
+	struct rec_inode inode = some_inode(16);
 	struct rec_dentry dentry = {.ino = {7}, .mode = S_IFREG, .name = "a name"};
 	struct rec_map map = {4096, 100, some_extent(2), 8};
 	struct rec_extent extent = full_extent();
@@ -359,6 +378,7 @@ static void put_one_of_each(struct meta_txn *t)
 	struct rec_settings settings = {4, 2, 3, 3, false, 1 << 20, 2};
 
 	put_inode(t, (ino_id){7}, &inode);
+	put_inline(t, (ino_id){7}, "some inline data", 16);
 	put_dentry(t, (ino_id){1}, &dentry);
 	put_map(t, (ino_id){7}, &map);
 	put_extent(t, &extent);
@@ -419,14 +439,14 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 12);
+	assert_int_equal(tables, 13);
 	meta_iter_free(it);
 }
 
 /* A record that is rotten in the index is refused by name, not believed. */
 static void test_get_damaged(void **state)
 {
-	struct rec_inode in = some_inode(NULL, 0);
+	struct rec_inode in = some_inode(0);
 	struct meta_txn *t = meta_begin(r.m);
 	BUF key = {0}, val = {0};
 
@@ -464,9 +484,11 @@ static void test_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_inode), TEST(test_dentry),	  TEST(test_extent_and_others),
-		TEST(test_xattr), TEST(test_order),	  TEST(test_damage),
-		TEST(test_text),  TEST(test_get_damaged),
+		TEST(test_inode),	TEST(test_inline),
+		TEST(test_dentry),	TEST(test_extent_and_others),
+		TEST(test_xattr),	TEST(test_order),
+		TEST(test_damage),	TEST(test_text),
+		TEST(test_get_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

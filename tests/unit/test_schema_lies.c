@@ -131,16 +131,9 @@ static void test_map(void **state)
 static void test_inode(void **state)
 {
 	static const struct lie lies[] = {
-		{0, 4, 0},
-		{0, 4, 0170644},
-		{0, 4, UINT32_MAX},
-		{24, 8, UINT64_MAX},
-		{24, 8, 1ull << 63},
-		{48, 4, 1000000000},
-		{84, 4, UINT32_MAX},
-		{108, 4, 1},
-		{108, 4, UINT32_MAX},
-		{108, 4, DFS_INLINE_MAX},
+		{0, 4, 0},	     {0, 4, 0170644},	   {0, 4, UINT32_MAX},
+		{24, 8, UINT64_MAX}, {24, 8, 1ull << 63},  {48, 4, 1000000000},
+		{84, 4, UINT32_MAX}, {108, 4, UINT32_MAX}, {108, 4, DFS_INLINE_MAX + 1},
 	};
 	struct rec_inode r = {.mode = S_IFREG | 0644, .nlink = 1}, got;
 	struct meta_txn *t = meta_begin(nothing());
