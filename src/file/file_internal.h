@@ -350,12 +350,20 @@ MUST_USE int map_replace(struct inode *in, struct meta_txn *t, struct extent_ref
  * all is done. */
 MUST_USE int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
 			    uint64_t from, uint64_t to, uint64_t *ret_next, int64_t *delta_bytes);
+/* Adds the unmapping of all, unless that takes more than STEP_ENTRIES entries: then t is as it was. */
+MUST_USE int map_drop_all(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
+			  bool *ret_fits);
 /* All of [from, to), in steps with a transaction each; r is put with them and updated. tail: `to` is
  * the end of the file, and an orphan record covers the steps. */
 MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to,
 		       bool tail);
 
 /* ---- namei.c ---- */
+/* Changes with each change of a name in it. No lock held. */
+uint64_t dir_version(struct inode *dir);
+/* Does name mean in (NULL: nothing), as it did when dir had that version? dir's lock held. */
+MUST_USE int name_is_still(struct inode *dir, uint64_t version, const char *name,
+			   const struct inode *in, bool *ret_same);
 MUST_USE int name_check(const char *name);
 MUST_USE int dir_empty(struct inode *dir); /* 0, DFS_ENOTEMPTY, ... */
 

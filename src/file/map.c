@@ -60,10 +60,12 @@ int map_seek(struct map_cursor *c, struct inode *in, uint64_t off)
 	key_map(&key, in->ino, off);
 	if (!c->it) /* within the table and inode of the key */
 		c->it = meta_iter_new_within(in->fs->meta, key.data, 1 + sizeof(in->ino.v));
-	meta_iter_seek_back(c->it, key.data, key.len);
-	rc = cursor_load(c);
-	if (rc || (c->valid && c->rec.file_offset + c->rec.len > off))
-		return rc;
+	if (off) { /* the entry that begins before it may reach it */
+		meta_iter_seek_back(c->it, key.data, key.len);
+		rc = cursor_load(c);
+		if (rc || (c->valid && c->rec.file_offset + c->rec.len > off))
+			return rc;
+	}
 	meta_iter_seek(c->it, key.data, key.len);
 	return cursor_load(c);
 }
@@ -220,6 +222,30 @@ int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *ref
 	}
 	if (rc == 0)
 		*ret_next = next;
+	return rc;
+}
+
+int map_drop_all(struct inode *in, struct meta_txn *t, struct extent_refs *refs, bool *ret_fits)
+{
+	CLEANUP(entries_release) struct entries all = {0};
+	CLEANUP(map_done) struct map_cursor c = {0};
+	int rc;
+
+	*ret_fits = true;
+	in->last_map.len = 0;
+	if (!in->rec.mapped_bytes || (in->rec.flags & INODE_INLINE))
+		return 0;
+	for (rc = map_seek(&c, in, 0); rc == 0 && c.valid; rc = map_next(&c)) {
+		if (all.count == STEP_ENTRIES) {
+			*ret_fits = false;
+			return 0;
+		}
+		entries_add(&all, &c.rec);
+	}
+	for (unsigned i = 0; rc == 0 && i < all.count; i++) {
+		del_map(t, in->ino, all.v[i].file_offset);
+		extent_refs_add(refs, all.v[i].extent, -1);
+	}
 	return rc;
 }
 

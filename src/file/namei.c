@@ -44,6 +44,12 @@ static int lookup(struct fs *fs, struct inode *dir, const char *name, struct ino
 	return DFS_EIO;
 }
 
+uint64_t dir_version(struct inode *dir)
+{
+	ENV_LOCKED(&dir->lock);
+	return dir->last_seq;
+}
+
 int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode,
 	      struct fs_attr *ret_attr)
 {
@@ -336,6 +342,22 @@ int dir_empty(struct inode *dir)
 	return rc;
 }
 
+int name_is_still(struct inode *dir, uint64_t version, const char *name, const struct inode *in,
+		  bool *ret_same)
+{
+	struct rec_dentry d;
+	int rc;
+
+	*ret_same = true;
+	if (dir->last_seq == version)
+		return 0;
+	rc = get_dentry(dir->fs->meta, dir->ino, name, &d);
+	if (rc && rc != DFS_ENOENT)
+		return rc;
+	*ret_same = rc == 0 ? in && d.ino.v == in->ino.v : !in;
+	return 0;
+}
+
 /* dir and in are locked, and name still names in. */
 static int remove_locked(struct inode *dir, const char *name, struct inode *in)
 {
@@ -374,7 +396,7 @@ static int remove_checked(struct inode *dir, const char *name, struct inode *in,
 static int remove_name(struct fs *fs, struct inode *dir, const char *name, bool want_dir)
 {
 	int rc = name_check(name);
-	bool again = true;
+	bool same = false;
 
 	if (rc)
 		return rc;
@@ -384,8 +406,8 @@ static int remove_name(struct fs *fs, struct inode *dir, const char *name, bool 
 		return DFS_ENOTDIR;
 	if (fs->read_only)
 		return DFS_EROFS;
-	while (again) {
-		struct rec_dentry d;
+	while (rc == 0 && !same) {
+		uint64_t version = dir_version(dir);
 		struct inode *in;
 
 		rc = lookup(fs, dir, name, &in);
@@ -394,10 +416,9 @@ static int remove_name(struct fs *fs, struct inode *dir, const char *name, bool 
 		struct inode *locks[] = {dir, in};
 
 		inode_lock_many(locks, 2);
-		rc = get_dentry(fs->meta, dir->ino, name, &d);
-		/* Between look-up and lock it may have become another's name. */
-		again = rc == 0 && d.ino.v != in->ino.v;
-		if (rc == 0 && !again)
+		/* Between look-up and lock it may have become another's name, or nobody's. */
+		rc = name_is_still(dir, version, name, in, &same);
+		if (rc == 0 && same)
 			rc = remove_checked(dir, name, in, want_dir);
 		inode_unlock_many(locks, 2);
 		inode_put(in, 1);

@@ -35,7 +35,7 @@ static int del_xattrs(struct inode *in, struct meta_txn *t)
 /* Adds the removal of everything but map entries. */
 static int del_all(struct inode *in, struct meta_txn *t)
 {
-	int rc = del_xattrs(in, t);
+	int rc = in->rec.flags & INODE_XATTRS ? del_xattrs(in, t) : 0;
 
 	if (rc)
 		return rc;
@@ -46,18 +46,13 @@ static int del_all(struct inode *in, struct meta_txn *t)
 	return 0;
 }
 
-/* Takes the whole inode away in t: true, or false when it has too many map entries (and t is
- * spoilt: the caller begins anew). */
+/* Takes the whole inode away in t, unless it has too many map entries: then t is as it was. */
 static int try_free(struct victim *v, struct meta_txn *t, bool *ret_fits)
 {
 	struct inode *in = v->in;
-	int64_t delta = 0;
-	uint64_t next;
-	int rc;
+	int rc = map_drop_all(in, t, &v->refs, ret_fits);
 
-	*ret_fits = false;
-	rc = map_unmap_step(in, t, &v->refs, 0, UINT64_MAX, &next, &delta);
-	if (rc || next != UINT64_MAX)
+	if (rc || !*ret_fits)
 		return rc;
 	rc = del_all(in, t);
 	if (rc == 0 && v->refs.count)
@@ -68,27 +63,7 @@ static int try_free(struct victim *v, struct meta_txn *t, bool *ret_fits)
 		meta_add(t, META_COUNT_LOGICAL_BYTES, -(int64_t)in->rec.mapped_bytes);
 	if (in->beyond_end)
 		del_orphan(t, in->ino);
-	*ret_fits = true;
 	return 0;
-}
-
-/* A map of at most STEP_ENTRIES entries? */
-static int map_is_short(struct inode *in, bool *ret_short)
-{
-	CLEANUP(map_done) struct map_cursor c = {0};
-	unsigned count = 0;
-	int rc;
-
-	*ret_short = true;
-	if (!in->rec.mapped_bytes || (in->rec.flags & INODE_INLINE))
-		return 0;
-	rc = map_seek(&c, in, 0);
-	for (; rc == 0 && c.valid; rc = map_next(&c))
-		if (++count > STEP_ENTRIES) {
-			*ret_short = false;
-			return 0;
-		}
-	return rc;
 }
 
 int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
@@ -106,8 +81,6 @@ int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
 		return 0;
 	}
 	if (is_dir(in) || (!inode_handles(in) && !in->excl && TAILQ_EMPTY(&in->fifo)))
-		rc = map_is_short(in, &now);
-	if (rc == 0 && now)
 		rc = try_free(v, t, &now);
 	if (rc)
 		return rc;
@@ -166,24 +139,22 @@ void orphan_last_close(struct fs *fs, struct inode *in)
 		reap_later(fs, in);
 }
 
-/* The last step: everything that is left. */
-static int reap_last(struct inode *in)
+/* Everything that is left, when that fits in one transaction. */
+static int reap_last(struct inode *in, bool *ret_done)
 {
 	struct victim v = {.in = in};
 	struct meta_txn *t = meta_begin(in->fs->meta);
 	uint64_t seq;
-	bool fits;
-	int rc = try_free(&v, t, &fits);
+	int rc = try_free(&v, t, ret_done);
 
-	ASSERT(rc || fits);
-	if (rc == 0) {
+	if (rc == 0 && *ret_done) {
 		del_orphan(t, in->ino);
 		rc = meta_commit(t, &seq);
 	} else {
 		meta_cancel(t);
 	}
 	victim_release(&v);
-	if (rc == 0)
+	if (rc == 0 && *ret_done)
 		freed(in);
 	return rc;
 }
@@ -192,7 +163,7 @@ static int reap_locked(struct inode *in)
 {
 	struct rec_inode r;
 	uint64_t next;
-	bool now;
+	bool done;
 	int rc;
 
 	in->reaping = false;
@@ -200,9 +171,9 @@ static int reap_locked(struct inode *in)
 		return 0;
 	dirty_drop(in);
 	for (;;) {
-		rc = map_is_short(in, &now);
-		if (rc || now)
-			break;
+		rc = reap_last(in, &done);
+		if (rc || done)
+			return rc;
 		/* A step from the end: what is left stays a valid, shorter file. */
 		CLEANUP(map_done) struct map_cursor c = {0};
 
@@ -210,14 +181,13 @@ static int reap_locked(struct inode *in)
 		for (unsigned i = 0; rc == 0 && c.valid && i < STEP_ENTRIES; i++)
 			rc = map_next(&c);
 		if (rc)
-			break;
+			return rc;
 		next = c.valid ? c.rec.file_offset : UINT64_MAX;
 		r = in->rec;
 		rc = map_unmap(in, &r, 0, next, false);
 		if (rc || __atomic_load_n(&in->fs->abandoned, __ATOMIC_RELAXED))
-			break;
+			return rc;
 	}
-	return rc || !now ? rc : reap_last(in);
 }
 
 static void reap_one(struct fs *fs, ino_id ino)

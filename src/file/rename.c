@@ -17,7 +17,8 @@ struct rename {
 	struct inode *from_dir, *to_dir;
 	const char *from, *to;
 	unsigned flags;
-	struct inode *src, *tgt; /* tgt may be NULL */
+	uint64_t from_version, to_version; /* of the directories, before the names were looked up */
+	struct inode *src, *tgt;	   /* tgt may be NULL */
 	struct rec_inode from_r, to_r, src_r, tgt_r;
 	struct victim victim;
 };
@@ -38,17 +39,6 @@ static int peek(struct fs *fs, struct inode *dir, const char *name, struct inode
 	*ret_inode = NULL;
 	rc = fs_lookup(fs, dir, name, ret_inode, &attr);
 	return rc == DFS_ENOENT ? 0 : rc;
-}
-
-static int still(struct inode *dir, const char *name, const struct inode *in, bool *ret_same)
-{
-	struct rec_dentry d;
-	int rc = get_dentry(dir->fs->meta, dir->ino, name, &d);
-
-	if (rc && rc != DFS_ENOENT)
-		return rc;
-	*ret_same = rc == 0 ? in && d.ino.v == in->ino.v : !in;
-	return 0;
 }
 
 /* Is dir the same as or below top? */
@@ -206,9 +196,9 @@ static int rename_try(struct rename *rn, bool *ret_again)
 	if (cross)
 		env_mutex_lock(&rn->fs->rename_lock);
 	inode_lock_many(locks, 4);
-	rc = still(rn->from_dir, rn->from, rn->src, &same_from);
+	rc = name_is_still(rn->from_dir, rn->from_version, rn->from, rn->src, &same_from);
 	if (rc == 0)
-		rc = still(rn->to_dir, rn->to, rn->tgt, &same_to);
+		rc = name_is_still(rn->to_dir, rn->to_version, rn->to, rn->tgt, &same_to);
 	*ret_again = rc == 0 && !(same_from && same_to);
 	if (rc == 0 && !*ret_again)
 		rc = rename_locked(rn);
@@ -227,7 +217,9 @@ static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
 			    .to_dir = to_dir,
 			    .from = from,
 			    .to = to,
-			    .flags = flags};
+			    .flags = flags,
+			    .from_version = dir_version(from_dir),
+			    .to_version = dir_version(to_dir)};
 	int rc = peek(fs, from_dir, from, &rn.src);
 
 	*ret_again = false;

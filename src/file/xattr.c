@@ -7,6 +7,13 @@
 
 #include <stdlib.h>
 
+/* Most files have none: then no look-up is needed. */
+static bool may_have(struct inode *in)
+{
+	ENV_LOCKED(&in->lock);
+	return in->rec.flags & INODE_XATTRS;
+}
+
 static int xattr_name_check(const char *name)
 {
 	size_t len = strlen(name);
@@ -21,6 +28,7 @@ static int touch(struct inode *in, struct meta_txn *t)
 {
 	struct rec_inode r = in->rec;
 
+	r.flags |= INODE_XATTRS;
 	r.ctime = time_now();
 	return inode_commit(in, t, &r);
 }
@@ -60,6 +68,9 @@ int fs_getxattr(struct fs *fs, struct inode *in, const char *name, struct buf *o
 {
 	int rc = xattr_name_check(name);
 
+	buf_reset(out);
+	if (rc == 0 && !may_have(in))
+		return DFS_ENODATA;
 	return rc ? rc : get_xattr(fs->meta, in->ino, name, out);
 }
 
@@ -70,6 +81,8 @@ int fs_listxattr(struct fs *fs, struct inode *in, struct buf *out)
 	int rc = 0;
 
 	buf_reset(out);
+	if (!may_have(in))
+		return 0;
 	key_xattr(&from, in->ino, "");
 	it = meta_iter_new_within(fs->meta, from.data, from.len);
 	for (meta_iter_seek(it, from.data, from.len); rc == 0 && meta_iter_valid(it);

@@ -59,6 +59,7 @@ struct rec_inode {
 	uint32_t inline_len; /* bytes of the inline record, which exists when this is not 0 */
 };
 #define INODE_INLINE 1u /* the content is the inline record (then there are no map entries) */
+#define INODE_XATTRS 2u /* it has, or had, extended attributes; without it there are none */
 
 struct rec_dentry {
 	ino_id ino;

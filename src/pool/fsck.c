@@ -94,6 +94,7 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	i->parent = rec.parent.v;
 	i->inline_len = rec.inline_len;
 	i->inlined = rec.flags & INODE_INLINE;
+	i->may_have_xattrs = rec.flags & INODE_XATTRS;
 	HASH_ADD(hh, f->inodes, ino, sizeof(i->ino), i);
 	f->res->inodes++;
 	f->logical_bytes += rec.mapped_bytes;
@@ -179,16 +180,24 @@ static int on_dentry(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 static int on_xattr(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
 {
 	const uint8_t *value;
+	struct fsck_inode *i;
 	const char *name;
 	size_t nlen, vallen;
 	ino_id ino;
 	int err = parse_xattr(k, klen, v, vlen, &ino, &name, &nlen, &value, &vallen);
 
-	if (!err && !find_inode(f, ino))
+	if (err)
+		return err;
+	i = find_inode(f, ino);
+	if (!i)
 		fsck_problem(f,
 			     "the attribute \"%.*s\" belongs to inode %llu, which does not exist",
 			     (int)nlen, name, (unsigned long long)ino.v);
-	return err;
+	else if (!i->may_have_xattrs)
+		fsck_problem(
+			f, "inode %llu has the attribute \"%.*s\", but its record says it has none",
+			(unsigned long long)ino.v, (int)nlen, name);
+	return 0;
 }
 
 /* ---- maps ---- */
