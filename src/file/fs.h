@@ -124,8 +124,10 @@ MUST_USE int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len,
 		      bool append);
 /* P1 for this inode (and everything committed before). data_only is a hint. */
 MUST_USE int fs_fsync(struct fs *fs, struct inode *in, bool data_only);
-/* Reports (once per handle's flush) a pending write error of the inode. */
+/* Why data of the inode could not be stored, while that is so (F3). */
 MUST_USE int fs_flush(struct fs *fs, struct inode *in);
+/* Has storing data failed, of whatever file, and not succeeded since? */
+bool fs_is_stuck(struct fs *fs);
 MUST_USE int fs_sync_all(struct fs *fs); /* syncfs */
 enum fs_falloc {
 	FS_FALLOC_KEEP_SIZE = 1,

@@ -93,13 +93,16 @@ static void choose_below(const struct inode *in, bool *chosen)
 		chosen[0] = true;
 }
 
+/* Waking a thread costs more than a small file: one is woken for the first batch, and wakes the next
+ * if it leaves any. */
 static void enqueue(struct fs *fs, struct batch *b)
 {
 	ENV_LOCKED(&fs->queue_lock);
+	if (TAILQ_EMPTY(&fs->queue))
+		env_cond_signal(&fs->queue_wake);
 	b->queued = true;
 	TAILQ_INSERT_TAIL(&fs->queue, b, queue);
 	fs->queued_bytes += b->charged;
-	env_cond_signal(&fs->queue_wake);
 }
 
 /* covers: see struct batch */
@@ -370,6 +373,8 @@ void seal_worker(void *arg)
 			env_cond_wait(&fs->queue_wake, &fs->queue_lock);
 		count = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? 0
 									  : take_group(fs, group);
+		if (!TAILQ_EMPTY(&fs->queue))
+			env_cond_signal(&fs->queue_wake);
 		env_mutex_unlock(&fs->queue_lock);
 		if (!count)
 			return;

@@ -173,6 +173,12 @@ int fs_flush(struct fs *fs, struct inode *in)
 	return in->error;
 }
 
+bool fs_is_stuck(struct fs *fs)
+{
+	ENV_LOCKED(&fs->dirty_lock);
+	return fs->stuck_err != 0;
+}
+
 int fs_sync_all(struct fs *fs)
 {
 	int rc, err;

@@ -106,7 +106,7 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
 void op_fsyncdir(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi);
 
 /* ops_file.c */
-void ops_prepare_handle(struct fuse_file_info *fi);
+void ops_prepare_handle(struct fuse_state *st, struct fuse_file_info *fi);
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
 void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,

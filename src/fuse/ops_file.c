@@ -13,11 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void ops_prepare_handle(struct fuse_file_info *fi)
+void ops_prepare_handle(struct fuse_state *st, struct fuse_file_info *fi)
 {
 	fi->keep_cache = 1;
-	/* Nothing to report at the close of a handle that can't write. */
-	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY;
+	/* As with a local filesystem, close() waits for nothing and has nothing to report; but while
+	 * data can't be stored, it asks (F3). */
+	fi->noflush = (fi->flags & O_ACCMODE) == O_RDONLY || !fs_is_stuck(st->fs);
 }
 
 /* O_TRUNC arrives with the open, and nothing else does for it. */
@@ -48,7 +49,7 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		err = truncate_at_open(req, id);
 	else if ((fi->flags & O_ACCMODE) != O_WRONLY)
 		ops_accessed(st, id);
-	ops_prepare_handle(fi);
+	ops_prepare_handle(st, fi);
 	if (err)
 		ops_reply_err(req, err);
 	if (err || fuse_reply_open(req, fi) != 0)

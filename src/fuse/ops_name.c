@@ -102,7 +102,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		return;
 	}
 	fs_handle_get(in);
-	ops_prepare_handle(fi);
+	ops_prepare_handle(st, fi);
 	ops_entry(st, in, &attr, &e);
 	if (fuse_reply_create(req, &e, fi) != 0) {
 		fs_handle_put(st->fs, in);
