@@ -29,6 +29,7 @@ static const struct {
 	{TABLE_DENTRY, "dentry"},     {TABLE_MAP, "map"},     {TABLE_EXTENT, "extent"},
 	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"}, {TABLE_ORPHAN, "orphan"},
 	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"}, {TABLE_META, "meta"},
+	{TABLE_INLINE, "inline"},
 };
 
 static const char *table_name(uint8_t letter)
@@ -250,10 +251,11 @@ static int inspect_table(struct inspect *x, const char *name)
 		if (strcmp(tables[i].name, name) == 0)
 			return add_prefix(x, &letter, 1, rows);
 	}
-	return ctl_fail(x->c, DFS_EUSAGE,
-			"cannot inspect table '%s': there are settings, disk, inode, dentry, map, "
-			"extent, bydisk, xattr, orphan, freed, audit and meta",
-			name);
+	return ctl_fail(
+		x->c, DFS_EUSAGE,
+		"cannot inspect table '%s': there are settings, disk, inode, inline, dentry, "
+		"map, extent, bydisk, xattr, orphan, freed, audit and meta",
+		name);
 }
 
 /* How many records each table holds. */

@@ -90,11 +90,25 @@ static uint64_t first_unsealed(const struct inode *in, uint64_t off, const struc
 	return first;
 }
 
+uint64_t beyond_put(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t beyond)
+{
+	struct rec_orphan orphan = {in->ino, ORPHAN_TRUNCATE, r->size};
+
+	if (beyond > r->size) {
+		put_orphan(t, &orphan);
+		r->flags |= INODE_BEYOND;
+		return beyond;
+	}
+	if (r->flags & INODE_BEYOND)
+		del_orphan(t, in->ino);
+	r->flags &= ~INODE_BEYOND;
+	return 0;
+}
+
 uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 		  const struct batch *except, uint64_t mapped_to)
 {
 	uint64_t beyond = MAX(in->beyond_end, mapped_to);
-	struct rec_orphan orphan = {in->ino, ORPHAN_TRUNCATE, 0};
 
 	/* Up to `covers` nothing was dirty when the batch was detached but what is in the map now or goes
 	 * with it: what has been written there since overwrites that, or a hole, and must not take back
@@ -103,14 +117,7 @@ uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 		      MAX(first_unsealed(in, in->rec.size, except), except ? except->covers : 0));
 	if (!r->nlink)
 		return beyond; /* ORPHAN_UNLINKED covers all of it */
-	if (beyond > r->size) {
-		orphan.from = r->size;
-		put_orphan(t, &orphan);
-		return beyond;
-	}
-	if (in->beyond_end)
-		del_orphan(t, in->ino);
-	return 0;
+	return beyond_put(in, t, r, beyond);
 }
 
 static int by_start(const void *a, const void *b)

@@ -132,7 +132,9 @@ struct inode {
 	bool excl;	      /* somebody changes the map in steps: writers and sealers wait (F5) */
 	bool inline_loaded;   /* the inline bytes are also in dirty slot 0 or in a batch */
 	bool reaping;	      /* in the reaper's list */
-	uint64_t beyond_end; /* end of map entries beyond rec.size, under ORPHAN_TRUNCATE; else 0 */
+	uint64_t
+		beyond_end; /* end of map entries beyond rec.size, under ORPHAN_TRUNCATE; else 0. More
+			      * than size: a truncation was left half done. */
 	struct slot_set slots;
 	uint64_t unsealed_bytes; /* of slots and batches */
 	struct batch_list fifo;
@@ -302,6 +304,10 @@ MUST_USE int batch_commit(struct inode *in, struct batch *b);
 uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 		  const struct batch *except, uint64_t mapped_to);
 
+/* Puts or deletes the orphan record that covers map entries from r->size up to beyond, and says so in
+ * r. Returns the new beyond_end. */
+uint64_t beyond_put(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t beyond);
+
 /* ---- inline.c: lock held ---- */
 /* The content that is stored inline into out (emptied first); nothing when there is none. */
 MUST_USE int inline_get(struct inode *in, struct buf *out);
@@ -368,6 +374,9 @@ MUST_USE int name_check(const char *name);
 MUST_USE int dir_empty(struct inode *dir); /* 0, DFS_ENOTEMPTY, ... */
 
 /* ---- truncate.c ---- */
+/* Frees what a truncation that failed half-way has left beyond the size; before the file grows over
+ * it (P3). lock held. */
+MUST_USE int truncate_finish(struct inode *in);
 /* r: the record with the caller's other changes. lock held; waits for the FIFO. */
 MUST_USE int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size);
 

@@ -103,12 +103,17 @@ int inline_cut(struct inode *in, struct rec_inode *r, uint64_t off, uint64_t end
 {
 	BUF data = {0};
 	struct meta_txn *t;
-	int rc = inline_get(in, &data);
+	int rc;
 
-	if (rc)
-		return rc;
 	t = meta_begin(in->fs->meta);
-	if (off < data.len) {
+	if (off == 0 && end >= r->inline_len) { /* even if it can't be read */
+		inline_put(t, in->ino, r, NULL, 0);
+	} else if (off < r->inline_len) {
+		rc = inline_get(in, &data);
+		if (rc) {
+			meta_cancel(t);
+			return rc;
+		}
 		if (end < data.len)
 			memset(data.data + off, 0, end - off);
 		inline_put(t, in->ino, r, data.data, end < data.len ? data.len : off);

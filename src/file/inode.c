@@ -198,12 +198,13 @@ static int check_rec(ino_id ino, const struct rec_inode *r)
 {
 	bool inlined = r->flags & INODE_INLINE;
 
-	if (inlined ? S_ISREG(r->mode) || S_ISLNK(r->mode) : r->inline_len == 0)
+	if ((inlined ? S_ISREG(r->mode) || S_ISLNK(r->mode) : r->inline_len == 0) &&
+	    r->inline_len <= r->size)
 		return 0;
-	log_error(
-		"cannot use inode %llu: its record holds content that mode %o can't have; nothing was "
-		"changed; run fsck",
-		(unsigned long long)ino.v, r->mode);
+	log_error("cannot use inode %llu: by its record %u bytes of content are inline, which with "
+		  "mode %o, size %llu and flags %u can't be; nothing was changed; run fsck",
+		  (unsigned long long)ino.v, r->inline_len, r->mode, (unsigned long long)r->size,
+		  r->flags);
 	return DFS_ECORRUPT;
 }
 
@@ -219,6 +220,7 @@ static int load(struct inode *in)
 		in->rec = rec;
 		in->type = rec.mode & S_IFMT;
 		in->size = rec.size;
+		in->beyond_end = rec.flags & INODE_BEYOND ? DFS_FILE_MAX : 0;
 		/* Its last commit is unknown: as late as it can have been. */
 		in->last_seq = meta_last_seq(in->fs->meta);
 	}
@@ -389,7 +391,9 @@ static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned
 		return 0;
 	}
 	inode_excl_begin(in);
-	if (!in->freed) { /* while it waited */
+	if (!in->freed) /* while it waited */
+		rc = truncate_finish(in);
+	if (rc == 0) {
 		r = in->rec;
 		apply_attr(&r, attr, set);
 		rc = truncate_locked(in, &r, attr->size);

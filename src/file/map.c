@@ -258,19 +258,12 @@ struct unmap {
 };
 
 /* Guards the steps that are still to come, or ends the guard (F2, F5). */
-static uint64_t put_guard(struct unmap *u, struct meta_txn *t, bool more)
+static uint64_t put_guard(struct unmap *u, struct meta_txn *t, struct rec_inode *put, bool more)
 {
-	struct rec_orphan orphan = {u->in->ino, ORPHAN_TRUNCATE, u->r->size};
-	uint64_t beyond = more ? DFS_FILE_MAX : u->beyond_after;
-
 	/* An unlinked inode has its orphan record, for all of it. */
-	if (!u->tail || !u->r->nlink)
+	if (!u->tail || !put->nlink)
 		return u->in->beyond_end;
-	if (beyond)
-		put_orphan(t, &orphan);
-	else if (u->in->beyond_end)
-		del_orphan(t, u->in->ino);
-	return beyond;
+	return beyond_put(u->in, t, put, more ? DFS_FILE_MAX : u->beyond_after);
 }
 
 /* One transaction: u->r with this step's change of mapped bytes. */
@@ -291,7 +284,7 @@ static int unmap_once(struct unmap *u)
 		return rc;
 	}
 	put.mapped_bytes = (uint64_t)((int64_t)put.mapped_bytes + delta);
-	beyond = put_guard(u, t, next < u->to);
+	beyond = put_guard(u, t, &put, next < u->to);
 	rc = inode_commit(in, t, &put);
 	if (rc)
 		return rc;

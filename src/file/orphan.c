@@ -266,8 +266,9 @@ static int recover_truncate(struct fs *fs, const struct rec_orphan *o)
 	if (rc)
 		return rc;
 	env_mutex_lock(&in->lock);
-	in->beyond_end = DFS_FILE_MAX; /* so that the record goes with the last step */
+	in->beyond_end = DFS_FILE_MAX;
 	r = in->rec;
+	r.flags |= INODE_BEYOND; /* so that the orphan record goes with the last step */
 	rc = map_unmap(in, &r, r.size, UINT64_MAX, true);
 	env_mutex_unlock(&in->lock);
 	inode_put(in, 1);

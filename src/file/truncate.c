@@ -49,6 +49,13 @@ static int shrink(struct inode *in, struct rec_inode *r, uint64_t size)
 	return map_unmap(in, r, size, UINT64_MAX, true);
 }
 
+int truncate_finish(struct inode *in)
+{
+	struct rec_inode r = in->rec;
+
+	return in->beyond_end > in->size ? map_unmap(in, &r, in->size, UINT64_MAX, true) : 0;
+}
+
 int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
 {
 	uint64_t old = in->size, stored = in->rec.size;
@@ -75,9 +82,11 @@ int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
 static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_size)
 {
 	uint64_t mapped_end = MIN(end, in->size), old = in->size;
+	int rc = keep_size || end <= in->size ? 0 : truncate_finish(in);
 	struct rec_inode r = in->rec;
-	int rc = 0;
 
+	if (rc)
+		return rc;
 	r.mtime = r.ctime = time_now();
 	if (off < mapped_end) {
 		if (r.flags & INODE_INLINE)
@@ -99,10 +108,15 @@ static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_si
 
 static int allocate(struct inode *in, uint64_t end, bool keep_size)
 {
-	struct rec_inode r = in->rec;
+	struct rec_inode r;
+	int rc;
 
 	if (keep_size || end <= in->size)
 		return 0;
+	rc = truncate_finish(in);
+	if (rc)
+		return rc;
+	r = in->rec;
 	r.mtime = r.ctime = time_now();
 	return truncate_locked(in, &r, end);
 }

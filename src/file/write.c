@@ -89,7 +89,9 @@ static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_
 		off = in->size;
 	if (len > DFS_FILE_MAX - off)
 		return DFS_EFBIG;
-	rc = inline_load(in, charge);
+	rc = off + len > in->size ? truncate_finish(in) : 0;
+	if (rc == 0)
+		rc = inline_load(in, charge);
 	if (rc == 0)
 		rc = prepare(in, off, len, charge);
 	if (rc == 0)

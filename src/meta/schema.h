@@ -60,6 +60,7 @@ struct rec_inode {
 };
 #define INODE_INLINE 1u /* the content is the inline record (then there are no map entries) */
 #define INODE_XATTRS 2u /* it has, or had, extended attributes; without it there are none */
+#define INODE_BEYOND 4u /* map entries may lie beyond the size, under an ORPHAN_TRUNCATE record */
 
 struct rec_dentry {
 	ino_id ino;

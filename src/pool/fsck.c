@@ -95,6 +95,7 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	i->inline_len = rec.inline_len;
 	i->inlined = rec.flags & INODE_INLINE;
 	i->may_have_xattrs = rec.flags & INODE_XATTRS;
+	i->beyond = rec.flags & INODE_BEYOND;
 	HASH_ADD(hh, f->inodes, ino, sizeof(i->ino), i);
 	f->res->inodes++;
 	f->logical_bytes += rec.mapped_bytes;
@@ -287,6 +288,18 @@ static void check_inode(struct fsck *f, struct fsck_inode *i)
 	if (i->inline_seen != i->inline_len)
 		fsck_problem(f, "inode %llu has %u bytes of inline content, but its record says %u",
 			     ino, i->inline_seen, i->inline_len);
+	if (i->inlined ? !S_ISREG(i->mode) && !S_ISLNK(i->mode) : i->inline_len != 0)
+		fsck_problem(f,
+			     "inode %llu of mode %o can't have inline content, or is not marked so",
+			     ino, i->mode);
+	if (i->inline_len > i->size)
+		fsck_problem(f, "inode %llu has %u bytes of inline content, but a size of %llu",
+			     ino, i->inline_len, (unsigned long long)i->size);
+	if (i->nlink && i->beyond != (i->orphan == ORPHAN_TRUNCATE))
+		fsck_problem(f, "inode %llu is %s, but %s", ino,
+			     i->beyond ? "marked as being shortened"
+				       : "not marked as being shortened",
+			     i->beyond ? "no orphan record says so" : "an orphan record says so");
 	if (S_ISREG(i->mode) && mapped != i->mapped_bytes)
 		fsck_problem(f, "inode %llu maps %llu bytes, but its record says %llu", ino,
 			     (unsigned long long)mapped, (unsigned long long)i->mapped_bytes);

@@ -11,7 +11,7 @@ struct fsck_inode { /* what the tables say of one inode */
 	uint64_t ino;
 	uint32_t mode, nlink, links, subdirs, orphan, inline_len, inline_seen;
 	uint64_t size, mapped_bytes, mapped_seen, parent;
-	bool inlined, may_have_xattrs;
+	bool inlined, may_have_xattrs, beyond;
 	UT_hash_handle hh;
 };
 struct fsck_extent { /* what the maps say of one extent */
