@@ -233,7 +233,7 @@ int map_drop_all(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
 
 	*ret_fits = true;
 	in->last_map.len = 0;
-	if (!in->rec.mapped_bytes || (in->rec.flags & INODE_INLINE))
+	if (in->rec.mapped_bytes == in->rec.inline_len)
 		return 0;
 	for (rc = map_seek(&c, in, 0); rc == 0 && c.valid; rc = map_next(&c)) {
 		if (all.count == STEP_ENTRIES) {
@@ -260,10 +260,12 @@ struct unmap {
 /* Guards the steps that are still to come, or ends the guard (F2, F5). */
 static uint64_t put_guard(struct unmap *u, struct meta_txn *t, struct rec_inode *put, bool more)
 {
-	/* An unlinked inode has its orphan record, for all of it. */
-	if (!u->tail || !put->nlink)
+	uint64_t beyond = more ? DFS_FILE_MAX : u->beyond_after;
+
+	if (!u->tail)
 		return u->in->beyond_end;
-	return beyond_put(u->in, t, put, more ? DFS_FILE_MAX : u->beyond_after);
+	/* An unlinked inode has its orphan record, for all of it. */
+	return put->nlink ? beyond_put(u->in, t, put, beyond) : beyond;
 }
 
 /* One transaction: u->r with this step's change of mapped bytes. */
