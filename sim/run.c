@@ -99,6 +99,7 @@ static void set_up(struct run *r)
 		.flush_interval_ms = rng_one_in(&r->rng, 3) ? rng_between(&r->rng, 50, 1000) : 0,
 		.seal_workers = (unsigned)rng_between(&r->rng, 1, 3),
 		.inode_cache_count = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, 16) : 0,
+		.name_cache_bytes = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, KIB(8)) : 0,
 	};
 	r->segment_closes_one_in = rng_one_in(&r->rng, 3) ? 0
 							  : (unsigned)rng_between(&r->rng, 2, 20);

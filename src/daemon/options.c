@@ -131,6 +131,10 @@ static enum taken take_value(const char *word, struct mount_options *o)
 	} else if ((value = value_of(word, "inode_cache"))) {
 		if (!take_count(value, 1, UINT32_MAX, &o->fs.inode_cache_count))
 			return BAD;
+	} else if ((value = value_of(word, "name_cache"))) {
+		if (!parse_size(value, &n) || n == 0)
+			return BAD;
+		o->fs.name_cache_bytes = n;
 	} else if ((value = value_of(word, "read_ahead"))) {
 		if (!take_count(value, 0, READ_AHEAD_KIB_MAX, &n))
 			return BAD;

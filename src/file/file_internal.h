@@ -7,7 +7,7 @@
  *   fs.rename_lock	one rename between directories at a time: keeps "is below" answers stable
  *   inode.lock		directories before all others, each kind by inode number; held during index
  *			look-ups and commits, never during I/O of file data
- *   fs.dirty_lock, fs.queue_lock, fs.space_lock, fs.reap_lock, fs.table_lock
+ *   fs.dirty_lock, fs.queue_lock, fs.space_lock, fs.reap_lock, fs.names_lock, fs.table_lock
  *			leaves: nothing is called under them; only table_lock is taken under
  *			dirty_lock
  */
@@ -118,6 +118,10 @@ struct inode {
 	bool on_lru;
 	TAILQ_ENTRY(inode) lru;
 
+	/* fs.names_lock */
+	struct names *names;  /* of a directory; NULL: not kept */
+	uint64_t name_misses; /* look-ups while they were not */
+
 	/* fs.dirty_lock (and lock, to change them) */
 	enum inode_list list;
 	TAILQ_ENTRY(inode) dirty_link;
@@ -125,7 +129,7 @@ struct inode {
 	bool failing; /* not before dirty_since_ns + the flusher's age */
 
 	/* lock */
-	struct rec_inode rec; /* as stored, but for newer mtime and ctime */
+	struct rec_inode rec; /* as stored, but for newer times */
 	uint64_t size;	      /* what readers see; rec.size is the stored size (F2) */
 	uint64_t last_seq;    /* its last commit */
 	bool freed;	      /* its record is gone */
@@ -190,6 +194,10 @@ struct fs {
 	int64_t budget;		     /* bytes that may still be accepted */
 	uint64_t budget_ns;	     /* when it was computed; 0: never */
 	uint64_t full_ns, full_seq;  /* when, and at which commit, the pool was found full */
+
+	struct env_mutex names_lock; /* cache of directories' names */
+	TAILQ_HEAD(, names) names;   /* the one used last is last */
+	uint64_t names_bytes;
 
 	struct env_mutex reap_lock; /* what the background thread is to do */
 	struct env_cond reap_wake, reap_idle;
@@ -365,13 +373,20 @@ MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uin
 		       bool tail);
 
 /* ---- namei.c ---- */
-/* Changes with each change of a name in it. No lock held. */
-uint64_t dir_version(struct inode *dir);
-/* Does name mean in (NULL: nothing), as it did when dir had that version? dir's lock held. */
-MUST_USE int name_is_still(struct inode *dir, uint64_t version, const char *name,
-			   const struct inode *in, bool *ret_same);
+/* Does name mean in (NULL: nothing)? dir's lock held. */
+MUST_USE int name_is_still(struct inode *dir, const char *name, const struct inode *in,
+			   bool *ret_same);
 MUST_USE int name_check(const char *name);
 MUST_USE int dir_empty(struct inode *dir); /* 0, DFS_ENOTEMPTY, ... */
+
+/* ---- names.c ---- */
+/* A look-up is to follow: reads all names of dir when that pays. dir's lock not held. */
+void names_prepare(struct inode *dir);
+/* From the cache or the index: 0, DFS_ENOENT, ... */
+MUST_USE int names_find(struct inode *dir, const char *text, ino_id *ret_ino);
+/* A change is committed: the name means ino now, or nothing when that is 0. dir's lock held. */
+void names_set(struct inode *dir, const char *text, ino_id ino);
+void names_drop(struct inode *dir);
 
 /* ---- truncate.c ---- */
 /* Frees what a truncation that failed half-way has left beyond the size; before the file grows over

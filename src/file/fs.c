@@ -17,6 +17,8 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 		c->seal_workers = 2;
 	if (!c->inode_cache_count)
 		c->inode_cache_count = 65536;
+	if (!c->name_cache_bytes)
+		c->name_cache_bytes = MIB(32);
 }
 
 static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
@@ -34,6 +36,8 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 	env_mutex_init(&fs->queue_lock);
 	env_mutex_init(&fs->space_lock);
 	env_mutex_init(&fs->reap_lock);
+	env_mutex_init(&fs->names_lock);
+	TAILQ_INIT(&fs->names);
 	env_cond_init(&fs->room);
 	env_cond_init(&fs->flush_wake);
 	env_cond_init(&fs->queue_wake);
@@ -57,6 +61,7 @@ static void fs_free(struct fs *fs)
 	env_cond_release(&fs->queue_wake);
 	env_cond_release(&fs->flush_wake);
 	env_cond_release(&fs->room);
+	env_mutex_release(&fs->names_lock);
 	env_mutex_release(&fs->reap_lock);
 	env_mutex_release(&fs->space_lock);
 	env_mutex_release(&fs->queue_lock);

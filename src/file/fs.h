@@ -25,6 +25,7 @@ struct fs_config {		    /* 0: the default */
 	uint64_t flush_interval_ms; /* dirty data and metadata are made durable this often; 5000 */
 	unsigned seal_workers;	    /* threads that encode and write; 2 */
 	uint64_t inode_cache_count; /* unreferenced inodes kept in memory; 65536 */
+	uint64_t name_cache_bytes;  /* for the names of directories in use; 32 MiB */
 };
 
 struct fs_cred {

@@ -17,11 +17,6 @@ struct dfs_time time_now(void)
 	return (struct dfs_time){(int64_t)(ns / 1000000000u), (uint32_t)(ns % 1000000000u)};
 }
 
-static bool time_eq(struct dfs_time a, struct dfs_time b)
-{
-	return a.sec == b.sec && a.nsec == b.nsec;
-}
-
 static struct inode *inode_alloc(struct fs *fs, ino_id ino)
 {
 	struct inode *in = xcalloc(1, sizeof(*in));
@@ -50,6 +45,7 @@ static void inode_free(struct inode *in)
 		slot_erase(&in->slots, in->slots.count - 1);
 	}
 	free(in->slots.v);
+	names_drop(in);
 	env_cond_release(&in->changed);
 	env_mutex_release(&in->lock);
 	free(in);
@@ -366,13 +362,12 @@ static void apply_attr(struct rec_inode *r, const struct fs_attr *a, unsigned se
 	r->ctime = set & FS_SET_CTIME ? a->ctime : now;
 }
 
-/* Only ctime changes (tar sets the owner that a file has already), and data that is still to be
- * sealed takes it along, as it does the times of writes. */
+/* Only times change (or tar sets the owner that a file has already): data that is still to be sealed
+ * takes them along, as it does the times of writes. */
 static bool goes_with_data(const struct inode *in, const struct rec_inode *r)
 {
 	return in->unsealed_bytes && r->mode == in->rec.mode && r->uid == in->rec.uid &&
-	       r->gid == in->rec.gid && time_eq(r->atime, in->rec.atime) &&
-	       time_eq(r->mtime, in->rec.mtime);
+	       r->gid == in->rec.gid;
 }
 
 static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned set)
@@ -387,7 +382,7 @@ static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned
 		apply_attr(&r, attr, set);
 		if (!goes_with_data(in, &r))
 			return inode_commit(in, meta_begin(in->fs->meta), &r);
-		in->rec.ctime = r.ctime;
+		in->rec = r;
 		return 0;
 	}
 	inode_excl_begin(in);

@@ -21,18 +21,20 @@ static bool is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(nam
 
 static int lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode)
 {
-	struct rec_dentry d;
+	ino_id ino = {0};
 	int rc = 0;
 
 	if (!is_dir(dir))
 		return DFS_ENOTDIR;
 	rc = name_check(name);
+	if (rc == 0)
+		names_prepare(dir);
 	/* No lock: between the two look-ups the name may come to mean another inode. */
 	for (unsigned i = 0; rc == 0 && i < 100; i++) {
-		rc = get_dentry(fs->meta, dir->ino, name, &d);
+		rc = names_find(dir, name, &ino);
 		if (rc)
 			return rc;
-		rc = fs_inode_get(fs, d.ino, ret_inode);
+		rc = fs_inode_get(fs, ino, ret_inode);
 		if (rc != DFS_ENOENT)
 			return rc;
 		rc = 0;
@@ -40,14 +42,8 @@ static int lookup(struct fs *fs, struct inode *dir, const char *name, struct ino
 	if (rc)
 		return rc;
 	log_error("cannot open '%s' in directory %llu: its inode %llu does not exist; run fsck",
-		  name, (unsigned long long)dir->ino.v, (unsigned long long)d.ino.v);
+		  name, (unsigned long long)dir->ino.v, (unsigned long long)ino.v);
 	return DFS_EIO;
-}
-
-uint64_t dir_version(struct inode *dir)
-{
-	ENV_LOCKED(&dir->lock);
-	return dir->last_seq;
 }
 
 int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode,
@@ -94,12 +90,12 @@ int fs_resolve(struct fs *fs, const char *path, struct inode **ret_inode)
 /* 0: free, DFS_EEXIST, ... lock held */
 static int entry_free(struct inode *dir, const char *name)
 {
-	struct rec_dentry d;
+	ino_id ino;
 	int rc;
 
 	if (dir->freed || !dir->rec.nlink)
 		return DFS_ENOENT;
-	rc = get_dentry(dir->fs->meta, dir->ino, name, &d);
+	rc = names_find(dir, name, &ino);
 	if (rc == DFS_ENOENT)
 		return 0;
 	return rc ? rc : DFS_EEXIST;
@@ -183,6 +179,7 @@ static int create_locked(struct inode *dir, const char *name, const struct rec_i
 	if (rc == 0) {
 		in->last_seq = seq;
 		dir_took(dir, &dr, seq);
+		names_set(dir, name, in->ino);
 		inode_attr(in, ret_attr);
 		*ret_inode = in;
 	}
@@ -287,6 +284,7 @@ static int link_locked(struct inode *in, struct inode *dir, const char *name)
 	if (rc == 0) {
 		dir_took(dir, &dr, seq);
 		inode_took(in, &r, seq);
+		names_set(dir, name, in->ino);
 	}
 	return rc;
 }
@@ -342,19 +340,14 @@ int dir_empty(struct inode *dir)
 	return rc;
 }
 
-int name_is_still(struct inode *dir, uint64_t version, const char *name, const struct inode *in,
-		  bool *ret_same)
+int name_is_still(struct inode *dir, const char *name, const struct inode *in, bool *ret_same)
 {
-	struct rec_dentry d;
-	int rc;
+	ino_id ino = {0};
+	int rc = names_find(dir, name, &ino);
 
-	*ret_same = true;
-	if (dir->last_seq == version)
-		return 0;
-	rc = get_dentry(dir->fs->meta, dir->ino, name, &d);
 	if (rc && rc != DFS_ENOENT)
 		return rc;
-	*ret_same = rc == 0 ? in && d.ino.v == in->ino.v : !in;
+	*ret_same = rc == 0 ? in && ino.v == in->ino.v : !in;
 	return 0;
 }
 
@@ -377,6 +370,7 @@ static int remove_locked(struct inode *dir, const char *name, struct inode *in)
 	if (rc)
 		return rc;
 	dir_took(dir, &dr, seq);
+	names_set(dir, name, (ino_id){0});
 	victim_done(&v, seq);
 	return 0;
 }
@@ -407,7 +401,6 @@ static int remove_name(struct fs *fs, struct inode *dir, const char *name, bool 
 	if (fs->read_only)
 		return DFS_EROFS;
 	while (rc == 0 && !same) {
-		uint64_t version = dir_version(dir);
 		struct inode *in;
 
 		rc = lookup(fs, dir, name, &in);
@@ -417,7 +410,7 @@ static int remove_name(struct fs *fs, struct inode *dir, const char *name, bool 
 
 		inode_lock_many(locks, 2);
 		/* Between look-up and lock it may have become another's name, or nobody's. */
-		rc = name_is_still(dir, version, name, in, &same);
+		rc = name_is_still(dir, name, in, &same);
 		if (rc == 0 && same)
 			rc = remove_checked(dir, name, in, want_dir);
 		inode_unlock_many(locks, 2);

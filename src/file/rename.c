@@ -17,8 +17,7 @@ struct rename {
 	struct inode *from_dir, *to_dir;
 	const char *from, *to;
 	unsigned flags;
-	uint64_t from_version, to_version; /* of the directories, before the names were looked up */
-	struct inode *src, *tgt;	   /* tgt may be NULL */
+	struct inode *src, *tgt; /* tgt may be NULL */
 	struct rec_inode from_r, to_r, src_r, tgt_r;
 	struct victim victim;
 };
@@ -172,6 +171,9 @@ static int rename_locked(struct rename *rn)
 	rc = meta_commit(t, &seq);
 	if (rc)
 		return rc;
+	names_set(rn->from_dir, rn->from,
+		  rn->flags & FS_RENAME_EXCHANGE ? rn->tgt->ino : (ino_id){0});
+	names_set(rn->to_dir, rn->to, rn->src->ino);
 	inode_took(rn->src, &rn->src_r, seq);
 	inode_took(rn->from_dir, &rn->from_r, seq);
 	rn->from_dir->size = rn->from_r.size;
@@ -196,9 +198,9 @@ static int rename_try(struct rename *rn, bool *ret_again)
 	if (cross)
 		env_mutex_lock(&rn->fs->rename_lock);
 	inode_lock_many(locks, 4);
-	rc = name_is_still(rn->from_dir, rn->from_version, rn->from, rn->src, &same_from);
+	rc = name_is_still(rn->from_dir, rn->from, rn->src, &same_from);
 	if (rc == 0)
-		rc = name_is_still(rn->to_dir, rn->to_version, rn->to, rn->tgt, &same_to);
+		rc = name_is_still(rn->to_dir, rn->to, rn->tgt, &same_to);
 	*ret_again = rc == 0 && !(same_from && same_to);
 	if (rc == 0 && !*ret_again)
 		rc = rename_locked(rn);
@@ -217,9 +219,7 @@ static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
 			    .to_dir = to_dir,
 			    .from = from,
 			    .to = to,
-			    .flags = flags,
-			    .from_version = dir_version(from_dir),
-			    .to_version = dir_version(to_dir)};
+			    .flags = flags};
 	int rc = peek(fs, from_dir, from, &rn.src);
 
 	*ret_again = false;

@@ -465,13 +465,106 @@ static void test_statfs(void **state)
 	assert_true(st.files > st.files_free);
 }
 
+#define NAMES 50
+
+static void check_names(struct file_rig *r, struct inode *dir, const ino_id *want)
+{
+	for (unsigned i = 0; i < NAMES; i++) {
+		ino_id ino = {0};
+		char name[16];
+		int rc;
+
+		snprintf(name, sizeof(name), "n%u", i);
+		names_prepare(dir);
+		rc = names_find(dir, name, &ino);
+		assert_int_equal(rc, want[i].v ? 0 : DFS_ENOENT);
+		assert_int_equal(ino.v, want[i].v);
+	}
+	assert_true(r->fs->names_bytes <= r->fs->cfg.name_cache_bytes);
+}
+
+static void fill_names(struct file_rig *r, struct inode *dir, ino_id *want)
+{
+	for (unsigned i = 0; i < NAMES; i += 2) {
+		struct inode *in;
+		char name[16];
+
+		snprintf(name, sizeof(name), "n%u", i);
+		in = rig_create(r, dir, name);
+		want[i] = fs_inode_ino(in);
+		fs_forget(r->fs, in, 1);
+	}
+	check_names(r, dir, want);
+	assert_non_null(dir->names);
+}
+
+static void change_names(struct file_rig *r, struct inode **dirs, ino_id want[][NAMES])
+{
+	const ino_id none = {0}, was = want[0][4];
+	struct inode *in = rig_lookup(r, dirs[0], "n8");
+	struct fs_attr attr;
+
+	assert_int_equal(fs_rename(r->fs, dirs[0], "n0", dirs[1], "n1", 0), 0);
+	want[1][1] = want[0][0];
+	want[0][0] = none;
+	assert_int_equal(fs_rename(r->fs, dirs[0], "n2", dirs[1], "n4", 0), 0); /* replaces */
+	want[1][4] = want[0][2];
+	want[0][2] = none;
+	assert_int_equal(fs_rename(r->fs, dirs[0], "n4", dirs[0], "n6", FS_RENAME_EXCHANGE), 0);
+	want[0][4] = want[0][6];
+	want[0][6] = was;
+	assert_int_equal(fs_link(r->fs, in, dirs[0], "n7", &attr), 0);
+	want[0][7] = want[0][8];
+	assert_int_equal(fs_unlink(r->fs, dirs[0], "n8"), 0);
+	want[0][8] = none;
+	fs_forget(r->fs, in, 1);
+}
+
+/* All names of a directory that is asked often come from memory, within its limit, and stay right. */
+static void test_name_cache(void **state)
+{
+	struct fs_config cfg = {.name_cache_bytes = KIB(8)};
+	struct file_rig *r = file_rig_new(&cfg, 0);
+	ino_id want[4][NAMES] = {{{0}}};
+	struct inode *dirs[4];
+
+	(void)state;
+	for (unsigned d = 0; d < 4; d++) {
+		dirs[d] = rig_mkdir(r, r->root, (char[]){(char)('a' + d), 0});
+		fill_names(r, dirs[d], want[d]);
+	}
+	assert_null(dirs[0]->names); /* used longest ago */
+	check_names(r, dirs[0], want[0]);
+	assert_non_null(dirs[0]->names);
+	change_names(r, dirs, want);
+	for (unsigned d = 0; d < 4; d++)
+		check_names(r, dirs[d], want[d]);
+	for (unsigned d = 0; d < 4; d++) {
+		names_drop(dirs[d]);
+		check_names(r, dirs[d], want[d]); /* and from the index */
+		fs_forget(r->fs, dirs[d], 1);
+	}
+	assert_true(r->fs->names_bytes > 0);
+	file_rig_free(r);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_create),	      T(test_setgid),  T(test_setattr),	 T(test_links),
-		T(test_remove),	      T(test_orphans), T(test_big_free), T(test_rename),
-		T(test_rename_crash), T(test_readdir), T(test_xattrs),	 T(test_statfs),
+		T(test_create),
+		T(test_setgid),
+		T(test_setattr),
+		T(test_links),
+		T(test_remove),
+		T(test_orphans),
+		T(test_big_free),
+		T(test_rename),
+		T(test_rename_crash),
+		T(test_readdir),
+		T(test_xattrs),
+		T(test_statfs),
+		cmocka_unit_test(test_name_cache),
 	};
 
 	if (getenv("FILTER"))
