@@ -252,14 +252,14 @@ static uint64_t total_locked(struct disk *d)
 	return cap ? MIN(cap, d->space.total_bytes) : d->space.total_bytes;
 }
 
-static uint64_t reserve_of(uint64_t total)
+uint64_t disk_reserve_of(uint64_t total_bytes)
 {
-	if (total < MIB(64))
-		return total / 8;
-	return MIN(MIB(512), MAX(MIB(8), total / 50));
+	if (total_bytes < MIB(64))
+		return total_bytes / 8;
+	return MIN(MIB(512), MAX(MIB(8), total_bytes / 50));
 }
 
-static uint64_t reserve_locked(struct disk *d) { return reserve_of(total_locked(d)); }
+static uint64_t reserve_locked(struct disk *d) { return disk_reserve_of(total_locked(d)); }
 
 static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
@@ -267,7 +267,7 @@ uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_byt
 {
 	uint64_t cap = capacity_bytes ? capacity_bytes : UINT64_MAX;
 
-	return minus(MIN(space->free_bytes, cap), reserve_of(MIN(space->total_bytes, cap)));
+	return minus(MIN(space->free_bytes, cap), disk_reserve_of(MIN(space->total_bytes, cap)));
 }
 
 uint64_t disk_free_locked(struct disk *d)
@@ -297,14 +297,6 @@ uint64_t disk_total_bytes(struct disk *d)
 
 	disk_refresh_space(d);
 	return total_locked(d);
-}
-
-uint64_t disk_reserve_bytes(struct disk *d)
-{
-	ENV_LOCKED(&d->lock);
-
-	disk_refresh_space(d);
-	return reserve_locked(d);
 }
 
 void disk_set_used_bytes(struct disk *d, uint64_t used_bytes)

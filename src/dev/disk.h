@@ -80,8 +80,9 @@ uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_byt
 uint64_t disk_total_bytes(struct disk *d);
 /* Bytes of live records, kept by the owner of the counters (pool); set at open and after commits. */
 void disk_set_used_bytes(struct disk *d, uint64_t used_bytes);
-/* Bytes that are never given to file data: metadata and one rebuild live there. */
-uint64_t disk_reserve_bytes(struct disk *d);
+/* Bytes that are never given to file data, of a disk that brings so many to the pool: metadata and one
+ * rebuild live there. */
+uint64_t disk_reserve_of(uint64_t total_bytes);
 
 struct disk_counters {
 	uint64_t reads, writes, syncs, read_bytes, write_bytes, read_errors, write_errors,

@@ -15,6 +15,7 @@
 #include "pool/internal.h"
 
 #define CHECKPOINT_BYTES MIB(16) /* bounds the replay after a crash to about a second */
+#define CHECKPOINT_BYTES_MIN KIB(64)
 #define JOURNAL_BUFFER_BYTES MIB(16)
 #define TICK_MS 250
 #define RECLAIM_TICKS 8 /* every 2 s */
@@ -324,6 +325,19 @@ static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *o
 	return n;
 }
 
+/* The journal, which grows to three times this, must fit in the reserve of each disk: a pool that is
+ * full still takes changes of metadata. */
+static uint64_t checkpoint_bytes(const struct meta_disk *disks, unsigned count)
+{
+	uint64_t bytes = CHECKPOINT_BYTES;
+	struct dev_space space;
+
+	for (unsigned i = 0; i < count; i++)
+		if (dev_space(disks[i].dev, &space) == 0)
+			bytes = MIN(bytes, disk_reserve_of(space.total_bytes) / 4);
+	return MAX(bytes, CHECKPOINT_BYTES_MIN);
+}
+
 static int start_meta(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	struct meta_disk disks[META_MAX_DISKS];
@@ -337,7 +351,6 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		.least_epoch = p->json.least_epoch,
 		.force = p->force,
 		.read_only = p->read_only,
-		.checkpoint_bytes = CHECKPOINT_BYTES,
 		.buffer_bytes = JOURNAL_BUFFER_BYTES,
 		.data_sync = on_data_sync,
 		.member_failed = on_member_failed,
@@ -346,6 +359,7 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 	};
 	int err;
 
+	cfg.checkpoint_bytes = checkpoint_bytes(disks, cfg.disk_count);
 	if (cfg.disk_count == 0) {
 		pool_say(
 			msg,

@@ -362,6 +362,33 @@ def full_by_the_user(p):
     p.check()
 
 
+def full_pool_takes_many_changes(p):
+    """The journal of ever so many changes of names and attributes fits beside the data of a full pool."""
+    for size in (4 * MIB, 300000, 5000):
+        try:
+            for i in range(1000):
+                p.write(f'fill{size}-{i}', size)
+        except OSError as e:
+            if e.errno != 28:
+                raise Broken(f'a full pool says {e.strerror}') from e
+    top = os.open(p.mnt, os.O_RDONLY)
+    for i in range(60000):
+        os.chmod(f'{p.mnt}/large', 0o600 + i % 2)
+        if i % 5000 == 4999:
+            os.fsync(top)
+    for i in range(3):
+        os.unlink(f'{p.mnt}/fill{4 * MIB}-{i}')
+        del p.files[f'fill{4 * MIB}-{i}']
+    os.fsync(top)
+    os.close(top)
+    p.write('again', MIB)
+    p.check()
+    p.unmount()
+    p.fsck()
+    p.mount()
+    p.check()
+
+
 def two_disks_full_behind_our_back(p):
     for i in (1, 5):
         filler(p, i)
@@ -519,6 +546,7 @@ CASES = {
     'journal_left_on_one': damage(journal_left_on_one, found=False),
     'pool_json_flipped': pool_json_flipped,
     'full_by_the_user': full_by_the_user,
+    'full_pool_takes_many_changes': full_pool_takes_many_changes,
     'two_disks_full_behind_our_back': two_disks_full_behind_our_back,
     'metadata_disks_full_behind_our_back': metadata_disks_full_behind_our_back,
     'pool_directory_full': pool_directory_full,

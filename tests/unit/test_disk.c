@@ -133,7 +133,7 @@ static void space_is_bounded_by_the_filesystem(void **state)
 	add(f, 0, &info, 0);
 	fill(data, MIB(1), 1);
 	assert_int_equal(disk_total_bytes(f->disks[0]), MIB(32));
-	assert_int_equal(disk_reserve_bytes(f->disks[0]), MIB(4));
+	assert_int_equal(disk_reserve_of(disk_total_bytes(f->disks[0])), MIB(4));
 	free_bytes = disk_free_bytes(f->disks[0]);
 	assert_in_range(free_bytes, MIB(27), MIB(28));
 	/* promises count at once, without asking the filesystem */
@@ -199,7 +199,7 @@ static void space_is_bounded_by_the_capacity(void **state)
 		return;
 	}
 	assert_int_equal(disk_total_bytes(f->disks[0]), MIB(80));
-	assert_int_equal(disk_reserve_bytes(f->disks[0]), MIB(8));
+	assert_int_equal(disk_reserve_of(disk_total_bytes(f->disks[0])), MIB(8));
 	assert_int_equal(disk_free_bytes(f->disks[0]), MIB(72));
 	disk_set_used_bytes(f->disks[0], MIB(70));
 	assert_int_equal(disk_free_bytes(f->disks[0]), MIB(2));
