@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two clocks of the filesystem. The flusher seals what has been dirty for half the interval, the
- * oldest first, tries again what could not be stored (F3), and makes room when half of the dirty
- * limit is taken (P9). The background thread frees deleted files and makes everything committed
+ * oldest first and along with it what is nearly as old, so that small files go together, tries again what could not be stored (F3), and makes room when half of the dirty
+ * limit is taken, down to three eighths (P9). The background thread frees deleted files and makes everything committed
  * durable as often; it is apart, so that a slow disk sync doesn't keep writers waiting for room.
  */
 #include "file/file_internal.h"
@@ -17,21 +17,28 @@ void flush_kick(struct fs *fs)
 	env_cond_signal(&fs->flush_wake);
 }
 
-/* dirty_lock held */
-static bool pressure(const struct fs *fs)
+/* dirty_lock held. Once it makes room, it makes some more than is needed right now: else each write
+ * would wake it again. */
+static bool pressure(const struct fs *fs, bool making_room)
 {
-	return fs->dirty_bytes - fs->inflight_bytes > fs->cfg.dirty_limit_bytes / 2;
+	return fs->dirty_bytes - fs->inflight_bytes >
+	       fs->cfg.dirty_limit_bytes / 8 * (making_room ? 3 : 4);
 }
 
-static bool due(const struct fs *fs, const struct inode *in, uint64_t now, bool pressed)
+/* Once one is due, all of this age are. */
+static uint64_t nearly_due_ns(const struct fs *fs) { return flush_age_ns(fs) / 8 * 7; }
+
+static bool due(const struct fs *fs, const struct inode *in, uint64_t now, uint64_t age,
+		bool pressed)
 {
-	return in->dirty_since_ns + flush_age_ns(fs) <= now || (pressed && !in->failing);
+	if (in->failing)
+		return in->dirty_since_ns + flush_age_ns(fs) <= now;
+	return pressed || in->dirty_since_ns + age <= now;
 }
 
-/* dirty_lock held. Gives references. */
-static unsigned collect(struct fs *fs, struct inode **ins, bool *ret_pressed)
+/* dirty_lock held. Gives references. age: from which on an inode is due; pressed: all are. */
+static unsigned collect(struct fs *fs, struct inode **ins, uint64_t age, bool pressed)
 {
-	bool pressed = pressure(fs);
 	uint64_t now = env_now_ns();
 	unsigned count = 0;
 	struct inode *in;
@@ -39,15 +46,14 @@ static unsigned collect(struct fs *fs, struct inode **ins, bool *ret_pressed)
 	TAILQ_FOREACH(in, &fs->dirty, dirty_link) {
 		if (count == PASS_INODES)
 			break;
-		if (!due(fs, in, now, pressed)) {
-			if (!pressed)
+		if (!due(fs, in, now, age, pressed)) {
+			if (!pressed && !in->failing)
 				break; /* ordered: the rest is younger */
 			continue;
 		}
 		inode_ref(in);
 		ins[count++] = in;
 	}
-	*ret_pressed = pressed;
 	return count;
 }
 
@@ -66,13 +72,12 @@ static uint64_t wait_ms(const struct fs *fs)
 static bool under_pressure(struct fs *fs)
 {
 	ENV_LOCKED(&fs->dirty_lock);
-	return pressure(fs);
+	return pressure(fs, true);
 }
 
 static bool seal_one(struct inode *in, bool pressed)
 {
-	struct fs *fs = in->fs;
-	uint64_t age = flush_age_ns(fs), now = env_now_ns();
+	uint64_t age = nearly_due_ns(in->fs), now = env_now_ns();
 	bool did = false;
 
 	env_mutex_lock(&in->lock);
@@ -91,14 +96,17 @@ void flusher(void *arg)
 {
 	struct inode *ins[PASS_INODES];
 	struct fs *fs = arg;
-	bool pressed, did;
+	uint64_t age = flush_age_ns(fs);
+	bool pressed = false, did;
 	unsigned count;
 
 	for (;;) {
 		env_mutex_lock(&fs->dirty_lock);
 		if (fs->stop_flusher)
 			break;
-		count = collect(fs, ins, &pressed);
+		pressed = pressure(fs, pressed);
+		count = collect(fs, ins, age, pressed);
+		age = count ? nearly_due_ns(fs) : flush_age_ns(fs);
 		if (!count) {
 			env_cond_wait_ms(&fs->flush_wake, &fs->dirty_lock, wait_ms(fs));
 			env_mutex_unlock(&fs->dirty_lock);
