@@ -376,9 +376,9 @@ def full_pool_takes_many_changes(p):
         os.chmod(f'{p.mnt}/large', 0o600 + i % 2)
         if i % 5000 == 4999:
             os.fsync(top)
-    for i in range(3):
-        os.unlink(f'{p.mnt}/fill{4 * MIB}-{i}')
-        del p.files[f'fill{4 * MIB}-{i}']
+    for name in [f for f in p.files if f.startswith(f'fill{4 * MIB}-')][2:]:
+        os.unlink(f'{p.mnt}/{name}')
+        del p.files[name]
     os.fsync(top)
     os.close(top)
     p.write('again', MIB)
