@@ -242,17 +242,16 @@ struct run_disk *run_disk_by_id(struct run *r, disk_id id)
 void run_settle_adding(struct run *r)
 {
 	struct pool_disk_status st;
+	bool is_part = false;
 
 	if (!r->adding)
 		return;
-	r->adding = false;
+	/* Power may go while it asks: then the next opening asks again. */
 	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
-		if (!strcmp(r->disks[r->disk_count].path, st.info.path)) {
-			sim_trace("the disk being added is part of the pool");
-			r->disk_count++;
-			return;
-		}
-	sim_trace("the disk being added is not part of the pool");
+		is_part |= !strcmp(r->disks[r->disk_count].path, st.info.path);
+	sim_trace("the disk being added is %spart of the pool", is_part ? "" : "not ");
+	r->adding = false;
+	r->disk_count += is_part;
 }
 
 static void add_disk(struct run *r)
