@@ -402,19 +402,14 @@ static unsigned take_own(struct inode *in, struct batch **group)
 	return count;
 }
 
-int seal_wait(struct inode *in)
+/* lock held. *ret_failed: the FIFO collapsed meanwhile. */
+static int seal_and_wait(struct inode *in, bool *ret_failed)
 {
 	struct batch *group[GROUP_MAX_EXTENTS];
-	unsigned fails, count;
-	uint64_t target;
-	int rc;
+	unsigned fails = in->fail_count, count;
+	int rc = seal_start(in, SEAL_ALL, 0);
+	uint64_t target = in->detach_seq;
 
-	env_mutex_lock(&in->lock);
-	while (in->excl)
-		env_cond_wait(&in->changed, &in->lock);
-	fails = in->fail_count;
-	rc = seal_start(in, SEAL_ALL, 0);
-	target = in->detach_seq;
 	while (in->commit_seq < target && (count = take_own(in, group)) > 0) {
 		env_mutex_unlock(&in->lock);
 		write_group(in->fs, group, count);
@@ -422,8 +417,24 @@ int seal_wait(struct inode *in)
 	}
 	while (in->commit_seq < target && in->fail_count == fails)
 		env_cond_wait(&in->changed, &in->lock);
-	if (rc == 0 && in->fail_count != fails)
-		rc = in->error ? in->error : DFS_EIO;
+	*ret_failed = in->fail_count != fails;
+	return rc;
+}
+
+int seal_wait(struct inode *in)
+{
+	bool failed;
+	int rc;
+
+	env_mutex_lock(&in->lock);
+	do {
+		while (in->excl)
+			env_cond_wait(&in->changed, &in->lock);
+		rc = seal_and_wait(in, &failed);
+		if (rc == 0 && failed)
+			rc = in->error;
+		/* Without an error what failed was truncated since, or stored by the flusher. */
+	} while (rc == 0 && failed);
 	env_mutex_unlock(&in->lock);
 	return rc;
 }
