@@ -68,7 +68,9 @@ struct disk *disk_at(struct disk_set *s, unsigned i);
 struct disk_info disk_info(struct disk *d); /* a copy */
 enum disk_state disk_state(struct disk *d);
 void disk_set_state(struct disk *d, enum disk_state st);
-bool disk_present(struct disk *d);    /* has a device and is not DISK_FAILED */
+bool disk_present(struct disk *d); /* has a device and is not DISK_FAILED */
+/* A sync failed there: writes that had finished before it may be lost (S4). */
+bool disk_in_doubt(struct disk *d);
 struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 
 /* Free bytes for new records: min(filesystem's free, capacity - used) - reserve, never below 0.

@@ -153,3 +153,10 @@ int segment_sync(struct disk *d)
 	}
 	return 0;
 }
+
+bool disk_in_doubt(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return d->sync_error != 0;
+}

@@ -53,7 +53,8 @@ struct healer {
 struct risk {
 	struct env_mutex lock;
 	uint32_t in_flight[CODEC_MAX_M + 1][RISK_MAX_DISKS];
-	bool settled[CODEC_MAX_M + 1][RISK_MAX_DISKS];
+	/* the greatest number that a transaction of such an extent may have; 0: there was none */
+	uint64_t settled_seq[CODEC_MAX_M + 1][RISK_MAX_DISKS];
 };
 struct risk_group { /* the disks that one group commit depends on */
 	bool used[CODEC_MAX_M + 1][RISK_MAX_DISKS];
@@ -135,10 +136,12 @@ unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent
 void risk_init(struct risk *r);
 void risk_release(struct risk *r);
 void risk_written(struct risk *r, const struct rec_extent *rec);
-void risk_settled(struct risk *r, const struct rec_extent *rec, bool published);
-void risk_begin_group(struct risk *r, struct risk_group *g);
-/* No extent of the group has lost more than it tolerates. */
-bool risk_survives(const struct risk_group *g, const disk_id *failed, unsigned count);
+/* seq: of the transaction that names it, or later; 0: given up. */
+void risk_settled(struct risk *r, const struct rec_extent *rec, uint64_t seq);
+/* The disks of all extents whose transactions are not durable yet, or still to come. */
+void risk_of_group(struct risk *r, uint64_t durable_seq, struct risk_group *g);
+/* How many of the group's disks are lost now; does every extent keep at least k fragments? */
+unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives);
 
 /* ---- repair.c ---- */
 void healer_start(struct extent_store *s);

@@ -196,6 +196,22 @@ static void put_moves(struct meta_txn *t, const struct repair *r)
 	}
 }
 
+/* Makes the moved fragments durable. Only the disks they went to: a repair has no say in what
+ * others wrote, nor do their losses concern it. */
+static int repair_sync(struct extent_store *s, struct repair *r)
+{
+	struct disk_io syncs[DFS_EXTENT_MAX_FRAGMENTS];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++)
+		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
+			syncs[n++] = (struct disk_io){
+				.disk = disk_get(s->cfg.disks, r->new.frags[i].disk),
+				.op = DISK_SYNC,
+			};
+	return disk_io_run(syncs, n);
+}
+
 /* Publishes the new addresses if the extent is still as it was read. */
 static int repair_commit(struct extent_store *s, struct repair *r)
 {
@@ -204,11 +220,7 @@ static int repair_commit(struct extent_store *s, struct repair *r)
 	uint64_t seq;
 	int err;
 
-	err = extent_sync(s); /* durable before reachable (E6) */
-	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m && !err; i++)
-		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]) &&
-		    !disk_present(disk_get(s->cfg.disks, r->new.frags[i].disk)))
-			err = DFS_EGONE; /* its disk failed in that sync */
+	err = repair_sync(s, r); /* durable before reachable (E6) */
 	if (err)
 		return err;
 	records_exclusive_begin(s);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a group commit risks: which disks hold fragments of the extents that it may name, by the loss
- * those extents tolerate. A disk that fails while it is synced takes what was written to it along; the
- * group may be acknowledged while no extent has lost more fragments than its m.
+ * those extents tolerate. A disk that fails takes what was not synced there along; the group may be
+ * acknowledged while no extent has lost more fragments than its m (P1, E7).
  *
- * An extent counts from its writing to its settling (it is being committed meanwhile), and once more
- * in the first group after it: whichever group its transaction travels in, its disks are looked at in
- * a sync that covers its writes. For each m the disks of all such extents are taken together, which
- * errs on the safe side.
+ * An extent is at risk from its writing (nobody may name it yet, but somebody is about to) until the
+ * journal write that covers its transaction has succeeded: from its settling on it is known by the
+ * last sequence number given out then, which is its transaction's or a later one. So a group that
+ * could not be written (a full journal) goes on being at risk, and no sync but the one that is
+ * acknowledged ends it.
+ *
+ * Which disks were lost is asked of the disks themselves, after the group's sync: whoever's sync it
+ * was that they failed in (the healer's, another group's), they are not usable any more. A disk that
+ * failed after its fragments were durable counts, too: that errs on the safe side. For each m the
+ * disks of all extents at risk are taken together, which errs there, too.
  *
  * Lock: risk.lock, a leaf.
  */
@@ -24,7 +30,7 @@ void risk_written(struct risk *r, const struct rec_extent *rec)
 		r->in_flight[rec->m][rec->frags[i].disk.v]++;
 }
 
-void risk_settled(struct risk *r, const struct rec_extent *rec, bool published)
+void risk_settled(struct risk *r, const struct rec_extent *rec, uint64_t seq)
 {
 	ENV_LOCKED(&r->lock);
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
@@ -32,29 +38,39 @@ void risk_settled(struct risk *r, const struct rec_extent *rec, bool published)
 
 		ASSERT(r->in_flight[rec->m][disk] > 0);
 		r->in_flight[rec->m][disk]--;
-		if (published)
-			r->settled[rec->m][disk] = true;
+		r->settled_seq[rec->m][disk] = MAX(r->settled_seq[rec->m][disk], seq);
 	}
 }
 
-void risk_begin_group(struct risk *r, struct risk_group *g)
+void risk_of_group(struct risk *r, uint64_t durable_seq, struct risk_group *g)
 {
 	ENV_LOCKED(&r->lock);
 	for (unsigned m = 0; m <= CODEC_MAX_M; m++)
 		for (unsigned d = 0; d < RISK_MAX_DISKS; d++)
-			g->used[m][d] = r->settled[m][d] || r->in_flight[m][d] > 0;
-	memset(r->settled, 0, sizeof(r->settled));
+			g->used[m][d] = r->settled_seq[m][d] > durable_seq ||
+					r->in_flight[m][d] > 0;
 }
 
-bool risk_survives(const struct risk_group *g, const disk_id *failed, unsigned count)
+unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives)
 {
-	for (unsigned m = 0; m <= CODEC_MAX_M; m++) {
-		unsigned lost = 0;
+	unsigned count = disk_count(disks), total = 0, lost[CODEC_MAX_M + 1] = {0};
 
-		for (unsigned i = 0; i < count; i++)
-			lost += g->used[m][failed[i].v];
-		if (lost > m)
-			return false;
+	for (unsigned i = 0; i < count; i++) {
+		struct disk *d = disk_at(disks, i);
+		bool used = false;
+		uint32_t id;
+
+		if (disk_present(d) && !disk_in_doubt(d))
+			continue;
+		id = disk_info(d).id.v;
+		for (unsigned m = 0; m <= CODEC_MAX_M; m++) {
+			lost[m] += g->used[m][id];
+			used = used || g->used[m][id];
+		}
+		total += used;
 	}
-	return true;
+	*ret_survives = true;
+	for (unsigned m = 0; m <= CODEC_MAX_M; m++)
+		*ret_survives = *ret_survives && lost[m] <= m;
+	return total;
 }

@@ -43,23 +43,25 @@ int extent_sync(struct extent_store *s)
 {
 	FREE struct risk_group *group = xmalloc(sizeof(*group));
 	disk_id failed[PLACE_MAX_DISKS];
-	unsigned failed_count = 0;
-	int err;
+	unsigned failed_count = 0, lost;
+	bool survives;
 
-	risk_begin_group(&s->risk, group);
-	err = disk_set_sync(s->cfg.disks, failed, &failed_count);
-	if (failed_count == 0)
-		return err;
-	if (!risk_survives(group, failed, failed_count)) {
-		log_error("cannot make file data durable: %u disks failed while they were synced, "
-			  "more than extents written just now tolerate; the pool accepts no more "
-			  "changes. Check the disks, then mount again",
-			  failed_count);
+	risk_of_group(&s->risk, meta_durable_seq(s->cfg.meta), group);
+	/* which disks were lost by it or before it is seen below */
+	(void)disk_set_sync(s->cfg.disks, failed, &failed_count);
+	lost = risk_lost(group, s->cfg.disks, &survives);
+	if (!survives) {
+		log_error("cannot make file data durable: %u disks were lost before what was "
+			  "written to them was durable, more than extents written just now "
+			  "tolerate; the pool accepts no more changes. Check the disks, then mount "
+			  "again",
+			  lost);
 		return DFS_EIO;
 	}
-	log_warn("%u disk%s failed while being synced; the data written just now is durable on the "
-		 "others, with less redundancy",
-		 failed_count, failed_count == 1 ? "" : "s");
+	if (failed_count)
+		log_warn("%u disk%s failed while being synced; the data written just now is "
+			 "durable on the others, with less redundancy",
+			 failed_count, failed_count == 1 ? "" : "s");
 	return 0;
 }
 

@@ -401,6 +401,8 @@ int extent_write(struct extent_store *s, struct extent_new *extents, unsigned co
 void extent_settle(struct extent_store *s, const struct extent_new *extents, unsigned count,
 		   bool published)
 {
+	uint64_t seq = published ? meta_last_seq(s->cfg.meta) : 0;
+
 	/* unpublished records lie in a gap of the index: reclaim punches gaps */
 	for (unsigned i = 0; i < count; i++) {
 		const struct rec_extent *rec = &extents[i].rec;
@@ -409,6 +411,6 @@ void extent_settle(struct extent_store *s, const struct extent_new *extents, uns
 			segment_settle(disk_get(s->cfg.disks, rec->frags[j].disk),
 				       (struct segment_addr){rec->frags[j].segment,
 							     rec->frags[j].offset});
-		risk_settled(&s->risk, rec, published);
+		risk_settled(&s->risk, rec, seq);
 	}
 }

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a group commit risks (P1, E7): when more disks than an extent tolerates were lost before its
+ * transaction was durable, no sync says that it is, whoever's sync it was that the disks failed in.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "dev/fault.h"
+#include "pool/pool.h"
+
+#define DISKS 7u
+
+struct fixture {
+	char top[64], pool[96], disk[DISKS][96];
+	struct dev *faults[DISKS]; /* by number of the disk - 1 */
+	struct pool *p;
+};
+
+static void quiet(void *ctx, enum log_level level, const char *line)
+{
+	(void)ctx, (void)level;
+	if (getenv("VERBOSE"))
+		fprintf(stderr, "%s\n", line);
+}
+
+static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
+		    struct dev **ret_dev)
+{
+	const struct fault_plan none = {0};
+	struct fixture *f = ctx;
+	struct dev *below;
+	int err = dev_dir_open(path, subdir, create, &below);
+
+	if (err)
+		return err;
+	*ret_dev = dev_fault_new(below, &none);
+	for (unsigned i = 0; i < DISKS; i++)
+		if (!strcmp(path, f->disk[i]))
+			f->faults[i] = *ret_dev;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct pool_env env = {.open_dev = open_dev, .ctx = f};
+	struct pool_message msg;
+	struct pool_settings s;
+	struct disk_info info;
+	bool same;
+
+	log_set_sink(quiet, NULL);
+	snprintf(f->top, sizeof(f->top), "/tmp/dfs-test-risk-XXXXXX");
+	assert_non_null(mkdtemp(f->top));
+	snprintf(f->pool, sizeof(f->pool), "%s/pool", f->top);
+	pool_settings_default(&s);
+	s.metadata_copies = 7;
+	assert_int_equal(pool_init(f->pool, &s, NULL, &msg), 0);
+	assert_int_equal(pool_open(f->pool, NULL, &env, &f->p, &msg), 0);
+	for (unsigned i = 0; i < DISKS; i++) {
+		struct pool_disk_spec spec = {.path = f->disk[i]};
+
+		snprintf(f->disk[i], sizeof(f->disk[i]), "%s/disk%u", f->top, i);
+		assert_int_equal(mkdir(f->disk[i], 0755), 0);
+		assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
+	}
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	char cmd[128];
+
+	pool_abandon(f->p);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->top);
+	assert_int_equal(system(cmd), 0);
+	free(f);
+	return 0;
+}
+
+/* Three copies of an extent, committed, not synced. */
+static uint64_t put_one(struct fixture *f, uint64_t nth, struct extent_new *ret)
+{
+	static const uint8_t data[10000] = {1, 2, 3};
+	struct record_piece piece = {.file_offset = nth * MIB(1), .len = sizeof(data)};
+	struct rec_map map = {.file_offset = piece.file_offset, .len = sizeof(data)};
+	struct meta_txn *t;
+	uint64_t seq;
+
+	*ret = (struct extent_new){.ino = {7},
+				   .data = data,
+				   .len = sizeof(data),
+				   .pieces = &piece,
+				   .piece_count = 1,
+				   .wanted = {1, 2}};
+	assert_int_equal(extent_write(pool_extents(f->p), ret, 1), 0);
+	t = meta_begin(pool_meta(f->p));
+	extent_publish(t, ret);
+	map.extent = ret->rec.id;
+	put_map(t, (ino_id){7}, &map);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(f->p), ret, 1, true);
+	return seq;
+}
+
+/* The first n of the extent's disks can't sync any more. */
+static void break_disks(struct fixture *f, const struct rec_extent *rec, unsigned n)
+{
+	const struct fault_plan broken = {.sync_error = 1};
+
+	for (unsigned i = 0; i < n; i++)
+		dev_fault_set(f->faults[rec->frags[i].disk.v - 1], &broken);
+}
+
+/* As anybody else's sync of the disks: a repair's, a verified write's. */
+static void others_sync(struct fixture *f)
+{
+	disk_id failed[DISKS];
+	unsigned count;
+
+	(void)disk_set_sync(pool_disks(f->p), failed, &count);
+}
+
+static void test_within_tolerance(void **state)
+{
+	struct fixture *f = *state;
+	struct extent_new e;
+	uint64_t seq = put_one(f, 0, &e);
+
+	break_disks(f, &e.rec, 2);
+	others_sync(f);
+	others_sync(f);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+	/* they are not held against what is written since */
+	seq = put_one(f, 1, &e);
+	break_disks(f, &e.rec, 1);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+}
+
+static void test_lost_in_its_own_sync(void **state)
+{
+	struct fixture *f = *state;
+	struct extent_new e;
+	uint64_t seq = put_one(f, 0, &e);
+
+	break_disks(f, &e.rec, 3);
+	assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
+}
+
+static void test_lost_in_anothers_sync(void **state)
+{
+	for (unsigned syncs = 1; syncs <= 3; syncs++) {
+		struct fixture *f;
+		struct extent_new e;
+		uint64_t seq;
+
+		if (syncs > 1) {
+			teardown(state);
+			setup(state);
+		}
+		f = *state;
+		seq = put_one(f, 0, &e);
+		break_disks(f, &e.rec, 3);
+		for (unsigned i = 0; i < syncs; i++)
+			others_sync(f);
+		assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
+	}
+}
+
+/* The extent store's own sync before the group's: the first says so, and so does the second. */
+static void test_lost_before_the_group(void **state)
+{
+	struct fixture *f = *state;
+	struct extent_new e;
+	uint64_t seq = put_one(f, 0, &e);
+
+	break_disks(f, &e.rec, 3);
+	assert_int_not_equal(extent_sync(pool_extents(f->p)), 0);
+	assert_int_not_equal(extent_sync(pool_extents(f->p)), 0);
+	assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
+}
+
+/* A repair runs between the commit and its sync, on a disk that fails meanwhile. */
+static void test_lost_beside_a_repair(void **state)
+{
+	struct fixture *f = *state;
+	struct extent_new old, e;
+	const struct rec_fragment *fr = &old.rec.frags[0];
+	unsigned repaired;
+	char path[160];
+	uint64_t seq;
+	FILE *file;
+
+	assert_int_equal(meta_sync(pool_meta(f->p), put_one(f, 0, &old)), 0);
+	snprintf(path, sizeof(path), "%s/dynamicfs/segments/%08x", f->disk[fr->disk.v - 1],
+		 fr->segment);
+	file = fopen(path, "r+b");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, (long)fr->offset + 40, SEEK_SET), 0);
+	fputc(0x55, file);
+	fclose(file);
+	seq = put_one(f, 1, &e);
+	break_disks(f, &e.rec, 3);
+	for (int i = 0; i < 3; i++)
+		(void)!extent_repair(pool_extents(f->p), old.rec.id, &repaired);
+	assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_within_tolerance, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_in_its_own_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_in_anothers_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_before_the_group, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_beside_a_repair, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
