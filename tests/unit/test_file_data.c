@@ -603,7 +603,7 @@ static void all_disks(struct file_rig *r, enum disk_state state)
 /* F3: what can't be stored stays in memory, is told, and is stored once it can be. */
 static void test_stuck(void **state)
 {
-	struct fs_config cfg = {.flush_interval_ms = 3600000};
+	struct fs_config cfg = {.flush_interval_ms = 300000};
 	struct file_rig *r = file_rig_new(&cfg, 0);
 	struct inode *in = rig_create(r, r->root, "f"), *gone = rig_create(r, r->root, "gone");
 	struct inode *cut = rig_create(r, r->root, "cut");
