@@ -361,6 +361,16 @@ static void take_over(struct run *r, unsigned i, struct found *f)
 	}
 }
 
+void oracle_check_txns(struct run *r)
+{
+	uint64_t bound = r->fs_config.txn_bytes ? r->fs_config.txn_bytes : META_TXN_BYTES;
+	uint64_t most = meta_stats(pool_meta(r->pool)).largest_txn_bytes;
+
+	if (most > bound)
+		sim_fail("T1", "a transaction took %llu bytes, more than %llu",
+			 (unsigned long long)most, (unsigned long long)bound);
+}
+
 /* The counter of inodes is exact after any crash; those without a name are freed in the background. */
 static void check_counters(struct run *r, const struct found *found)
 {

@@ -100,6 +100,8 @@ static void set_up(struct run *r)
 		.seal_workers = (unsigned)rng_between(&r->rng, 1, 3),
 		.inode_cache_count = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, 16) : 0,
 		.name_cache_bytes = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, KIB(8)) : 0,
+		/* The least bound makes steps of what fits in one transaction otherwise (T1, T2). */
+		.txn_bytes = rng_one_in(&r->rng, 2) ? KIB(16) : 0,
 	};
 	r->segment_closes_one_in = rng_one_in(&r->rng, 3) ? 0
 							  : (unsigned)rng_between(&r->rng, 2, 20);
@@ -290,6 +292,7 @@ static void unmount(struct run *r)
 {
 	int err;
 
+	oracle_check_txns(r);
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 100) : 0);
 	sim_trace("unmount");
 	err = fs_close(r->fs);

@@ -49,6 +49,7 @@ struct extent_new {
 	struct geometry wanted;
 	/* out */
 	struct rec_extent rec; /* refs = piece_count */
+	bool published;	       /* the caller's: false after extent_write */
 };
 /*
  * Writes count extents: places, encodes, hashes, appends all fragments, waits for the writes (not
@@ -58,8 +59,10 @@ struct extent_new {
  * DFS_ENOSPC, DFS_EIO.
  */
 MUST_USE int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count);
-/* Adds the extent's records and counters to t. */
+/* Adds the extent's records and counters to t. rec.refs: the map entries that t puts for it. */
 void extent_publish(struct meta_txn *t, const struct extent_new *e);
+/* How many bytes that adds to a transaction, at most. */
+size_t extent_publish_bytes(const struct extent_new *e);
 /* After the commit (or after giving up: then the space is given back at once). */
 void extent_settle(struct extent_store *s, const struct extent_new *extents, unsigned count,
 		   bool published);
@@ -81,6 +84,8 @@ struct extent_refs { /* zero-initialise */
 	struct extent_store *store; /* set from apply to release */
 };
 void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta);
+/* What each reference may add to the transaction, at most: an extent of the greatest width is freed. */
+#define EXTENT_REF_BYTES (128u + DFS_EXTENT_MAX_FRAGMENTS * 88u)
 /*
  * Puts the new counts; an extent that reaches 0 is deleted with its by-disk records, its fragments
  * go to the freed table (space comes back once this transaction is durable, P7). The caller holds

@@ -66,6 +66,11 @@ void extent_publish(struct meta_txn *t, const struct extent_new *e)
 	meta_add(t, META_COUNT_EXTENTS, 1);
 }
 
+size_t extent_publish_bytes(const struct extent_new *e)
+{
+	return 128 + ((size_t)e->rec.k + e->rec.m) * 132;
+}
+
 void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta)
 {
 	for (unsigned i = r->count; i > 0 && i + 16 > r->count; i--)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a seal stores: the extents of a batch, and the one transaction that publishes them with map,
- * size and times and drops what they replace.
+ * What a seal stores: the extents of a batch, and the transactions that publish them with map, size and
+ * times and drop what they replace: one, unless what they replace is too much for it (T2).
  * Keeps F1 (callers commit from the FIFO's head) and F2 (size_put).
  */
 #include "file/file_internal.h"
@@ -120,13 +120,7 @@ uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 	return beyond_put(in, t, r, beyond);
 }
 
-static int by_start(const void *a, const void *b)
-{
-	const struct map_piece *x = a, *y = b;
-
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
+/* The batch's pieces in the order of the file: its slots are, and the ranges of each. */
 static struct map_piece *map_pieces(const struct batch *b, unsigned *ret_count)
 {
 	struct map_piece *v;
@@ -145,58 +139,67 @@ static struct map_piece *map_pieces(const struct batch *b, unsigned *ret_count)
 
 			v[count++] = (struct map_piece){.start = p->file_offset,
 							.end = p->file_offset + p->len,
+							.key = p->file_offset,
 							.extent = e->rec.id,
-							.extent_offset = off};
+							.extent_offset = off,
+							.ext = i};
 			off += p->len;
 		}
 	}
-	qsort(v, count, sizeof(*v), by_start);
 	*ret_count = count;
 	return v;
 }
 
-/* Everything but the extents' own records. *ret_beyond: the new in->beyond_end. */
-static int put_batch(struct inode *in, const struct batch *b, struct meta_txn *t,
-		     struct rec_inode *r, struct extent_refs *refs, uint64_t *ret_beyond)
+/* The next part of the batch (T2). The size is that without the parts still to come, which are unsealed;
+ * the last part stores what F2 gives for the whole batch. */
+static int commit_part(struct inode *in, const struct batch *b, struct map_edit *e)
 {
-	unsigned count;
-	FREE struct map_piece *pieces = map_pieces(b, &count);
-	int64_t delta = 0;
-	int rc = map_replace(in, t, refs, pieces, count, &delta);
-
-	if (rc)
-		return rc;
-	if (r->flags & INODE_INLINE) { /* the batch holds these bytes, too */
-		delta -= r->inline_len;
-		if (r->inline_len)
-			del_inline(t, in->ino);
-		r->flags &= ~INODE_INLINE;
-		r->inline_len = 0;
-	}
-	r->mapped_bytes = (uint64_t)((int64_t)r->mapped_bytes + delta);
-	*ret_beyond = size_put(in, t, r, b, pieces[count - 1].end);
-	return refs->count ? extent_refs_apply(in->fs->extents, t, refs) : 0;
-}
-
-int batch_commit(struct inode *in, struct batch *b)
-{
-	CLEANUP(extent_refs_release) struct extent_refs refs = {0};
-	struct meta_txn *t = meta_begin(in->fs->meta);
+	CLEANUP(map_change_release)
+	struct map_change m = {.in = in, .t = meta_begin(in->fs->meta)};
 	struct rec_inode r = in->rec;
 	uint64_t beyond;
-	int rc;
+	int rc = map_edit_step(e, &m, r.flags & INODE_INLINE ? r.inline_len : 0);
 
-	for (unsigned i = 0; i < b->ext_count; i++)
-		extent_publish(t, &b->ext[i]);
-	rc = put_batch(in, b, t, &r, &refs, &beyond);
+	if (rc == 0 && (r.flags & INODE_INLINE)) { /* the part holds these bytes, too */
+		m.delta_bytes -= r.inline_len;
+		if (r.inline_len)
+			del_inline(m.t, in->ino);
+		r.flags &= ~INODE_INLINE;
+		r.inline_len = 0;
+	}
+	if (rc == 0) {
+		r.mapped_bytes = (uint64_t)((int64_t)r.mapped_bytes + m.delta_bytes);
+		beyond = size_put(in, m.t, &r, map_edit_is_last(e) ? b : NULL, e->part_end);
+		rc = map_apply(&m);
+	}
 	if (rc) {
-		meta_cancel(t);
+		meta_cancel(m.t);
 		return rc;
 	}
-	rc = inode_commit(in, t, &r);
+	rc = inode_commit(in, m.t, &r);
 	if (rc)
 		return rc;
 	in->beyond_end = beyond;
 	in->inline_loaded = false;
+	map_edit_took(e);
 	return 0;
+}
+
+int batch_commit(struct inode *in, struct batch *b)
+{
+	CLEANUP(map_edit_release) struct map_edit e;
+	unsigned count;
+	struct map_piece *pieces = map_pieces(b, &count);
+	int rc = 0;
+
+	map_edit_init(&e, in, b->ext, pieces, count);
+	while (rc == 0 && !map_edit_done(&e))
+		rc = commit_part(in, b, &e);
+	return rc;
+}
+
+void batch_settle(struct batch *b)
+{
+	for (unsigned i = 0; i < b->ext_count; i++)
+		extent_settle(b->in->fs->extents, &b->ext[i], 1, b->ext[i].published);
 }

@@ -38,7 +38,11 @@
 #define BATCH_MAX_SLOTS 16u
 #define GROUP_MAX_EXTENTS 64u /* in one extent_write call */
 #define GROUP_MAX_BYTES MIB(4)
-#define STEP_ENTRIES 256u      /* map entries that one transaction frees */
+#define TXN_RESERVE_BYTES                                                                          \
+	768u /* an inode's record, its orphan record, its inline content's end, counters */
+#define MAP_PUT_BYTES 80u /* at most what a map entry takes in a transaction */
+#define MAP_OLD_BYTES (2 * MAP_PUT_BYTES + EXTENT_REF_BYTES) /* an entry that is cut or goes */
+#define XATTR_DEL_BYTES 280u   /* at most what the removal of an attribute takes */
 #define WRITE_STEP MIB(4)      /* copied under one hold of the inode's lock */
 #define RETRY_NS 1000000000ull /* F3 */
 #define LINK_MAX_COUNT 0x7fffffffu
@@ -125,8 +129,8 @@ struct inode {
 	/* fs.dirty_lock (and lock, to change them) */
 	enum inode_list list;
 	TAILQ_ENTRY(inode) dirty_link;
-	uint64_t dirty_since_ns;
-	bool failing; /* not before dirty_since_ns + the flusher's age */
+	int64_t dirty_since_ns; /* may lie before the clock's beginning */
+	bool failing;		/* not before dirty_since_ns + the flusher's age */
 
 	/* lock */
 	struct rec_inode rec; /* as stored, but for newer times */
@@ -234,29 +238,6 @@ void inode_log(struct inode *in, const char *what, int err, const char *then);
 void inode_excl_begin(struct inode *in);
 void inode_excl_end(struct inode *in);
 
-/* ---- orphan.c ---- */
-struct victim {
-	struct inode *in;
-	struct rec_inode r;
-	enum victim_fate {
-		VICTIM_KEPT,
-		VICTIM_FREED,
-		VICTIM_ORPHANED
-	} fate;
-	struct extent_refs refs;
-};
-/* Adds to t the loss of one name (of all, for a directory). lock held. */
-MUST_USE int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in);
-void victim_done(struct victim *v, uint64_t seq); /* after the commit */
-void victim_release(struct victim *v);
-void reap_later(struct fs *fs, struct inode *in); /* lock held */
-MUST_USE int orphans_recover(struct fs *fs);
-void reap_run(struct fs *fs);  /* all that is listed now */
-void reap_wait(struct fs *fs); /* likewise, and what others are at */
-void reap_free_list(struct fs *fs);
-/* The last handle is closed. */
-void orphan_last_close(struct fs *fs, struct inode *in);
-
 /* ---- slot.c ---- */
 struct slot *slot_find(const struct slot_set *set, uint64_t index);
 unsigned slot_lower(const struct slot_set *set, uint64_t index); /* first with index >= */
@@ -305,7 +286,9 @@ void batch_free(struct fs *fs, struct batch *b);
 
 /* ---- commit.c ---- */
 void batch_build(struct batch *b);
+/* After a failure parts may be committed; their bytes may be stored again. */
 MUST_USE int batch_commit(struct inode *in, struct batch *b);
+void batch_settle(struct batch *b); /* its extents are published, or given up */
 /* Sets r->size to what may be stored (F2) and puts or deletes the orphan record that covers map
  * entries beyond it, which now end at mapped_to at least. except: a batch that is being committed, or
  * NULL. Returns the new beyond_end. */
@@ -353,24 +336,92 @@ void map_done(struct map_cursor *c);
 
 struct map_piece { /* what [start, end) becomes */
 	uint64_t start, end;
+	uint64_t
+		key; /* where its entry begins: at start, or before it when that part is there already */
 	bool hole;
 	extent_id extent;
-	uint32_t extent_offset;
+	uint32_t extent_offset; /* of key */
+	unsigned ext;		/* whose piece it is: index in map_edit.ext */
 };
-/* Puts pieces (sorted, disjoint) over what is mapped; *delta_bytes gets the change of mapped bytes. */
-MUST_USE int map_replace(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
-			 const struct map_piece *pieces, unsigned count, int64_t *delta_bytes);
-/* Unmaps from `from` at most STEP_ENTRIES entries below `to`; *ret_next: where to go on, `to` when
- * all is done. */
-MUST_USE int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
-			    uint64_t from, uint64_t to, uint64_t *ret_next, int64_t *delta_bytes);
-/* Adds the unmapping of all, unless that takes more than STEP_ENTRIES entries: then t is as it was. */
-MUST_USE int map_drop_all(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
-			  bool *ret_fits);
+struct map_entries {
+	struct rec_map *v;
+	unsigned count, cap;
+};
+void entries_add(struct map_entries *e, const struct rec_map *r);
+void entries_release(struct map_entries *e);
+
+/* A change of the map within one transaction; what it does to extents is gathered until map_apply. */
+struct map_change { /* fill in and t, zeros else; map_change_release() after the commit */
+	struct inode *in;
+	struct meta_txn *t; /* borrowed */
+	struct extent_refs refs;
+	int64_t delta_bytes; /* change of mapped bytes */
+};
+void map_change_release(struct map_change *m);
+/* What may still be added to the transaction (T1), but for the inode's record and its orphan record. */
+size_t map_room(const struct map_change *m);
+/* Works out what is left of an entry under the pieces, from the first that ends beyond its start. */
+void map_cut(struct map_change *m, const struct rec_map *old, const struct map_piece *p,
+	     const struct map_piece *end);
+/* The last step: adds what becomes of the extents. Then commit or cancel, and nothing else. */
+MUST_USE int map_apply(struct map_change *m);
+/* Unmaps from `from` as many entries below `to` as fit in the transaction, one at least; *ret_next:
+ * where to go on, `to` when all is done. */
+MUST_USE int map_unmap_step(struct map_change *m, uint64_t from, uint64_t to, uint64_t *ret_next);
+/* Adds the unmapping of all, unless that takes more than room bytes: then m is as it was. */
+MUST_USE int map_drop_all(struct map_change *m, size_t room, bool *ret_fits);
+/* One transaction that unmaps what fits into it, from the file's start on; r as in map_unmap. */
+MUST_USE int map_unmap_some(struct inode *in, struct rec_inode *r);
 /* All of [from, to), in steps with a transaction each; r is put with them and updated. tail: `to` is
  * the end of the file, and an orphan record covers the steps. */
 MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to,
 		       bool tail);
+
+/* ---- orphan.c ---- */
+struct victim {
+	struct inode *in;
+	struct rec_inode r;
+	enum victim_fate {
+		VICTIM_KEPT,
+		VICTIM_FREED,
+		VICTIM_ORPHANED
+	} fate;
+	struct map_change change;
+};
+/* Adds to t the loss of one name (of all, for a directory). lock held. */
+MUST_USE int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in);
+void victim_done(struct victim *v, uint64_t seq); /* after the commit */
+void victim_release(struct victim *v);
+void reap_later(struct fs *fs, struct inode *in); /* lock held */
+MUST_USE int orphans_recover(struct fs *fs);
+void reap_run(struct fs *fs);  /* all that is listed now */
+void reap_wait(struct fs *fs); /* likewise, and what others are at */
+void reap_free_list(struct fs *fs);
+/* The last handle is closed. */
+void orphan_last_close(struct fs *fs, struct inode *in);
+
+/* ---- map_edit.c: overwriting, in transactions of bounded size ---- */
+struct map_edit {
+	struct inode *in;
+	struct extent_new *ext;	  /* in file order; .published is set here */
+	struct map_piece *pieces; /* of ext, sorted, disjoint */
+	unsigned count;
+	/* where it is: pieces before `at` are committed, and of that one the bytes before `from` */
+	unsigned at;
+	uint64_t from;
+	/* what the transaction that is being made takes */
+	struct map_piece *part;
+	unsigned part_count, next_at;
+	uint64_t next_from, part_end;
+};
+void map_edit_init(struct map_edit *e, struct inode *in, struct extent_new *ext,
+		   struct map_piece *pieces, unsigned count);
+void map_edit_release(struct map_edit *e);
+/* Adds the next part to m. Everything below `must` belongs to the first one. */
+MUST_USE int map_edit_step(struct map_edit *e, struct map_change *m, uint64_t must);
+static inline bool map_edit_is_last(const struct map_edit *e) { return e->next_at == e->count; }
+void map_edit_took(struct map_edit *e); /* the part is committed */
+static inline bool map_edit_done(const struct map_edit *e) { return e->at == e->count; }
 
 /* ---- namei.c ---- */
 /* Does name mean in (NULL: nothing)? dir's lock held. */

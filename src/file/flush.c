@@ -31,9 +31,9 @@ static uint64_t nearly_due_ns(const struct fs *fs) { return flush_age_ns(fs) / 8
 static bool due(const struct fs *fs, const struct inode *in, uint64_t now, uint64_t age,
 		bool pressed)
 {
-	if (in->failing)
-		return in->dirty_since_ns + flush_age_ns(fs) <= now;
-	return pressed || in->dirty_since_ns + age <= now;
+	int64_t then = in->dirty_since_ns + (int64_t)(in->failing ? flush_age_ns(fs) : age);
+
+	return (pressed && !in->failing) || then <= (int64_t)now;
 }
 
 /* dirty_lock held. Gives references. age: from which on an inode is due; pressed: all are. */
@@ -61,12 +61,13 @@ static unsigned collect(struct fs *fs, struct inode **ins, uint64_t age, bool pr
 static uint64_t wait_ms(const struct fs *fs)
 {
 	const struct inode *oldest = TAILQ_FIRST(&fs->dirty);
-	uint64_t now = env_now_ns(), until;
+	int64_t left_ms;
 
 	if (!oldest)
 		return 1000;
-	until = oldest->dirty_since_ns + flush_age_ns(fs);
-	return until <= now ? 1 : MIN((until - now) / 1000000u + 1, 1000u);
+	left_ms = (oldest->dirty_since_ns + (int64_t)flush_age_ns(fs) - (int64_t)env_now_ns()) /
+		  1000000;
+	return (uint64_t)MIN(MAX(left_ms + 1, 1), 1000);
 }
 
 static bool under_pressure(struct fs *fs)

@@ -19,6 +19,9 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 		c->inode_cache_count = 65536;
 	if (!c->name_cache_bytes)
 		c->name_cache_bytes = MIB(32);
+	if (!c->txn_bytes)
+		c->txn_bytes = META_TXN_BYTES;
+	ASSERT(c->txn_bytes >= KIB(16) && c->txn_bytes <= META_TXN_BYTES);
 }
 
 static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)

@@ -26,6 +26,7 @@ struct fs_config {		    /* 0: the default */
 	unsigned seal_workers;	    /* threads that encode and write; 2 */
 	uint64_t inode_cache_count; /* unreferenced inodes kept in memory; 65536 */
 	uint64_t name_cache_bytes;  /* for the names of directories in use; 32 MiB */
+	uint64_t txn_bytes; /* bound of one transaction (T1), 16 KiB at least; META_TXN_BYTES */
 };
 
 struct fs_cred {

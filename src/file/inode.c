@@ -37,7 +37,7 @@ static void inode_free(struct inode *in)
 	while ((b = TAILQ_FIRST(&in->fifo))) { /* only when the filesystem is given up */
 		TAILQ_REMOVE(&in->fifo, b, fifo);
 		if (b->state == BATCH_WRITTEN)
-			extent_settle(in->fs->extents, b->ext, b->ext_count, false);
+			batch_settle(b);
 		batch_free(in->fs, b);
 	}
 	while (in->slots.count) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The extent map of an inode: look-up, overwriting with splitting, unmapping in steps of bounded
- * size. An entry never crosses what one extent holds, so it is at most 1 MiB long.
+ * The extent map of an inode: look-up, splitting, unmapping in steps of bounded size; map_edit.c
+ * overwrites. An entry never crosses what one extent holds, so it is at most 1 MiB long.
  *
  * A transaction does not see its own puts, so a change loads the old entries that it touches, works
  * out what is left of each, and puts the outcome once. Splitting an entry in two is one more
@@ -76,12 +76,7 @@ void map_done(struct map_cursor *c)
 	c->it = NULL;
 }
 
-struct entries {
-	struct rec_map *v;
-	unsigned count, cap;
-};
-
-static void entries_add(struct entries *e, const struct rec_map *r)
+void entries_add(struct map_entries *e, const struct rec_map *r)
 {
 	if (e->count == e->cap) {
 		e->cap = e->cap ? e->cap * 2 : 16;
@@ -90,26 +85,20 @@ static void entries_add(struct entries *e, const struct rec_map *r)
 	e->v[e->count++] = *r;
 }
 
-static void entries_release(struct entries *e) { free(e->v); }
-
-/* Adds the entries that touch [start, end), but for those that are in e already. */
-static int load_entries(struct map_cursor *c, struct inode *in, uint64_t start, uint64_t end,
-			struct entries *e)
-{
-	int rc = map_seek(c, in, start);
-
-	while (rc == 0 && c->valid && c->rec.file_offset < end) {
-		if (!e->count || e->v[e->count - 1].file_offset < c->rec.file_offset)
-			entries_add(e, &c->rec);
-		rc = map_next(c);
-	}
-	return rc;
-}
+void entries_release(struct map_entries *e) { free(e->v); }
 
 static uint64_t rec_end(const struct rec_map *r) { return r->file_offset + r->len; }
 
-static void put_part(struct inode *in, struct meta_txn *t, const struct rec_map *of, uint64_t start,
-		     uint64_t end)
+void map_change_release(struct map_change *m) { extent_refs_release(&m->refs); }
+
+size_t map_room(const struct map_change *m)
+{
+	size_t used = meta_txn_bytes(m->t) + TXN_RESERVE_BYTES;
+
+	return m->in->fs->cfg.txn_bytes > used ? m->in->fs->cfg.txn_bytes - used : 0;
+}
+
+static void put_part(struct map_change *m, const struct rec_map *of, uint64_t start, uint64_t end)
 {
 	struct rec_map part = {.file_offset = start,
 			       .len = (uint32_t)(end - start),
@@ -117,13 +106,11 @@ static void put_part(struct inode *in, struct meta_txn *t, const struct rec_map 
 			       .extent_offset = of->extent_offset +
 						(uint32_t)(start - of->file_offset)};
 
-	put_map(t, in->ino, &part);
+	put_map(m->t, m->in->ino, &part);
 }
 
-/* Works out what is left of old under the pieces, from the first that ends beyond its start. */
-static void cut_entry(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
-		      const struct rec_map *old, const struct map_piece *p,
-		      const struct map_piece *end, int64_t *delta)
+void map_cut(struct map_change *m, const struct rec_map *old, const struct map_piece *p,
+	     const struct map_piece *end)
 {
 	uint64_t pos = old->file_offset, stop = rec_end(old);
 	bool key_taken = false;
@@ -133,91 +120,49 @@ static void cut_entry(struct inode *in, struct meta_txn *t, struct extent_refs *
 		return; /* untouched: it only shares the span */
 	for (; p < end && p->start < stop; p++) {
 		if (p->start > pos) {
-			put_part(in, t, old, pos, p->start);
+			put_part(m, old, pos, p->start);
 			key_taken |= pos == old->file_offset;
 			parts++;
 		}
-		key_taken |= !p->hole && p->start == old->file_offset;
-		*delta -= (int64_t)(MIN(p->end, stop) - MAX(p->start, pos));
+		key_taken |= !p->hole && p->key == old->file_offset;
+		m->delta_bytes -= (int64_t)(MIN(p->end, stop) - MAX(p->start, pos));
 		pos = MIN(p->end, stop);
 	}
 	if (pos < stop) {
-		put_part(in, t, old, pos, stop);
+		put_part(m, old, pos, stop);
 		parts++;
 	}
 	if (!key_taken)
-		del_map(t, in->ino, old->file_offset);
+		del_map(m->t, m->in->ino, old->file_offset);
 	if (parts != 1)
-		extent_refs_add(refs, old->extent, parts - 1);
+		extent_refs_add(&m->refs, old->extent, parts - 1);
 }
 
-static void put_pieces(struct inode *in, struct meta_txn *t, const struct map_piece *pieces,
-		       unsigned count, int64_t *delta)
-{
-	for (unsigned i = 0; i < count; i++) {
-		const struct map_piece *p = &pieces[i];
-		struct rec_map r = {.file_offset = p->start,
-				    .len = (uint32_t)(p->end - p->start),
-				    .extent = p->extent,
-				    .extent_offset = p->extent_offset};
-
-		if (p->hole)
-			continue;
-		put_map(t, in->ino, &r);
-		*delta += r.len;
-	}
-}
-
-int map_replace(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
-		const struct map_piece *pieces, unsigned count, int64_t *delta_bytes)
-{
-	CLEANUP(entries_release) struct entries old = {0};
-	CLEANUP(map_done) struct map_cursor c = {0};
-	const struct map_piece *p = pieces, *end = pieces + count;
-	int rc = 0;
-
-	in->last_map.len = 0;
-	/* Pieces of one slot lie close together: one scan from its first to its last. */
-	for (unsigned i = 0, j; rc == 0 && i < count && in->rec.mapped_bytes; i = j) {
-		for (j = i + 1; j < count; j++)
-			if (pieces[j].start >> SLOT_SHIFT != pieces[i].start >> SLOT_SHIFT)
-				break;
-		rc = load_entries(&c, in, pieces[i].start, pieces[j - 1].end, &old);
-	}
-	if (rc)
-		return rc;
-	for (unsigned i = 0; i < old.count; i++) {
-		while (p < end && p->end <= old.v[i].file_offset)
-			p++;
-		cut_entry(in, t, refs, &old.v[i], p, end, delta_bytes);
-	}
-	put_pieces(in, t, pieces, count, delta_bytes);
-	return 0;
-}
-
-int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *refs, uint64_t from,
-		   uint64_t to, uint64_t *ret_next, int64_t *delta_bytes)
+int map_unmap_step(struct map_change *m, uint64_t from, uint64_t to, uint64_t *ret_next)
 {
 	CLEANUP(map_done) struct map_cursor c = {0};
 	struct map_piece hole = {.start = from, .end = to, .hole = true};
+	size_t room = map_room(m);
 	uint64_t next = to;
 	unsigned count = 0;
 	int rc;
 
-	in->last_map.len = 0;
-	if (!in->rec.mapped_bytes || from >= to) {
+	m->in->last_map.len = 0;
+	if (!m->in->rec.mapped_bytes || from >= to) {
 		*ret_next = to;
 		return 0;
 	}
-	rc = map_seek(&c, in, from);
+	rc = map_seek(&c, m->in, from);
 	while (rc == 0 && c.valid && c.rec.file_offset < to) {
 		struct rec_map r = c.rec;
 
-		if (count++ == STEP_ENTRIES) {
+		if (count && room < MAP_OLD_BYTES) {
 			next = r.file_offset;
 			break;
 		}
-		cut_entry(in, t, refs, &r, &hole, &hole + 1, delta_bytes);
+		count++;
+		room -= MIN(room, MAP_OLD_BYTES);
+		map_cut(m, &r, &hole, &hole + 1);
 		rc = map_next(&c);
 	}
 	if (rc == 0)
@@ -225,10 +170,11 @@ int map_unmap_step(struct inode *in, struct meta_txn *t, struct extent_refs *ref
 	return rc;
 }
 
-int map_drop_all(struct inode *in, struct meta_txn *t, struct extent_refs *refs, bool *ret_fits)
+int map_drop_all(struct map_change *m, size_t room, bool *ret_fits)
 {
-	CLEANUP(entries_release) struct entries all = {0};
+	CLEANUP(entries_release) struct map_entries all = {0};
 	CLEANUP(map_done) struct map_cursor c = {0};
+	struct inode *in = m->in;
 	int rc;
 
 	*ret_fits = true;
@@ -236,17 +182,23 @@ int map_drop_all(struct inode *in, struct meta_txn *t, struct extent_refs *refs,
 	if (in->rec.mapped_bytes == in->rec.inline_len)
 		return 0;
 	for (rc = map_seek(&c, in, 0); rc == 0 && c.valid; rc = map_next(&c)) {
-		if (all.count == STEP_ENTRIES) {
+		if (room < MAP_OLD_BYTES) {
 			*ret_fits = false;
 			return 0;
 		}
+		room -= MAP_OLD_BYTES;
 		entries_add(&all, &c.rec);
 	}
 	for (unsigned i = 0; rc == 0 && i < all.count; i++) {
-		del_map(t, in->ino, all.v[i].file_offset);
-		extent_refs_add(refs, all.v[i].extent, -1);
+		del_map(m->t, in->ino, all.v[i].file_offset);
+		extent_refs_add(&m->refs, all.v[i].extent, -1);
 	}
 	return rc;
+}
+
+int map_apply(struct map_change *m)
+{
+	return m->refs.count ? extent_refs_apply(m->in->fs->extents, m->t, &m->refs) : 0;
 }
 
 struct unmap {
@@ -271,29 +223,35 @@ static uint64_t put_guard(struct unmap *u, struct meta_txn *t, struct rec_inode 
 /* One transaction: u->r with this step's change of mapped bytes. */
 static int unmap_once(struct unmap *u)
 {
-	CLEANUP(extent_refs_release) struct extent_refs refs = {0};
 	struct inode *in = u->in;
-	struct meta_txn *t = meta_begin(in->fs->meta);
+	CLEANUP(map_change_release)
+	struct map_change m = {.in = in, .t = meta_begin(in->fs->meta)};
 	struct rec_inode put = *u->r;
 	uint64_t next, beyond;
-	int64_t delta = 0;
-	int rc = map_unmap_step(in, t, &refs, u->next, u->to, &next, &delta);
+	int rc = map_unmap_step(&m, u->next, u->to, &next);
 
-	if (rc == 0 && refs.count)
-		rc = extent_refs_apply(in->fs->extents, t, &refs);
+	if (rc == 0)
+		rc = map_apply(&m);
 	if (rc) {
-		meta_cancel(t);
+		meta_cancel(m.t);
 		return rc;
 	}
-	put.mapped_bytes = (uint64_t)((int64_t)put.mapped_bytes + delta);
-	beyond = put_guard(u, t, &put, next < u->to);
-	rc = inode_commit(in, t, &put);
+	put.mapped_bytes = (uint64_t)((int64_t)put.mapped_bytes + m.delta_bytes);
+	beyond = put_guard(u, m.t, &put, next < u->to);
+	rc = inode_commit(in, m.t, &put);
 	if (rc)
 		return rc;
 	in->beyond_end = beyond;
 	*u->r = put;
 	u->next = next;
 	return 0;
+}
+
+int map_unmap_some(struct inode *in, struct rec_inode *r)
+{
+	struct unmap u = {.in = in, .r = r, .to = UINT64_MAX};
+
+	return unmap_once(&u);
 }
 
 int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to, bool tail)

@@ -11,12 +11,17 @@
 
 #include <stdlib.h>
 
-static int del_xattrs(struct inode *in, struct meta_txn *t)
+/* Keys of attributes, each behind its length (le16), as many as may be deleted in room bytes. */
+static int gather_xattrs(struct inode *in, size_t room, struct buf *keys, bool *ret_all)
 {
 	struct meta_iter *it;
 	BUF from = {0};
 	int rc;
 
+	*ret_all = true;
+	buf_reset(keys);
+	if (!(in->rec.flags & INODE_XATTRS))
+		return 0;
 	key_xattr(&from, in->ino, "");
 	it = meta_iter_new_within(in->fs->meta, from.data, from.len);
 	for (meta_iter_seek(it, from.data, from.len); meta_iter_valid(it); meta_iter_next(it)) {
@@ -25,45 +30,55 @@ static int del_xattrs(struct inode *in, struct meta_txn *t)
 
 		if (len < from.len || memcmp(key, from.data, from.len) != 0)
 			break;
-		meta_del(t, key, len);
+		if (keys->len && (room < XATTR_DEL_BYTES || keys->len > room - XATTR_DEL_BYTES)) {
+			*ret_all = false;
+			break;
+		}
+		buf_put_le16(keys, (uint16_t)len);
+		buf_put(keys, key, len);
+		room -= MIN(room, 6); /* what a deletion takes more than its key's length */
 	}
 	rc = meta_iter_error(it);
 	meta_iter_free(it);
 	return rc;
 }
 
-/* Adds the removal of everything but map entries. */
-static int del_all(struct inode *in, struct meta_txn *t)
+static void del_xattrs(struct meta_txn *t, const struct buf *keys)
 {
-	int rc = in->rec.flags & INODE_XATTRS ? del_xattrs(in, t) : 0;
+	struct reader r = reader_of(keys->data, keys->len);
 
-	if (rc)
+	while (reader_left(&r)) {
+		size_t len = reader_le16(&r);
+
+		meta_del(t, reader_bytes(&r, len), len);
+	}
+}
+
+/* Takes the whole inode away in change.t, unless that is too much for one transaction (T1): then it is
+ * as it was. */
+static int try_free(struct victim *v, bool *ret_fits)
+{
+	struct inode *in = v->in;
+	struct meta_txn *t = v->change.t;
+	size_t room = map_room(&v->change);
+	BUF xattrs = {0};
+	int rc = gather_xattrs(in, room, &xattrs, ret_fits);
+
+	if (rc || !*ret_fits)
 		return rc;
+	rc = map_drop_all(&v->change, room - MIN(room, 2 * xattrs.len), ret_fits);
+	if (rc || !*ret_fits)
+		return rc;
+	del_xattrs(t, &xattrs);
 	if (in->rec.inline_len)
 		del_inline(t, in->ino);
 	del_inode(t, in->ino);
 	meta_add(t, META_COUNT_INODES, -1);
-	return 0;
-}
-
-/* Takes the whole inode away in t, unless it has too many map entries: then t is as it was. */
-static int try_free(struct victim *v, struct meta_txn *t, bool *ret_fits)
-{
-	struct inode *in = v->in;
-	int rc = map_drop_all(in, t, &v->refs, ret_fits);
-
-	if (rc || !*ret_fits)
-		return rc;
-	rc = del_all(in, t);
-	if (rc == 0 && v->refs.count)
-		rc = extent_refs_apply(in->fs->extents, t, &v->refs);
-	if (rc)
-		return rc;
 	if (in->rec.mapped_bytes)
 		meta_add(t, META_COUNT_LOGICAL_BYTES, -(int64_t)in->rec.mapped_bytes);
 	if (in->beyond_end)
 		del_orphan(t, in->ino);
-	return 0;
+	return map_apply(&v->change);
 }
 
 int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
@@ -72,7 +87,7 @@ int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
 	bool now = false;
 	int rc = 0;
 
-	*v = (struct victim){.in = in, .r = in->rec};
+	*v = (struct victim){.in = in, .r = in->rec, .change = {.in = in, .t = t}};
 	v->r.nlink = is_dir(in) || !v->r.nlink ? 0 : v->r.nlink - 1;
 	v->r.ctime = time_now();
 	if (v->r.nlink) {
@@ -81,7 +96,7 @@ int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)
 		return 0;
 	}
 	if (is_dir(in) || (!inode_handles(in) && !in->excl && TAILQ_EMPTY(&in->fifo)))
-		rc = try_free(v, t, &now);
+		rc = try_free(v, &now);
 	if (rc)
 		return rc;
 	v->fate = now ? VICTIM_FREED : VICTIM_ORPHANED;
@@ -115,7 +130,7 @@ void victim_done(struct victim *v, uint64_t seq)
 		reap_later(in->fs, in);
 }
 
-void victim_release(struct victim *v) { extent_refs_release(&v->refs); }
+void victim_release(struct victim *v) { map_change_release(&v->change); }
 
 void reap_later(struct fs *fs, struct inode *in)
 {
@@ -142,10 +157,10 @@ void orphan_last_close(struct fs *fs, struct inode *in)
 /* Everything that is left, when that fits in one transaction. */
 static int reap_last(struct inode *in, bool *ret_done)
 {
-	struct victim v = {.in = in};
 	struct meta_txn *t = meta_begin(in->fs->meta);
+	struct victim v = {.in = in, .change = {.in = in, .t = t}};
 	uint64_t seq;
-	int rc = try_free(&v, t, ret_done);
+	int rc = try_free(&v, ret_done);
 
 	if (rc == 0 && *ret_done) {
 		del_orphan(t, in->ino);
@@ -159,35 +174,50 @@ static int reap_last(struct inode *in, bool *ret_done)
 	return rc;
 }
 
+static int reap_xattrs(struct inode *in)
+{
+	struct meta_txn *t = meta_begin(in->fs->meta);
+	struct rec_inode r = in->rec;
+	BUF keys = {0};
+	bool all;
+	int rc = gather_xattrs(in, in->fs->cfg.txn_bytes - TXN_RESERVE_BYTES, &keys, &all);
+
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
+	del_xattrs(t, &keys);
+	return inode_commit(in, t, &r);
+}
+
+/* One step under the orphan record, of an inode that nobody can see any more: of its map, or, when
+ * that is empty, of its attributes. */
+static int reap_step(struct inode *in)
+{
+	CLEANUP(map_done) struct map_cursor c = {0};
+	struct rec_inode r = in->rec;
+	int rc = map_seek(&c, in, 0);
+
+	if (rc)
+		return rc;
+	return c.valid ? map_unmap_some(in, &r) : reap_xattrs(in);
+}
+
 static int reap_locked(struct inode *in)
 {
-	struct rec_inode r;
-	uint64_t next;
-	bool done;
-	int rc;
+	bool done = false;
+	int rc = 0;
 
 	in->reaping = false;
 	if (in->freed || in->rec.nlink || inode_handles(in))
 		return 0;
 	dirty_drop(in);
-	for (;;) {
+	while (rc == 0 && !done && !__atomic_load_n(&in->fs->abandoned, __ATOMIC_RELAXED)) {
 		rc = reap_last(in, &done);
-		if (rc || done)
-			return rc;
-		/* A step from the end: what is left stays a valid, shorter file. */
-		CLEANUP(map_done) struct map_cursor c = {0};
-
-		rc = map_seek(&c, in, 0);
-		for (unsigned i = 0; rc == 0 && c.valid && i < STEP_ENTRIES; i++)
-			rc = map_next(&c);
-		if (rc)
-			return rc;
-		next = c.valid ? c.rec.file_offset : UINT64_MAX;
-		r = in->rec;
-		rc = map_unmap(in, &r, 0, next, false);
-		if (rc || __atomic_load_n(&in->fs->abandoned, __ATOMIC_RELAXED))
-			return rc;
+		if (rc == 0 && !done)
+			rc = reap_step(in);
 	}
+	return rc;
 }
 
 static void reap_one(struct fs *fs, ino_id ino)

@@ -209,7 +209,7 @@ void seal_collapse(struct inode *in)
 	while ((b = TAILQ_LAST(&in->fifo, batch_list))) {
 		TAILQ_REMOVE(&in->fifo, b, fifo);
 		if (b->state == BATCH_WRITTEN)
-			extent_settle(fs->extents, b->ext, b->ext_count, false);
+			batch_settle(b);
 		for (unsigned i = 0; i < b->slot_count; i++) {
 			struct slot *older = b->slots[i];
 			struct slot *newer = slot_find(&in->slots, older->index);
@@ -240,14 +240,14 @@ static void commit_ready(struct inode *in)
 	while ((b = TAILQ_FIRST(&in->fifo)) && b->state == BATCH_WRITTEN) {
 		int rc = batch_commit(in, b);
 
-		if (rc) {
-			extent_settle(in->fs->extents, b->ext, b->ext_count, false);
+		if (rc) { /* parts that are committed stay so: all of it goes back, and is stored again */
+			batch_settle(b);
 			b->state = BATCH_FAILED;
 			in->fifo_err = rc;
 			return;
 		}
 		TAILQ_REMOVE(&in->fifo, b, fifo);
-		extent_settle(in->fs->extents, b->ext, b->ext_count, true);
+		batch_settle(b);
 		note_success(in, b->ext_count);
 		for (unsigned i = 0; i < b->slot_count; i++)
 			in->unsealed_bytes -= b->slots[i]->bytes;

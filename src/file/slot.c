@@ -397,13 +397,13 @@ void dirty_list_update(struct inode *in)
 	enum inode_list want = in->slots.count		? LIST_DIRTY
 			       : TAILQ_EMPTY(&in->fifo) ? LIST_NONE
 							: LIST_SEALING;
-	uint64_t since = UINT64_MAX;
+	int64_t since = INT64_MAX;
 	enum inode_list was;
 
 	for (unsigned i = 0; i < in->slots.count; i++)
-		since = MIN(since, in->slots.v[i]->dirtied_ns);
-	if (in->error && in->slots.count)
-		since = MAX(in->retry_ns, flush_age_ns(in->fs)) - flush_age_ns(in->fs);
+		since = MIN(since, (int64_t)in->slots.v[i]->dirtied_ns);
+	if (in->error && in->slots.count) /* so that it is due at retry_ns */
+		since = (int64_t)(in->retry_ns - flush_age_ns(in->fs));
 	env_mutex_lock(&in->fs->dirty_lock);
 	was = in->list;
 	if (was != want || in->dirty_since_ns != since) {

@@ -2,10 +2,17 @@
 /*
  * Extended attributes: records of their own, changed in one transaction with the inode's ctime.
  * Which namespaces are allowed to whom is the kernel's business.
+ *
+ * An inode has a bounded number of them, of bounded size: what lists, moves and removes them stays bounded,
+ * too (T1). Names fit in what listxattr(2) can give.
  */
 #include "file/file_internal.h"
 
 #include <stdlib.h>
+
+#define COUNT_MAX 1024u
+#define NAMES_MAX KIB(64)  /* names, each with its NUL */
+#define TOTAL_MAX KIB(256) /* names and values */
 
 /* Most files have none: then no look-up is needed. */
 static bool may_have(struct inode *in)
@@ -31,6 +38,39 @@ static int touch(struct inode *in, struct meta_txn *t)
 	r.flags |= INODE_XATTRS;
 	r.ctime = time_now();
 	return inode_commit(in, t, &r);
+}
+
+/* DFS_ENOSPC when the inode can't have this one besides the others. lock held. */
+static int check_room(struct inode *in, const char *name, size_t value_len)
+{
+	size_t count = 1, names = strlen(name) + 1, total = strlen(name) + value_len;
+	struct meta_iter *it;
+	BUF from = {0};
+	int rc;
+
+	if (!(in->rec.flags & INODE_XATTRS))
+		return 0;
+	key_xattr(&from, in->ino, "");
+	it = meta_iter_new_within(in->fs->meta, from.data, from.len);
+	for (meta_iter_seek(it, from.data, from.len); meta_iter_valid(it); meta_iter_next(it)) {
+		size_t key_len, val_len;
+		const uint8_t *key = meta_iter_key(it, &key_len);
+
+		if (key_len < from.len || memcmp(key, from.data, from.len) != 0)
+			break;
+		if (key_len - from.len == strlen(name) &&
+		    !memcmp(key + from.len, name, strlen(name)))
+			continue; /* replaced */
+		(void)meta_iter_value(it, &val_len);
+		count++;
+		names += key_len - from.len + 1;
+		total += key_len - from.len + val_len;
+	}
+	rc = meta_iter_error(it);
+	meta_iter_free(it);
+	if (rc)
+		return rc;
+	return count > COUNT_MAX || names > NAMES_MAX || total > TOTAL_MAX ? DFS_ENOSPC : 0;
 }
 
 int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *value, size_t len,
@@ -59,6 +99,9 @@ int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *v
 		return DFS_EEXIST;
 	if (rc && (flags & FS_XATTR_REPLACE))
 		return DFS_ENODATA;
+	rc = check_room(in, name, len);
+	if (rc)
+		return rc;
 	t = meta_begin(fs->meta);
 	put_xattr(t, in->ino, name, value, len);
 	return touch(in, t);

@@ -68,7 +68,7 @@ struct meta {
 	struct buf buffer; /* records after flying and durable ones */
 	int64_t counters[META_COUNTERS];
 	struct buf applied; /* scratch: the applied record */
-	uint64_t commits;
+	uint64_t commits, largest_txn_bytes;
 
 	/* Protected by the token. */
 	struct buf flying;	   /* records being written */

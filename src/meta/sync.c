@@ -184,11 +184,12 @@ int sync_throttle(struct meta *m)
 struct meta_stats meta_stats(struct meta *m)
 {
 	struct meta_stats s;
-	uint64_t buffered, commits;
+	uint64_t buffered, commits, largest;
 
 	env_mutex_lock(&m->commit);
 	buffered = m->buffer.len;
 	commits = m->commits;
+	largest = m->largest_txn_bytes;
 	env_mutex_unlock(&m->commit);
 	env_mutex_lock(&m->state);
 	s = m->stats;
@@ -196,5 +197,6 @@ struct meta_stats meta_stats(struct meta *m)
 	env_mutex_unlock(&m->state);
 	s.buffered_bytes = buffered;
 	s.commits = commits;
+	s.largest_txn_bytes = largest;
 	return s;
 }

@@ -254,6 +254,7 @@ static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *ba
 		return err;
 	}
 	m->commits++;
+	m->largest_txn_bytes = MAX(m->largest_txn_bytes, t->ops.len);
 	*ret_seq = m->seq;
 	return 0;
 }

@@ -562,6 +562,7 @@ static void test_detached_survives(void **state)
 }
 
 /* ---- truncations that fail half-way ---- */
+#define STEP_ENTRIES (META_TXN_BYTES / MAP_OLD_BYTES) /* that one transaction unmaps */
 #define ENTRIES (STEP_ENTRIES + 50u)
 #define ENTRY_APART KIB(64)
 #define ENTRY_TEXT "SECRET!"

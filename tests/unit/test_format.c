@@ -531,12 +531,12 @@ static void journal_bounds(void **state)
 
 	(void)state;
 	memset(key, 0xff, sizeof(key));
-	for (unsigned i = 0; i < 15; i++)
+	for (unsigned i = 0; i < 7; i++)
 		journal_put_op(&ops, key, sizeof(key), value, JOURNAL_MAX_VALUE);
 	journal_pool = uuid_of(1);
 	journal_record_encode(&journal_pool, 1, &prev, &ops, &out, &hash);
 	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
-	for (unsigned i = 0; i < 15; i++) {
+	for (unsigned i = 0; i < 7; i++) {
 		assert_int_equal(journal_next_op(&rec.ops, &op), 0);
 		assert_int_equal(op.key_len, JOURNAL_MAX_KEY);
 		assert_int_equal(op.value_len, JOURNAL_MAX_VALUE);
