@@ -70,6 +70,7 @@ static void set_up_disks(struct run *r)
 		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 3, 12))
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
+		cfg.can_allocate = !rng_one_in(&r->rng, 4);
 		r->disks[i].sim = sim_disk_new(&cfg);
 	}
 	r->pool_disk = sim_disk_new(&(struct sim_disk_config){

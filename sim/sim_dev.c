@@ -243,6 +243,25 @@ static int op_punch(struct dev_file *file, uint64_t off, uint64_t len)
 	return op_end(cut, 0);
 }
 
+static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
+{
+	struct sim_file *f = file_of(file);
+	struct sim_disk *d = f->disk;
+	bool cut;
+	int err = op_begin(d, true, &cut);
+
+	ASSERT(!f->read_only);
+	if (!err && !d->can_allocate)
+		err = DFS_ENOTSUP;
+	if (!err && fails(d->fault.write_error_one_in))
+		err = DFS_EIO;
+	if (!err && !has_room(d, f->node, off, len))
+		err = DFS_ENOSPC;
+	if (!err)
+		node_use_pages(d, f->node, off, len);
+	return op_end(cut, err);
+}
+
 static int op_truncate(struct dev_file *file, uint64_t size)
 {
 	struct sim_file *f = file_of(file);
@@ -252,6 +271,8 @@ static int op_truncate(struct dev_file *file, uint64_t size)
 
 	if (!err && fails(f->disk->fault.write_error_one_in))
 		err = DFS_EIO;
+	if (!err)
+		node_trim(f->disk, n, size);
 	if (err || size == n->size)
 		return op_end(cut, err);
 	if (size < n->size)
@@ -443,6 +464,7 @@ const struct dev_ops sim_dev_ops = {
 	.writev = op_writev,
 	.sync = op_sync,
 	.punch = op_punch,
+	.allocate = op_allocate,
 	.truncate = op_truncate,
 	.size = op_size,
 	.prefetch = op_prefetch,

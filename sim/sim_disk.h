@@ -27,7 +27,7 @@ enum sim_lie {			  /* promises that a broken device breaks (--break) */
 struct sim_disk_config {
 	const char *name; /* "d0" */
 	uint64_t fs_id, total_bytes;
-	bool can_punch;
+	bool can_punch, can_allocate;
 };
 
 struct sim_disk_stats {

@@ -50,7 +50,7 @@ TAILQ_HEAD(change_list, change);
 struct sim_disk {
 	char *name;
 	uint64_t fs_id, total_bytes, used_pages;
-	bool can_punch;
+	bool can_punch, can_allocate;
 	struct sim_fault fault;
 	struct name_list names, durable;
 	struct change_list changes;
@@ -63,6 +63,8 @@ void node_free(struct sim_disk *d, struct node *n);
 void node_drop_space(struct sim_disk *d, struct node *n);
 void node_resize(struct sim_disk *d, struct node *n, uint64_t size);
 void node_use_pages(struct sim_disk *d, struct node *n, uint64_t off, uint64_t len);
+/* Gives back what is allocated beyond size. */
+void node_trim(struct sim_disk *d, struct node *n, uint64_t size);
 void node_set_page(struct sim_disk *d, struct node *n, uint64_t page, bool used);
 /* Before bytes change: how to take it back. */
 void undo_push(struct node *n, uint64_t off, uint64_t len, uint64_t new_size);

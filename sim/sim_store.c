@@ -16,14 +16,10 @@ static uint64_t undo_ids;
 
 /* ---- nodes ---- */
 
-static void node_reserve(struct node *n, uint64_t size)
+static void pages_reserve(struct node *n, uint64_t size)
 {
 	uint64_t pages = DIV_UP(size, PAGE_BYTES);
 
-	if (size > n->cap) {
-		n->cap = MAX(size, n->cap * 2);
-		n->data = xrealloc(n->data, n->cap);
-	}
 	if (pages > n->pages_cap) {
 		uint64_t cap = MAX(pages, n->pages_cap * 2);
 
@@ -31,6 +27,15 @@ static void node_reserve(struct node *n, uint64_t size)
 		memset(n->pages + n->pages_cap, 0, cap - n->pages_cap);
 		n->pages_cap = cap;
 	}
+}
+
+static void node_reserve(struct node *n, uint64_t size)
+{
+	if (size > n->cap) {
+		n->cap = MAX(size, n->cap * 2);
+		n->data = xrealloc(n->data, n->cap);
+	}
+	pages_reserve(n, size);
 }
 
 void node_set_page(struct sim_disk *d, struct node *n, uint64_t page, bool used)
@@ -44,8 +49,15 @@ void node_set_page(struct sim_disk *d, struct node *n, uint64_t page, bool used)
 
 void node_use_pages(struct sim_disk *d, struct node *n, uint64_t off, uint64_t len)
 {
+	pages_reserve(n, off + len); /* what is allocated may lie beyond the size */
 	for (uint64_t p = off / PAGE_BYTES; len && p <= (off + len - 1) / PAGE_BYTES; p++)
 		node_set_page(d, n, p, true);
+}
+
+void node_trim(struct sim_disk *d, struct node *n, uint64_t size)
+{
+	for (uint64_t p = DIV_UP(size, PAGE_BYTES); p < n->pages_cap; p++)
+		node_set_page(d, n, p, false);
 }
 
 void node_resize(struct sim_disk *d, struct node *n, uint64_t size)

@@ -102,6 +102,15 @@ int dev_punch(struct dev_file *f, uint64_t off, uint64_t len)
 	return len ? f->dev->ops->punch(f, off, len) : 0;
 }
 
+int dev_allocate(struct dev_file *f, uint64_t off, uint64_t len)
+{
+	if (off > INT64_MAX || len > INT64_MAX - off)
+		return DFS_EINVAL;
+	if (len == 0)
+		return 0;
+	return f->dev->ops->allocate ? f->dev->ops->allocate(f, off, len) : DFS_ENOTSUP;
+}
+
 int dev_truncate(struct dev_file *f, uint64_t size_bytes)
 {
 	if (size_bytes > INT64_MAX)

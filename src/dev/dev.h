@@ -36,7 +36,7 @@ enum dev_read_flags {
 struct dev_space {
 	uint64_t total_bytes; /* of the filesystem below */
 	uint64_t free_bytes;  /* what we may still use of it */
-	uint64_t fs_id;	      /* equal for two devs on the same filesystem (they fail together) */
+	uint64_t fs_id;	      /* equal for two devs on the same filesystem: one space, one fate */
 };
 
 /* Return nonzero to stop; dev_list then returns that value. */
@@ -50,6 +50,7 @@ struct dev_ops {
 	int (*writev)(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off);
 	int (*sync)(struct dev_file *f);
 	int (*punch)(struct dev_file *f, uint64_t off, uint64_t len);
+	int (*allocate)(struct dev_file *f, uint64_t off, uint64_t len); /* NULL: can't */
 	int (*truncate)(struct dev_file *f, uint64_t size_bytes);
 	int (*size)(struct dev_file *f, uint64_t *ret_size_bytes);
 	void (*prefetch)(struct dev_file *f, uint64_t off, uint64_t len);
@@ -92,6 +93,14 @@ MUST_USE int dev_write(struct dev_file *f, const void *buf, size_t len, uint64_t
 MUST_USE int dev_sync(struct dev_file *f);
 /* Gives the space of the range back; it reads as zeros. DFS_ENOTSUP where the fs can't. */
 MUST_USE int dev_punch(struct dev_file *f, uint64_t off, uint64_t len);
+/*
+ * Takes the space of the range now, so that writing there can't fail for want of it. The file's size
+ * stays, and so do its bytes; what lies beyond the size goes with the next dev_truncate(), to any size.
+ * A power cut may undo it. DFS_ENOSPC: perhaps taken in part. DFS_ENOTSUP where the filesystem can't, or
+ * where it need not, because its word on free space holds.
+ */
+MUST_USE int dev_allocate(struct dev_file *f, uint64_t off, uint64_t len);
+/* Also to the size it has: then only what was allocated beyond it is given back. */
 MUST_USE int dev_truncate(struct dev_file *f, uint64_t size_bytes);
 MUST_USE int dev_size(struct dev_file *f, uint64_t *ret_size_bytes);
 void dev_prefetch(struct dev_file *f, uint64_t off, uint64_t len); /* a hint */

@@ -18,9 +18,13 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/btrfs.h>
+#include <linux/magic.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "dev/dev.h"
@@ -35,6 +39,8 @@ struct dir_dev {
 	int root_fd;
 	dev_t st_dev;
 	ino_t st_ino;
+	uint64_t fs_id;
+	bool space_is_true; /* statfs tells what can be written, and allocating costs as much as writing */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
 };
@@ -366,6 +372,21 @@ static int op_punch(struct dev_file *file, uint64_t off, uint64_t len)
 	return 0;
 }
 
+static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
+{
+	struct dir_file *f = file_of(file);
+
+	if (!f->writable)
+		return DFS_EROFS;
+	if (dir_of(file->dev)->space_is_true)
+		return DFS_ENOTSUP;
+	while (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len)) {
+		if (errno != EINTR)
+			return map_errno(dir_of(file->dev), errno);
+	}
+	return 0;
+}
+
 static int op_truncate(struct dev_file *file, uint64_t size_bytes)
 {
 	struct dir_file *f = file_of(file);
@@ -570,7 +591,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 	*ret_space = (struct dev_space){
 		.total_bytes = (uint64_t)v.f_blocks * v.f_frsize,
 		.free_bytes = (uint64_t)v.f_bavail * v.f_frsize,
-		.fs_id = (uint64_t)d->st_dev,
+		.fs_id = d->fs_id,
 	};
 	return 0;
 }
@@ -618,6 +639,7 @@ static const struct dev_ops dir_ops = {
 	.writev = op_writev,
 	.sync = op_sync,
 	.punch = op_punch,
+	.allocate = op_allocate,
 	.truncate = op_truncate,
 	.size = op_size,
 	.prefetch = op_prefetch,
@@ -649,6 +671,27 @@ static int root_open(const char *dir, const char *subdir, bool create)
 	return fd;
 }
 
+/*
+ * Which filesystem it is. Subvolumes of one Btrfs have device numbers of their own, and even their
+ * statfs ids differ; what they have in common is the filesystem's uuid.
+ */
+static void fs_look(struct dir_dev *d)
+{
+	struct btrfs_ioctl_fs_info_args info = {0};
+	struct statfs fs;
+
+	d->fs_id = (uint64_t)d->st_dev;
+	if (fstatfs(d->root_fd, &fs))
+		return;
+	d->space_is_true = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	if (fs.f_type == BTRFS_SUPER_MAGIC && ioctl(d->root_fd, BTRFS_IOC_FS_INFO, &info) == 0) {
+		uint64_t half[2];
+
+		memcpy(half, info.fsid, sizeof(half));
+		d->fs_id = half[0] ^ half[1];
+	}
+}
+
 int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **ret_dev)
 {
 	int fd = root_open(dir, subdir, create);
@@ -667,6 +710,7 @@ int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **
 	d->root_fd = fd;
 	d->st_dev = st.st_dev;
 	d->st_ino = st.st_ino;
+	fs_look(d);
 	atomic_init(&d->tmp_counter, 0);
 	atomic_init(&d->no_direct, false);
 	*ret_dev = &d->base;

@@ -139,6 +139,15 @@ static int f_punch(struct dev_file *f, uint64_t off, uint64_t len)
 	return rc ? rc : dev_punch(below_of(f), off, len);
 }
 
+static int f_allocate(struct dev_file *f, uint64_t off, uint64_t len)
+{
+	int rc = before_name(f->dev);
+
+	if (!rc && plan_of(f->dev).no_space)
+		rc = DFS_ENOSPC;
+	return rc ? rc : dev_allocate(below_of(f), off, len);
+}
+
 static int f_truncate(struct dev_file *f, uint64_t size_bytes)
 {
 	int rc = before_name(f->dev);
@@ -241,6 +250,7 @@ static const struct dev_ops fault_ops = {
 	.writev = f_writev,
 	.sync = f_sync,
 	.punch = f_punch,
+	.allocate = f_allocate,
 	.truncate = f_truncate,
 	.size = f_size,
 	.prefetch = f_prefetch,

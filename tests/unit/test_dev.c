@@ -228,6 +228,39 @@ static void media_reads_give_the_same_bytes(void **state)
 		check_media_reads(f->dev); /* refuses O_DIRECT in some kernels */
 }
 
+/* The size stays, and a truncation to it gives back what was allocated beyond. */
+static void allocated_space_is_taken_and_given_back(void **state)
+{
+	struct fixture *f = *state;
+	struct dev_file *file = NULL;
+	struct stat st;
+	uint64_t size = 0;
+	char path[4200];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/a", f->dev->name);
+	assert_int_equal(dev_open(f->dev, "a", DEV_CREATE, &file), 0);
+	assert_int_equal(dev_write(file, "x", 1, 0), 0);
+	assert_int_equal(dev_allocate(file, UINT64_MAX, 1), DFS_EINVAL);
+	assert_int_equal(dev_allocate(file, 0, 0), 0);
+	rc = dev_allocate(file, 0, MIB(1));
+	if (rc == DFS_ENOTSUP) {
+		print_message("this filesystem can't allocate ahead, or need not\n");
+		dev_close(file);
+		return;
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(dev_size(file, &size), 0);
+	assert_int_equal(size, 1);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_blocks * 512 >= (off_t)MIB(1));
+	assert_int_equal(dev_truncate(file, 1), 0);
+	assert_int_equal(dev_sync(file), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_blocks * 512 < (off_t)KIB(64));
+	dev_close(file);
+}
+
 static void punched_ranges_read_as_zeros(void **state)
 {
 	struct fixture *f = *state;
@@ -655,6 +688,7 @@ int main(void)
 		T(offsets_out_of_range_are_refused),
 		T(many_vectors_are_one_write),
 		T(media_reads_give_the_same_bytes),
+		T(allocated_space_is_taken_and_given_back),
 		T(punched_ranges_read_as_zeros),
 		T(a_read_only_file_is_not_written),
 		T(directories_and_names),
