@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "base/owner.h"
 #include "ctl/call.h"
 
 /* A daemon that starts has the lock before it has its socket, one that stops the other way round. */
@@ -155,6 +156,7 @@ static int run_here(struct ctl_call *c, const struct ctl_op *op)
 {
 	int err;
 
+	owner_act_for_pool(c->pool_dir);
 	c->checking = (op->flags & OP_WRITES) != 0;
 	err = run_open(c, op, true);
 	if (err || !c->checking || arg_bool(c, "dry_run", false))

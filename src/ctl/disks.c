@@ -67,29 +67,54 @@ static bool same_path(const char *a, const char *b)
 	return n == k && memcmp(a, b, n) == 0;
 }
 
-/* The number, uuid and label first: a label may look like a relative path, and names the disk for sure. */
+enum name_kind {
+	BY_UUID,
+	BY_LABEL,
+	BY_PATH,
+	BY_NUMBER,
+	NAME_KINDS
+};
+
+static bool is_named(const struct disk_info *d, enum name_kind kind, const char *which,
+		     const char *path)
+{
+	struct uuid uuid;
+	char number[16];
+
+	switch (kind) {
+	case BY_UUID:
+		return uuid_parse(which, &uuid) == 0 && uuid_eq(&uuid, &d->uuid);
+	case BY_LABEL:
+		return strcmp(d->label, which) == 0;
+	case BY_PATH:
+		return path && same_path(d->path, path);
+	case BY_NUMBER:
+		snprintf(number, sizeof(number), "%u", d->id.v);
+		return strcmp(number, which) == 0;
+	case NAME_KINDS:
+		break;
+	}
+	return false;
+}
+
+/* The label before the path: it may look like a relative one, and names the disk for sure. A disk that was
+ * given up may have left its path and label to another one, which is meant then. */
 static const struct disk_view *find_named(const struct disk_views *views, const char *which,
 					  const char *path)
 {
-	struct uuid uuid;
-	bool is_uuid = uuid_parse(which, &uuid) == 0;
-	char number[16];
+	const struct disk_view *failed = NULL;
 
-	for (unsigned i = 0; i < views->count; i++)
-		if (is_uuid && uuid_eq(&uuid, &views->v[i].info.uuid))
-			return &views->v[i];
-	for (unsigned i = 0; i < views->count; i++)
-		if (strcmp(views->v[i].info.label, which) == 0)
-			return &views->v[i];
-	for (unsigned i = 0; path && i < views->count; i++)
-		if (same_path(views->v[i].info.path, path))
-			return &views->v[i];
-	for (unsigned i = 0; i < views->count; i++) {
-		snprintf(number, sizeof(number), "%u", views->v[i].id.v);
-		if (strcmp(number, which) == 0)
-			return &views->v[i];
-	}
-	return NULL;
+	for (unsigned kind = 0; kind < NAME_KINDS && !failed; kind++)
+		for (unsigned i = 0; i < views->count; i++) {
+			const struct disk_view *d = &views->v[i];
+
+			if (!is_named(&d->info, kind, which, path))
+				continue;
+			if (d->info.state != DISK_FAILED)
+				return d;
+			failed = failed ? failed : d;
+		}
+	return failed;
 }
 
 const struct disk_view *disk_views_named(struct ctl_call *c, const struct disk_views *views,

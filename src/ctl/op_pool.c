@@ -2,8 +2,10 @@
 /* Operations on a pool as a whole: init, import, set, fsck, ping, stop. No locks. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/owner.h"
 #include "ctl/call.h"
 
 #define MAX_PROBLEMS 1000u
@@ -71,6 +73,7 @@ int op_init(struct ctl_call *c)
 	err = settings_from_args(c, &s);
 	if (err)
 		return err;
+	owner_act_for_pool(c->pool_dir);
 	err = pool_init(c->pool_dir, &s, NULL, &msg);
 	if (err)
 		return ctl_fail_pool(c, err, &msg, "cannot make a pool at %s", c->pool_dir);
@@ -78,6 +81,23 @@ int op_init(struct ctl_call *c)
 	set_text(c->answer->result, "path", c->pool_dir);
 	json_object_set_new(c->answer->result, "settings", settings_json(&s));
 	return 0;
+}
+
+/* An imported pool is the user's whose disks they are; root's where they are several users'. */
+static void owner_of_disks(char *const *paths, unsigned count)
+{
+	FREE char *first = xasprintf("%s/dynamicfs", paths[0]);
+	struct stat one, other;
+
+	if (stat(first, &one) != 0)
+		return;
+	for (unsigned i = 1; i < count; i++) {
+		FREE char *dir = xasprintf("%s/dynamicfs", paths[i]);
+
+		if (stat(dir, &other) == 0 && other.st_uid != one.st_uid)
+			return;
+	}
+	owner_act_for_path(first);
 }
 
 int op_import(struct ctl_call *c)
@@ -97,6 +117,7 @@ int op_import(struct ctl_call *c)
 			err = ctl_fail(c, DFS_EINVAL, "cannot import: a disk's path is not a text");
 	}
 	if (!err) {
+		owner_of_disks(paths, (unsigned)count);
 		err = pool_import(c->pool_dir, (const char *const *)paths, (unsigned)count,
 				  arg_bool(c, "force", false), NULL, &msg);
 		if (err)

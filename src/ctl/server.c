@@ -2,7 +2,7 @@
 /*
  * The daemon's side of the control socket: one thread listens, each connection has a thread of its
  * own, at most MAX_CONNECTIONS at once (P9; the others wait in the kernel's queue). A connection
- * carries one request. Only root and the daemon's own user are answered.
+ * carries one request. Only root, the daemon's own user and the pool's owner are answered.
  *
  * Locks: server.lock (slots, stopping; a leaf), server.order_lock (one changing operation at a time; held
  * while that operation runs).
@@ -19,6 +19,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "ctl/call.h"
 
 #define MAX_CONNECTIONS 8u
@@ -56,7 +57,8 @@ static bool peer_allowed(int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
 		return false;
-	return cred.uid == 0 || cred.uid == geteuid();
+	/* Where root mounted another user's pool, that user may ask: the daemon has no more rights over files. */
+	return cred.uid == 0 || cred.uid == geteuid() || cred.uid == owner_uid();
 }
 
 static void answer(struct ctl_server *s, const void *data, size_t len, struct ctl_answer *a)

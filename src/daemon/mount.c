@@ -15,6 +15,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "ctl/ctl.h"
 #include "daemon/internal.h"
 
@@ -68,6 +69,7 @@ static int be_daemon(struct serve_config *cfg, int fd, struct pool_message *msg)
 	setsid();
 	if (chdir("/") != 0)
 		log_warn("cannot change to the root directory: %s", strerror(errno));
+	owner_act_for_pool(cfg->pool_dir);
 	logfile_open(cfg->pool_dir, false);
 	cfg->report = report_to_parent;
 	cfg->ctx = &fd;
@@ -131,6 +133,7 @@ static int mount_in_foreground(struct serve_config *cfg, struct pool_message *ms
 {
 	int err;
 
+	owner_act_for_pool(cfg->pool_dir);
 	logfile_open(cfg->pool_dir, true);
 	cfg->report = report_to_person;
 	err = serve(cfg, msg);

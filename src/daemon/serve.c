@@ -19,6 +19,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "ctl/ctl.h"
 #include "fuse/session.h"
 
@@ -77,6 +78,7 @@ static void run_signals(void *arg)
 	sigset_t set;
 	int sig;
 
+	owner_step_back(); /* it unmounts, and uses no file of the pool */
 	stop_signals(&set);
 	while (sigwait(&set, &sig) == 0) {
 		if (__atomic_load_n(&m->ending, __ATOMIC_SEQ_CST))
@@ -97,6 +99,7 @@ static void run_ready(void *arg)
 {
 	struct mount *m = arg;
 
+	owner_step_back(); /* it uses the mount and /sys */
 	if (session_wait_ready(m->session) != 0)
 		return; /* serve() reports what became of it */
 	/* An ordinary user's mount keeps the kernel's default. */
@@ -154,7 +157,7 @@ static int give_root_directory(struct mount *m)
 	bool has_entries = false;
 	int err;
 
-	if (geteuid() == 0 || pool_read_only(m->pool))
+	if (owner_uid() == 0 || pool_read_only(m->pool))
 		return 0;
 	err = fs_inode_get(m->fs, (ino_id){DFS_ROOT_INO}, &root);
 	if (err)
@@ -163,8 +166,8 @@ static int give_root_directory(struct mount *m)
 	if (!err && attr.uid == 0)
 		err = fs_readdir(m->fs, root, 0, false, count_entry, &has_entries);
 	if (!err && attr.uid == 0 && !has_entries) {
-		attr.uid = geteuid();
-		attr.gid = getegid();
+		attr.uid = owner_uid();
+		attr.gid = owner_gid();
 		err = fs_setattr(m->fs, root, &attr, FS_SET_UID | FS_SET_GID, &attr);
 	}
 	fs_forget(m->fs, root, 1);
@@ -195,7 +198,13 @@ static int open_session(struct mount *m)
 		.access_times = !m->cfg->options->no_access_times,
 	};
 
-	return session_open(&cfg, &m->session, m->msg);
+	int err;
+
+	/* The mountpoint and /dev/fuse are for root to open. */
+	owner_step_back();
+	err = session_open(&cfg, &m->session, m->msg);
+	owner_step_in();
+	return err;
 }
 
 static int open_ctl(struct mount *m)
@@ -253,8 +262,10 @@ static int close_all(struct mount *m, int err)
 
 	if (m->ctl)
 		ctl_server_stop(m->ctl);
+	owner_step_back();
 	if (m->session)
 		session_close(m->session);
+	owner_step_in();
 	/* Only now can it not be waiting for an answer any more. */
 	if (m->ready)
 		env_thread_join(m->ready);

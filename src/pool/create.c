@@ -3,13 +3,15 @@
  * Making a pool directory: anew (init), or from the disks of a pool that lost its own (import, P5).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/utf8.h"
+#include "base/owner.h"
 #include "base/path.h"
+#include "base/utf8.h"
 #include "pool/internal.h"
 
 static int first_entry(void *ctx, const char *name, uint64_t size_bytes)
@@ -65,12 +67,12 @@ static int prepare(const char *dir, const struct pool_env *env, struct dev **ret
 			pool_say(msg, "cannot use %s: it is not a directory", dir);
 			return DFS_ENOTDIR;
 		}
-		if (access(dir, R_OK | W_OK | X_OK) != 0) {
+		if (faccessat(AT_FDCWD, dir, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
 			bool rofs = errno == EROFS;
 
-			pool_say(msg, "cannot use %s: %s", dir,
-				 rofs ? "the filesystem is mounted read-only"
-				      : "permission denied");
+			pool_say(msg, "cannot use %s: %s%s", dir,
+				 rofs ? "the filesystem is mounted read-only" : "permission denied",
+				 rofs ? "" : owner_note());
 			return rofs ? DFS_EROFS : DFS_EACCES;
 		}
 	}

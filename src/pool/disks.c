@@ -246,15 +246,26 @@ static const char *last_part(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-static bool label_taken(struct pool *p, const char *label)
+/* reusable: those of disks that were given up are free. */
+static bool label_taken(struct pool *p, const char *label, bool reusable)
 {
-	for (unsigned i = 0; i < disk_count(p->disks); i++)
-		if (!strcmp(disk_info(disk_at(p->disks, i)).label, label))
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk_info info = disk_info(disk_at(p->disks, i));
+		struct rec_disk rec;
+
+		if (strcmp(info.label, label) != 0)
+			continue;
+		if (!reusable || get_disk(p->meta, info.id, &rec) != 0 || rec.state != DISK_FAILED)
 			return true;
+	}
 	return false;
 }
 
-/* The label asked for, or the path's last part, made unique; UTF-8 or refused by disk_json_encode. */
+/*
+ * The label asked for, or the path's last part, made unique; UTF-8 or refused by disk_json_encode. A disk
+ * that was given up keeps its label in lists and logs, so a successor is named apart from it unless the
+ * person asks for the same name; a command that names it then means the one that lives.
+ */
 static int choose_label(struct pool *p, const struct pool_disk_spec *spec, const char *path,
 			char out[64], struct pool_message *msg)
 {
@@ -263,7 +274,7 @@ static int choose_label(struct pool *p, const struct pool_disk_spec *spec, const
 			pool_say(msg, "cannot add %s: a label has 1 to 63 bytes", path);
 			return DFS_EINVAL;
 		}
-		if (label_taken(p, spec->label)) {
+		if (label_taken(p, spec->label, true)) {
 			pool_say(msg, "cannot add %s: another disk has the label %s", path,
 				 spec->label);
 			return DFS_EEXIST;
@@ -274,7 +285,7 @@ static int choose_label(struct pool *p, const struct pool_disk_spec *spec, const
 	utf8_copy(out, 51, last_part(path));
 	if (out[0] == '\0' || out[0] == '/')
 		snprintf(out, 64, "disk%u", p->next_disk);
-	if (label_taken(p, out)) {
+	if (label_taken(p, out, false)) {
 		char base[64];
 
 		memcpy(base, out, sizeof(base));

@@ -3,31 +3,40 @@
  * Checks of the paths a person gives: a disk must be a directory of its own, neither inside nor around
  * the pool directory or another disk.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/owner.h"
 #include "base/path.h"
 #include "pool/internal.h"
 
-static int check_against(const char *path, const char *other, const char *what,
+static int check_within(const char *path, const char *other, const char *what,
+			struct pool_message *msg)
+{
+	bool inside = path_lies_in(path, other);
+
+	if (other[0] == '\0' || (!inside && !path_lies_in(other, path)))
+		return 0;
+	pool_say(msg, "cannot add %s: it %s %s, which is %s; nothing was done", path,
+		 inside ? "lies inside" : "contains", other, what);
+	return DFS_EINVAL;
+}
+
+/* A disk of the pool that was not given up. */
+static int check_against(const char *path, const struct pool_json_disk *j, const char *label,
 			 struct pool_message *msg)
 {
-	if (other[0] == '\0')
-		return 0;
-	if (!strcmp(path, other)) {
-		pool_say(msg, "cannot add %s: it is %s already", path, what);
-		return DFS_EEXIST;
-	}
-	if (path_lies_in(path, other)) {
-		pool_say(msg, "cannot add %s: it lies inside %s, which is %s", path, other, what);
-		return DFS_EINVAL;
-	}
-	if (path_lies_in(other, path)) {
-		pool_say(msg, "cannot add %s: it contains %s, which is %s", path, other, what);
-		return DFS_EINVAL;
-	}
-	return 0;
+	if (strcmp(path, j->path) != 0)
+		return check_within(path, j->path, "a disk of this pool", msg);
+	pool_say(
+		msg,
+		"cannot add %s: it is a disk of this pool already (%s); nothing was done; if another, "
+		"new disk is there now, give the old one up first: dynamicfs fail-disk --disk %s",
+		path, label, label);
+	return DFS_EEXIST;
 }
 
 /* A copy: json_lock may not be held while asking the index. */
@@ -62,23 +71,27 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 		pool_say(msg, "cannot add %s: its path is longer than 1023 bytes", path);
 		return DFS_ENAMETOOLONG;
 	}
-	if (access(real, R_OK | W_OK | X_OK) != 0) {
-		pool_say(msg,
-			 "cannot add %s: it can't be read and written by this user, or is mounted "
-			 "read-only",
-			 path);
-		return DFS_EACCES;
+	/* by the effective ids, which faccessat() asks about when told to */
+	if (faccessat(AT_FDCWD, real, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
+		bool rofs = errno == EROFS;
+
+		pool_say(msg, "cannot add %s: %s%s; nothing was done", path,
+			 rofs ? "its filesystem is mounted read-only"
+			      : "permission denied: it must be readable and writable",
+			 rofs ? "" : owner_note());
+		return rofs ? DFS_EROFS : DFS_EACCES;
 	}
-	err = pool_real ? check_against(real, pool_real, "the pool directory", msg) : 0;
+	err = pool_real ? check_within(real, pool_real, "the pool directory", msg) : 0;
 	for (unsigned i = 0; !err; i++) {
 		struct pool_json_disk j;
 		struct rec_disk rec;
 
 		if (!json_disk_at(p, i, &j))
 			break;
-		/* a name that the index does not know is left over from an add that was cut short */
-		if (p->meta && get_disk(p->meta, j.id, &rec) == 0)
-			err = check_against(real, j.path, "a disk of this pool", msg);
+		/* A name that the index does not know is left over from an add that was cut short. The
+		 * place of a disk that was given up is free for its successor. */
+		if (p->meta && get_disk(p->meta, j.id, &rec) == 0 && rec.state != DISK_FAILED)
+			err = check_against(real, &j, rec.label, msg);
 	}
 	if (!err)
 		memcpy(ret_real, real, strlen(real) + 1);

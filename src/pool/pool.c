@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/owner.h"
 #include "pool/internal.h"
 
 #define CHECKPOINT_BYTES MIB(16) /* bounds the replay after a crash to about a second */
@@ -493,9 +494,9 @@ static int read_pool_json(struct pool *p, struct pool_message *msg)
 	if (err == DFS_EACCES || err == DFS_EPERM)
 		pool_say(
 			msg,
-			"cannot read %s/pool.json: permission denied; ask as root, or as the user who made "
+			"cannot read %s/pool.json: permission denied%s; ask as root, or as the user who made "
 			"the pool",
-			p->dir);
+			p->dir, owner_note());
 	else if (err)
 		pool_say(
 			msg,

@@ -62,6 +62,32 @@ unmount_it >/dev/null
 if [ "$(id -u)" -eq 0 ]; then
 	mount_it >/dev/null
 	check "root may unmount it" "$program" unmount --mountpoint "$mnt"
+
+	# Root at work on the user's pool acts as that user.
+	roots() { find "$work/home" -uid 0 | head -3; }
+	check "root sets" "$program" set --pool "$pool" --copies 2
+	mkdir "$work/home/disk3" "$work/mine" && chown 65534:65534 "$work/home/disk3"
+	check "root adds the user's disk" "$program" add-disk --pool "$pool" --disk "$work/home/disk3"
+	refuse "a disk that the user can't write" 1 "as user 65534" \
+		"$program" add-disk --pool "$pool" --disk "$work/mine"
+	check "root checks" "$program" fsck --pool "$pool"
+	check "no file is root's" test -z "$(roots)"
+	mkdir -m 700 "$work/roots-own" && mkdir "$work/roots-own/mnt"
+	check "root mounts, where the user has no way" \
+		"$program" mount --pool "$pool" --mountpoint "$work/roots-own/mnt"
+	check "all may look" test -d "$work/roots-own/mnt/d"
+	check "the user may ask" user "$program" status --pool "$pool"
+	head -c 9000000 /dev/urandom >"$work/roots-own/mnt/file"
+	chown 12345 "$work/roots-own/mnt/file"
+	check "root unmounts" "$program" unmount --mountpoint "$work/roots-own/mnt"
+	check "no file is root's after a mount" test -z "$(roots)"
+	check "the user mounts" mount_it
+	check "the user unmounts" unmount_it
+	check "root fails a disk" "$program" fail-disk --pool "$pool" --disk disk3
+	mkdir "$work/home/again" && chown 65534:65534 "$work/home/again"
+	check "root imports the user's disks" "$program" import --pool "$work/home/again" \
+		--disk "$work/home/disk1" "$work/home/disk2" --force
+	check "no file is root's after an import" test -z "$(roots)"
 fi
 check "fsck" user "$program" fsck --pool "$pool"
 exit "$failed"

@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Disks that come and go: a successor at a failed disk's place.
+. "$(dirname "$0")/lib.sh"
+
+dfs() { "$dynamicfs" "$@"; }
+
+make_pool || { not_ok "pool" "can't be made"; exit 1; }
+start
+head -c 3000000 /dev/urandom >"$work/file"
+cp "$work/file" "$mnt/file"
+
+# ---- a successor at the place of a disk that was given up ----
+refuse "a disk that is not given up keeps its place" 1 "fail-disk --disk disk3" \
+	dfs add-disk --pool "$pool" --disk "$work/disk3"
+check "give a disk up" dfs fail-disk --pool "$pool" --disk disk3
+refuse "the failed disk itself is not taken back" 1 "was failed" \
+	dfs add-disk --pool "$pool" --disk "$work/disk3"
+stop
+rm -rf "$work/disk3/dynamicfs"
+check "its successor, dry run" dfs add-disk --pool "$pool" --disk "$work/disk3" --dry-run
+check "its successor" dfs add-disk --pool "$pool" --disk "$work/disk3"
+labels=$(dfs list-disks --pool "$pool" --json | python3 -c '
+import json, sys
+print(*(d["label"] + "=" + d["state"] for d in json.load(sys.stdin)["disks"]))')
+check "both have names of their own" test "${labels/disk3=failed*disk3-7=healthy/}" != "$labels"
+check "the successor is meant by its place" dfs fail-disk --pool "$pool" --disk "$work/disk3" --dry-run
+start
+check "the file, with the successor" cmp "$work/file" "$mnt/file"
+check "give the successor up, mounted" dfs fail-disk --pool "$pool" --disk disk3-7
+rm -rf "$work/disk3/dynamicfs"
+check "a third one takes the first one's label" \
+	dfs add-disk --pool "$pool" --disk "$work/disk3" --label disk3
+check "the label means the one that lives" dfs fail-disk --pool "$pool" --disk disk3 --dry-run
+mkdir "$work/other"
+refuse "but a living disk's label is taken" 1 "another disk has the label" \
+	dfs add-disk --pool "$pool" --disk "$work/other" --label disk3
+finish
