@@ -15,7 +15,8 @@ import sys
 ROWS = [
     ["base"],
     ["format"],
-    ["dev", "codec", "place", "meta"],
+    ["dev", "codec", "place"],
+    ["meta"],
     ["extent"],
     ["pool"],
     ["file", "jobs"],
@@ -28,9 +29,9 @@ RANK = {layer: rank for rank, row in enumerate(ROWS) for layer in row}
 # A layer that sees less than all that is below it.
 ONLY = {"cli": {"base", "ctl", "cli"}}
 
-# What docs/DESIGN.md names: the metadata journal writes through the disk vtable (and only it), and
-# the commands mount and unmount, which need FUSE, are made of the cli's table.
-EXCEPTIONS = {("meta", "dev/dev.h"), ("daemon", "cli/command.h")}
+# What docs/DESIGN.md names: the commands mount and unmount, which need FUSE, are made of the cli's
+# table.
+EXCEPTIONS = {("daemon", "cli/command.h")}
 
 # A library's header -> the layers (or single files) that may include it.
 HEADERS = [

@@ -173,6 +173,7 @@ int checkpoint_run(struct meta *m, bool closing)
 	}
 	manifest_release(&m->manifest);
 	m->manifest = man;
+	space_update(m);
 	m->manifest_fresh = true;
 	m->unequal = false;
 	for (unsigned i = 0; i < m->member_count; i++) {

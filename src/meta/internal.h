@@ -89,6 +89,7 @@ struct meta {
 	uint64_t journal_bytes; /* written since the last checkpoint */
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
 	bool journal_full;	    /* token: told that no member has space */
+	uint64_t image_bytes;	    /* of the files that the newest manifest names */
 	struct env_cond background; /* for the checkpoint thread */
 	struct env_thread *thread;
 	struct meta_stats stats; /* commits and buffered_bytes: kept elsewhere */
@@ -220,6 +221,10 @@ MUST_USE int mirror_read_file(struct meta *m, struct dev *dev, const struct mani
 /* Restores the index from whichever of devs holds each file whole. */
 MUST_USE int mirror_restore(struct meta *m, struct dev *const *devs, unsigned count,
 			    bool remove_rotten, bool *ret_rotten);
+
+/* ---- space.c ---- */
+/* Admin held: the manifest has changed. */
+void space_update(struct meta *m);
 
 /* ---- open.c ---- */
 /* Admin and token held. Joins further disks until cfg.copies members live. Returns how many. */

@@ -17,6 +17,7 @@
 #include "base/types.h"
 #include "format/root.h"
 #include "meta/index.h"
+#include "place/place.h"
 
 struct dev;
 struct meta;
@@ -27,7 +28,10 @@ struct meta_txn;
 struct meta_disk {  /* a disk as meta sees it */
 	disk_id id; /* may be 0 in meta_scan's input: then filled in by nobody; see there */
 	struct uuid uuid;
-	struct dev *dev; /* borrowed; its root is DISK/dynamicfs */
+	struct dev *dev;	 /* borrowed; its root is DISK/dynamicfs */
+	char domain[64];	 /* failure domain; "" is a domain of its own */
+	uint64_t capacity_bytes; /* limit set by the user; 0: all the filesystem below has */
+	bool no_new;		 /* takes no new fragments of tables (degraded, draining, ...) */
 };
 
 /* Called without locks held when a member fails; the pool marks the disk. */
@@ -46,6 +50,8 @@ struct meta_config {
 	const struct meta_disk *disks; /* every disk that can be reached now */
 	unsigned disk_count;
 	unsigned copies; /* wanted number of members (>= 1); fewer disks: all */
+	unsigned
+		table_k; /* wanted data fragments of a table file (0: 1); it bears copies - 1 losses */
 	uint32_t
 		disk_total; /* disks in the pool not failed, reachable or not; 0: as the root says */
 	uint64_t
@@ -161,6 +167,20 @@ struct meta_stats {
 	uint64_t largest_txn_bytes; /* of the operations of one transaction, since the open (T1) */
 };
 struct meta_stats meta_stats(struct meta *m);
+
+/*
+ * What metadata takes on the disks, for the one account of space. Bytes are those on the disks, all
+ * fragments together. Never blocks for I/O.
+ */
+struct meta_space {
+	uint64_t table_bytes;	/* of the table files that lie there now */
+	uint64_t next_bytes;	/* at most: what the next checkpoints write beside them */
+	uint64_t journal_bytes; /* at most: what journals still grow by, all members together */
+	struct place_geometry geometry; /* that new table files get */
+};
+void meta_space(struct meta *m, struct meta_space *ret);
+/* Of table_bytes, those on this disk. */
+uint64_t meta_disk_bytes(struct meta *m, disk_id id);
 
 /*
  * Offline look at one disk's roots, for import and fsck: the newest valid root, and how many of the

@@ -268,6 +268,7 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 			break;
 		r->unequal = true;
 	}
+	space_update(m);
 	ret->epoch = m->root.epoch;
 	ret->generation = m->root.generation;
 	ret->seq = m->seq;

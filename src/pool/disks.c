@@ -231,8 +231,14 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, u
 		struct disk_info info = disk_info(d);
 
 		*ret_total += info.state != DISK_FAILED;
-		if (disk_present(d) && n < max)
-			disks[n++] = (struct meta_disk){info.id, info.uuid, disk_dev(d)};
+		if (!disk_present(d) || n == max)
+			continue;
+		disks[n] = (struct meta_disk){.id = info.id,
+					      .uuid = info.uuid,
+					      .dev = disk_dev(d),
+					      .capacity_bytes = info.capacity_bytes,
+					      .no_new = info.state != DISK_HEALTHY};
+		memcpy(disks[n++].domain, info.domain, sizeof(info.domain));
 	}
 	return n;
 }
@@ -381,7 +387,7 @@ static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_HEALTHY));
 	err = disk_json_store(dev, &j);
 	if (!err && !p->meta) {
-		struct meta_disk md = {rec->id, rec->uuid, dev};
+		struct meta_disk md = {.id = rec->id, .uuid = rec->uuid, .dev = dev};
 		struct meta_config cfg = {
 			.pool = p->json.pool,
 			.index_ops = p->env.index_ops ? p->env.index_ops : &index_rocks_ops,

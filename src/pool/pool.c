@@ -319,10 +319,21 @@ static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *o
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < p->json.disk_count && n < max; i++)
-		if (devs[i])
-			out[n++] = (struct meta_disk){p->json.disks[i].id, p->json.disks[i].uuid,
-						      devs[i]};
+	for (unsigned i = 0; i < p->json.disk_count && n < max; i++) {
+		struct meta_disk *d = &out[n];
+		struct disk_json j;
+
+		if (!devs[i])
+			continue;
+		*d = (struct meta_disk){
+			.id = p->json.disks[i].id, .uuid = p->json.disks[i].uuid, .dev = devs[i]};
+		n++;
+		if (disk_json_read(devs[i], &j)) /* until the index is there to tell */
+			continue;
+		memcpy(d->domain, j.domain, sizeof(d->domain));
+		d->capacity_bytes = j.capacity_bytes;
+		d->no_new = !strcmp(j.state, disk_state_name(DISK_DRAINING));
+	}
 	return n;
 }
 
@@ -349,6 +360,7 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		.disks = disks,
 		.disk_count = list_devs(p, devs, disks, META_MAX_DISKS),
 		.copies = p->settings.metadata_copies,
+		.table_k = p->settings.large.k,
 		.least_epoch = p->json.least_epoch,
 		.force = p->force,
 		.read_only = p->read_only,

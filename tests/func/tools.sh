@@ -33,9 +33,8 @@ offence "allowed include" extent/a.c '#include "base/err.h"\n#include "dev/disk.
 offence "upward include" base/a.c '#include "format/x.h"' \
 	"src/base/a.c:1: base/ lies below format/"
 offence "sibling" dev/a.c '\n#include "codec/codec.h"' "src/dev/a.c:2: dev/ and codec/ are siblings"
-offence "exception" meta/a.c '#include "dev/dev.h"' ""
-offence "beside the exception" meta/a.c '#include "dev/disk.h"' \
-	"src/meta/a.c:1: meta/ and dev/ are siblings"
+offence "layer below" meta/a.c '#include "dev/dev.h"' ""
+offence "layer above" dev/a.c '#include "meta/meta.h"' "src/dev/a.c:1: dev/ lies below meta/"
 offence "cli sees little" cli/a.c '#include "pool/pool.h"' \
 	"src/cli/a.c:1: cli/ sees only base, cli, ctl, not pool/"
 offence "simulator" pool/a.c '#include "sim/x.h"' \
