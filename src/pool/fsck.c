@@ -259,11 +259,29 @@ static int on_map(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *
 	return 0;
 }
 
+/* Does the chain of parents end at the root? What is found out holds for all on the way, so that the whole
+ * tree is climbed once, however deep it is. */
+static bool reaches_root(struct fsck *f, struct fsck_inode *dir)
+{
+	struct fsck_inode *up = dir, *next;
+	bool reaches;
+
+	while (up && up->ino != DFS_ROOT_INO && up->climb == CLIMB_UNKNOWN) {
+		up->climb = CLIMB_GOING_ON;
+		up = find_inode(f, (ino_id){up->parent});
+	}
+	reaches = up && (up->ino == DFS_ROOT_INO || up->climb == CLIMB_REACHES);
+	for (up = dir; up && up->climb == CLIMB_GOING_ON; up = next) {
+		up->climb = reaches ? CLIMB_REACHES : CLIMB_LOST;
+		next = find_inode(f, (ino_id){up->parent});
+	}
+	return reaches;
+}
+
 static void check_inode(struct fsck *f, struct fsck_inode *i)
 {
 	uint64_t mapped = i->mapped_seen + (i->inlined ? i->inline_len : 0);
 	unsigned long long ino = i->ino;
-	struct fsck_inode *up = i;
 
 	if (S_ISDIR(i->mode)) {
 		if (i->nlink != 2 + i->subdirs && i->orphan == 0)
@@ -271,14 +289,8 @@ static void check_inode(struct fsck *f, struct fsck_inode *i)
 				     ino, i->nlink, i->subdirs);
 		if (i->links != (i->ino != DFS_ROOT_INO) && i->orphan == 0)
 			fsck_problem(f, "directory %llu is in %u directories", ino, i->links);
-		for (unsigned depth = 0; up && up->ino != DFS_ROOT_INO && i->orphan == 0; depth++) {
-			up = find_inode(f, (ino_id){up->parent});
-			if (!up || depth > 100000) {
-				fsck_problem(f, "directory %llu can't be reached from the root",
-					     ino);
-				break;
-			}
-		}
+		if (i->orphan == 0 && !reaches_root(f, i))
+			fsck_problem(f, "directory %llu can't be reached from the root", ino);
 	} else if (i->nlink != i->links) {
 		fsck_problem(f, "inode %llu has link count %u, but %u names", ino, i->nlink,
 			     i->links);

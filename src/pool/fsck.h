@@ -12,6 +12,12 @@ struct fsck_inode { /* what the tables say of one inode */
 	uint32_t mode, nlink, links, subdirs, orphan, inline_len, inline_seen;
 	uint64_t size, mapped_bytes, mapped_seen, parent;
 	bool inlined, may_have_xattrs, beyond;
+	enum fsck_climb {
+		CLIMB_UNKNOWN,
+		CLIMB_GOING_ON,
+		CLIMB_REACHES,
+		CLIMB_LOST
+	} climb; /* of directories: do their parents lead to the root? */
 	UT_hash_handle hh;
 };
 struct fsck_extent { /* what the maps say of one extent */

@@ -141,7 +141,8 @@ typedef void (*pool_fsck_report_fn)(void *ctx, const char *severity, const char 
 MUST_USE int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		       struct pool_fsck_result *ret_result);
 
-/* A path ("/a/b") of an inode for messages, from parent hints; "inode N" when it can't be found. */
+/* A path ("/a/b") of an inode for messages, from parent hints; "inode N" when it can't be found. One longer
+ * than out is cut at the front: "...b/c". out_len is 64 at least. */
 void pool_inode_path(struct pool *p, ino_id ino, char *out, size_t out_len);
 
 #endif

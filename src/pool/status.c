@@ -123,29 +123,38 @@ static bool name_in(struct pool *p, ino_id dir, ino_id ino, char name[DFS_NAME_M
 	return found;
 }
 
+/* Written from its end to its front, as far as there is room: the end of a path tells the most. */
 void pool_inode_path(struct pool *p, ino_id ino, char *out, size_t out_len)
 {
-	char path[8192], name[DFS_NAME_MAX + 1];
-	size_t at = sizeof(path) - 1;
+	static const char cut[] = "...";
+	char name[DFS_NAME_MAX + 1];
+	size_t at = out_len - 1;
 	ino_id i = ino;
 
-	path[at] = '\0';
-	snprintf(out, out_len, "inode %llu", (unsigned long long)ino.v);
-	for (unsigned depth = 0; i.v != DFS_ROOT_INO; depth++) {
+	ASSERT(out_len >= 64);
+	out[at] = '\0';
+	while (i.v != DFS_ROOT_INO) { /* ends: each round takes two bytes at least */
 		struct rec_inode rec;
 		size_t n;
 
-		if (depth > 4096 || !p->meta || get_inode(p->meta, i, &rec))
+		if (!p->meta || get_inode(p->meta, i, &rec) || !name_in(p, rec.parent, i, name)) {
+			snprintf(out, out_len, "inode %llu", (unsigned long long)ino.v);
 			return;
-		if (!name_in(p, rec.parent, i, name))
-			return;
+		}
 		n = strlen(name);
-		if (n + 1 > at)
-			return;
+		if (n + 1 + strlen(cut) > at) {
+			n = MIN(n, at - strlen(cut));
+			at -= n + strlen(cut);
+			memcpy(out + at, cut, strlen(cut));
+			memcpy(out + at + strlen(cut), name + strlen(name) - n, n);
+			break;
+		}
 		at -= n;
-		memcpy(path + at, name, n);
-		path[--at] = '/';
+		memcpy(out + at, name, n);
+		out[--at] = '/';
 		i = rec.parent;
 	}
-	snprintf(out, out_len, "%s", path[at] ? path + at : "/");
+	if (!out[at])
+		out[--at] = '/';
+	memmove(out, out + at, out_len - at);
 }

@@ -548,10 +548,41 @@ static void test_name_cache(void **state)
 	file_rig_free(r);
 }
 
+/* A tree deeper than any path is long: sound, and a message's path is cut at its front. */
+static void test_deep(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, 0);
+	struct inode *dir, *next;
+	char path[512], name[32];
+	enum {
+		DEPTH = 120000
+	};
+
+	(void)state;
+	assert_int_equal(fs_inode_get(r->fs, (ino_id){DFS_ROOT_INO}, &dir), 0);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		snprintf(name, sizeof(name), "d%06u", i);
+		next = rig_mkdir(r, dir, name);
+		fs_forget(r->fs, dir, 1);
+		dir = next;
+	}
+	pool_inode_path(r->pool, fs_inode_ino(dir), path, sizeof(path));
+	assert_true(strlen(path) < sizeof(path) && strlen(path) > 400);
+	assert_memory_equal(path, "...", 3);
+	assert_string_equal(path + strlen(path) - 15, "d119998/d119999");
+	pool_inode_path(r->pool, (ino_id){DFS_ROOT_INO}, path, sizeof(path));
+	assert_string_equal(path, "/");
+	pool_inode_path(r->pool, (ino_id){1ull << 60}, path, sizeof(path));
+	assert_string_equal(path, "inode 1152921504606846976");
+	fs_forget(r->fs, dir, 1);
+	file_rig_free(r); /* fsck */
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_deep),
 		T(test_create),
 		T(test_setgid),
 		T(test_setattr),
