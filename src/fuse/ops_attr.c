@@ -116,7 +116,7 @@ int ops_kill_suid(struct fuse_state *st, fuse_ino_t id)
 		return err;
 	if (attr.mode & S_IXGRP)
 		bits |= S_ISGID;
-	if (!S_ISREG(attr.mode) || !(attr.mode & bits))
+	if (S_ISDIR(attr.mode) || !(attr.mode & bits))
 		return 0;
 	attr.mode &= ~bits;
 	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE, &attr);
@@ -205,7 +205,7 @@ void op_statfs(fuse_req_t req, fuse_ino_t id)
 		.f_blocks = fs.total_bytes / BLOCK_BYTES,
 		.f_bfree = fs.free_bytes / BLOCK_BYTES,
 		.f_bavail = fs.available_bytes / BLOCK_BYTES,
-		.f_files = fs.files + fs.files_free,
+		.f_files = fs.files,
 		.f_ffree = fs.files_free,
 		.f_favail = fs.files_free,
 		.f_namemax = DFS_NAME_MAX,

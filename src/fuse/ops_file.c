@@ -125,6 +125,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 {
 	struct fuse_state *st = state_of(req);
 	unsigned ours = 0;
+	int err = 0;
 
 	(void)fi;
 	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
@@ -137,8 +138,11 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		ours |= FS_FALLOC_PUNCH;
 	if (mode & FALLOC_FL_ZERO_RANGE)
 		ours |= FS_FALLOC_ZERO;
-	ops_reply_err(req,
-		      fs_fallocate(st->fs, node_of(st, id), ours, (uint64_t)off, (uint64_t)len));
+	if (st->kill_suid && fuse_req_ctx(req)->uid != 0)
+		err = ops_kill_suid(st, id);
+	if (!err)
+		err = fs_fallocate(st->fs, node_of(st, id), ours, (uint64_t)off, (uint64_t)len);
+	ops_reply_err(req, err);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)

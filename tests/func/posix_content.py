@@ -468,6 +468,7 @@ def statfs_is_sane():
     assert 0 < v.f_bavail <= v.f_bfree <= v.f_blocks, v
     equal(v.f_namemax, 255)
     assert v.f_files >= v.f_ffree > 0, v
+    assert v.f_files - v.f_ffree < 1000, f"{v.f_files - v.f_ffree} inodes are said to be in use"
     for attempt in range(5):  # what earlier cases deleted may come back at the same time
         v = os.statvfs(".")
         free = v.f_bavail * v.f_frsize

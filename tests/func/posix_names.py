@@ -484,10 +484,29 @@ def setuid_is_cleared():
     def trunc():
         os.close(os.open("f", os.O_WRONLY | os.O_TRUNC))
 
-    for change in (write, trunc, lambda: os.truncate("f", 2)):
+    def allocate(mode):
+        fd = os.open("f", os.O_WRONLY)
+        r = libc.fallocate(fd, mode, ctypes.c_long(0), ctypes.c_long(4))
+        assert r == 0 or ctypes.get_errno() == errno.EOPNOTSUPP, os.strerror(ctypes.get_errno())
+        os.close(fd)
+
+    punch_keeping_size, zero = 3, 0x10
+    for change in (
+        write,
+        trunc,
+        lambda: os.truncate("f", 2),
+        lambda: allocate(punch_keeping_size),
+        lambda: allocate(zero),
+    ):
         fresh()
         as_user(change, uid=1002)
         equal(bits(), 0o777)
+    for kind in (os.mkfifo, os.mknod):
+        kind("p")
+        os.chmod("p", 0o6777)
+        os.chown("p", 5, 5)
+        equal(stat.S_IMODE(os.stat("p").st_mode), 0o777, "after chown of a fifo or an empty file")
+        os.unlink("p")
     fresh()
     write()
     equal(bits(), 0o6777, "after a write by root")
