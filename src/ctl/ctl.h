@@ -66,10 +66,14 @@ char *ctl_path_from_json(const json_t *j);
 struct ctl_mount {
 	char *pool_dir;	  /* as the mount table names it */
 	char *mountpoint; /* absolute */
+	uint64_t dev;	  /* makedev(): bind mounts of one daemon's mount have the same */
 };
 void ctl_mount_release(struct ctl_mount *m);
-/* The DynamicFS mount that holds path (which need not be its root). DFS_ENOENT when there is none. */
+/* The DynamicFS mount that holds path (which need not be its root). DFS_ENOENT when there is none, or when
+ * the path lies in a mount of something else on top of it. */
 MUST_USE int ctl_mount_of(const char *path, struct ctl_mount *ret_mount);
+/* A mount of the pool, dead or alive; with dev, only one of this device. DFS_ENOENT. */
+MUST_USE int ctl_mount_of_pool(const char *pool_dir, uint64_t dev, struct ctl_mount *ret_mount);
 
 /* Parses one request frame's JSON (fuzzed). DFS_EPROTO. *ret_op is owned by *ret_root. */
 MUST_USE int ctl_parse_request(const void *data, size_t len, json_t **ret_root, const char **ret_op,

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
+#include "base/path.h"
 #include "ctl/ctl.h"
 
 #define MOUNT_TABLE "/proc/self/mountinfo"
@@ -33,10 +35,12 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
-/* "ID PARENT DEV ROOT MOUNTPOINT OPTIONS... - TYPE SOURCE SUPER". Borrows from line. */
-static bool parse_line(char *line, char **ret_mountpoint, char **ret_source)
+/* "ID PARENT DEV ROOT MOUNTPOINT OPTIONS... - TYPE SOURCE SUPER". Borrows from line. *ret_ours: it is a
+ * DynamicFS. */
+static bool parse_line(char *line, struct ctl_mount *ret, bool *ret_ours)
 {
-	char *tail = strstr(line, " - "), *save, *word = NULL;
+	char *tail = strstr(line, " - "), *save, *word = NULL, *type;
+	unsigned major = 0, minor = 0;
 
 	if (!tail)
 		return false;
@@ -44,49 +48,103 @@ static bool parse_line(char *line, char **ret_mountpoint, char **ret_source)
 	tail += 3;
 	for (int i = 0; i < 5; i++) {
 		word = strtok_r(i ? NULL : line, " ", &save);
-		if (!word)
+		if (!word || (i == 2 && sscanf(word, "%u:%u", &major, &minor) != 2))
 			return false;
 	}
-	*ret_mountpoint = word;
-	word = strtok_r(tail, " ", &save);
-	if (!word || strcmp(word, FS_TYPE) != 0)
+	type = strtok_r(tail, " ", &save);
+	ret->mountpoint = word;
+	ret->pool_dir = type ? strtok_r(NULL, " \n", &save) : NULL;
+	ret->dev = makedev(major, minor);
+	if (!ret->pool_dir)
 		return false;
-	*ret_source = strtok_r(NULL, " \n", &save);
-	if (!*ret_source)
-		return false;
-	unescape(*ret_mountpoint);
-	unescape(*ret_source);
+	*ret_ours = strcmp(type, FS_TYPE) == 0;
+	unescape(ret->mountpoint);
+	unescape(ret->pool_dir);
 	return true;
 }
 
 static bool contains(const char *mountpoint, const char *path)
 {
-	size_t n = strlen(mountpoint);
+	return strcmp(mountpoint, "/") == 0 || path_lies_in(path, mountpoint);
+}
 
-	return strncmp(path, mountpoint, n) == 0 && (path[n] == '\0' || path[n] == '/');
+/* Calls fn for each mount until it returns false. */
+static void each_mount(bool (*fn)(void *ctx, const struct ctl_mount *m, bool ours), void *ctx)
+{
+	FILE *f = fopen(MOUNT_TABLE, "re");
+	char *line = NULL;
+	size_t cap = 0;
+	bool more = f != NULL;
+
+	while (more && getline(&line, &cap, f) > 0) {
+		struct ctl_mount m;
+		bool ours;
+
+		if (parse_line(line, &m, &ours))
+			more = fn(ctx, &m, ours);
+	}
+	free(line);
+	if (f)
+		(void)fclose(f);
+}
+
+struct search {
+	const char *path; /* or the pool's */
+	uint64_t dev;
+	struct ctl_mount found;
+	bool ours;
+};
+
+static void keep(struct search *s, const struct ctl_mount *m, bool ours)
+{
+	ctl_mount_release(&s->found);
+	s->found = (struct ctl_mount){xstrdup(m->pool_dir), xstrdup(m->mountpoint), m->dev};
+	s->ours = ours;
+}
+
+/* Of mounts at one place the last line is the one on top. */
+static bool keep_innermost(void *ctx, const struct ctl_mount *m, bool ours)
+{
+	struct search *s = ctx;
+
+	if (contains(m->mountpoint, s->path) &&
+	    (!s->found.mountpoint || strlen(m->mountpoint) >= strlen(s->found.mountpoint)))
+		keep(s, m, ours);
+	return true;
+}
+
+static bool keep_of_pool(void *ctx, const struct ctl_mount *m, bool ours)
+{
+	struct search *s = ctx;
+
+	if (!ours || strcmp(m->pool_dir, s->path) != 0 || (s->dev && s->dev != m->dev))
+		return true;
+	keep(s, m, ours);
+	return false;
+}
+
+static int found(struct search *s, struct ctl_mount *ret_mount)
+{
+	if (!s->ours) {
+		ctl_mount_release(&s->found);
+		return DFS_ENOENT;
+	}
+	*ret_mount = s->found;
+	return 0;
 }
 
 int ctl_mount_of(const char *path, struct ctl_mount *ret_mount)
 {
-	struct ctl_mount best = {0};
-	FILE *f = fopen(MOUNT_TABLE, "re");
-	char *line = NULL, *mountpoint, *source;
-	size_t cap = 0, best_len = 0;
+	struct search s = {.path = path};
 
-	if (!f)
-		return DFS_ENOENT;
-	while (getline(&line, &cap, f) > 0) {
-		if (!parse_line(line, &mountpoint, &source) || !contains(mountpoint, path) ||
-		    strlen(mountpoint) < best_len)
-			continue;
-		best_len = strlen(mountpoint);
-		ctl_mount_release(&best);
-		best = (struct ctl_mount){xstrdup(source), xstrdup(mountpoint)};
-	}
-	free(line);
-	(void)fclose(f);
-	if (!best.mountpoint)
-		return DFS_ENOENT;
-	*ret_mount = best;
-	return 0;
+	each_mount(keep_innermost, &s);
+	return found(&s, ret_mount);
+}
+
+int ctl_mount_of_pool(const char *pool_dir, uint64_t dev, struct ctl_mount *ret_mount)
+{
+	struct search s = {.path = pool_dir, .dev = dev};
+
+	each_mount(keep_of_pool, &s);
+	return found(&s, ret_mount);
 }

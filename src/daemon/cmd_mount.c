@@ -82,28 +82,13 @@ static int run_mount(struct invocation *inv)
 	return code;
 }
 
-/* Only the pool is named: the daemon says where it is mounted. */
-static int find_mountpoint(struct invocation *inv, char **ret_mountpoint)
-{
-	json_t *args = json_object();
-	struct ctl_answer a;
-	int code = CLI_DONE;
-
-	(void)ctl_run(inv->pool, "ping", args, &a); /* a.error has it */
-	if (a.error)
-		code = cli_finish(inv, a.error, a.message, NULL, NULL);
-	else
-		*ret_mountpoint = xstrdup(format_str(a.result, "mountpoint"));
-	ctl_answer_release(&a);
-	json_decref(args);
-	return code;
-}
-
 static int run_unmount(struct invocation *inv)
 {
 	FREE char *mountpoint = cli_path(inv, "mountpoint");
-	struct daemon_unmount_options opt = {.force = cli_flag(inv, "force")};
+	struct daemon_unmount_options opt = {.pool_dir = inv->pool,
+					     .force = cli_flag(inv, "force")};
 	struct pool_message msg = {.text = ""};
+	char *was_at = NULL;
 	json_t *result, *warnings;
 	int err, code;
 
@@ -112,13 +97,12 @@ static int run_unmount(struct invocation *inv)
 	if (!mountpoint && !inv->pool)
 		return cli_fail(inv, DFS_EUSAGE,
 				"cannot unmount: name the mountpoint with --mountpoint DIR");
-	if (!mountpoint) {
-		code = find_mountpoint(inv, &mountpoint);
-		if (code)
-			return code;
-	}
 	opt.mountpoint = mountpoint;
-	err = daemon_unmount(&opt, &msg);
+	err = daemon_unmount(&opt, &was_at, &msg);
+	if (was_at) {
+		free(mountpoint);
+		mountpoint = was_at;
+	}
 	if (err)
 		return cli_fail(inv, err == DFS_EINVAL ? DFS_ENOENT : err, "%s",
 				msg.text[0] ? msg.text : dfs_err_text(err));
@@ -135,7 +119,8 @@ static void print_unmount(struct invocation *inv, const json_t *r)
 {
 	fputs("Unmounted ", inv->out.f);
 	out_text(&inv->out, format_str(r, "mountpoint"));
-	fputs("; everything is stored.\n", inv->out.f);
+	/* With a warning that is not so, or not known. */
+	fputs(json_array_size(inv->warnings) ? ".\n" : "; everything is stored.\n", inv->out.f);
 }
 
 static const struct command_option mount_options[] = {

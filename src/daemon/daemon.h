@@ -39,15 +39,18 @@ struct daemon_options {
 MUST_USE int daemon_mount(const struct daemon_options *opt, struct pool_message *msg);
 
 struct daemon_unmount_options {
-	const char *mountpoint;
-	bool force;	     /* also when files there are open: their later use fails */
-	unsigned timeout_ms; /* how long to wait for the daemon's end; 0: 10 minutes */
+	const char *mountpoint; /* NULL: where the pool is mounted */
+	const char *pool_dir;	/* only used without a mountpoint; absolute */
+	bool force;		/* also when files there are open: their later use fails */
+	unsigned timeout_ms;	/* how long to wait for the daemon's end; 0: 10 minutes */
 };
 /*
  * Unmounts, and waits until the daemon has stored everything and has gone. Works as root and as the
  * user who mounted. DFS_ENOENT, DFS_EINVAL (nothing of ours is mounted there), DFS_EBUSY (files are
- * open), DFS_EPERM, DFS_ETIMEDOUT, DFS_EIO (the daemon could not store everything; msg says what).
+ * open, or the daemon goes on elsewhere), DFS_EPERM, DFS_ETIMEDOUT, DFS_EIO (the daemon could not store
+ * everything; msg says what). *ret_mountpoint: what was found, for the caller to free; NULL is allowed in it.
  */
-MUST_USE int daemon_unmount(const struct daemon_unmount_options *opt, struct pool_message *msg);
+MUST_USE int daemon_unmount(const struct daemon_unmount_options *opt, char **ret_mountpoint,
+			    struct pool_message *msg);
 
 #endif

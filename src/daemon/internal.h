@@ -38,6 +38,8 @@ struct lease;
  * be written. */
 MUST_USE int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_lease,
 			struct pool_message *msg);
+/* Which mount is this daemon's: its device as stat() tells it. Any thread. NULL is allowed. */
+void lease_note_device(struct lease *l, uint64_t dev);
 /* The mount has gone, the daemon is storing. NULL is allowed. */
 void lease_note_ending(struct lease *l);
 /* Leaves the outcome for who waits, and frees. NULL is allowed. */
@@ -47,6 +49,8 @@ struct lease_view {
 	bool held;	/* a daemon lives */
 	bool ending;	/* its mount has gone, it is storing */
 	long pid;	/* while held; 0 when unknown */
+	uint64_t dev;	/* of its mount; 0 when unknown */
+	uid_t owner;	/* of the file */
 	int outcome;	/* of the last one, when not held */
 	char text[512]; /* why, for a person */
 	char mountpoint[4096];

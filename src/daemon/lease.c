@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POOL/mounted: a JSON file {"pid", "mountpoint", "ending", "outcome", "message"} under an flock that lasts as
- * long as the daemon. It tells `unmount` when the daemon has gone and whether all data was stored,
- * and a second `mount` where the pool is mounted. The pool's own lock says who may write the pool;
- * this one says nothing about that. No locks besides.
+ * POOL/mounted: a JSON file {"pid", "mountpoint", "device", "ending", "outcome", "message"} under an flock
+ * that lasts as long as the daemon. It tells `unmount` which mount is this daemon's, when the daemon has
+ * gone and whether all data was stored, and a second `mount` where the pool is mounted. The pool's own lock
+ * says who may write the pool; this one says nothing about that.
  */
 #include "daemon/internal.h"
 
@@ -13,9 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "base/log.h"
+#include "ctl/ctl.h"
 
 /* The outcome until there is a better one: what is left behind by a daemon that was killed. */
 static const char died[] =
@@ -23,8 +26,10 @@ static const char died[] =
 	"mount recovers it";
 
 struct lease {
+	struct env_mutex lock; /* what follows, and writing the file */
 	int fd;
 	char *mountpoint;
+	uint64_t dev; /* 0: not known yet */
 	bool ending;
 };
 
@@ -35,14 +40,11 @@ struct lease {
 static int write_state(struct lease *l, int outcome, const char *text)
 {
 	FREE char *clean = NULL;
-	json_t *root = json_pack("{s:I, s:s, s:b, s:i, s:s}", "pid", (json_int_t)getpid(),
-				 "mountpoint", l->mountpoint, "ending", l->ending, "outcome",
-				 outcome, "message", text);
+	json_t *root = json_pack("{s:I, s:I, s:b, s:i}", "pid", (json_int_t)getpid(), "device",
+				 (json_int_t)l->dev, "ending", l->ending, "outcome", outcome);
 
-	/* Paths need not be UTF-8; then the state goes without words. */
-	if (!root)
-		root = json_pack("{s:I, s:b, s:i}", "pid", (json_int_t)getpid(), "ending",
-				 l->ending, "outcome", outcome);
+	json_object_set_new(root, "mountpoint", ctl_json_path(l->mountpoint));
+	json_object_set_new(root, "message", ctl_json_text(text));
 	clean = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	if (!clean || ftruncate(l->fd, 0) != 0 ||
@@ -54,30 +56,38 @@ static int write_state(struct lease *l, int outcome, const char *text)
 static void parse_state(const char *text, size_t len, struct lease_view *v)
 {
 	json_t *root = json_loadb(text, len, JSON_DISABLE_EOF_CHECK, NULL);
+	FREE char *path = NULL;
 	const char *s;
 
 	if (!root)
 		return;
+	v->dev = (uint64_t)json_integer_value(json_object_get(root, "device"));
 	v->pid = (long)json_integer_value(json_object_get(root, "pid"));
 	v->ending = json_is_true(json_object_get(root, "ending"));
 	v->outcome = (int)json_integer_value(json_object_get(root, "outcome"));
 	s = json_string_value(json_object_get(root, "message"));
 	snprintf(v->text, sizeof(v->text), "%s", s ? s : "");
-	s = json_string_value(json_object_get(root, "mountpoint"));
-	snprintf(v->mountpoint, sizeof(v->mountpoint), "%s", s ? s : "");
+	path = ctl_path_from_json(json_object_get(root, "mountpoint"));
+	snprintf(v->mountpoint, sizeof(v->mountpoint), "%s", path ? path : "");
 	json_decref(root);
 }
 
 void lease_look(const char *pool_dir, struct lease_view *ret_view)
 {
 	FREE char *path = xasprintf("%s/mounted", pool_dir);
-	char text[8192];
+	char text[16384];
+	struct stat st;
 	ssize_t len;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	*ret_view = (struct lease_view){0};
 	if (fd < 0)
 		return;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return;
+	}
+	ret_view->owner = st.st_uid;
 	/* The lock first: the outcome is written before it is given up. */
 	ret_view->held = flock(fd, LOCK_SH | LOCK_NB) != 0;
 	len = pread(fd, text, sizeof(text), 0);
@@ -101,7 +111,7 @@ int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_
 {
 	FREE char *path = xasprintf("%s/mounted", pool_dir);
 	struct lease *l;
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 	int tries = TAKE_ATTEMPTS;
 
 	*ret_lease = NULL;
@@ -118,6 +128,7 @@ int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_
 		env_sleep_ms(TAKE_PAUSE_MS);
 	}
 	l = xcalloc(1, sizeof(*l));
+	env_mutex_init(&l->lock);
 	l->fd = fd;
 	l->mountpoint = xstrdup(mountpoint);
 	if (write_state(l, DFS_EIO, died) != 0)
@@ -126,10 +137,22 @@ int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_
 	return 0;
 }
 
+void lease_note_device(struct lease *l, uint64_t dev)
+{
+	if (!l)
+		return;
+	ENV_LOCKED(&l->lock);
+	l->dev = dev;
+	if (write_state(l, DFS_EIO, died) != 0)
+		log_warn("cannot note in the pool directory which mount is ours: %s",
+			 strerror(errno));
+}
+
 void lease_note_ending(struct lease *l)
 {
 	if (!l)
 		return;
+	ENV_LOCKED(&l->lock);
 	l->ending = true;
 	if (write_state(l, DFS_EIO, died) != 0)
 		log_warn("cannot note in the pool directory that the mount is ending: %s",
@@ -144,6 +167,7 @@ void lease_end(struct lease *l, int outcome, const char *text)
 		log_warn("cannot note in the pool directory how the mount ended: %s",
 			 strerror(errno));
 	close(l->fd);
+	env_mutex_release(&l->lock);
 	free(l->mountpoint);
 	free(l);
 }

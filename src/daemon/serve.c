@@ -102,6 +102,7 @@ static void run_ready(void *arg)
 	owner_step_back(); /* it uses the mount and /sys */
 	if (session_wait_ready(m->session) != 0)
 		return; /* serve() reports what became of it */
+	lease_note_device(m->lease, session_device(m->session));
 	/* An ordinary user's mount keeps the kernel's default. */
 	if (!session_set_read_ahead(m->session, m->cfg->options->read_ahead_kib))
 		log_debug("the kernel's read-ahead at %s stays as it is: %s", m->cfg->mountpoint,

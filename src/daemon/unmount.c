@@ -6,9 +6,12 @@
 #include "daemon/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/env.h"
 #include "ctl/ctl.h"
@@ -16,26 +19,38 @@
 #include "fuse/session.h"
 
 #define TIMEOUT_MS_DEFAULT 600000
+#define NOTICE_MS                                                                                  \
+	30000 /* a daemon whose mount has gone notices at once; not one asked to cut off */
 #define POLL_MS 20
 
-static int find_mount(const char *asked, char **ret_mountpoint, char **ret_pool_dir,
-		      struct pool_message *msg)
+/* The mount of the daemon that lives, before one that a dead daemon left behind. */
+static int find_mount_of_pool(const char *pool_dir, struct ctl_mount *ret_mount,
+			      struct pool_message *msg)
+{
+	struct lease_view lease;
+
+	lease_look(pool_dir, &lease);
+	if ((lease.held && lease.dev && ctl_mount_of_pool(pool_dir, lease.dev, ret_mount) == 0) ||
+	    ctl_mount_of_pool(pool_dir, 0, ret_mount) == 0)
+		return 0;
+	return fail(msg, DFS_EINVAL, "cannot unmount: the pool %s is not mounted; nothing was done",
+		    pool_dir);
+}
+
+static int find_mount(const char *asked, struct ctl_mount *ret_mount, struct pool_message *msg)
 {
 	FREE char *path = path_absolute(asked);
-	struct ctl_mount mount = {0};
 
 	if (!path)
 		return fail(msg, errno == ENOENT ? DFS_ENOENT : DFS_EACCES, "cannot unmount %s: %s",
 			    asked, strerror(errno));
-	if (ctl_mount_of(path, &mount) != 0 || strcmp(mount.mountpoint, path) != 0) {
-		ctl_mount_release(&mount);
-		return fail(msg, DFS_EINVAL,
-			    "cannot unmount %s: no DynamicFS is mounted there; nothing was done",
-			    path);
+	if (ctl_mount_of(path, ret_mount) == 0) {
+		if (strcmp(ret_mount->mountpoint, path) == 0)
+			return 0;
+		ctl_mount_release(ret_mount);
 	}
-	*ret_mountpoint = mount.mountpoint;
-	*ret_pool_dir = mount.pool_dir;
-	return 0;
+	return fail(msg, DFS_EINVAL,
+		    "cannot unmount %s: no DynamicFS is mounted there; nothing was done", path);
 }
 
 static int complain(int err, const char *mountpoint, struct pool_message *msg)
@@ -58,58 +73,137 @@ static int complain(int err, const char *mountpoint, struct pool_message *msg)
 	}
 }
 
-/* With force the daemon is asked to end: it takes what the kernel still holds, then cuts off. */
-static int take_mount_away(const char *mountpoint, const struct lease_view *lease, bool force,
-			   struct pool_message *msg)
+/* Only asked when the pool directory tells nothing about this mount's daemon. */
+static bool is_dead(const char *mountpoint)
 {
-	int err = session_unmount_path(mountpoint, false);
+	struct statx st;
 
-	if (err == DFS_EBUSY && force && lease->held && lease->pid > 0) {
-		if (kill((pid_t)lease->pid, SIGTERM) == 0)
-			return 0;
-		return complain(DFS_EPERM, mountpoint, msg);
-	}
-	if (err == DFS_EBUSY && (force || !lease->held))
-		err = session_unmount_path(mountpoint, true);
-	return err ? complain(err, mountpoint, msg) : 0;
+	return statx(AT_FDCWD, mountpoint, AT_STATX_FORCE_SYNC | AT_SYMLINK_NOFOLLOW,
+		     STATX_BASIC_STATS, &st) != 0 &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
-int daemon_unmount(const struct daemon_unmount_options *opt, struct pool_message *msg)
+/*
+ * Does a daemon live that serves this very mount? The pool may be mounted elsewhere meanwhile, by a daemon
+ * that has nothing to do with what was left behind here.
+ */
+static bool daemon_serves(const struct ctl_mount *mount, const struct lease_view *lease)
 {
-	FREE char *mountpoint = NULL;
-	FREE char *pool_dir = NULL;
-	uint64_t limit_ms = opt->timeout_ms ? opt->timeout_ms : TIMEOUT_MS_DEFAULT;
-	uint64_t start_ns = env_now_ns();
-	struct lease_view lease;
-	bool daemon_lived;
+	if (lease->held && (lease->dev ? lease->dev == mount->dev
+				       : strcmp(lease->mountpoint, mount->mountpoint) == 0))
+		return true;
+	/* The file may be missing, or an old copy. */
+	return !is_dead(mount->mountpoint);
+}
+
+/*
+ * Asks the daemon to end. By a signal, unless it is root who asks and another user who has written the
+ * process's number: that could be any process.
+ */
+static bool ask_to_stop(const struct ctl_mount *mount, const struct lease_view *lease)
+{
+	struct ctl_answer a;
+	json_t *args;
 	int err;
 
-	msg->text[0] = '\0';
-	err = find_mount(opt->mountpoint, &mountpoint, &pool_dir, msg);
-	if (err)
-		return err;
-	lease_look(pool_dir, &lease);
-	daemon_lived = lease.held;
-	err = take_mount_away(mountpoint, &lease, opt->force, msg);
-	if (err)
-		return err;
-	if (!daemon_lived)
-		return fail(msg, 0, "%s: its daemon had died before; the mount was removed",
-			    mountpoint);
+	if (lease->pid > 0 && (geteuid() != 0 || lease->owner == 0))
+		return kill((pid_t)lease->pid, SIGTERM) == 0;
+	args = json_object();
+	err = ctl_run(mount->pool_dir, "stop", args, &a);
+	ctl_answer_release(&a);
+	json_decref(args);
+	return err == 0;
+}
+
+/* With force the daemon is asked to end: it takes what the kernel still holds, then cuts off. */
+static int take_mount_away(const struct ctl_mount *mount, const struct lease_view *lease,
+			   bool alive, bool force, struct pool_message *msg)
+{
+	int err = session_unmount_path(mount->mountpoint, false);
+
+	if (err == DFS_EBUSY && force && alive && lease->held)
+		return ask_to_stop(mount, lease) ? 0 : complain(DFS_EPERM, mount->mountpoint, msg);
+	if (err == DFS_EBUSY && (force || !alive))
+		err = session_unmount_path(mount->mountpoint, true);
+	return err ? complain(err, mount->mountpoint, msg) : 0;
+}
+
+/* Waits for the daemon's end. 0: look at what it left in *lease. */
+static int wait_for_end(const struct ctl_mount *mount, const struct daemon_unmount_options *opt,
+			struct lease_view *lease, struct pool_message *msg)
+{
+	uint64_t limit_ms = opt->timeout_ms ? opt->timeout_ms : TIMEOUT_MS_DEFAULT;
+	uint64_t start_ns = env_now_ns(), waited_ms;
+
 	for (;;) {
-		lease_look(pool_dir, &lease);
-		if (!lease.held)
-			break;
-		if ((env_now_ns() - start_ns) / 1000000 >= limit_ms)
+		lease_look(mount->pool_dir, lease);
+		if (!lease->held)
+			return 0;
+		waited_ms = (env_now_ns() - start_ns) / 1000000;
+		if (!lease->ending && !opt->force && waited_ms >= NOTICE_MS)
+			return fail(
+				msg, DFS_EBUSY,
+				"%s is unmounted, but its daemon (process %ld) still serves the "
+				"pool: it is mounted in another place, too, or files are open that "
+				"a lazy unmount left behind; disks must stay until it has ended",
+				mount->mountpoint, lease->pid);
+		if (waited_ms >= limit_ms)
 			return fail(
 				msg, DFS_ETIMEDOUT,
 				"%s is unmounted, but the daemon (process %ld) is still storing "
 				"data; wait for it before disks are removed",
-				mountpoint, lease.pid);
+				mount->mountpoint, lease->pid);
 		env_sleep_ms(POLL_MS);
 	}
-	if (lease.outcome)
-		return fail(msg, DFS_EIO, "%s is unmounted, but %s", mountpoint,
-			    lease.text[0] ? lease.text : dfs_err_text(lease.outcome));
-	return 0;
+}
+
+static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
+			 struct pool_message *msg)
+{
+	struct ctl_mount other = {0};
+	struct lease_view lease;
+	bool alive;
+	int err;
+
+	lease_look(mount->pool_dir, &lease);
+	alive = daemon_serves(mount, &lease);
+	err = take_mount_away(mount, &lease, alive, opt->force, msg);
+	if (err)
+		return err;
+	if (!alive)
+		return fail(msg, 0, "%s: its daemon had died before; the mount was removed",
+			    mount->mountpoint);
+	if (!lease.held)
+		return fail(msg, 0,
+			    "%s: whether everything is stored can't be told, for %s/mounted is not "
+			    "its daemon's; the daemon ends when it is",
+			    mount->mountpoint, mount->pool_dir);
+	/* A bind mount, or what it was made of. */
+	if (ctl_mount_of_pool(mount->pool_dir, mount->dev, &other) == 0) {
+		fail(msg, 0, "%s: the pool is still mounted at %s, so its daemon goes on",
+		     mount->mountpoint, other.mountpoint);
+		ctl_mount_release(&other);
+		return 0;
+	}
+	err = wait_for_end(mount, opt, &lease, msg);
+	if (!err && lease.outcome)
+		err = fail(msg, DFS_EIO, "%s is unmounted, but %s", mount->mountpoint,
+			   lease.text[0] ? lease.text : dfs_err_text(lease.outcome));
+	return err;
+}
+
+int daemon_unmount(const struct daemon_unmount_options *opt, char **ret_mountpoint,
+		   struct pool_message *msg)
+{
+	struct ctl_mount mount = {0};
+	int err;
+
+	msg->text[0] = '\0';
+	err = opt->mountpoint ? find_mount(opt->mountpoint, &mount, msg)
+			      : find_mount_of_pool(opt->pool_dir, &mount, msg);
+	if (!err)
+		err = unmount_found(opt, &mount, msg);
+	*ret_mountpoint = mount.mountpoint;
+	free(mount.pool_dir);
+	return err;
 }

@@ -316,6 +316,8 @@ int session_wait_ready(struct session *s)
 	return 0;
 }
 
+uint64_t session_device(struct session *s) { return __atomic_load_n(&s->dev, __ATOMIC_SEQ_CST); }
+
 bool session_set_read_ahead(struct session *s, unsigned kib)
 {
 	dev_t dev = __atomic_load_n(&s->dev, __ATOMIC_SEQ_CST);

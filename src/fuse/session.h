@@ -38,6 +38,8 @@ void session_close(struct session *s);
 
 /* Waits until the filesystem answers. Any thread but those of session_loop. DFS_EIO: it doesn't. */
 MUST_USE int session_wait_ready(struct session *s);
+/* The mount's device, once session_wait_ready has returned 0; else 0. */
+uint64_t session_device(struct session *s);
 /* Raises the kernel's read-ahead of this mount. Needs root; false when it could not be done. */
 bool session_set_read_ahead(struct session *s, unsigned kib);
 

@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# unmount says and waits for what concerns the mount that is named, and only that: dead mounts beside
+# living ones, bind mounts, mounts on top, a POOL/mounted that is missing or says something else.
+. "$(dirname "$0")/lib.sh"
+
+dfs() { timeout -k 1 20 "$dynamicfs" "$@"; }
+mount_at() { "$dynamicfs" mount --pool "$pool" --mountpoint "$@" >/dev/null; }
+kill_daemon()
+{
+	kill -9 "$(daemon_pid "$pool")"
+	wait_for 10 daemon_gone "$pool"
+}
+
+make_pool || { not_ok "pool" "can't be made"; exit 1; }
+mkdir "$work/elsewhere" "$work/bound"
+
+# ---- a dead mount here, a living one elsewhere
+start
+kill_daemon
+mount_at "$work/elsewhere"
+check "unmount of the dead one returns" dfs unmount --mountpoint "$mnt"
+check "it has gone" eval "! is_mounted '$mnt'"
+check "the living one is there" touch "$work/elsewhere/file"
+check "by its pool alone the living one is found" dfs unmount --pool "$pool"
+check "it has gone, too" eval "! is_mounted '$work/elsewhere'"
+start
+kill_daemon
+check "by its pool alone the dead one is found" dfs unmount --pool "$pool"
+check "and removed" eval "! is_mounted '$mnt'"
+refuse "and then there is none" 1 "is not mounted" dfs unmount --pool "$pool"
+
+# ---- what the file says about the daemon is missing, or foreign
+start
+rm "$pool/mounted"
+refuse "without POOL/mounted a living daemon is not called dead" 0 "can't be told" \
+	dfs unmount --mountpoint "$mnt"
+wait_for 20 flock -n "$pool/lock" true
+start
+cp "$pool/mounted" "$work/copy" && mv "$work/copy" "$pool/mounted"
+refuse "nor with an old copy of it" 0 "can't be told" dfs unmount --mountpoint "$mnt"
+wait_for 20 flock -n "$pool/lock" true
+start
+kill_daemon
+rm "$pool/mounted"
+check "without it a dead one is removed" dfs unmount --mountpoint "$mnt"
+
+if [ "$(id -u)" -eq 0 ]; then
+	start
+	mount --bind "$mnt" "$work/bound"
+	refuse "a bind mount goes, the daemon stays" 0 "still mounted at $mnt" \
+		dfs unmount --mountpoint "$work/bound"
+	mount --bind "$mnt" "$work/bound"
+	refuse "the mount goes, the bind mount stays" 0 "still mounted at $work/bound" \
+		dfs unmount --mountpoint "$mnt"
+	check "the rest by its pool" dfs unmount --pool "$pool"
+	check "the daemon has gone" daemon_gone "$pool"
+
+	start
+	mount -t tmpfs dynamicfs-test "$mnt"
+	refuse "something on top is left alone" 1 "no DynamicFS" dfs unmount --mountpoint "$mnt"
+	umount "$mnt"
+	check "it is still there below" is_mounted "$mnt"
+
+	# A number in the file of another user is not to be trusted.
+	sleep 60 &
+	victim=$!
+	exec 3<"$mnt/file"
+	text=$(sed "s/\"pid\": *[0-9]*/\"pid\": $victim/" "$pool/mounted")
+	echo "$text" >"$pool/mounted"
+	chown 65534 "$pool/mounted"
+	dfs unmount --mountpoint "$mnt" --force >/dev/null 2>&1
+	check "no process is ended on the word of another user's file" kill -0 "$victim"
+	exec 3<&-
+	kill "$victim"
+	wait "$victim" 2>/dev/null
+fi
+finish
