@@ -4,9 +4,10 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 T ?=
+N ?= all
 export BUILD
 
-.PHONY: all deps demo demo-stop check asan tsan fuzz bench install clean format
+.PHONY: all deps demo demo-stop check asan tsan fuzz mutate bench install clean format
 
 all:
 	@tools/build.sh $(BUILD)
@@ -39,6 +40,12 @@ FUZZ_SECONDS ?= 60
 fuzz: deps
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(T)
 
+# Breaks the sources on purpose, one mutation at a time: does a test notice? N=list names them, N=name
+# tries one, N=fast a few; without N all of them
+mutate:
+	@case "$(N)" in list | check) ;; *) tools/build.sh $(BUILD) >&2 ;; esac
+	@tests/mutate/mutate.py $(N)
+
 bench: all
 	@bench/run.sh
 
@@ -49,4 +56,4 @@ format:
 	@tools/check-format.sh --fix
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-check
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-check $(BUILD)-mutate
