@@ -49,7 +49,8 @@
 	X(DFS_EEND, 45, "end of sequence")                                                         \
 	X(DFS_ETIMEDOUT, 46, "timed out")                                                          \
 	X(DFS_EUSAGE, 47, "wrong usage")                                                           \
-	X(DFS_ENOTEMPTYDIR, 48, "directory is not empty and is not ours")
+	X(DFS_ENOTEMPTYDIR, 48, "directory is not empty and is not ours")                          \
+	X(DFS_EJOURNAL, 50, "acknowledged changes are damaged in the metadata journal")
 
 enum dfs_err {
 #define X(name, num, text) name = -(num),

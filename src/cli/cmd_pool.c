@@ -65,7 +65,12 @@ static const struct command_option init_options[] = {
 	{"policy", 0, OPT_POLICY, "", "P", "replica:3 for everything, or rs:4+2 for large files"},
 	END_OPTIONS,
 };
-static const struct command_option set_options[] = {POLICY_OPTIONS, END_OPTIONS};
+static const struct command_option set_options[] = {
+	POLICY_OPTIONS,
+	{"loss-noted", 0, OPT_FLAG, "loss_noted", NULL,
+	 "changes lost with a damaged journal are told of no more"},
+	END_OPTIONS,
+};
 static const struct command_option import_options[] = {
 	{"disk", 0, OPT_PATHS, "disks", "DIR...", "directories of the pool's disks"},
 	{"force", 0, OPT_FLAG, "force", NULL, "go on without the majority of the disks"},
@@ -111,7 +116,7 @@ static const struct command init_command = {
 static const struct command set_command = {
 	.name = "set",
 	.summary = "change how new data is kept",
-	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off]",
+	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off] [--loss-noted]",
 	.options = set_options,
 	.op = "set",
 	.prepare = prepare_set,

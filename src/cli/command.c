@@ -32,6 +32,7 @@ int cli_exit_code(int err)
 	case DFS_EDAMAGED:
 	case DFS_ECORRUPT:
 	case DFS_ECHECKSUM:
+	case DFS_EJOURNAL:
 		return CLI_DAMAGE;
 	case DFS_EREFUSED:
 	case DFS_ENOQUORUM:

@@ -148,6 +148,12 @@ int op_set(struct ctl_call *c)
 	err = pool_set_settings(c->pool, &s, &msg);
 	if (err)
 		return ctl_fail_pool(c, err, &msg, "cannot change the settings of %s", c->pool_dir);
+	if (arg_bool(c, "loss_noted", false) && pool_has_disks(c->pool)) {
+		err = meta_loss_noted(pool_meta(c->pool));
+		if (err)
+			return ctl_fail(c, err, "cannot note that the loss is known: %s",
+					dfs_err_text(err));
+	}
 	s = pool_get_settings(c->pool);
 	c->answer->result = json_object();
 	json_object_set_new(c->answer->result, "settings", settings_json(&s));

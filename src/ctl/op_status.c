@@ -48,8 +48,9 @@ static void set_metadata(json_t *o, const struct pool_status *s, const struct di
 	json_object_set_new(o, "metadata", m);
 }
 
-static void set_recovery(json_t *o, const struct meta_recovery *r)
+static void set_recovery(json_t *o, const struct pool_status *s)
 {
+	const struct meta_recovery *r = &s->recovery;
 	json_t *rec = json_object();
 
 	set_bool(rec, "was_clean", r->was_clean);
@@ -58,6 +59,15 @@ static void set_recovery(json_t *o, const struct meta_recovery *r)
 	set_u64(rec, "tail_cut_bytes", r->tail_cut_bytes);
 	set_u64(rec, "damaged_roots", r->damaged_roots);
 	set_u64(rec, "damaged_journals", r->damaged_journals);
+	if (s->loss.from) {
+		json_t *lost = json_object();
+
+		set_u64(lost, "from_sequence", s->loss.from);
+		set_u64(lost, "to_sequence_at_least", s->loss.last);
+		set_u64(lost, "records_beyond", s->loss.beyond);
+		set_u64(lost, "found_wall_s", s->loss.wall_ns / 1000000000u);
+		json_object_set_new(rec, "lost", lost);
+	}
 	json_object_set_new(o, "recovery", rec);
 }
 
@@ -90,7 +100,7 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 {
 	if (views->count == 0)
 		return "empty";
-	if (safety->lost || s->extent.extents_unreadable)
+	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
 	if (safety->endangered || safety->reduced || disks_trouble(views))
 		return "degraded";
@@ -151,6 +161,12 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	char wanted[16], now[16], small[16];
 
 	warn_disks(c, views);
+	if (s->loss.from)
+		ctl_warn(c,
+			 "acknowledged changes were lost: the metadata journal was damaged, and "
+			 "transactions %llu to at least %llu could not be read; look at the log, "
+			 "check what matters, then 'dynamicfs set --loss-noted'",
+			 (unsigned long long)s->loss.from, (unsigned long long)s->loss.last);
 	if (safety->lost)
 		ctl_warn(
 			c,
@@ -216,7 +232,7 @@ int op_status(struct ctl_call *c)
 	set_u64(o, "disks_failed", s->disks_failed);
 	json_object_set_new(o, "disks", disks_array(c->pool));
 	set_metadata(o, s, &views);
-	set_recovery(o, &s->recovery);
+	set_recovery(o, s);
 	set_counters(o, &s->extent);
 	warn_all(c, s, &views, &table->total, whole);
 	if (err)

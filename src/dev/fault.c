@@ -41,6 +41,8 @@ static struct fault_plan plan_of(struct dev *d)
 	struct fault *f = fault_of(d);
 	ENV_LOCKED(&f->lock);
 
+	if (f->plan.gone_after && --f->plan.gone_after == 0)
+		f->plan.gone = true;
 	return f->plan;
 }
 

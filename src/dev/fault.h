@@ -10,10 +10,11 @@
 
 struct fault_plan {
 	double read_error, write_error, sync_error; /* probability per call, 0..1: DFS_EIO */
-	double read_flip;  /* probability that a read comes back with one bit flipped */
-	uint64_t delay_ms; /* added to every read, write and sync */
-	bool no_space;	   /* writes that extend fail with DFS_ENOSPC */
-	bool gone;	   /* every call fails with DFS_EGONE */
+	double read_flip;    /* probability that a read comes back with one bit flipped */
+	uint64_t delay_ms;   /* added to every read, write and sync */
+	bool no_space;	     /* writes that extend fail with DFS_ENOSPC */
+	bool gone;	     /* every call fails with DFS_EGONE */
+	uint64_t gone_after; /* so many calls, it is gone from then on; 0: never */
 };
 
 /* Takes ownership of below. */

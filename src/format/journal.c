@@ -9,22 +9,24 @@
 #include "format/check.h"
 
 struct dfs_journal_fixed {
-	le32 magic;	  /* 0 */
-	le16 version;	  /* 4 */
-	le16 flags;	  /* 6: 0 */
-	le32 total_len;	  /* 8: of the record, a multiple of 8 */
-	le32 ops_len;	  /* 12 */
-	le64 seq;	  /* 16 */
-	uint8_t pool[16]; /* 24 */
-	le64 pad0;	  /* 40: 0 */
-	uint8_t prev[32]; /* 48 */
-	uint8_t pad1[16]; /* 80: 0 */
-	uint8_t hash[32]; /* 96: of total_len bytes with this field as zeros */
+	le32 magic;	    /* 0 */
+	le16 version;	    /* 4 */
+	le16 flags;	    /* 6: 0 */
+	le32 total_len;	    /* 8: of the record, a multiple of 8 */
+	le32 ops_len;	    /* 12 */
+	le64 seq;	    /* 16 */
+	uint8_t pool[16];   /* 24 */
+	le64 durable;	    /* 40: below seq */
+	uint8_t prev[32];   /* 48 */
+	uint8_t writer[16]; /* 80 */
+	uint8_t hash[32];   /* 96: of total_len bytes with this field as zeros */
 } __attribute__((packed));
 _Static_assert(sizeof(struct dfs_journal_fixed) == JOURNAL_FIXED_LEN, "journal record size");
 _Static_assert(offsetof(struct dfs_journal_fixed, seq) == 16, "seq");
 _Static_assert(offsetof(struct dfs_journal_fixed, pool) == 24, "pool");
+_Static_assert(offsetof(struct dfs_journal_fixed, durable) == 40, "durable");
 _Static_assert(offsetof(struct dfs_journal_fixed, prev) == 48, "prev");
+_Static_assert(offsetof(struct dfs_journal_fixed, writer) == 80, "writer");
 _Static_assert(offsetof(struct dfs_journal_fixed, hash) == 96, "hash");
 
 struct dfs_journal_op { /* then key_len bytes of key (put, del), arg bytes of value (put) */
@@ -71,23 +73,25 @@ void journal_add_op(struct buf *ops, uint32_t counter, int64_t delta)
 	memcpy(op_begin(ops, JOURNAL_ADD, 0, counter, sizeof(d)), &d, sizeof(d));
 }
 
-void journal_record_encode(const struct uuid *pool, uint64_t seq, const struct hash *prev,
-			   const struct buf *ops, struct buf *out, struct hash *ret_hash)
+void journal_record_encode(const struct journal_frame *frame, const struct buf *ops,
+			   struct buf *out, struct hash *ret_hash)
 {
 	struct dfs_journal_fixed f = {
 		.magic = le32_of(JOURNAL_MAGIC),
 		.version = le16_of(JOURNAL_VERSION),
 		.ops_len = le32_of((uint32_t)ops->len),
-		.seq = le64_of(seq),
+		.seq = le64_of(frame->seq),
+		.durable = le64_of(frame->durable),
 	};
 	size_t total = ALIGN_UP(sizeof(f) + ops->len, 8);
 	struct hash hash;
 	uint8_t *p;
 
-	ASSERT(ops != out && total <= JOURNAL_MAX_RECORD);
+	ASSERT(ops != out && total <= JOURNAL_MAX_RECORD && frame->durable < frame->seq);
 	f.total_len = le32_of((uint32_t)total);
-	memcpy(f.pool, pool->b, sizeof(f.pool));
-	memcpy(f.prev, prev->b, HASH_LEN);
+	memcpy(f.pool, frame->pool.b, sizeof(f.pool));
+	memcpy(f.prev, frame->prev.b, HASH_LEN);
+	memcpy(f.writer, frame->writer.b, sizeof(f.writer));
 	p = buf_extend(out, total);
 	memset(p + total - 8, 0, 8);
 	memcpy(p, &f, sizeof(f));
@@ -95,7 +99,7 @@ void journal_record_encode(const struct uuid *pool, uint64_t seq, const struct h
 		memcpy(p + sizeof(f), ops->data, ops->len);
 	hash_bytes(p, total, &hash);
 	memcpy(p + offsetof(struct dfs_journal_fixed, hash), hash.b, HASH_LEN);
-	*ret_hash = hash; /* last: prev and ret_hash may be the same */
+	*ret_hash = hash;
 }
 
 int journal_next_op(struct reader *ops, struct journal_op *ret_op)
@@ -194,15 +198,37 @@ int journal_record_parse(const void *data, size_t len, const struct uuid *pool,
 		return DFS_EFOREIGN;
 	ops_len = le32_get(f.ops_len);
 	if (ALIGN_UP((uint64_t)sizeof(f) + ops_len, 8) != rec.total_len || le16_get(f.flags) != 0 ||
-	    le64_get(f.pad0) != 0 || !check_zero(f.pad1, sizeof(f.pad1)))
+	    le64_get(f.durable) >= le64_get(f.seq))
 		return DFS_ECORRUPT;
 	if (!check_zero(p + sizeof(f) + ops_len, rec.total_len - sizeof(f) - ops_len))
 		return DFS_ECORRUPT;
 	rec.seq = le64_get(f.seq);
+	rec.durable = le64_get(f.durable);
+	memcpy(rec.writer.b, f.writer, sizeof(f.writer));
 	memcpy(rec.prev.b, f.prev, HASH_LEN);
 	rec.ops = reader_of(p + sizeof(f), ops_len);
 	if (ops_check(rec.ops))
 		return DFS_ECORRUPT;
 	*ret_record = rec;
 	return 0;
+}
+
+uint64_t journal_record_peek(const void *data, size_t len, const struct uuid *pool,
+			     uint32_t *ret_total_len)
+{
+	struct dfs_journal_fixed f;
+	uint32_t total;
+
+	if (len < sizeof(f))
+		return 0;
+	memcpy(&f, data, sizeof(f.magic));
+	if (le32_get(f.magic) != JOURNAL_MAGIC)
+		return 0;
+	memcpy(&f, data, sizeof(f));
+	total = le32_get(f.total_len);
+	if (total < sizeof(f) || total > JOURNAL_MAX_RECORD || total % 8 ||
+	    memcmp(f.pool, pool->b, sizeof(f.pool)) != 0)
+		return 0;
+	*ret_total_len = total;
+	return le64_get(f.seq);
 }

@@ -3,7 +3,7 @@
  * A journal record: one transaction. Records are chained: each carries the hash of its predecessor,
  * so a torn, rotten or reordered tail is cut at the first break. docs/FORMAT.md "Journal record".
  *
- *   [fixed 128 bytes: magic version len seq epoch? pool prev hash][ops][pad to 8]
+ *   [fixed 128 bytes: magic version len seq pool durable prev writer hash][ops][pad to 8]
  *
  * Ops are absolute puts and deletes of index keys, and signed additions to counters.
  */
@@ -42,12 +42,21 @@ void journal_put_op(struct buf *ops, const void *key, uint32_t key_len, const vo
 		    uint32_t value_len);
 void journal_del_op(struct buf *ops, const void *key, uint32_t key_len);
 void journal_add_op(struct buf *ops, uint32_t counter, int64_t delta);
+struct journal_frame {
+	struct uuid pool;
+	struct uuid
+		writer; /* random, of one opening of the pool: no two histories make equal records */
+	uint64_t seq;
+	uint64_t durable; /* known to be durable when it was committed; below seq */
+	struct hash prev;
+};
 /* Appends the framed record to out; ret_hash is its chain hash (the next record's prev). */
-void journal_record_encode(const struct uuid *pool, uint64_t seq, const struct hash *prev,
-			   const struct buf *ops, struct buf *out, struct hash *ret_hash);
+void journal_record_encode(const struct journal_frame *frame, const struct buf *ops,
+			   struct buf *out, struct hash *ret_hash);
 
 struct journal_record {
-	uint64_t seq;
+	uint64_t seq, durable;
+	struct uuid writer;
 	struct hash prev, hash;
 	uint32_t total_len; /* to the next record */
 	struct reader ops;  /* borrowed from data */
@@ -56,6 +65,10 @@ struct journal_record {
  * DFS_EFOREIGN (another pool's), DFS_E2BIG (goes past len: torn). */
 MUST_USE int journal_record_parse(const void *data, size_t len, const struct uuid *pool,
 				  struct journal_record *ret_record);
+/* What the first bytes claim, unchecked: sequence number and length; 0 when a record can't begin so. For
+ * a scan that needs to hash only what may matter. */
+uint64_t journal_record_peek(const void *data, size_t len, const struct uuid *pool,
+			     uint32_t *ret_total_len);
 /* The next operation: 0, DFS_EEND, or DFS_ECORRUPT. */
 MUST_USE int journal_next_op(struct reader *ops, struct journal_op *ret_op);
 

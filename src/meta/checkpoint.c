@@ -179,9 +179,15 @@ int checkpoint_run(struct meta *m, bool closing)
 	for (unsigned i = 0; i < m->member_count; i++) {
 		if (member_dead(m, m->members[i]))
 			continue;
-		journal_clean(m->members[i]->disk.dev, next.journal_first, next.journal_first);
+		if (m->keep_damaged)
+			journal_keep_damaged(m->members[i]->disk.dev, next.journal_first,
+					     next.journal_first);
+		else
+			journal_clean(m->members[i]->disk.dev, next.journal_first,
+				      next.journal_first);
 		mirror_clean(m->members[i]->disk.dev, &m->manifest);
 	}
+	m->keep_damaged = false;
 	return 0;
 }
 

@@ -61,6 +61,7 @@ struct meta {
 	struct meta_config cfg; /* disks: see below */
 	const struct index_ops *ops;
 	struct index *index;
+	struct uuid writer; /* random: in each journal record of this opening */
 
 	/* Protected by commit (seq also readable atomically). */
 	uint64_t seq; /* last committed */
@@ -81,7 +82,7 @@ struct meta {
 	/* Protected by state. Members: slots change under admin + token + state. */
 	bool busy;	      /* the token is taken */
 	struct env_cond idle; /* token given back, durable moved, checkpoint done, failed */
-	uint64_t durable;     /* last durable */
+	uint64_t durable;     /* last durable; also read atomically */
 	uint64_t generation;  /* root.generation, readable atomically without the lock */
 	int failed;	      /* 0, or why nothing can be promised any more; also read atomically */
 	struct member *members[ROOT_MAX_MEMBERS];
@@ -96,6 +97,7 @@ struct meta {
 
 	/* Protected by admin. */
 	struct manifest manifest; /* of root.checkpoint_id; count 0: none yet */
+	bool keep_damaged;	  /* the next checkpoint keeps the old journal files aside */
 	bool unequal;		  /* a member is behind or damaged: the next checkpoint is due */
 	bool manifest_fresh;	  /* made by this process: its hashes needn't be computed again */
 };
@@ -156,6 +158,21 @@ void journal_switch(struct meta *m, uint64_t first);
 MUST_USE int journal_write(struct meta *m, const struct buf *data);
 /* Removes journal files other than those from `first` to `last` (both names). */
 void journal_clean(struct dev *dev, uint64_t first, uint64_t last);
+/* The same, but renames them to damaged-NAME. Those of an earlier damage go. */
+void journal_keep_damaged(struct dev *dev, uint64_t first, uint64_t last);
+void journal_remove_damaged(struct dev *dev);
+/* The first sequence number that a journal file's name (within its directory) stands for. */
+bool journal_name_parse(const char *name, uint64_t *ret_first);
+
+/* ---- damage.c ---- */
+/*
+ * What the journal files of devs hold beyond `end`, the last transaction that could be recovered.
+ * *ret: count 0 unless it proves that transactions after `end` had been acknowledged.
+ */
+void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
+		 uint64_t journal_first, uint64_t end, struct meta_loss *ret);
+/* Token held, members' journals open: what was lost becomes part of the state. */
+MUST_USE int damage_record(struct meta *m, const struct meta_loss *loss);
 
 /* Walks the chain over several members at once: each next record may come from any of them. */
 struct walk_source {
@@ -173,8 +190,6 @@ struct journal_walk {
 	struct hash chain;
 	struct buf window; /* bytes of the preferred source from window_off on */
 	uint64_t window_off;
-	uint64_t end_first,
-		end_off;     /* after the end: the file and place where the chain broke off */
 	uint64_t tail_bytes; /* after the end: bytes there that are no record */
 };
 void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct root *root);

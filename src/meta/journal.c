@@ -13,9 +13,28 @@
 
 #define WINDOW_BYTES MIB(1)
 
+#define DIR_NAME "meta/journal"
+#define DAMAGED "damaged-"
+
 void journal_name(uint64_t first, char name[JOURNAL_NAME_LEN])
 {
-	snprintf(name, JOURNAL_NAME_LEN, "meta/journal/%016llx", (unsigned long long)first);
+	snprintf(name, JOURNAL_NAME_LEN, DIR_NAME "/%016llx", (unsigned long long)first);
+}
+
+static void damaged_name(const char *leaf, char name[JOURNAL_NAME_LEN])
+{
+	snprintf(name, JOURNAL_NAME_LEN, DIR_NAME "/" DAMAGED "%.16s", leaf);
+}
+
+/* What stood under that name before the damage is found: it has a part of it. */
+static int make_way(struct meta *m, struct dev *dev, const char *name)
+{
+	char aside[JOURNAL_NAME_LEN];
+
+	if (!m->keep_damaged)
+		return dev_remove(dev, name);
+	damaged_name(strrchr(name, '/') + 1, aside);
+	return dev_rename(dev, name, aside);
 }
 
 static int start_file(struct member *mb, uint64_t first)
@@ -26,13 +45,13 @@ static int start_file(struct member *mb, uint64_t first)
 
 	journal_name(first, name);
 	/* One of that name holds nothing that counts: the chain ended before it. */
-	err = dev_remove(mb->disk.dev, name);
+	err = make_way(mb->m, mb->disk.dev, name);
 	if (err && err != DFS_ENOENT)
 		return err;
 	err = dev_open(mb->disk.dev, name, DEV_CREATE | DEV_EXCL, &f);
 	if (err)
 		return err;
-	err = dev_sync_dir(mb->disk.dev, "meta/journal");
+	err = dev_sync_dir(mb->disk.dev, DIR_NAME);
 	if (err) {
 		dev_close(f);
 		return err;
@@ -66,7 +85,7 @@ struct name_list {
 	uint64_t first, last;
 };
 
-static bool name_parse(const char *name, uint64_t *ret_first)
+bool journal_name_parse(const char *name, uint64_t *ret_first)
 {
 	char *end;
 
@@ -82,7 +101,7 @@ static int collect(void *ctx, const char *name, uint64_t size_bytes)
 	uint64_t first;
 
 	(void)size_bytes;
-	if (!name_parse(name, &first) || (first >= l->first && first <= l->last))
+	if (!journal_name_parse(name, &first) || (first >= l->first && first <= l->last))
 		return 0;
 	l->names = xrealloc(l->names, (l->count + 1) * sizeof(*l->names));
 	journal_name(first, l->names[l->count++]);
@@ -92,13 +111,59 @@ static int collect(void *ctx, const char *name, uint64_t size_bytes)
 void journal_clean(struct dev *dev, uint64_t first, uint64_t last)
 {
 	struct name_list l = {.first = first, .last = last};
-	int err = dev_list(dev, "meta/journal", collect, &l);
+	int err = dev_list(dev, DIR_NAME, collect, &l);
 
 	for (unsigned i = 0; i < l.count && err == 0; i++)
 		err = dev_remove(dev, l.names[i]);
 	if (err && err != DFS_ENOENT)
 		log_warn("cannot remove old metadata journal files on %s: %s; they take space "
 			 "until the next checkpoint",
+			 dev->name, dfs_err_text(err));
+	free(l.names);
+}
+
+static int collect_damaged(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct name_list *l = ctx;
+	uint64_t first;
+
+	(void)size_bytes;
+	if (strncmp(name, DAMAGED, strlen(DAMAGED)) != 0 ||
+	    !journal_name_parse(name + strlen(DAMAGED), &first))
+		return 0;
+	l->names = xrealloc(l->names, (l->count + 1) * sizeof(*l->names));
+	damaged_name(name + strlen(DAMAGED), l->names[l->count++]);
+	return 0;
+}
+
+void journal_remove_damaged(struct dev *dev)
+{
+	struct name_list l = {0};
+	int err = dev_list(dev, DIR_NAME, collect_damaged, &l);
+
+	for (unsigned i = 0; i < l.count && err == 0; i++)
+		err = dev_remove(dev, l.names[i]);
+	if (err && err != DFS_ENOENT)
+		log_warn("cannot remove damaged metadata journal files on %s: %s", dev->name,
+			 dfs_err_text(err));
+	free(l.names);
+}
+
+void journal_keep_damaged(struct dev *dev, uint64_t first, uint64_t last)
+{
+	struct name_list l = {.first = first, .last = last};
+	int err = dev_list(dev, DIR_NAME, collect, &l);
+
+	for (unsigned i = 0; i < l.count && err == 0; i++) {
+		char aside[JOURNAL_NAME_LEN];
+
+		damaged_name(strrchr(l.names[i], '/') + 1, aside);
+		err = dev_rename(dev, l.names[i], aside);
+	}
+	if (err == 0)
+		err = dev_sync_dir(dev, DIR_NAME);
+	if (err)
+		log_warn("cannot keep the damaged metadata journal files on %s aside: %s",
 			 dev->name, dfs_err_text(err));
 	free(l.names);
 }
@@ -239,10 +304,6 @@ int walk_next(struct journal_walk *w, struct journal_record *ret_record)
 	int err = try_all(w, ret_record);
 
 	/* The end of this file; the next one, if any, is named by the record to come. */
-	if (err) {
-		w->end_first = w->file_first;
-		w->end_off = w->off;
-	}
 	if (err && w->file_first != w->seq + 1) {
 		measure_tail(w);
 		w->file_first = w->seq + 1;

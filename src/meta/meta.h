@@ -66,6 +66,14 @@ struct meta_config {
 	void *ctx;
 };
 
+/* Acknowledged transactions that could not be recovered: their journal records are damaged on every
+ * member. Kept in the state until a person has taken note. */
+struct meta_loss {
+	uint64_t from;	  /* the first that is lost; 0: nothing is */
+	uint64_t last;	  /* at least up to this one had been acknowledged */
+	uint64_t beyond;  /* records found whole after the damage, of no use without what is lost */
+	uint64_t wall_ns; /* when it was found */
+};
 struct meta_recovery { /* what open found and did, for the log and status */
 	uint64_t epoch, generation, seq;
 	uint64_t replayed_transactions;
@@ -73,6 +81,7 @@ struct meta_recovery { /* what open found and did, for the log and status */
 	bool was_clean;
 	uint64_t tail_cut_bytes;		  /* bytes after the last valid record */
 	unsigned damaged_roots, damaged_journals; /* found and passed over */
+	struct meta_loss loss;			  /* found by this open (DFS_EJOURNAL, or forced) */
 };
 
 /* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */
@@ -80,7 +89,8 @@ MUST_USE int meta_format(const struct meta_config *cfg);
 /*
  * Recovers: newest valid root -> index (local if sound, else a mirror) -> replay; then, unless
  * read_only, makes all members equal (new epoch if members changed, checkpoint) before returning.
- * DFS_ENOQUORUM, DFS_ESTALE, DFS_ENOTPOOL (no root), DFS_ECHECKSUM (no mirror is whole), DFS_EIO.
+ * DFS_ENOQUORUM, DFS_ESTALE, DFS_ENOTPOOL (no root), DFS_ECHECKSUM (no mirror is whole), DFS_EIO,
+ * DFS_EJOURNAL (without force: acknowledged transactions are damaged; ret_recovery->loss says which).
  */
 MUST_USE int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 		       struct meta_recovery *ret_recovery);
@@ -161,6 +171,11 @@ MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsig
 bool meta_is_member(struct meta *m, disk_id id);
 uint64_t meta_epoch(struct meta *m);
 uint64_t meta_generation(struct meta *m);
+
+/* What is lost and not taken note of; from 0: nothing. DFS_EIO, DFS_ECHECKSUM, DFS_ECORRUPT. */
+MUST_USE int meta_loss(struct meta *m, struct meta_loss *ret_loss);
+/* A person has taken note: it is told of no more, and the damaged journal files go. */
+MUST_USE int meta_loss_noted(struct meta *m);
 
 struct meta_stats {
 	uint64_t journal_bytes, journal_syncs, commits, checkpoints, buffered_bytes;

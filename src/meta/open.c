@@ -26,6 +26,7 @@ static struct meta *meta_new(const struct meta_config *cfg)
 	if (m->cfg.buffer_bytes == 0)
 		m->cfg.buffer_bytes = DEFAULT_BUFFER_BYTES;
 	m->ops = cfg->index_ops;
+	uuid_random(&m->writer);
 	memcpy(m->disks, cfg->disks, cfg->disk_count * sizeof(*m->disks));
 	m->disk_count = cfg->disk_count;
 	env_mutex_init(&m->admin);
@@ -277,8 +278,24 @@ static void heal_roots(struct meta *m)
 	token_give(m);
 }
 
+/*
+ * Force was used over damage: that goes into the state before anything else, as the transaction after
+ * the last one recovered. Until the checkpoint after it has succeeded, the next open finds the same
+ * damage; it keeps the files.
+ */
+static int record_loss(struct meta *m, const struct meta_loss *loss)
+{
+	token_take(m);
+	m->keep_damaged = true;
+	for (unsigned i = 0; i < m->member_count; i++)
+		journal_remove_damaged(m->members[i]->disk.dev); /* of an earlier damage */
+	journal_switch(m, m->seq + 1);
+	token_give(m);
+	return damage_record(m, loss);
+}
+
 /* M9. */
-static int make_equal(struct meta *m, const struct recovery *r)
+static int make_equal(struct meta *m, const struct recovery *r, const struct meta_loss *loss)
 {
 	bool behind = witness_behind(m, &r->scan);
 	int err = 0;
@@ -300,12 +317,29 @@ static int make_equal(struct meta *m, const struct recovery *r)
 			err = members_settle(m);
 	}
 	token_give(m);
+	if (err == 0 && loss->from)
+		err = record_loss(m, loss);
 	if (err == 0 && m->unequal)
 		err = checkpoint_run(m, false);
 	if (err == DFS_ENOSPC)
 		err = without_checkpoint(m);
 	member_report(m);
 	return err;
+}
+
+/* At each open, until somebody has taken note. */
+static void log_loss(struct meta *m)
+{
+	struct meta_loss loss;
+	int err = meta_loss(m, &loss);
+
+	if (err)
+		log_warn("cannot read whether changes were lost: %s; run fsck", dfs_err_text(err));
+	else if (loss.from)
+		log_warn("changes were lost when damage in the metadata journal was passed over: "
+			 "transactions %llu to at least %llu; what they did to files is not known; "
+			 "told until it is taken note of",
+			 (unsigned long long)loss.from, (unsigned long long)loss.last);
 }
 
 int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
@@ -317,13 +351,16 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	int err = recover(m, r, &rec);
 
 	if (err == 0 && !cfg->read_only)
-		err = make_equal(m, r);
+		err = make_equal(m, r, &rec.loss);
 	if (err == 0 && !cfg->read_only && rec.damaged_roots)
 		heal_roots(m);
 	if (err) {
 		meta_free(m);
+		if (ret_recovery)
+			ret_recovery->loss = rec.loss;
 		return err;
 	}
+	log_loss(m);
 	rec.epoch = m->root.epoch;
 	rec.generation = m->root.generation;
 	if (!cfg->read_only)

@@ -233,12 +233,33 @@ static int use_mirror(struct meta *m, struct recovery *r, struct meta_recovery *
 	}
 	if (!sound) {
 		log_error("the metadata journal is damaged on every member: going on from the "
-			  "checkpoint's last transaction %llu; changes after it are lost",
+			  "checkpoint's last transaction %llu",
 			  (unsigned long long)m->seq);
 		rotten = true;
 	}
 	r->unequal = r->unequal || rotten;
 	return 0;
+}
+
+/* Does the journal go on beyond the end that was found, so that acknowledged changes are missing? */
+static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery *ret)
+{
+	struct meta_loss *loss = &ret->loss;
+
+	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, m->seq, loss);
+	if (loss->from == 0)
+		return 0;
+	r->unequal = true;
+	log_error("the metadata journal is damaged on every disk that holds it: transactions from "
+		  "%llu to at least %llu had been acknowledged and can't be read; %llu records "
+		  "beyond the damage are of no use without them; %s",
+		  (unsigned long long)loss->from, (unsigned long long)loss->last,
+		  (unsigned long long)loss->beyond,
+		  m->cfg.force ? "going on without them, as was asked for"
+			       : "the pool is not opened, nothing was changed");
+	for (unsigned i = 0; i < r->source_count; i++)
+		log_error("damaged metadata journal: %s", r->sources[i]->name);
+	return m->cfg.force ? 0 : DFS_EJOURNAL;
 }
 
 int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
@@ -259,6 +280,8 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 		ret->index_rebuilt = true;
 		err = use_mirror(m, r, ret);
 	}
+	if (err == 0)
+		err = check_damage(m, r, ret);
 	if (err)
 		return err;
 	m->durable = m->seq;

@@ -123,7 +123,7 @@ int sync_group(struct meta *m)
 		return err;
 	}
 	env_mutex_lock(&m->state);
-	m->durable = last;
+	__atomic_store_n(&m->durable, last, __ATOMIC_RELAXED);
 	m->durable_chain = chain;
 	m->journal_bytes += m->flying.len;
 	m->stats.journal_syncs++;

@@ -241,13 +241,18 @@ int txn_replay_flush(struct meta *m, struct replay *p)
 static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *batch,
 			 uint64_t *ret_seq)
 {
+	struct journal_frame frame = {.pool = m->cfg.pool,
+				      .writer = m->writer,
+				      .seq = m->seq + 1,
+				      .durable = __atomic_load_n(&m->durable, __ATOMIC_RELAXED),
+				      .prev = m->chain};
 	size_t mark = m->buffer.len;
 	struct hash hash;
 	int err = state_failed(m);
 
 	if (err)
 		return DFS_EFAILED;
-	journal_record_encode(&m->cfg.pool, m->seq + 1, &m->chain, &t->ops, &m->buffer, &hash);
+	journal_record_encode(&frame, &t->ops, &m->buffer, &hash);
 	err = apply_locked(m, m->seq + 1, &hash, reader_of(t->ops.data, t->ops.len), batch);
 	if (err) {
 		m->buffer.len = mark;

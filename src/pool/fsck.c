@@ -560,6 +560,26 @@ static void check_absent(struct fsck *f)
 	}
 }
 
+/* Nothing is wrong with what is there; but something is missing that nothing else shows. */
+static void check_loss(struct fsck *f)
+{
+	struct meta_loss loss;
+	char text[256];
+	int err = meta_loss(f->p->meta, &loss);
+
+	if (err) {
+		fsck_problem(f, "the record of lost changes cannot be read: %s", dfs_err_text(err));
+		return;
+	}
+	if (loss.from == 0)
+		return;
+	snprintf(text, sizeof(text),
+		 "acknowledged changes were lost with a damaged metadata journal: transactions "
+		 "%llu to at least %llu",
+		 (unsigned long long)loss.from, (unsigned long long)loss.last);
+	f->report(f->ctx, "warning", text);
+}
+
 static void release(struct fsck *f)
 {
 	struct fsck_inode *i, *inext;
@@ -604,6 +624,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 			check_totals(f);
 		check_members(f);
 		check_absent(f);
+		check_loss(f);
 		if (deep)
 			fsck_segments(f);
 	}

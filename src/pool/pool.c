@@ -395,6 +395,16 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 			"cannot open pool %s: the disks present have missed changes (the newest epoch is "
 			"%llu). Bring back the disks that were in use last",
 			p->dir, (unsigned long long)p->json.least_epoch);
+	else if (err == DFS_EJOURNAL)
+		pool_say(
+			msg,
+			"cannot open pool %s: its metadata journal is damaged on every disk that is here "
+			"and holds it: changes that had been acknowledged, transactions %llu to at least "
+			"%llu, can't be read. Nothing was changed. If other disks of the pool are away, "
+			"bring them back; else --force goes on without those changes, and keeps the "
+			"damaged journal files (meta/journal/damaged-*) aside",
+			p->dir, (unsigned long long)p->recovery.loss.from,
+			(unsigned long long)p->recovery.loss.last);
 	else if (err)
 		pool_say(msg, "cannot read the metadata of pool %s: %s", p->dir, dfs_err_text(err));
 	return err;

@@ -113,6 +113,7 @@ struct pool_status {
 	struct pool_space space;
 	uint64_t inodes, extents, epoch, generation, seq, durable_seq;
 	struct meta_recovery recovery;
+	struct meta_loss loss; /* told until somebody has taken note */
 	struct meta_stats meta;
 	struct extent_stats extent;
 };

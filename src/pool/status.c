@@ -64,6 +64,8 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 		st.seq = meta_last_seq(p->meta);
 		st.durable_seq = meta_durable_seq(p->meta);
 		st.recovery = p->recovery;
+		if (meta_loss(p->meta, &st.loss))
+			st.loss.from = 0; /* fsck tells */
 		st.meta = meta_stats(p->meta);
 		st.extent = extent_stats(p->extents);
 	}

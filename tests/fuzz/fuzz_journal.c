@@ -44,7 +44,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		REQUIRE(rec.total_len >= JOURNAL_FIXED_LEN && rec.total_len <= size - at);
 		ops_copy(rec.ops, &ops);
-		journal_record_encode(&pool, rec.seq, &rec.prev, &ops, &again, &hash);
+		journal_record_encode(&(struct journal_frame){.pool = pool,
+							      .writer = rec.writer,
+							      .seq = rec.seq,
+							      .durable = rec.durable,
+							      .prev = rec.prev},
+				      &ops, &again, &hash);
 		REQUIRE(again.len == rec.total_len);
 		REQUIRE(memcmp(again.data, data + at, again.len) == 0);
 		REQUIRE(memcmp(&hash, &rec.hash, sizeof(hash)) == 0);

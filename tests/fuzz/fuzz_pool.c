@@ -369,7 +369,11 @@ static void inject(const struct buf *ops)
 	struct hash hash;
 	BUF out = {0};
 
-	journal_record_encode(&root.pool, root.checkpoint_seq + 1, &root.chain, ops, &out, &hash);
+	journal_record_encode(&(struct journal_frame){.pool = root.pool,
+						      .seq = root.checkpoint_seq + 1,
+						      .durable = root.checkpoint_seq,
+						      .prev = root.chain},
+			      ops, &out, &hash);
 	snprintf(name, sizeof(name), "meta/journal/%016llx",
 		 (unsigned long long)root.journal_first);
 	for (unsigned i = 0; i < DISKS; i++) {

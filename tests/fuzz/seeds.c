@@ -118,7 +118,9 @@ static void journal_seeds(void)
 			journal_del_op(&ops, "Dgone", 5);
 			journal_add_op(&ops, i, -1);
 		}
-		journal_record_encode(&pool, n + 1, &chain, &ops, &out, &chain);
+		journal_record_encode(
+			&(struct journal_frame){.pool = pool, .seq = n + 1, .prev = chain}, &ops,
+			&out, &chain);
 		seed_write("fuzz_journal", n, out.data, out.len);
 	}
 }

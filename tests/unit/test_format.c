@@ -401,7 +401,12 @@ static void journal_make(struct buf *out, uint64_t seq, const struct hash *prev,
 	journal_put_op(&ops, "Kempty", 6, NULL, 0);
 	journal_del_op(&ops, "Kgone", 5);
 	journal_add_op(&ops, 17, -12345);
-	journal_record_encode(&journal_pool, seq, prev, &ops, out, ret_hash);
+	struct journal_frame frame = {.pool = journal_pool,
+				      .writer = uuid_of(77),
+				      .seq = seq,
+				      .durable = seq - 1,
+				      .prev = *prev};
+	journal_record_encode(&frame, &ops, out, ret_hash);
 }
 
 static void journal_round_trips(void **state)
@@ -409,6 +414,7 @@ static void journal_round_trips(void **state)
 	struct hash prev = hash_of(9), hash;
 	struct journal_record rec;
 	struct journal_op op;
+	uint32_t len = 0;
 	BUF out = {0};
 
 	(void)state;
@@ -416,6 +422,12 @@ static void journal_round_trips(void **state)
 	assert_int_equal(out.len % 8, 0);
 	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
 	assert_int_equal(rec.seq, 42);
+	assert_int_equal(rec.durable, 41);
+	assert_int_equal(rec.writer.b[0], uuid_of(77).b[0]);
+	assert_int_equal(journal_record_peek(out.data, out.len, &journal_pool, &len), 42);
+	assert_int_equal(len, out.len);
+	assert_int_equal(journal_record_peek(out.data, out.len, &rec.writer, &len), 0);
+	assert_int_equal(journal_record_peek(out.data, 100, &journal_pool, &len), 0);
 	assert_int_equal(rec.total_len, out.len);
 	assert_memory_equal(&rec.prev, &prev, sizeof(prev));
 	assert_memory_equal(&rec.hash, &hash, sizeof(hash));
@@ -500,7 +512,7 @@ static void journal_refuses_lies(void **state)
 	} lies[] = {
 		{4, 2, DFS_EVERSION},	  {6, 1, DFS_ECORRUPT},	  {12, 200, DFS_ECORRUPT},
 		{12, 0, DFS_ECORRUPT},	  {12, 63, DFS_ECORRUPT}, {15, 255, DFS_ECORRUPT},
-		{40, 1, DFS_ECORRUPT},	  {80, 1, DFS_ECORRUPT},  {128, 0, DFS_ECORRUPT},
+		{40, 42, DFS_ECORRUPT},	  {47, 1, DFS_ECORRUPT},  {128, 0, DFS_ECORRUPT},
 		{128, 4, DFS_ECORRUPT},	  {128, 3, DFS_ECORRUPT}, {128, 2, DFS_ECORRUPT},
 		{129, 1, DFS_ECORRUPT},	  {130, 0, DFS_ECORRUPT}, {130, 200, DFS_ECORRUPT},
 		{131, 255, DFS_ECORRUPT}, {132, 6, DFS_ECORRUPT}, {135, 255, DFS_ECORRUPT},
@@ -524,7 +536,7 @@ static void journal_bounds(void **state)
 {
 	FREE uint8_t *value = xcalloc(1, JOURNAL_MAX_VALUE);
 	uint8_t key[JOURNAL_MAX_KEY];
-	struct hash prev = {{0}}, hash;
+	struct hash hash;
 	struct journal_record rec;
 	struct journal_op op;
 	BUF ops = {0}, out = {0}, empty = {0};
@@ -534,7 +546,8 @@ static void journal_bounds(void **state)
 	for (unsigned i = 0; i < 7; i++)
 		journal_put_op(&ops, key, sizeof(key), value, JOURNAL_MAX_VALUE);
 	journal_pool = uuid_of(1);
-	journal_record_encode(&journal_pool, 1, &prev, &ops, &out, &hash);
+	journal_record_encode(&(struct journal_frame){.pool = journal_pool, .seq = 1}, &ops, &out,
+			      &hash);
 	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
 	for (unsigned i = 0; i < 7; i++) {
 		assert_int_equal(journal_next_op(&rec.ops, &op), 0);
@@ -543,7 +556,8 @@ static void journal_bounds(void **state)
 	}
 	assert_int_equal(journal_next_op(&rec.ops, &op), DFS_EEND);
 	buf_reset(&out);
-	journal_record_encode(&journal_pool, 2, &hash, &empty, &out, &hash);
+	journal_record_encode(&(struct journal_frame){.pool = journal_pool, .seq = 2, .prev = hash},
+			      &empty, &out, &hash);
 	assert_int_equal(out.len, JOURNAL_FIXED_LEN);
 	assert_int_equal(journal_record_parse(out.data, out.len, &journal_pool, &rec), 0);
 	assert_int_equal(journal_next_op(&rec.ops, &op), DFS_EEND);

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Damage in the middle of a journal, told from the torn tail that a crash leaves (P3, P8; the cases are
+ * in docs/DESIGN.md, "Where a journal ends"). Each record says up to where everything was durable when
+ * it was committed, and a journal file is begun only when everything before its name is durable. So a
+ * whole record, or a file's name, beyond the place where the chain breaks can prove that what is
+ * missing there had been acknowledged.
+ *
+ * What was lost is kept in the index, under a key of its own, until a person has taken note.
+ */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "meta/internal.h"
+
+#define LOSS_KEY "mlost"
+#define LOSS_KEY_LEN 5u
+
+/* ---- finding ---- */
+
+#define WINDOW_BYTES (2 * (size_t)JOURNAL_MAX_RECORD)
+/* What may be hashed of a file for its size: bytes that lie about lengths must not take for ever. */
+#define HASH_FACTOR 4u
+
+struct scan {
+	const struct uuid *pool;
+	struct dev *dev;
+	uint64_t journal_first, end;
+	uint64_t durable; /* the greatest that is proved */
+	uint64_t records; /* on this disk */
+	uint64_t hashed;  /* bytes, of the file looked at */
+};
+
+/* Returns how far to go on: the record's length, or 8. */
+static size_t look_at(struct scan *s, const uint8_t *p, size_t len)
+{
+	struct journal_record rec;
+	uint32_t total_len = 0;
+
+	if (journal_record_peek(p, len, s->pool, &total_len) <= s->end || total_len > len)
+		return 8;
+	if (journal_record_parse(p, len, s->pool, &rec)) {
+		s->hashed += total_len;
+		return 8;
+	}
+	s->records++;
+	s->durable = MAX(s->durable, rec.durable);
+	return rec.total_len;
+}
+
+static int scan_file(struct scan *s, struct dev_file *f, uint64_t size)
+{
+	BUF window = {0};
+	uint64_t off = 0;
+
+	s->hashed = 0;
+	while (off < size) {
+		size_t got = 0, at = 0, len = (size_t)MIN(size - off, WINDOW_BYTES);
+		int err;
+
+		buf_reset(&window);
+		buf_extend(&window, len);
+		err = dev_read(f, window.data, len, off, 0, &got);
+		if (err)
+			return err;
+		/* one that goes past the window is whole in the next */
+		while (at + JOURNAL_FIXED_LEN <= got &&
+		       (at < JOURNAL_MAX_RECORD || off + got == size)) {
+			if (s->hashed > HASH_FACTOR * size)
+				return 0;
+			at += look_at(s, window.data + at, got - at);
+		}
+		if (got < len || off + got == size)
+			break;
+		off += MAX(at, 8u);
+	}
+	return 0;
+}
+
+static int scan_name(void *ctx, const char *leaf, uint64_t size_bytes)
+{
+	struct scan *s = ctx;
+	char name[JOURNAL_NAME_LEN];
+	struct dev_file *f;
+	uint64_t first;
+	int err;
+
+	if (!journal_name_parse(leaf, &first) || first < s->journal_first)
+		return 0;
+	if (size_bytes)
+		s->durable = MAX(s->durable, first - 1);
+	journal_name(first, name);
+	err = dev_open(s->dev, name, DEV_RDONLY, &f);
+	if (err == 0) {
+		err = scan_file(s, f, size_bytes);
+		dev_close(f);
+	}
+	if (err)
+		log_warn("cannot look for damage in %s on %s: %s", name, s->dev->name,
+			 dfs_err_text(err));
+	return 0;
+}
+
+void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
+		 uint64_t journal_first, uint64_t end, struct meta_loss *ret)
+{
+	struct meta_loss loss = {0};
+
+	for (unsigned i = 0; i < count; i++) {
+		struct scan s = {
+			.pool = pool, .dev = devs[i], .journal_first = journal_first, .end = end};
+		int err = dev_list(devs[i], "meta/journal", scan_name, &s);
+
+		if (err && err != DFS_ENOENT)
+			log_warn("cannot list the metadata journal on %s: %s", devs[i]->name,
+				 dfs_err_text(err));
+		loss.last = MAX(loss.last, s.durable);
+		loss.beyond = MAX(loss.beyond, s.records);
+	}
+	if (loss.last <= end)
+		return;
+	loss.from = end + 1;
+	loss.wall_ns = env_wall_ns();
+	*ret = loss;
+}
+
+/* ---- remembering ---- */
+
+/* A loss not taken note of yet, and this one, are told as one. */
+int damage_record(struct meta *m, const struct meta_loss *found)
+{
+	struct meta_loss old, both = *found, *loss = &both;
+	struct meta_txn *t;
+	uint64_t seq;
+	int err = meta_loss(m, &old);
+
+	if (err)
+		return err;
+	if (old.from) {
+		both.from = MIN(both.from, old.from);
+		both.last = MAX(both.last, old.last);
+		both.beyond = MAX(both.beyond, old.beyond);
+	}
+	t = meta_begin(m);
+	buf_reset(&t->value);
+	envelope_begin(&t->value);
+	buf_put_le64(&t->value, loss->from);
+	buf_put_le64(&t->value, loss->last);
+	buf_put_le64(&t->value, loss->beyond);
+	buf_put_le64(&t->value, loss->wall_ns);
+	envelope_seal(LOSS_KEY, LOSS_KEY_LEN, &t->value, meta_generation(m));
+	meta_put(t, LOSS_KEY, LOSS_KEY_LEN, t->value.data, t->value.len);
+	return meta_commit(t, &seq);
+}
+
+int meta_loss(struct meta *m, struct meta_loss *ret_loss)
+{
+	struct meta_loss loss = {0};
+	struct reader r;
+	BUF value = {0};
+	int err = meta_get(m, LOSS_KEY, LOSS_KEY_LEN, &value);
+
+	if (err == DFS_ENOENT) {
+		*ret_loss = loss;
+		return 0;
+	}
+	if (err == 0)
+		err = envelope_open(LOSS_KEY, LOSS_KEY_LEN, value.data, value.len, &r, NULL);
+	if (err)
+		return err;
+	loss.from = reader_le64(&r);
+	loss.last = reader_le64(&r);
+	loss.beyond = reader_le64(&r);
+	loss.wall_ns = reader_le64(&r);
+	if (r.bad || reader_left(&r) || loss.from == 0 || loss.last < loss.from)
+		return DFS_ECORRUPT;
+	*ret_loss = loss;
+	return 0;
+}
+
+int meta_loss_noted(struct meta *m)
+{
+	struct meta_txn *t = meta_begin(m);
+	uint64_t seq;
+	int err;
+
+	meta_del(t, LOSS_KEY, LOSS_KEY_LEN);
+	err = meta_commit(t, &seq);
+	if (err == 0)
+		err = meta_sync(m, seq);
+	if (err)
+		return err;
+	ENV_LOCKED(&m->admin);
+	for (unsigned i = 0; i < m->member_count; i++)
+		if (!member_dead(m, m->members[i]))
+			journal_remove_damaged(m->members[i]->disk.dev);
+	return 0;
+}
