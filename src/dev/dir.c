@@ -390,12 +390,21 @@ static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
 static int op_truncate(struct dev_file *file, uint64_t size_bytes)
 {
 	struct dir_file *f = file_of(file);
+	struct stat st;
+	int times;
 
 	if (!f->writable)
 		return DFS_EROFS;
-	while (ftruncate(f->fd, (off_t)size_bytes))
-		if (errno != EINTR)
+	if (fstat(f->fd, &st))
+		return map_errno(dir_of(file->dev), errno);
+	/* growing frees nothing of what is allocated beyond; a second one, to the same size, does */
+	times = size_bytes > (uint64_t)st.st_size ? 2 : 1;
+	while (times > 0) {
+		if (ftruncate(f->fd, (off_t)size_bytes) == 0)
+			times--;
+		else if (errno != EINTR)
 			return map_errno(dir_of(file->dev), errno);
+	}
 	return 0;
 }
 

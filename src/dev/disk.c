@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The set of disks and what is known of each: identity, state, counters, free space. Free space is
- * told so that ENOSPC comes before the filesystem below is full (P6): the filesystem's word, less
- * what was promised or written since, less a reserve.
+ * The set of disks and what is known of each: identity, state, counters. Free space is room.c's.
  *
  * Locks: disk_set.lock, disk.lock (see disk_priv.h).
  */
@@ -13,8 +11,6 @@
 #include <stdlib.h>
 
 #include "dev/disk_priv.h"
-
-#define SPACE_MAX_AGE_NS 1000000000ull
 
 struct disk_set {
 	struct env_mutex lock;
@@ -212,98 +208,6 @@ void disk_report(struct disk *d, int err, const char *fmt, ...)
 	(void)vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	d->set->on_error(d->set->ctx, d->id, err, what);
-}
-
-/* ---- space ---- */
-
-void disk_refresh_space(struct disk *d)
-{
-	struct dev_space space;
-	uint64_t now = env_now_ns(), counted = d->written_bytes;
-	int rc;
-
-	env_assert_held(&d->lock);
-	while (d->is_asking && !d->space_asked_ns)
-		env_cond_wait(&d->changed, &d->lock);
-	if (disk_usable(d) || d->is_asking)
-		return; /* another asks: the old answer will do, less what was written since */
-	if (d->space_asked_ns && now - d->space_asked_ns < SPACE_MAX_AGE_NS)
-		return;
-	d->is_asking = true;
-	env_mutex_unlock(&d->lock);
-	rc = dev_space(d->dev, &space);
-	if (rc)
-		disk_report(d, rc, "asking for free space: %s", dfs_err_text(rc));
-	env_mutex_lock(&d->lock);
-	d->is_asking = false;
-	d->written_bytes -= counted; /* written before the question: the answer counts it */
-	d->space_asked_ns = now ? now : 1;
-	if (!rc)
-		d->space = space;
-	else
-		d->space.free_bytes = 0; /* nothing new goes where even that can't be told */
-	env_cond_broadcast(&d->changed);
-}
-
-static uint64_t total_locked(struct disk *d)
-{
-	uint64_t cap = d->info.capacity_bytes;
-
-	return cap ? MIN(cap, d->space.total_bytes) : d->space.total_bytes;
-}
-
-uint64_t disk_reserve_of(uint64_t total_bytes)
-{
-	if (total_bytes < MIB(64))
-		return total_bytes / 8;
-	return MIN(MIB(512), MAX(MIB(8), total_bytes / 50));
-}
-
-static uint64_t reserve_locked(struct disk *d) { return disk_reserve_of(total_locked(d)); }
-
-static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
-
-uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes)
-{
-	uint64_t cap = capacity_bytes ? capacity_bytes : UINT64_MAX;
-
-	return minus(MIN(space->free_bytes, cap), disk_reserve_of(MIN(space->total_bytes, cap)));
-}
-
-uint64_t disk_free_locked(struct disk *d)
-{
-	uint64_t cap = d->info.capacity_bytes, room;
-
-	env_assert_held(&d->lock);
-	if (disk_usable(d))
-		return 0;
-	room = minus(d->space.free_bytes, d->unwritten_bytes + d->written_bytes);
-	if (cap)
-		room = MIN(room, minus(cap, d->used_bytes + d->in_flight_bytes));
-	return minus(room, reserve_locked(d));
-}
-
-uint64_t disk_free_bytes(struct disk *d)
-{
-	ENV_LOCKED(&d->lock);
-
-	disk_refresh_space(d);
-	return disk_free_locked(d);
-}
-
-uint64_t disk_total_bytes(struct disk *d)
-{
-	ENV_LOCKED(&d->lock);
-
-	disk_refresh_space(d);
-	return total_locked(d);
-}
-
-void disk_set_used_bytes(struct disk *d, uint64_t used_bytes)
-{
-	ENV_LOCKED(&d->lock);
-
-	d->used_bytes = used_bytes;
 }
 
 /* ---- counters ---- */

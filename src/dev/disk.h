@@ -73,9 +73,22 @@ bool disk_present(struct disk *d); /* has a device and is not DISK_FAILED */
 bool disk_in_doubt(struct disk *d);
 struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 
-/* Free bytes for new records: min(filesystem's free, capacity - used) - reserve, never below 0.
- * The filesystem is asked at most once a second; reservations since are subtracted. */
+/* Free bytes for new records: what is allocated ahead, and of what the filesystem has free, or of the
+ * capacity, all but the reserve and disk_set_keep_bytes(). The filesystem is asked at most once a second;
+ * what was taken since is subtracted. */
 uint64_t disk_free_bytes(struct disk *d);
+/*
+ * Of these the bytes that are sure to be there, whatever others write to the filesystem and whatever its
+ * word on free space is worth: at least `bytes`, as far as they can be had. Allocates, so that it takes
+ * I/O. Where the filesystem can't allocate, its word has to do.
+ */
+uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes);
+/* Gives back what was allocated ahead and not used (the pool closes). */
+void disk_let_go(struct disk *d);
+/* Gives back what a crash left allocated. Once, before the first record. */
+void disk_tidy(struct disk *d);
+/* Bytes that metadata will need there: never given to records. */
+void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes);
 /* What disk_free_bytes would be for a new, empty disk there (before it is added). */
 uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes);
 /* Size the disk brings to the pool: min(filesystem's total, capacity). */

@@ -7,7 +7,7 @@
  *   disk.lock       segments, reservations, space, identity
  *   disk.queue_lock the queue
  * Things that only one thread may do at a time, and that take I/O (making a segment, syncing, asking
- * for space), are claimed by a flag under disk.lock; the others wait on disk.changed.
+ * for space, allocating), are claimed by a flag under disk.lock; the others wait on disk.changed.
  */
 #ifndef DFS_DEV_DISK_PRIV_H
 #define DFS_DEV_DISK_PRIV_H
@@ -20,6 +20,7 @@
 #include "dev/disk.h"
 
 #define SEGMENT_DIR "segments"
+#define SEGMENT_LAST_SEEN 4u   /* a crash leaves no more with space allocated ahead */
 #define SEGMENT_CACHE_MAX 128u /* idle open segment files of a disk (P9) */
 #define DISK_WORKERS_DEFAULT 2u
 #define DISK_WORKERS_MAX 16u
@@ -27,11 +28,12 @@
 /* A segment in memory: as long as it is open, used, dirty, has records in flight or a cached file. */
 struct segment { /* all fields: disk.lock */
 	uint32_t number;
-	unsigned refs;	       /* who uses the entry right now */
-	unsigned in_flight;    /* records reserved and not settled (S3) */
-	bool is_dirty;	       /* on disk.dirty: writes finished after the last sync began (S2) */
-	bool is_idle;	       /* on disk.idle */
-	bool is_removed;       /* being unlinked by us */
+	unsigned refs;	    /* who uses the entry right now */
+	unsigned in_flight; /* records reserved and not settled (S3) */
+	bool is_dirty;	    /* on disk.dirty: writes finished after the last sync began (S2) */
+	bool is_idle;	    /* on disk.idle */
+	bool is_removed;    /* being unlinked by us */
+	uint32_t allocated; /* of disk.open and disk.next: up to here the space is ours already */
 	struct dev_file *file; /* NULL: not open yet */
 	TAILQ_ENTRY(segment) idle_link, dirty_link;
 	UT_hash_handle hh;
@@ -42,6 +44,7 @@ struct flight {	      /* all fields: disk.lock */
 	uint64_t key; /* segment << 32 | offset */
 	uint32_t len;
 	bool written;
+	bool is_held; /* on allocated ground: writing it takes no space any more */
 	UT_hash_handle hh;
 };
 
@@ -68,10 +71,12 @@ struct disk {
 	TAILQ_HEAD(, segment) idle; /* unused, with an open file, least recently used first */
 	unsigned idle_count;
 	struct segment *open; /* takes new records; has a file */
+	struct segment *next; /* made and allocated ahead, to be open after it; NULL: none */
 	uint32_t open_used;   /* bytes given out of it */
 	uint32_t next_number; /* the next segment made */
 	uint32_t creating;    /* somebody makes this one; 0: nobody */
 	bool has_dir;	      /* the segment directory has been seen */
+	uint32_t last_seen[SEGMENT_LAST_SEEN]; /* highest numbers found at the start; constant */
 
 	/* syncing (lock): a write that finishes takes ++written_seq; a sync covers all up to a value */
 	uint64_t written_seq, synced_seq;
@@ -89,8 +94,14 @@ struct disk {
 	bool is_asking;
 	uint64_t used_bytes;	  /* live records, from the pool */
 	uint64_t in_flight_bytes; /* reserved, not settled */
-	uint64_t unwritten_bytes; /* of those, not yet written */
-	uint64_t written_bytes;	  /* written since the last answer was asked for */
+	uint64_t unwritten_bytes; /* of those, on ground that was not allocated, not yet written */
+	uint64_t written_bytes;	  /* written to such since the last answer was asked for */
+	uint64_t allocated_bytes; /* allocated since then */
+	uint64_t refused_bytes;	  /* of what the filesystem calls free: it did not give it */
+	uint64_t refused_ns;
+	uint64_t keep_bytes; /* that records must leave: for metadata */
+	bool no_allocate;    /* the filesystem can't allocate, or need not */
+	bool is_allocating;
 
 	/* queue (queue_lock) */
 	struct io_list lists[3]; /* by enum disk_io_op: reads are taken first, syncs last */
@@ -112,12 +123,25 @@ void disk_report(struct disk *d, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* DFS_EGONE when absent or failed, else 0. */
 int disk_usable(struct disk *d);
-/* Bytes that a new record may use; lock held, space as fresh as disk_refresh_space() left it. */
+
+/* room.c: lock held; the functions that do I/O let it go meanwhile */
+/* Bytes that a new record may use, space being as fresh as disk_refresh_space() left it. */
 uint64_t disk_free_locked(struct disk *d);
-/* Asks for the space if the answer is older than a second; lock held, let go meanwhile. */
+/* Asks for the space if the answer is older than a second. */
 void disk_refresh_space(struct disk *d);
+/* May the next record of len bytes go into the open segment without taking more space? */
+bool room_is_held(const struct disk *d, uint32_t len);
+/*
+ * Takes space for seg (disk.open or disk.next), up to `want` if possible and `least` at least. 0 also when
+ * another was at it, or the filesystem can't: look again. DFS_ENOSPC, or why the disk fails.
+ */
+MUST_USE int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t want);
+/* A good step of allocation for this disk. */
+uint32_t room_step(struct disk *d);
 
 /* segment.c */
+/* Makes a segment: the open one, or the next. Lock held, let go meanwhile. */
+MUST_USE int segment_make(struct disk *d, bool as_next);
 int segment_init(struct disk *d, uint32_t first_segment); /* lists what is there */
 void segment_release_all(struct disk *d);
 int segment_read(struct disk *d, const struct disk_io *io);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Segments: append-only files that fragment records are written to. Gives out byte ranges (S1),
- * guards what is in flight (S3); sync.c makes it durable (S2, S4). Knows nothing of what a record
+ * Segments: append-only files that fragment records are written to. Gives out byte ranges (S1) on
+ * ground that room.c has allocated (A1), guards what is in flight (S3); sync.c makes it durable (S2, S4). Knows nothing of what a record
  * holds.
  *
  * Lock: disk.lock, never held while the device works.
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "dev/disk_priv.h"
 
 #define NAME_LEN (sizeof(SEGMENT_DIR) + 1 + 8)
@@ -86,7 +87,8 @@ static struct dev_file *entry_drop(struct disk *d, struct segment *seg)
 static struct dev_file *entry_rest(struct disk *d, struct segment *seg)
 {
 	env_assert_held(&d->lock);
-	if (seg->refs || seg->in_flight || seg->is_dirty || seg == d->open || seg->is_idle)
+	if (seg->refs || seg->in_flight || seg->is_dirty || seg == d->open || seg == d->next ||
+	    seg->is_idle)
 		return NULL;
 	if (!seg->file || seg->is_removed)
 		return entry_drop(d, seg);
@@ -168,6 +170,14 @@ static int note_number(void *ctx, uint32_t number, uint64_t size_bytes)
 	(void)size_bytes;
 	if (number >= d->next_number)
 		d->next_number = number == UINT32_MAX ? number : number + 1;
+	for (unsigned i = 0; i < SEGMENT_LAST_SEEN; i++) {
+		uint32_t lower = d->last_seen[i];
+
+		if (number <= lower)
+			continue;
+		d->last_seen[i] = number;
+		number = lower;
+	}
 	return 0;
 }
 
@@ -237,6 +247,13 @@ int segment_list(struct disk *d, int (*fn)(void *ctx, uint32_t segment, uint64_t
 
 /* ---- reserving ---- */
 
+/* There is more room than was told last: somebody may be waiting for it, so it is asked for anew. */
+static void space_grew(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	d->space_asked_ns = 0;
+}
+
 /* A directory that was there and is no more means that the disk has been emptied. */
 static int file_create(struct disk *d, uint32_t number, bool has_dir, struct dev_file **ret_file)
 {
@@ -250,19 +267,42 @@ static int file_create(struct disk *d, uint32_t number, bool has_dir, struct dev
 	return rc == DFS_ENOENT ? DFS_EGONE : rc;
 }
 
-static struct dev_file *open_replace(struct disk *d, struct segment *seg)
+/*
+ * Another segment, or none, takes the records from now on. What is allocated of the old one beyond its
+ * last record is given back (A3): cutting it off there is safe beside writes that are still in flight.
+ * Lock held, let go meanwhile.
+ */
+static void open_replace(struct disk *d, struct segment *seg)
 {
-	struct segment *old = d->open;
+	struct segment *old;
+	struct dev_file *file;
+	uint32_t used;
 
+	while (d->is_allocating)
+		env_cond_wait(&d->changed, &d->lock);
+	old = d->open;
+	used = d->open_used;
 	d->open = seg;
 	d->open_used = 0;
-	return old ? entry_rest(d, old) : NULL;
+	if (d->next == seg)
+		d->next = NULL;
+	if (!old)
+		return;
+	old->refs++;
+	env_mutex_unlock(&d->lock);
+	/* what can't be given back now goes with the segment, or at the next mount */
+	if (old->allocated > used && dev_truncate(old->file, used) == 0)
+		space_grew(d);
+	env_mutex_lock(&d->lock);
+	file = segment_put_locked(d, old);
+	env_mutex_unlock(&d->lock);
+	dev_close(file);
+	env_mutex_lock(&d->lock);
 }
 
-/* Makes the next segment and opens it for records. Lock held, let go meanwhile. */
-static int segment_make(struct disk *d)
+int segment_make(struct disk *d, bool as_next)
 {
-	struct dev_file *file = NULL, *old = NULL;
+	struct dev_file *file = NULL;
 	uint32_t number = 0;
 	int rc = DFS_EEXIST;
 
@@ -284,18 +324,21 @@ static int segment_make(struct disk *d)
 
 		ASSERT(!seg->file);
 		seg->file = file;
-		seg->refs--; /* being open holds it */
+		seg->refs--; /* being the open or the next one holds it */
 		d->root_dirty |= !d->has_dir;
 		d->has_dir = d->names_dirty = true;
-		old = open_replace(d, seg);
+		if (as_next && !d->next)
+			d->next = seg;
+		else
+			open_replace(d, seg);
 	}
 	d->creating = 0;
 	env_cond_broadcast(&d->changed);
-	env_mutex_unlock(&d->lock);
-	dev_close(old);
-	if (rc)
+	if (rc) {
+		env_mutex_unlock(&d->lock);
 		disk_report(d, rc, "making a segment: %s", dfs_err_text(rc));
-	env_mutex_lock(&d->lock);
+		env_mutex_lock(&d->lock);
+	}
 	return rc;
 }
 
@@ -306,11 +349,12 @@ static struct segment_addr take(struct disk *d, uint32_t len)
 
 	fl->key = (uint64_t)addr.segment << 32 | addr.offset;
 	fl->len = len;
+	fl->is_held = !d->no_allocate;
 	HASH_ADD(hh, d->flights, key, sizeof(fl->key), fl);
 	d->open_used += len;
 	d->open->in_flight++;
 	d->in_flight_bytes += len;
-	d->unwritten_bytes += len;
+	d->unwritten_bytes += fl->is_held ? 0 : len;
 	return addr;
 }
 
@@ -331,13 +375,18 @@ int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
 			return DFS_EROFS;
 		if (disk_free_locked(d) < len)
 			return DFS_ENOSPC;
-		if (d->open && d->open_used + len <= SEGMENT_MAX_BYTES)
-			break;
-		if (d->creating) {
+		if (d->open && d->open_used + len <= SEGMENT_MAX_BYTES) {
+			if (room_is_held(d, len))
+				break;
+			rc = room_extend(d, d->open, d->open_used + len,
+					 d->open_used + len + room_step(d));
+		} else if (d->next) {
+			open_replace(d, d->next);
+		} else if (d->creating) {
 			env_cond_wait(&d->changed, &d->lock);
-			continue;
+		} else {
+			rc = segment_make(d, false);
 		}
-		rc = segment_make(d);
 		if (rc)
 			return rc;
 	}
@@ -366,7 +415,7 @@ void segment_settle(struct disk *d, struct segment_addr addr)
 	seg = find(d, addr.segment);
 	ASSERT(fl && seg && seg->in_flight > 0);
 	d->in_flight_bytes -= fl->len;
-	if (!fl->written)
+	if (!fl->written && !fl->is_held)
 		d->unwritten_bytes -= fl->len;
 	HASH_DEL(d->flights, fl);
 	free(fl);
@@ -378,12 +427,52 @@ void segment_settle(struct disk *d, struct segment_addr addr)
 
 void segment_close_open(struct disk *d)
 {
-	struct dev_file *file;
+	ENV_LOCKED(&d->lock);
+	open_replace(d, NULL);
+}
 
+void disk_let_go(struct disk *d)
+{
+	uint32_t number = 0;
+
+	segment_close_open(d);
 	env_mutex_lock(&d->lock);
-	file = open_replace(d, NULL);
+	if (d->next) {
+		number = d->next->number;
+		d->next = NULL;
+	}
 	env_mutex_unlock(&d->lock);
-	dev_close(file);
+	if (number && segment_remove(d, number))
+		log_info("segment %08" PRIx32 " of disk %u stays, empty: the next mount removes it",
+			 number, d->id.v);
+}
+
+/* One that a crash left: without bytes nothing can have been published of it. */
+static int tidy_one(struct disk *d, uint32_t number)
+{
+	struct segment *seg;
+	uint64_t size = 0;
+	int rc = segment_get(d, number, &seg);
+
+	if (rc)
+		return rc;
+	rc = dev_size(seg->file, &size);
+	if (!rc && size)
+		rc = dev_truncate(seg->file, size);
+	segment_put(d, seg);
+	return rc || size ? rc : segment_remove(d, number);
+}
+
+void disk_tidy(struct disk *d)
+{
+	for (unsigned i = 0; i < SEGMENT_LAST_SEEN && !disk_usable(d); i++) {
+		int rc = d->last_seen[i] ? tidy_one(d, d->last_seen[i]) : 0;
+
+		if (rc && rc != DFS_ENOENT && rc != DFS_EROFS)
+			log_info("cannot give back what was allocated for segment %08" PRIx32
+				 " of disk %u: %s; it goes with the segment",
+				 d->last_seen[i], d->id.v, dfs_err_text(rc));
+	}
 }
 
 /* ---- reading and writing ---- */
@@ -424,8 +513,8 @@ static void note_written(struct disk *d, struct segment *seg, const struct disk_
 
 		if (fl && !fl->written) {
 			fl->written = true;
-			d->unwritten_bytes -= fl->len;
-			d->written_bytes += fl->len;
+			d->unwritten_bytes -= fl->is_held ? 0 : fl->len;
+			d->written_bytes += fl->is_held ? 0 : fl->len;
 		}
 	}
 	d->written_seq++;
@@ -509,7 +598,8 @@ static bool quiet(struct disk *d, uint32_t number)
 
 	if (number == 0 || number >= d->next_number || number == d->creating)
 		return false;
-	return !seg || (seg != d->open && seg->in_flight == 0 && !seg->is_removed);
+	return !seg ||
+	       (seg != d->open && seg != d->next && seg->in_flight == 0 && !seg->is_removed);
 }
 
 bool segment_is_quiet(struct disk *d, uint32_t segment)
@@ -524,13 +614,6 @@ bool segment_is_open(struct disk *d, uint32_t segment)
 	ENV_LOCKED(&d->lock);
 
 	return d->open && d->open->number == segment;
-}
-
-/* There is more room than was told last: somebody may be waiting for it, so it is asked for anew. */
-static void space_grew(struct disk *d)
-{
-	ENV_LOCKED(&d->lock);
-	d->space_asked_ns = 0;
 }
 
 int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)

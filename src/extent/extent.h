@@ -134,6 +134,12 @@ MUST_USE int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_
 /* ---- space ---- */
 /* Bytes of file data that still fit with geometry g (the one capacity function, P6). */
 uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g);
+/*
+ * Of these, the bytes that are sure to be stored with geometry g: there is space allocated for them on the
+ * disks (those that can't allocate are believed). Allocates so that it becomes at least `bytes`, as far as
+ * that can be had. Takes I/O.
+ */
+uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes);
 /* The same as if a further disk had free_bytes (in failure domain `domain`; "": its own). */
 uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g, uint64_t free_bytes,
 				  const char *domain);

@@ -99,6 +99,40 @@ uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g)
 	return usable_bytes(snap, g);
 }
 
+#define HOLD_ROUNDS 4 /* each asks every disk for twice as much */
+
+uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes)
+{
+	FREE struct place_snapshot *snap = place_snapshot_new(s);
+	FREE struct place_snapshot *held = xmalloc(sizeof(*held));
+	unsigned width = (unsigned)g.k + g.m, eligible = 0;
+	uint64_t each, usable = 0;
+
+	for (unsigned i = 0; i < snap->count; i++)
+		eligible += snap->disks[i].eligible;
+	each = bytes / g.k * width / MAX(eligible, width) + 2 * EXTENT_MAX_BYTES;
+	for (unsigned round = 0; round < HOLD_ROUNDS; round++, each *= 2) {
+		bool all = true;
+
+		*held = *snap;
+		for (unsigned i = 0; i < snap->count; i++) {
+			struct place_disk *d = &held->disks[i];
+			uint64_t got;
+
+			d->domain = held->domains[i];
+			if (!d->eligible)
+				continue;
+			got = disk_hold_bytes(disk_get(s->cfg.disks, d->id), each);
+			all &= got < each;
+			d->free_bytes = MIN(d->free_bytes, got);
+		}
+		usable = usable_bytes(held, g);
+		if (usable >= bytes || all)
+			break;
+	}
+	return usable;
+}
+
 uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g, uint64_t free_bytes,
 				  const char *domain)
 {

@@ -12,6 +12,7 @@
 
 #define BUDGET_NS 200000000ull
 #define MARGIN_BYTES ((int64_t)MIB(1))
+#define HOLD_MAX_BYTES MIB(64) /* allocated beyond what is asked for */
 #define RECLAIM_ROUNDS 64u
 
 /* What bytes take with their share of headers and roundings. */
@@ -30,17 +31,22 @@ static void refresh_used(struct fs *fs)
 	}
 }
 
-static int64_t budget_now(struct fs *fs)
+/* What may be accepted beyond what is dirty: what has room, and of that what is sure (A1). */
+static int64_t budget_now(struct fs *fs, int64_t need)
 {
 	struct pool_settings set = pool_get_settings(fs->pool);
 	struct geometry copies = {1, (uint8_t)(set.copies - 1)};
-	uint64_t usable, dirty;
+	uint64_t usable, dirty, wanted;
 
 	refresh_used(fs);
 	usable = extent_usable_bytes(fs->extents, copies);
 	env_mutex_lock(&fs->dirty_lock);
 	dirty = fs->dirty_bytes;
 	env_mutex_unlock(&fs->dirty_lock);
+	wanted = (uint64_t)(cost(dirty) + need + 2 * MARGIN_BYTES);
+	if (usable >= wanted)
+		usable = MIN(usable, extent_hold_bytes(fs->extents, copies,
+						       wanted + MIN(usable / 16, HOLD_MAX_BYTES)));
 	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - MARGIN_BYTES - cost(dirty);
 }
 
@@ -58,7 +64,7 @@ static bool try_take(struct fs *fs, int64_t need, bool fresh)
 		return true;
 	}
 	env_mutex_unlock(&fs->space_lock);
-	budget = budget_now(fs);
+	budget = budget_now(fs, need);
 	ENV_LOCKED(&fs->space_lock);
 	fs->budget = budget;
 	fs->budget_ns = now ? now : 1;

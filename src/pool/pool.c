@@ -421,6 +421,8 @@ static void start_threads(struct pool *p)
 	};
 
 	p->extents = extent_store_new(&cfg);
+	for (unsigned i = 0; i < disk_count(p->disks) && !p->read_only; i++)
+		disk_tidy(disk_at(p->disks, i));
 	p->disk_json_due = true; /* today's epoch, and whole files where one was damaged */
 	if (!p->read_only)
 		p->thread = env_thread_start("dfs-pool", background_main, p);
@@ -639,6 +641,8 @@ int pool_close(struct pool *p)
 	disk_jsons_update(p);
 	/* the healer may commit until it stops; meta's close still needs data_sync */
 	extent_store_quiesce(p->extents);
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		disk_let_go(disk_at(p->disks, i));
 	err = meta_close(p->meta);
 	p->meta = NULL;
 	extent_store_free(p->extents);

@@ -362,16 +362,16 @@ static int count_segments(void *ctx, uint32_t segment, uint64_t size_bytes)
 static void segments_are_listed(void **state)
 {
 	struct fixture *f = *state;
-	uint8_t data[700] = {1};
+	uint8_t data[1024] = {1};
 	uint64_t sum = 0;
 
 	assert_int_equal(segment_list(f->disks[0], count_segments, &sum), 0);
 	assert_int_equal(sum, 0);
-	(void)append(f->disks[0], data, 700);
+	(void)append(f->disks[0], data, 1024);
 	segment_close_open(f->disks[0]);
-	(void)append(f->disks[0], data, 500);
+	(void)append(f->disks[0], data, 512);
 	assert_int_equal(segment_list(f->disks[0], count_segments, &sum), 0);
-	assert_int_equal(sum, 3000000 + 1200);
+	assert_int_equal(sum, 3000000 + 1536);
 }
 
 /* P9: open files are bounded, and a segment put aside is found again */

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a disk has room for (P6). Free space is told so that ENOSPC comes before the filesystem below is
+ * full: the filesystem's word, less what was taken since it was asked, less a reserve and what metadata
+ * will need.
+ *
+ * That word is no promise: Btrfs counts chunks that data can't have, and what was allocated in the last
+ * half minute; XFS lends space to files that grow; quotas and other users of the filesystem show late or
+ * nowhere. So the open segment is allocated ahead, records are given out only on allocated ground, and
+ * disk_hold_bytes() tells what is sure. What the filesystem refuses to allocate though it calls it free
+ * is remembered for a while (refused_bytes). Where it can't allocate, its word has to do.
+ *
+ *  A1 Every record given out lies on allocated ground, where the filesystem can allocate.
+ *  A2 Allocation ahead leaves the reserve and keep_bytes on the filesystem.
+ *  A3 What was allocated and not used is given back when its segment is left, when the pool closes, or
+ *     at the mount after a crash.
+ *
+ * Lock: disk.lock, never held while the device works.
+ */
+#include <inttypes.h>
+
+#include "dev/disk_priv.h"
+
+#define SPACE_MAX_AGE_NS 1000000000ull
+#define REFUSED_HALF_NS 10000000000ull
+#define STEP_MIN_BYTES MIB(1)
+#define STEP_MAX_BYTES MIB(64)
+#define STEP_OF_DISK 64u
+#define RECORD_MAX_BYTES (MIB(1) + KIB(8)) /* what may not fit any more at a segment's end */
+
+static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+/* ---- the filesystem's word ---- */
+
+void disk_refresh_space(struct disk *d)
+{
+	uint64_t now = env_now_ns(), written, allocated;
+	struct dev_space space;
+	int rc;
+
+	env_assert_held(&d->lock);
+	while (d->is_asking && !d->space_asked_ns)
+		env_cond_wait(&d->changed, &d->lock);
+	if (disk_usable(d) || d->is_asking || d->is_allocating)
+		return; /* the old answer will do, less what was taken since */
+	if (d->space_asked_ns && now - d->space_asked_ns < SPACE_MAX_AGE_NS)
+		return;
+	d->is_asking = true;
+	written = d->written_bytes;
+	allocated = d->allocated_bytes;
+	env_mutex_unlock(&d->lock);
+	rc = dev_space(d->dev, &space);
+	if (rc)
+		disk_report(d, rc, "asking for free space: %s", dfs_err_text(rc));
+	env_mutex_lock(&d->lock);
+	d->is_asking = false;
+	d->written_bytes -= written; /* before the question: the answer counts it */
+	d->allocated_bytes -= allocated;
+	d->space_asked_ns = now ? now : 1;
+	if (!rc)
+		d->space = space;
+	else
+		d->space.free_bytes = 0; /* nothing new goes where even that can't be told */
+	if (d->refused_bytes && now - d->refused_ns > REFUSED_HALF_NS) {
+		d->refused_bytes = d->refused_bytes < MIB(1) ? 0 : d->refused_bytes / 2;
+		d->refused_ns = now;
+	}
+	env_cond_broadcast(&d->changed);
+}
+
+static uint64_t total_locked(struct disk *d)
+{
+	uint64_t cap = d->info.capacity_bytes;
+
+	return cap ? MIN(cap, d->space.total_bytes) : d->space.total_bytes;
+}
+
+uint64_t disk_reserve_of(uint64_t total_bytes)
+{
+	if (total_bytes < MIB(64))
+		return total_bytes / 8;
+	return MIN(MIB(512), MAX(MIB(8), total_bytes / 50));
+}
+
+/* What records leave: the reserve, and what metadata will need. */
+static uint64_t left_locked(struct disk *d)
+{
+	return disk_reserve_of(total_locked(d)) + d->keep_bytes;
+}
+
+/* What the filesystem still has. */
+static uint64_t below_locked(struct disk *d)
+{
+	return minus(d->space.free_bytes,
+		     d->refused_bytes + d->allocated_bytes + d->unwritten_bytes + d->written_bytes);
+}
+
+/* What is allocated and not given out. */
+static uint64_t ahead_locked(struct disk *d)
+{
+	uint64_t bytes = d->next ? d->next->allocated : 0;
+
+	if (d->open && d->open->allocated > d->open_used)
+		bytes += d->open->allocated - d->open_used;
+	return bytes;
+}
+
+uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes)
+{
+	uint64_t cap = capacity_bytes ? capacity_bytes : UINT64_MAX;
+
+	return minus(MIN(space->free_bytes, cap), disk_reserve_of(MIN(space->total_bytes, cap)));
+}
+
+uint64_t disk_free_locked(struct disk *d)
+{
+	uint64_t cap = d->info.capacity_bytes, room;
+
+	env_assert_held(&d->lock);
+	if (disk_usable(d))
+		return 0;
+	room = ahead_locked(d) + minus(below_locked(d), left_locked(d));
+	if (cap)
+		room = MIN(room, minus(cap, d->used_bytes + d->in_flight_bytes + left_locked(d)));
+	return room;
+}
+
+uint64_t disk_free_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return disk_free_locked(d);
+}
+
+uint64_t disk_total_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return total_locked(d);
+}
+
+void disk_set_used_bytes(struct disk *d, uint64_t used_bytes)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->used_bytes = used_bytes;
+}
+
+void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->keep_bytes = keep_bytes;
+}
+
+/* ---- allocating ahead ---- */
+
+uint32_t room_step(struct disk *d)
+{
+	uint64_t step = total_locked(d) / STEP_OF_DISK;
+
+	return (uint32_t)ALIGN_UP(MIN(MAX(step, STEP_MIN_BYTES), STEP_MAX_BYTES), KIB(64));
+}
+
+bool room_is_held(const struct disk *d, uint32_t len)
+{
+	return d->no_allocate || d->open_used + (uint64_t)len <= d->open->allocated;
+}
+
+/* Tries less and less. *ret_to: how far it came. */
+static int allocate_some(struct dev_file *file, uint32_t from, uint32_t least, uint32_t want,
+			 uint32_t *ret_to)
+{
+	for (uint32_t to = want;; to = least + (to - least) / 2) {
+		int rc;
+
+		if (to - least < KIB(64))
+			to = least;
+		rc = to > from ? dev_allocate(file, from, to - from) : DFS_ENOSPC;
+		if (rc != DFS_ENOSPC || to == least) {
+			*ret_to = rc ? from : to;
+			return rc;
+		}
+	}
+}
+
+int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t want)
+{
+	uint32_t from = seg->allocated, to = from, most;
+	struct dev_file *file;
+	int rc;
+
+	env_assert_held(&d->lock);
+	ASSERT(least >= from && least <= SEGMENT_MAX_BYTES);
+	if (d->is_allocating) {
+		env_cond_wait(&d->changed, &d->lock);
+		return 0;
+	}
+	/* A2 */
+	most = (uint32_t)MIN(from + minus(below_locked(d), left_locked(d)), SEGMENT_MAX_BYTES);
+	want = MAX(MIN(MIN(want, SEGMENT_MAX_BYTES), most), least);
+	d->is_allocating = true;
+	d->allocated_bytes += want - from;
+	seg->refs++;
+	env_mutex_unlock(&d->lock);
+	rc = allocate_some(seg->file, from, least, want, &to);
+	if (rc && rc != DFS_ENOSPC && rc != DFS_ENOTSUP)
+		disk_report(d, rc, "allocating space for segment %08" PRIx32 ": %s", seg->number,
+			    dfs_err_text(rc));
+	env_mutex_lock(&d->lock);
+	d->is_allocating = false;
+	d->allocated_bytes -= want - to;
+	seg->allocated = to;
+	if (rc == DFS_ENOTSUP) {
+		d->no_allocate = true;
+		rc = 0;
+	}
+	if (rc == DFS_ENOSPC) {
+		d->refused_bytes += below_locked(d);
+		d->refused_ns = env_now_ns();
+	}
+	file = segment_put_locked(d, seg);
+	env_cond_broadcast(&d->changed);
+	if (file) {
+		env_mutex_unlock(&d->lock);
+		dev_close(file);
+		env_mutex_lock(&d->lock);
+	}
+	return rc;
+}
+
+/* What is sure: at the end of a segment that can't grow a record may not fit any more. */
+static uint64_t held_locked(struct disk *d)
+{
+	uint64_t bytes = ahead_locked(d);
+
+	if (d->open && d->open->allocated == SEGMENT_MAX_BYTES)
+		bytes -= MIN(SEGMENT_MAX_BYTES - d->open_used, RECORD_MAX_BYTES);
+	return MIN(bytes, disk_free_locked(d));
+}
+
+/* One more allocation, of the open segment or the next. *ret_again: there may be more to have. */
+static int hold_more(struct disk *d, uint64_t missing, bool *ret_again)
+{
+	struct segment *seg = d->open;
+	uint32_t least, want;
+
+	*ret_again = true;
+	if (!seg || seg->allocated == SEGMENT_MAX_BYTES)
+		seg = d->next;
+	if (!seg && d->creating) {
+		env_cond_wait(&d->changed, &d->lock);
+		return 0;
+	}
+	if (!seg)
+		return segment_make(d, true);
+	*ret_again = seg->allocated < SEGMENT_MAX_BYTES;
+	if (!*ret_again)
+		return 0;
+	least = MAX(seg->allocated, seg == d->open ? d->open_used : 0);
+	least = (uint32_t)MIN(least + KIB(64), SEGMENT_MAX_BYTES);
+	want = (uint32_t)MIN(least + missing + room_step(d), SEGMENT_MAX_BYTES);
+	return room_extend(d, seg, least, want);
+}
+
+uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes)
+{
+	bool again = true;
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	while (again && !disk_usable(d) && disk_state(d) == DISK_HEALTHY) {
+		uint64_t held = held_locked(d), free_bytes = disk_free_locked(d);
+
+		if (d->no_allocate)
+			return free_bytes;
+		/* a little that is free and can't be held is no reason to try for ever */
+		if (held >= bytes || held + KIB(64) >= free_bytes)
+			return held;
+		if (hold_more(d, bytes - held, &again))
+			break;
+	}
+	return disk_usable(d) || disk_state(d) != DISK_HEALTHY ? 0 : held_locked(d);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Unit tests of a disk's room: A1 to A3 of dev/room.c, on real directories. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "unit/disk_fixture.h"
+
+/* Bytes allocated for all segments of disk i; *ret_count: how many there are. */
+static uint64_t allocated(struct fixture *f, unsigned i, unsigned *ret_count)
+{
+	FREE char *path = disk_path(f, i);
+	FREE char *dir = xasprintf("%s/dynamicfs/segments", path);
+	DIR *d = opendir(dir);
+	uint64_t bytes = 0;
+	struct dirent *e;
+
+	*ret_count = 0;
+	while (d && (e = readdir(d))) {
+		FREE char *name = xasprintf("%s/%s", dir, e->d_name);
+		struct stat st;
+
+		if (e->d_name[0] == '.')
+			continue;
+		assert_int_equal(stat(name, &st), 0);
+		bytes += (uint64_t)st.st_blocks * 512;
+		++*ret_count;
+	}
+	if (d)
+		closedir(d);
+	return bytes;
+}
+
+/* Can this filesystem allocate at all? */
+static bool can_allocate(struct fixture *f)
+{
+	struct dev_file *file;
+	int rc;
+
+	assert_int_equal(dev_open(disk_dev(f->disks[0]), "probe", DEV_CREATE, &file), 0);
+	rc = dev_allocate(file, 0, KIB(64));
+	dev_close(file);
+	assert_int_equal(dev_remove(disk_dev(f->disks[0]), "probe"), 0);
+	if (rc == DFS_ENOTSUP)
+		print_message("skipped: this filesystem can't allocate, or need not\n");
+	return rc == 0;
+}
+
+/* A1, A3 */
+static void records_lie_on_allocated_ground(void **state)
+{
+	struct fixture *f = *state;
+	struct segment_addr addr;
+	uint8_t data[KIB(64)];
+	unsigned count;
+
+	if (!can_allocate(f))
+		return;
+	fill(data, sizeof(data), 1);
+	for (unsigned i = 0; i < 40; i++) {
+		assert_int_equal(segment_reserve(f->disks[0], sizeof(data), &addr), 0);
+		assert_true(allocated(f, 0, &count) >= addr.offset + sizeof(data));
+		if (i % 2 == 0)
+			assert_int_equal(write_at(f->disks[0], addr, data, sizeof(data)), 0);
+		segment_settle(f->disks[0], addr);
+	}
+	assert_true(allocated(f, 0, &count) > 40 * sizeof(data) + KIB(512));
+	disk_let_go(f->disks[0]);
+	assert_true(allocated(f, 0, &count) <= 40 * sizeof(data) + KIB(64));
+	assert_int_equal(count, 1);
+	assert_int_equal(read_at(f->disks[0], (struct segment_addr){addr.segment, 0}, data, 512),
+			 0);
+}
+
+/* A3: what a crash left is given back by the next start, and only that. */
+static void a_crash_leaves_nothing_allocated(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_info info = info_of(0);
+	struct segment_addr addr;
+	uint8_t data[KIB(64)], back[KIB(64)];
+	unsigned count;
+
+	if (!can_allocate(f))
+		return;
+	fill(data, sizeof(data), 2);
+	addr = append(f->disks[0], data, sizeof(data));
+	assert_true(disk_hold_bytes(f->disks[0], MIB(140)) >= MIB(140));
+	assert_true(allocated(f, 0, &count) >= MIB(140));
+	assert_int_equal(count, 2);
+	disk_set_free(f->set);
+	f->set = disk_set_new(NULL, NULL);
+	add(f, 0, &info, 0);
+	disk_tidy(f->disks[0]);
+	assert_true(allocated(f, 0, &count) <= KIB(128));
+	assert_int_equal(count, 1);
+	assert_int_equal(read_at(f->disks[0], addr, back, sizeof(back)), 0);
+	assert_memory_equal(data, back, sizeof(data));
+	addr = append(f->disks[0], data, sizeof(data));
+	assert_true(addr.segment > 2); /* S1 */
+}
+
+/* What is held stays held when the filesystem says that it is full; and no more is promised. */
+static void what_is_held_is_sure(void **state)
+{
+	struct fixture *f = *state;
+	struct segment_addr addr;
+	uint8_t data[KIB(64)];
+	uint64_t held;
+
+	if (!can_allocate(f))
+		return;
+	fill(data, sizeof(data), 3);
+	held = disk_hold_bytes(f->disks[0], MIB(3));
+	assert_true(held >= MIB(3));
+	dev_fault_set(f->faults[0], &(struct fault_plan){.no_space = true});
+	env_sleep_ms(1100); /* the filesystem's word is asked for anew */
+	assert_int_equal(disk_hold_bytes(f->disks[0], MIB(1000)), held);
+	assert_int_equal(disk_free_bytes(f->disks[0]), held);
+	/* the fault refuses what extends a file, allocated or not: so nothing is written here */
+	while (held >= sizeof(data)) {
+		assert_int_equal(segment_reserve(f->disks[0], sizeof(data), &addr), 0);
+		segment_settle(f->disks[0], addr);
+		held -= sizeof(data);
+	}
+	assert_int_equal(segment_reserve(f->disks[0], sizeof(data), &addr), DFS_ENOSPC);
+	dev_fault_set(f->faults[0], &(struct fault_plan){0});
+	env_sleep_ms(1100);
+	assert_int_equal(segment_reserve(f->disks[0], sizeof(data), &addr), 0);
+	segment_settle(f->disks[0], addr);
+}
+
+/* A2 */
+static void what_metadata_needs_is_left(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t all;
+
+	if (!can_allocate(f))
+		return;
+	all = disk_free_bytes(f->disks[1]);
+	disk_set_keep_bytes(f->disks[1], all - MIB(2));
+	assert_true(disk_free_bytes(f->disks[1]) <= MIB(64));
+	assert_true(disk_hold_bytes(f->disks[1], MIB(900)) <= MIB(64)); /* A2 */
+	disk_set_keep_bytes(f->disks[1], 0);
+	assert_true(disk_hold_bytes(f->disks[1], MIB(100)) >= MIB(100));
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(records_lie_on_allocated_ground),
+		T(a_crash_leaves_nothing_allocated),
+		T(what_is_held_is_sure),
+		T(what_metadata_needs_is_left),
+	};
+
+	return cmocka_run_group_tests_name("room", tests, NULL, NULL);
+}
