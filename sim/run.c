@@ -57,9 +57,11 @@ static void set_up_disks(struct run *r)
 {
 	static const unsigned counts[] = {6, 6, 6, 6, 6, 3, 4, 5, 7, 8, 2};
 	uint64_t base = MIB(256);
+	bool can_hang;
 
 	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
 	r->small_disks = rng_one_in(&r->rng, 8);
+	can_hang = rng_one_in(&r->rng, 3);
 	r->disk_total = MIN(r->disk_count + 2, SIM_DISKS);
 	for (unsigned i = 0; i < r->disk_total; i++) {
 		char name[16];
@@ -70,6 +72,7 @@ static void set_up_disks(struct run *r)
 		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 3, 12))
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
+		cfg.can_hang = can_hang;
 		cfg.can_allocate = !rng_one_in(&r->rng, 4);
 		r->disks[i].sim = sim_disk_new(&cfg);
 	}

@@ -8,6 +8,8 @@
 #include "sim/sim_disk_priv.h"
 #include "sim/sim_env.h"
 
+#define HANG_STEP_NS 500000000ull /* how often a call that hangs looks whether it is over */
+
 struct sim_file {
 	struct dev_file file;
 	struct sim_disk *disk;
@@ -42,6 +44,8 @@ void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg)
 static int op_begin(struct sim_disk *d, bool changes, bool *ret_cut_after)
 {
 	*ret_cut_after = false;
+	while (d->fault.hang)
+		sim_env_delay(HANG_STEP_NS);
 	if (d->fault.slow_ns)
 		sim_env_delay(rng_below(&sim_disk_rng, d->fault.slow_ns));
 	else if (rng_one_in(&sim_disk_rng, 8))
@@ -451,6 +455,8 @@ static int op_probe(struct dev *dev)
 	return op_begin(disk_of(dev), false, &cut);
 }
 
+static bool op_is_memory(struct dev *dev) { return !disk_of(dev)->can_hang; }
+
 static void op_free(struct dev *dev)
 {
 	free(dev->name);
@@ -476,5 +482,6 @@ const struct dev_ops sim_dev_ops = {
 	.replace = op_replace,
 	.space = op_space,
 	.probe = op_probe,
+	.is_memory = op_is_memory,
 	.free = op_free,
 };

@@ -55,6 +55,7 @@ struct sim_disk *sim_disk_new(const struct sim_disk_config *cfg)
 	d->fs_id = cfg->fs_id;
 	d->total_bytes = cfg->total_bytes;
 	d->can_punch = cfg->can_punch;
+	d->can_hang = cfg->can_hang;
 	d->can_allocate = cfg->can_allocate;
 	TAILQ_INIT(&d->names);
 	TAILQ_INIT(&d->durable);

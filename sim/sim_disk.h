@@ -28,6 +28,7 @@ struct sim_disk_config {
 	const char *name; /* "d0" */
 	uint64_t fs_id, total_bytes;
 	bool can_punch, can_allocate;
+	bool can_hang; /* its calls run on threads with deadlines */
 };
 
 struct sim_disk_stats {
@@ -54,6 +55,7 @@ void sim_disks_settle(void);
 struct sim_fault {
 	bool gone;		    /* DFS_EGONE from every call */
 	bool full;		    /* DFS_ENOSPC from whatever needs space */
+	bool hang;		    /* every call waits until this is gone */
 	unsigned read_error_one_in; /* 0: never */
 	unsigned write_error_one_in;
 	unsigned sync_error_one_in; /* and what was not synced settles as if power went */

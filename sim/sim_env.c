@@ -50,6 +50,7 @@ struct env_thread {
 	TAILQ_ENTRY(env_thread) in_queue;
 	TAILQ_ENTRY(env_thread) in_all;
 	struct fiber_queue joiners;
+	bool detached;
 	void *fake_stack;
 	unsigned word;
 };
@@ -68,6 +69,7 @@ static struct rng rng, random_rng;
 static uint64_t now_ns, world, world_switches, world_start_ns;
 static unsigned switch_one_in;
 static struct fiber_queue all;
+static struct env_thread *ended; /* detached, done: its stack is free once another fiber runs */
 static struct env_thread **ready, root, *current = &root;
 static unsigned ready_count, ready_cap;
 static uint64_t least_deadline_ns; /* no blocked fiber's deadline is earlier */
@@ -268,6 +270,21 @@ static void sleep_ns(uint64_t ns)
 
 void sim_env_delay(uint64_t time_ns) { sleep_ns(time_ns); }
 
+static void fiber_free(struct env_thread *f)
+{
+	TAILQ_REMOVE(&all, f, in_all);
+	stack_put(f->stack);
+	free(f);
+}
+
+/* Frees the detached fiber that ended before this one, which may be the one that runs. */
+static void reap(struct env_thread *f)
+{
+	if (ended)
+		fiber_free(ended);
+	ended = f;
+}
+
 static void fiber_main(void)
 {
 	struct env_thread *self = current, *j;
@@ -277,6 +294,8 @@ static void fiber_main(void)
 	self->state = FIBER_DONE;
 	while ((j = TAILQ_FIRST(&self->joiners)))
 		wake(j, false);
+	if (self->detached)
+		reap(self);
 	schedule();
 	abort(); /* a fiber that is done never runs again */
 }
@@ -299,13 +318,6 @@ static struct env_thread *fiber_new(const char *name, env_thread_fn fn, void *ar
 	make_ready(f);
 	stats.fibers++;
 	return f;
-}
-
-static void fiber_free(struct env_thread *f)
-{
-	TAILQ_REMOVE(&all, f, in_all);
-	stack_put(f->stack);
-	free(f);
 }
 
 /* ---- base/env.h ---- */
@@ -341,6 +353,13 @@ static void op_thread_join(struct env_thread *t)
 	while (t->state != FIBER_DONE)
 		block(&t->joiners, NEVER, t->name);
 	fiber_free(t);
+}
+
+static void op_thread_detach(struct env_thread *t)
+{
+	t->detached = true;
+	if (t->state == FIBER_DONE)
+		reap(t);
 }
 
 static struct sim_mutex *mutex_of(struct env_mutex *m)
@@ -480,6 +499,7 @@ static const struct env_ops sim_ops = {
 	.random = op_random,
 	.thread_start = op_thread_start,
 	.thread_join = op_thread_join,
+	.thread_detach = op_thread_detach,
 	.mutex_init = op_mutex_init,
 	.mutex_release = op_mutex_release,
 	.mutex_lock = op_mutex_lock,
@@ -537,6 +557,7 @@ enum sim_end sim_env_run(void (*fn)(void *arg), void *arg)
 	least_deadline_ns = NEVER;
 	ready_count = 0;
 	TAILQ_INIT(&all);
+	ended = NULL;
 	f = fiber_new("main", first_main, &first);
 	ready_count = 0;
 	switch_to(f);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct env_thread {
 	pthread_t real;
 	env_thread_fn fn;
 	void *arg;
+	atomic_bool is_passed; /* detached, ended: the first of the two sets it, the second frees */
 };
 
 const struct env_ops *env_sim;
@@ -81,6 +83,9 @@ static void *run_thread(void *arg)
 	struct env_thread *t = arg;
 
 	t->fn(t->arg);
+	/* joined: the joiner frees it, and nobody comes second here */
+	if (atomic_exchange(&t->is_passed, true))
+		free(t);
 	return NULL;
 }
 
@@ -139,6 +144,20 @@ void env_thread_join(struct env_thread *t)
 	err = pthread_join(t->real, NULL);
 	ASSERT(err == 0);
 	free(t);
+}
+
+void env_thread_detach(struct env_thread *t)
+{
+	int err;
+
+	if (simulated()) {
+		env_sim->thread_detach(t);
+		return;
+	}
+	err = pthread_detach(t->real);
+	ASSERT(err == 0);
+	if (atomic_exchange(&t->is_passed, true))
+		free(t);
 }
 
 void env_sleep_ms(uint64_t ms)

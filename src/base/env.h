@@ -30,6 +30,7 @@ struct env_ops {
 	void (*random)(void *buf, size_t len);
 	struct env_thread *(*thread_start)(const char *name, env_thread_fn fn, void *arg);
 	void (*thread_join)(struct env_thread *t);
+	void (*thread_detach)(struct env_thread *t);
 	void (*mutex_init)(struct env_mutex *m);
 	void (*mutex_release)(struct env_mutex *m);
 	void (*mutex_lock)(struct env_mutex *m);
@@ -58,6 +59,8 @@ uint64_t env_random_u64(void);
  * Signals from outside (SIGTERM, ...) are blocked in the thread: they go to those that exist. */
 struct env_thread *env_thread_start(const char *name, env_thread_fn fn, void *arg);
 void env_thread_join(struct env_thread *t); /* also frees t */
+/* Nobody will wait for it: it frees itself at its end. For threads that may hang in a system call. */
+void env_thread_detach(struct env_thread *t);
 void env_sleep_ms(uint64_t ms);
 
 void env_mutex_init(struct env_mutex *m);

@@ -15,7 +15,7 @@ struct daemon_options {
 	const char *pool_dir;	/* made absolute by daemon_mount */
 	const char *mountpoint; /* likewise */
 	/* "-o" options joined by commas, or NULL. Ours: ro, rw, foreground, force, dirty_limit=SIZE,
-	 * flush_interval=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB. Those of
+	 * flush_interval=MS, io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB. Those of
 	 * mount(8) that only mean something in fstab (defaults, auto, noauto, nofail, _netdev, user, users, x-*, comment=)
 	 * are accepted and ignored; the rest goes to libfuse (allow_other, nosuid, ...). */
 	const char *fuse_opts;

@@ -15,6 +15,7 @@ int fail(struct pool_message *msg, int err, const char *fmt, ...)
 struct mount_options {
 	bool read_only, force, foreground, no_access_times;
 	unsigned read_ahead_kib;
+	uint64_t io_timeout_ms; /* 0: the default */
 	struct fs_config fs;
 	char *fuse_opts; /* what is libfuse's; owned; may be NULL */
 };

@@ -15,6 +15,8 @@
 #define DIRTY_LIMIT_MIN MIB(8)
 #define DIRTY_LIMIT_MAX GIB(64)
 #define FLUSH_INTERVAL_MAX_MS 600000
+#define IO_TIMEOUT_MIN_MS 500
+#define IO_TIMEOUT_MAX_MS 3600000
 #define SEAL_WORKERS_MAX 64
 
 int fail(struct pool_message *msg, int err, const char *fmt, ...)
@@ -123,6 +125,9 @@ static enum taken take_value(const char *word, struct mount_options *o)
 		o->fs.dirty_limit_bytes = n;
 	} else if ((value = value_of(word, "flush_interval"))) {
 		if (!take_count(value, 1, FLUSH_INTERVAL_MAX_MS, &o->fs.flush_interval_ms))
+			return BAD;
+	} else if ((value = value_of(word, "io_timeout"))) {
+		if (!take_count(value, IO_TIMEOUT_MIN_MS, IO_TIMEOUT_MAX_MS, &o->io_timeout_ms))
 			return BAD;
 	} else if ((value = value_of(word, "seal_workers"))) {
 		if (!take_count(value, 1, SEAL_WORKERS_MAX, &n))

@@ -118,6 +118,7 @@ static int open_pool(struct mount *m)
 	struct pool_open_options opt = {
 		.read_only = cfg->options->read_only,
 		.force = cfg->options->force,
+		.io_timeout_ms = cfg->options->io_timeout_ms,
 	};
 	struct pool_message said;
 	int attempts = POOL_LOCK_ATTEMPTS;

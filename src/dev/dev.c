@@ -201,3 +201,88 @@ int dev_space(struct dev *d, struct dev_space *ret_space) { return d->ops->space
 int dev_probe(struct dev *d) { return d->ops->probe(d); }
 
 int dev_lock(struct dev *d) { return d->ops->lock ? d->ops->lock(d) : 0; }
+
+/* ---- calls under way ---- */
+
+static int call_check(struct dev_call *c)
+{
+	uint64_t left = c->off > INT64_MAX ? 0 : INT64_MAX - c->off;
+
+	switch (c->op) {
+	case DEV_CALL_OPEN:
+		if ((c->flags & DEV_RDONLY) && (c->flags & (DEV_CREATE | DEV_EXCL)))
+			return DFS_EINVAL;
+		return name_valid(c->name) ? 0 : DFS_EINVAL;
+	case DEV_CALL_SYNC_DIR:
+		return !*c->name || name_valid(c->name) ? 0 : DFS_EINVAL;
+	case DEV_CALL_READ:
+		return c->off > INT64_MAX || c->len > left ? DFS_EINVAL : 0;
+	case DEV_CALL_WRITE:
+		for (int i = 0; i < c->iovcnt; i++) {
+			if (c->iov[i].iov_len > left)
+				return DFS_EFBIG;
+			left -= c->iov[i].iov_len;
+		}
+		return c->iovcnt < 0 || c->off > INT64_MAX ? DFS_EINVAL : 0;
+	case DEV_CALL_SYNC:
+		return 0;
+	}
+	return DFS_EINVAL;
+}
+
+static int call_now(struct dev_call *c)
+{
+	switch (c->op) {
+	case DEV_CALL_OPEN:
+		return c->dev->ops->open(c->dev, c->name, c->flags, &c->opened);
+	case DEV_CALL_SYNC_DIR:
+		return c->dev->ops->sync_dir(c->dev, c->name);
+	case DEV_CALL_READ:
+		return c->dev->ops->read(c->file, c->buf, c->len, c->off, c->flags, &c->got);
+	case DEV_CALL_WRITE:
+		return c->dev->ops->writev(c->file, c->iov, c->iovcnt, c->off);
+	case DEV_CALL_SYNC:
+		return c->dev->ops->sync(c->file);
+	}
+	return DFS_EINVAL;
+}
+
+void dev_start(struct dev_call *c)
+{
+	if (c->file)
+		c->dev = c->file->dev;
+	c->opened = NULL;
+	c->request = NULL;
+	c->got = 0;
+	c->result = call_check(c);
+	if (c->result)
+		return;
+	if (c->dev->ops->start)
+		c->dev->ops->start(c);
+	else
+		c->result = call_now(c);
+}
+
+int dev_finish(struct dev_call *c)
+{
+	if (c->request)
+		c->result = c->dev->ops->finish(c);
+	return c->result;
+}
+
+bool dev_is_memory(struct dev *d) { return d->ops->is_memory && d->ops->is_memory(d); }
+
+int dev_read_now(struct dev_file *f, void *buf, size_t len, uint64_t off)
+{
+	if (off > INT64_MAX || len > INT64_MAX - off)
+		return DFS_EINVAL;
+	return f->dev->ops->read_now ? f->dev->ops->read_now(f, buf, len, off) : DFS_EBUSY;
+}
+
+void dev_retire(struct dev *d)
+{
+	if (d->ops->retire)
+		d->ops->retire(d);
+}
+
+int dev_revive(struct dev *d) { return d->ops->revive ? d->ops->revive(d) : 0; }

@@ -7,6 +7,8 @@
  * run at the same time. Names are relative paths of at most three parts ("meta/journal/x"), made
  * of [A-Za-z0-9._-]. Errors are DFS_ codes: DFS_EGONE when the directory itself has vanished or the
  * filesystem below has shut down, DFS_ENOSPC, DFS_EROFS, DFS_ENOENT, DFS_EEXIST, else DFS_EIO.
+ * DFS_ETIMEDOUT: the disk does not answer (only from a device with deadlines, dev/deadline.h); what was
+ * asked may still happen later.
  *
  * Durability: what a write stored survives a power cut once dev_sync() on that file has returned 0;
  * a created, renamed or removed name once dev_sync_dir() on its directory has returned 0. Until
@@ -37,6 +39,36 @@ struct dev_space {
 	uint64_t total_bytes; /* of the filesystem below */
 	uint64_t free_bytes;  /* what we may still use of it */
 	uint64_t fs_id;	      /* equal for two devs on the same filesystem: one space, one fate */
+	bool is_old;	      /* an earlier answer: the disk takes its time with a new one */
+};
+
+/*
+ * A call that is started now and waited for later, so that one thread can have many under way. It
+ * lives with the caller, who leaves it alone from dev_start() to dev_finish().
+ */
+enum dev_call_op {
+	DEV_CALL_OPEN,
+	DEV_CALL_READ,
+	DEV_CALL_WRITE,
+	DEV_CALL_SYNC,
+	DEV_CALL_SYNC_DIR
+};
+struct dev_call {
+	enum dev_call_op op;
+	struct dev *dev;       /* open, sync_dir */
+	struct dev_file *file; /* read, write, sync */
+	const char *name;      /* open; sync_dir: "" is the root */
+	unsigned flags;	       /* open, read */
+	void *buf;	       /* read: only filled when dev_finish() returns 0 */
+	size_t len;
+	const struct iovec *iov; /* write */
+	int iovcnt;
+	uint64_t off;
+	/* out */
+	int result;
+	size_t got;
+	struct dev_file *opened; /* the caller closes it */
+	void *request;		 /* the device's own */
 };
 
 /* Return nonzero to stop; dev_list then returns that value. */
@@ -62,7 +94,15 @@ struct dev_ops {
 	int (*replace)(struct dev *d, const char *name, const void *data, size_t len);
 	int (*space)(struct dev *d, struct dev_space *ret_space);
 	int (*probe)(struct dev *d);
-	int (*lock)(struct dev *d); /* may be NULL */
+	/* All below may be NULL. */
+	int (*lock)(struct dev *d);
+	void (*start)(struct dev_call *c); /* NULL: the call is made at once */
+	int (*finish)(struct dev_call *c);
+	bool (*is_memory)(struct dev *d); /* its calls only touch memory: they can't hang */
+	/* As read, but only of what is in memory: DFS_EBUSY if that is not all, or not known. */
+	int (*read_now)(struct dev_file *f, void *buf, size_t len, uint64_t off);
+	void (*retire)(struct dev *d);
+	int (*revive)(struct dev *d);
 	void (*free)(struct dev *d);
 };
 
@@ -121,5 +161,20 @@ MUST_USE int dev_probe(struct dev *d);
 /* Keeps other processes' dev_lock() off until dev_free(): DFS_ELOCKED if one has it. 0 also where
  * the filesystem can't lock. */
 MUST_USE int dev_lock(struct dev *d);
+/* Only starts it: what is wrong is told by dev_finish(), which must follow. The memory that c points to
+ * (but for read's buf) need not outlive this call. */
+void dev_start(struct dev_call *c);
+MUST_USE int dev_finish(struct dev_call *c); /* c->result */
+bool dev_is_memory(struct dev *d);
+MUST_USE int dev_read_now(struct dev_file *f, void *buf, size_t len, uint64_t off);
+/*
+ * The disk is not used any more: every later call fails with DFS_EGONE, and what is open on it is
+ * closed, so that it can be unmounted. What hangs there is closed when it comes back. The device and its
+ * files are still to be freed and closed.
+ */
+void dev_retire(struct dev *d);
+/* A disk that timed out: does it answer again? Writes, syncs and reads back a little. 0: it is used
+ * again. DFS_ETIMEDOUT: not yet. Waits for the disk as long as for any call. */
+MUST_USE int dev_revive(struct dev *d);
 
 #endif

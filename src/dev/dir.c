@@ -24,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ struct dir_dev {
 	dev_t st_dev;
 	ino_t st_ino;
 	uint64_t fs_id;
-	bool space_is_true; /* statfs tells what can be written, and allocating costs as much as writing */
+	bool is_memory; /* statfs tells what can be written, and allocating costs as much as writing */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
 };
@@ -49,6 +50,7 @@ struct dir_file {
 	struct dev_file base;
 	int fd;
 	bool writable;
+	bool no_atime;	      /* a read changes nothing on the disk, so it need not wait for it */
 	atomic_int direct_fd; /* -1: not opened yet */
 	char name[];
 };
@@ -184,6 +186,7 @@ static int op_open(struct dev *dev, const char *name, unsigned flags, struct dev
 {
 	struct dir_dev *d = dir_of(dev);
 	int oflags = flags & DEV_RDONLY ? O_RDONLY : O_RDWR;
+	bool no_atime = true;
 	struct dir_file *f;
 	int fd;
 
@@ -191,13 +194,18 @@ static int op_open(struct dev *dev, const char *name, unsigned flags, struct dev
 		oflags |= O_CREAT;
 	if (flags & DEV_EXCL)
 		oflags |= O_EXCL;
-	fd = regular_open(d, name, oflags);
+	fd = regular_open(d, name, oflags | O_NOATIME);
+	if (fd < 0 && errno == EPERM) { /* another user's file */
+		no_atime = false;
+		fd = regular_open(d, name, oflags);
+	}
 	if (fd < 0)
 		return map_errno(d, errno);
 	f = xcalloc(1, sizeof(*f) + strlen(name) + 1);
 	f->base.dev = dev;
 	f->fd = fd;
 	f->writable = !(flags & DEV_RDONLY);
+	f->no_atime = no_atime;
 	atomic_init(&f->direct_fd, -1);
 	memcpy(f->name, name, strlen(name) + 1);
 	*ret_file = &f->base;
@@ -310,6 +318,17 @@ static int op_read(struct dev_file *file, void *buf, size_t len, uint64_t off, u
 	return 0;
 }
 
+/* RWF_NOWAIT: the kernel promises not to wait for the disk; filesystems that can't promise refuse. */
+static int op_read_now(struct dev_file *file, void *buf, size_t len, uint64_t off)
+{
+	struct dir_file *f = file_of(file);
+	struct iovec iov = {buf, len};
+
+	if (!f->no_atime || preadv2(f->fd, &iov, 1, (off_t)off, RWF_NOWAIT) != (ssize_t)len)
+		return DFS_EBUSY;
+	return 0;
+}
+
 static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	struct dir_file *f = file_of(file);
@@ -378,7 +397,7 @@ static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
 
 	if (!f->writable)
 		return DFS_EROFS;
-	if (dir_of(file->dev)->space_is_true)
+	if (dir_of(file->dev)->is_memory)
 		return DFS_ENOTSUP;
 	while (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len)) {
 		if (errno != EINTR)
@@ -632,6 +651,8 @@ static int op_lock(struct dev *dev)
 	return 0;
 }
 
+static bool op_is_memory(struct dev *dev) { return dir_of(dev)->is_memory; }
+
 static void op_free(struct dev *dev)
 {
 	struct dir_dev *d = dir_of(dev);
@@ -661,6 +682,8 @@ static const struct dev_ops dir_ops = {
 	.space = op_space,
 	.probe = op_probe,
 	.lock = op_lock,
+	.is_memory = op_is_memory,
+	.read_now = op_read_now,
 	.free = op_free,
 };
 
@@ -692,7 +715,7 @@ static void fs_look(struct dir_dev *d)
 	d->fs_id = (uint64_t)d->st_dev;
 	if (fstatfs(d->root_fd, &fs))
 		return;
-	d->space_is_true = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	d->is_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
 	if (fs.f_type == BTRFS_SUPER_MAGIC && ioctl(d->root_fd, BTRFS_IOC_FS_INFO, &info) == 0) {
 		uint64_t half[2];
 

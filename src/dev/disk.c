@@ -53,13 +53,10 @@ struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx)
 
 static void disk_free(struct disk *d)
 {
-	queue_stop(d);
 	segment_release_all(d);
 	dev_free(d->dev);
 	env_cond_release(&d->changed);
-	env_cond_release(&d->work);
 	env_mutex_release(&d->lock);
-	env_mutex_release(&d->queue_lock);
 	free(d);
 }
 
@@ -86,9 +83,7 @@ static struct disk *disk_new(struct disk_set *s, const struct disk_info *info, s
 	TAILQ_INIT(&d->idle);
 	TAILQ_INIT(&d->dirty);
 	env_mutex_init(&d->lock);
-	env_mutex_init(&d->queue_lock);
 	env_cond_init(&d->changed);
-	env_cond_init(&d->work);
 	return d;
 }
 
@@ -123,7 +118,7 @@ static int set_insert(struct disk_set *s, struct disk *d)
 	return 0;
 }
 
-int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev, unsigned workers,
+int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev,
 	     uint32_t first_segment)
 {
 	struct disk *d;
@@ -132,10 +127,8 @@ int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev, 
 	ASSERT(info->id.v != 0);
 	d = disk_new(s, info, dev);
 	rc = segment_init(d, first_segment);
-	if (!rc) {
-		queue_start(d, workers);
+	if (!rc)
 		rc = set_insert(s, d);
-	}
 	if (rc) {
 		d->dev = NULL; /* still the caller's */
 		disk_free(d);

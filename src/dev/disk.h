@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pool's disks while it is open: each has its device, its state, its I/O queue with workers of
- * its own (a slow disk delays nobody else), and its segments (append-only files of records; dev/
- * does not know what is in a record).
+ * The pool's disks while it is open: each has its device, its state, and its segments (append-only
+ * files of records; dev/ does not know what is in a record).
  *
  * Segment rules (docs/DESIGN.md, "Segments"):
  *  S1 A byte range is given out once; segment numbers are never reused (also not after a crash: a
@@ -50,15 +49,15 @@ struct disk_set; /* all of them */
 typedef void (*disk_error_fn)(void *ctx, disk_id id, int err, const char *what);
 
 struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx);
-void disk_set_free(struct disk_set *s); /* stops the workers, closes the devices */
+void disk_set_free(struct disk_set *s); /* closes the devices */
 
 /*
  * Adds a disk. dev may be NULL: a disk that is known but not there; every operation on it gives
- * DFS_EGONE. Owns dev if it returns 0; else dev is still the caller's. workers: threads of this disk's queue (0: default 2).
+ * DFS_EGONE. Owns dev if it returns 0; else dev is still the caller's.
  * Segments are listed to find the next free number (>= first_segment).
  */
 MUST_USE int disk_add(struct disk_set *s, const struct disk_info *info, struct dev *dev,
-		      unsigned workers, uint32_t first_segment);
+		      uint32_t first_segment);
 /* Disks are never removed while the set lives, so the pointer stays valid. NULL when unknown. */
 struct disk *disk_get(struct disk_set *s, disk_id id);
 unsigned disk_count(struct disk_set *s);
@@ -128,16 +127,13 @@ struct disk_io {
 	struct segment_addr addr; /* read, write; for reads .offset may be any byte */
 	struct iovec *iov; /* read: one element, filled wholly or DFS_EIO/DFS_ECORRUPT if short */
 	int iovcnt;
-	unsigned flags; /* enum dev_read_flags */
-	int result;	/* out: 0 or DFS_ code */
-	/* private to the queue */
-	void *batch;
-	struct disk_io *next;
+	unsigned flags;	      /* enum dev_read_flags */
+	int result;	      /* out: 0 or DFS_ code */
+	struct disk_io *next; /* private to queue.c */
 };
 /*
- * Runs all of them, each through its disk's queue (one worker handles a run of the same disk's
- * writes as one), and waits for all. A single operation runs on the caller's own thread. Each
- * .result is set; the return value is the first failure, or 0. Failures also reach on_error.
+ * Runs all of them, the disks at the same time (a run of the same disk's writes as one), and waits for
+ * all. Each .result is set; the return value is the first failure, or 0. Failures also reach on_error.
  */
 int disk_io_run(struct disk_io *ios, unsigned count);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What disk.c, segment.c and queue.c share and nobody else sees: the inside of a disk.
+ * What disk.c, segment.c, sync.c and queue.c share and nobody else sees: the inside of a disk.
  *
- * Three leaf locks, none taken under another, none held across disk I/O:
+ * Two leaf locks, none taken under another, none held across disk I/O:
  *   disk_set.lock   the table of disks
  *   disk.lock       segments, reservations, space, identity
- *   disk.queue_lock the queue
  * Things that only one thread may do at a time, and that take I/O (making a segment, syncing, asking
  * for space, allocating), are claimed by a flag under disk.lock; the others wait on disk.changed.
  */
@@ -22,8 +21,6 @@
 #define SEGMENT_DIR "segments"
 #define SEGMENT_LAST_SEEN 4u   /* a crash leaves no more with space allocated ahead */
 #define SEGMENT_CACHE_MAX 128u /* idle open segment files of a disk (P9) */
-#define DISK_WORKERS_DEFAULT 2u
-#define DISK_WORKERS_MAX 16u
 
 /* A segment in memory: as long as it is open, used, dirty, has records in flight or a cached file. */
 struct segment { /* all fields: disk.lock */
@@ -48,15 +45,9 @@ struct flight {	      /* all fields: disk.lock */
 	UT_hash_handle hh;
 };
 
-struct io_list {
-	struct disk_io *first, **end;
-};
-
 struct disk {
 	struct env_mutex lock;
-	struct env_mutex queue_lock;
 	struct env_cond changed; /* with lock: a flag below has been given back */
-	struct env_cond work;	 /* with queue_lock */
 
 	struct disk_set *set; /* borrowed; immutable */
 	struct dev *dev;      /* owned; NULL when absent; immutable */
@@ -103,15 +94,6 @@ struct disk {
 	bool no_allocate;    /* the filesystem can't allocate, or need not */
 	bool is_allocating;
 
-	/* queue (queue_lock) */
-	struct io_list lists[3]; /* by enum disk_io_op: reads are taken first, syncs last */
-	bool is_stopping;
-	bool is_sync_taken; /* a worker is syncing: the others serve reads and writes */
-	unsigned idle_workers;
-	struct env_thread *workers[DISK_WORKERS_MAX]; /* immutable once started */
-	unsigned worker_count;
-	_Atomic(uint64_t) latency_ns[3]; /* by enum disk_io_op: moving average */
-
 	struct { /* atomic: counted without a lock */
 		_Atomic(uint64_t) reads, writes, syncs, read_bytes, write_bytes, read_errors,
 			write_errors, checksum_errors;
@@ -144,22 +126,45 @@ uint32_t room_step(struct disk *d);
 MUST_USE int segment_make(struct disk *d, bool as_next);
 int segment_init(struct disk *d, uint32_t first_segment); /* lists what is there */
 void segment_release_all(struct disk *d);
-int segment_read(struct disk *d, const struct disk_io *io);
-/* Writes a run: ios linked by next, of one segment, each starting where the one before ends. */
-int segment_write_run(struct disk *d, const struct disk_io *run);
+/* A read or a run of writes under way. Between begin and end no lock is held. */
+struct segment_io {
+	struct segment *seg;  /* with a reference; NULL: it has failed already */
+	struct dev_call call; /* of its file, or the opening of that */
+	bool is_opening;
+	uint64_t bytes;
+	int rc; /* when seg is NULL */
+};
+void segment_read_begin(const struct disk_io *io, struct segment_io *s);
+/* Once the file is open, the read can start; may be repeated. */
+void segment_read_go_on(const struct disk_io *io, struct segment_io *s);
+MUST_USE int segment_read_end(const struct disk_io *io, struct segment_io *s);
+/* A run: ios linked by next, of one segment, each starting where the one before ends. */
+void segment_write_begin(const struct disk_io *run, struct segment_io *s);
+MUST_USE int segment_write_end(const struct disk_io *run, struct segment_io *s);
 /* Gives a reference back, lock held; the caller closes the file it gets (or NULL) without it. */
 struct dev_file *segment_put_locked(struct disk *d, struct segment *seg);
 
 /* sync.c */
-/* S2 for one disk. */
-int segment_sync(struct disk *d);
+/* S2 for one disk, in three steps: starts the sync of what is dirty, unless another is at it; waits for
+ * that; waits until all that was written before the first step is durable, syncing again if need be. The
+ * last may wait for another caller, so it follows when none of one's own is unfinished. */
+struct sync_job {
+	uint64_t wanted; /* written_seq at the first step: what the caller wants durable */
+	uint64_t target; /* written_seq when the sync began */
+	bool is_ours;	 /* else another syncs, or nothing is to be done */
+	bool names, root;
+	struct dev_call *calls; /* of the names, then of each segment */
+	struct segment **segs;	/* each with a reference */
+	unsigned count, name_calls;
+};
+void segment_sync_begin(struct disk *d, struct sync_job *ret_job);
+void segment_sync_end(struct disk *d, struct sync_job *j);
+MUST_USE int segment_sync_wait(struct disk *d, uint64_t wanted);
 /* Does this disk belong to a sync of all? */
 bool segment_claim_sync(struct disk *d);
 
 /* queue.c */
 #define RUN_IOV_MAX 64 /* vectors in one write of a run */
 #define RUN_BYTES_MAX MIB(4)
-void queue_start(struct disk *d, unsigned workers);
-void queue_stop(struct disk *d);
 
 #endif

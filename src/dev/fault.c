@@ -15,7 +15,8 @@ struct fault {
 	struct dev base;
 	struct dev *below; /* owned */
 	struct env_mutex lock;
-	struct fault_plan plan; /* protected by lock */
+	struct env_cond changed; /* with lock: the plan */
+	struct fault_plan plan;	 /* protected by lock */
 };
 
 struct fault_file {
@@ -43,6 +44,8 @@ static struct fault_plan plan_of(struct dev *d)
 
 	if (f->plan.gone_after && --f->plan.gone_after == 0)
 		f->plan.gone = true;
+	while (f->plan.hang)
+		env_cond_wait(&f->changed, &f->lock);
 	return f->plan;
 }
 
@@ -166,7 +169,8 @@ static int f_size(struct dev_file *f, uint64_t *ret_size_bytes)
 
 static void f_prefetch(struct dev_file *f, uint64_t off, uint64_t len)
 {
-	dev_prefetch(below_of(f), off, len);
+	if (!before_name(f->dev))
+		dev_prefetch(below_of(f), off, len);
 }
 
 static int f_mkdir(struct dev *d, const char *name)
@@ -240,6 +244,7 @@ static void f_free(struct dev *d)
 	struct fault *f = fault_of(d);
 
 	dev_free(f->below);
+	env_cond_release(&f->changed);
 	env_mutex_release(&f->lock);
 	free(d->name);
 	free(f);
@@ -276,6 +281,7 @@ struct dev *dev_fault_new(struct dev *below, const struct fault_plan *plan)
 	f->below = below;
 	f->plan = *plan;
 	env_mutex_init(&f->lock);
+	env_cond_init(&f->changed);
 	return &f->base;
 }
 
@@ -285,4 +291,5 @@ void dev_fault_set(struct dev *d, const struct fault_plan *plan)
 	ENV_LOCKED(&f->lock);
 
 	f->plan = *plan;
+	env_cond_broadcast(&f->changed);
 }

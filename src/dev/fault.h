@@ -15,6 +15,7 @@ struct fault_plan {
 	bool no_space;	     /* writes that extend fail with DFS_ENOSPC */
 	bool gone;	     /* every call fails with DFS_EGONE */
 	uint64_t gone_after; /* so many calls, it is gone from then on; 0: never */
+	bool hang; /* every call but close waits until a plan without it is set; then it goes on */
 };
 
 /* Takes ownership of below. */

@@ -54,8 +54,10 @@ void disk_refresh_space(struct disk *d)
 		disk_report(d, rc, "asking for free space: %s", dfs_err_text(rc));
 	env_mutex_lock(&d->lock);
 	d->is_asking = false;
-	d->written_bytes -= written; /* before the question: the answer counts it */
-	d->allocated_bytes -= allocated;
+	if (rc || !space.is_old) { /* before the question: the answer counts it */
+		d->written_bytes -= written;
+		d->allocated_bytes -= allocated;
+	}
 	d->space_asked_ns = now ? now : 1;
 	if (!rc)
 		d->space = space;

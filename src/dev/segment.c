@@ -132,30 +132,54 @@ static int file_open(struct disk *d, uint32_t number, struct dev_file **ret_file
 	return rc;
 }
 
+/* The entry, with a reference. *ret_open: its file is open. */
+static int segment_ref(struct disk *d, uint32_t number, struct segment **ret_seg, bool *ret_open)
+{
+	ENV_LOCKED(&d->lock);
+	struct segment *seg = entry_get(d, number);
+
+	if (seg->is_removed) {
+		struct dev_file *none = segment_put_locked(d, seg);
+
+		ASSERT(!none); /* who removes it has a reference */
+		return DFS_ENOENT;
+	}
+	*ret_seg = seg;
+	*ret_open = seg->file != NULL;
+	return 0;
+}
+
+/* Its file has been opened, or could not be: then the reference goes. */
+static int segment_opened(struct disk *d, struct segment *seg, int rc, struct dev_file *file)
+{
+	struct dev_file *spare = NULL;
+
+	env_mutex_lock(&d->lock);
+	if (rc)
+		spare = segment_put_locked(d, seg);
+	else if (!seg->file)
+		seg->file = file;
+	else
+		spare = file; /* another was quicker */
+	env_mutex_unlock(&d->lock);
+	dev_close(spare);
+	return rc;
+}
+
 /* The entry with its file open, and a reference, to be given back by segment_put(). */
 static int segment_get(struct disk *d, uint32_t number, struct segment **ret_seg)
 {
-	struct dev_file *file = NULL, *spare = NULL;
+	struct dev_file *file = NULL;
 	struct segment *seg;
-	int rc = 0;
+	bool is_open;
+	int rc = segment_ref(d, number, &seg, &is_open);
 
-	env_mutex_lock(&d->lock);
-	seg = entry_get(d, number);
-	if (seg->is_removed)
-		rc = DFS_ENOENT;
-	if (!rc && !seg->file) {
-		env_mutex_unlock(&d->lock);
-		rc = file_open(d, number, &file);
-		env_mutex_lock(&d->lock);
-		if (!rc && !seg->file)
-			seg->file = file;
-		else
-			spare = file; /* another was quicker; ours is NULL if it failed */
-	}
 	if (rc)
-		spare = segment_put_locked(d, seg);
-	env_mutex_unlock(&d->lock);
-	dev_close(spare);
+		return rc;
+	if (!is_open) {
+		rc = file_open(d, number, &file);
+		rc = segment_opened(d, seg, rc, file);
+	}
 	if (!rc)
 		*ret_seg = seg;
 	return rc;
@@ -477,25 +501,76 @@ void disk_tidy(struct disk *d)
 
 /* ---- reading and writing ---- */
 
-int segment_read(struct disk *d, const struct disk_io *io)
+static void read_start(const struct disk_io *io, struct segment_io *s)
 {
-	struct segment *seg;
-	size_t len, got = 0;
-	int rc = disk_usable(d);
+	s->call = (struct dev_call){.op = DEV_CALL_READ,
+				    .file = s->seg->file,
+				    .buf = io->iov->iov_base,
+				    .len = io->iov->iov_len,
+				    .off = io->addr.offset,
+				    .flags = io->flags};
+	dev_start(&s->call);
+}
+
+void segment_read_begin(const struct disk_io *io, struct segment_io *s)
+{
+	struct disk *d = io->disk;
+	char name[NAME_LEN];
+	bool is_open;
 
 	ASSERT(io->iovcnt == 1);
-	if (rc)
-		return rc;
-	len = io->iov->iov_len;
-	rc = segment_get(d, io->addr.segment, &seg);
-	if (!rc) {
-		rc = dev_read(seg->file, io->iov->iov_base, len, io->addr.offset, io->flags, &got);
-		if (!rc && got < len)
+	*s = (struct segment_io){.rc = disk_usable(d)};
+	if (s->rc)
+		return;
+	s->rc = segment_ref(d, io->addr.segment, &s->seg, &is_open);
+	if (s->rc)
+		return;
+	if (is_open) {
+		read_start(io, s);
+		return;
+	}
+	name_format(io->addr.segment, name);
+	s->is_opening = true;
+	s->call = (struct dev_call){.op = DEV_CALL_OPEN, .dev = d->dev, .name = name};
+	dev_start(&s->call);
+}
+
+void segment_read_go_on(const struct disk_io *io, struct segment_io *s)
+{
+	struct dev_file *file;
+	int rc;
+
+	if (!s->seg || !s->is_opening)
+		return;
+	s->is_opening = false;
+	rc = dev_finish(&s->call);
+	file = s->call.opened;
+	if (rc == DFS_EROFS || rc == DFS_EACCES)
+		rc = file_open(io->disk, io->addr.segment, &file);
+	s->rc = segment_opened(io->disk, s->seg, rc, file);
+	if (s->rc)
+		s->seg = NULL;
+	else
+		read_start(io, s);
+}
+
+int segment_read_end(const struct disk_io *io, struct segment_io *s)
+{
+	struct disk *d = io->disk;
+	int rc = s->rc, usable = disk_usable(d);
+
+	ASSERT(!s->is_opening);
+	if (s->seg) {
+		rc = dev_finish(&s->call);
+		if (!rc && s->call.got < io->iov->iov_len)
 			rc = DFS_ECORRUPT; /* the record is torn off */
-		segment_put(d, seg);
+		segment_put(d, s->seg);
+		if (!rc)
+			atomic_fetch_add(&d->counters.read_bytes, s->call.got);
+	} else if (usable) {
+		return usable; /* known: no news */
 	}
 	atomic_fetch_add(&d->counters.reads, 1);
-	atomic_fetch_add(&d->counters.read_bytes, got);
 	if (rc) {
 		atomic_fetch_add(&d->counters.read_errors, 1);
 		disk_report(d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s",
@@ -533,18 +608,16 @@ static void report_write(struct disk *d, struct segment_addr addr, int err)
 		    addr.offset, dfs_err_text(err));
 }
 
-int segment_write_run(struct disk *d, const struct disk_io *run)
+void segment_write_begin(const struct disk_io *run, struct segment_io *s)
 {
-	struct segment_addr addr = run->addr;
+	struct disk *d = run->disk;
 	struct iovec window[RUN_IOV_MAX];
 	const struct iovec *iov = run->iov;
-	int count = run->iovcnt, rc = disk_usable(d);
-	struct dev_file *file = NULL;
-	struct segment *seg;
-	uint64_t bytes = 0;
+	int count = run->iovcnt;
 
-	if (rc)
-		return rc;
+	*s = (struct segment_io){.rc = disk_usable(d)};
+	if (s->rc)
+		return;
 	if (run->next) {
 		count = 0;
 		for (const struct disk_io *io = run; io; io = io->next) {
@@ -555,28 +628,43 @@ int segment_write_run(struct disk *d, const struct disk_io *run)
 		iov = window;
 	}
 	for (int i = 0; i < count; i++)
-		bytes += iov[i].iov_len;
+		s->bytes += iov[i].iov_len;
 	env_mutex_lock(&d->lock);
-	seg = find(d, addr.segment);
-	ASSERT(seg && seg->file && seg->in_flight > 0); /* S1: only what was reserved is written */
-	seg->refs++;
+	s->seg = find(d, run->addr.segment);
+	/* S1: only what was reserved is written */
+	ASSERT(s->seg && s->seg->file && s->seg->in_flight > 0);
+	s->seg->refs++;
 	env_mutex_unlock(&d->lock);
+	s->call = (struct dev_call){.op = DEV_CALL_WRITE,
+				    .file = s->seg->file,
+				    .iov = iov,
+				    .iovcnt = count,
+				    .off = run->addr.offset};
+	dev_start(&s->call);
+}
 
-	rc = dev_writev(seg->file, iov, count, addr.offset);
+int segment_write_end(const struct disk_io *run, struct segment_io *s)
+{
+	struct disk *d = run->disk;
+	struct dev_file *file;
+	int rc;
 
+	if (!s->seg)
+		return s->rc;
+	rc = dev_finish(&s->call);
 	env_mutex_lock(&d->lock);
 	if (!rc)
-		note_written(d, seg, run);
+		note_written(d, s->seg, run);
 	else if (rc == DFS_ENOSPC)
 		d->space.free_bytes = 0; /* until the filesystem is asked again */
-	file = segment_put_locked(d, seg);
+	file = segment_put_locked(d, s->seg);
 	env_mutex_unlock(&d->lock);
 	dev_close(file);
 	atomic_fetch_add(&d->counters.writes, 1);
 	if (!rc)
-		atomic_fetch_add(&d->counters.write_bytes, bytes);
+		atomic_fetch_add(&d->counters.write_bytes, s->bytes);
 	else if (!run->next)
-		report_write(d, addr, rc);
+		report_write(d, run->addr, rc);
 	return rc;
 }
 

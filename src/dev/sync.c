@@ -32,19 +32,15 @@ bool segment_claim_sync(struct disk *d)
 	return true;
 }
 
-struct sync_job {
-	uint64_t target; /* written_seq when it began */
-	bool names, root;
-	struct segment **segs; /* each with a reference */
-	unsigned count;
-};
-
-static void sync_begin(struct disk *d, struct sync_job *j)
+/* Takes what is dirty; lock held. */
+static void take_dirty(struct disk *d, struct sync_job *j)
 {
 	struct segment *seg;
 
 	env_assert_held(&d->lock);
-	*j = (struct sync_job){.target = d->written_seq, .names = d->names_dirty};
+	j->is_ours = true;
+	j->target = d->written_seq;
+	j->names = d->names_dirty;
 	j->root = d->root_dirty;
 	j->segs = xcalloc(d->dirty_count + 1, sizeof(*j->segs));
 	d->is_syncing = true;
@@ -58,9 +54,26 @@ static void sync_begin(struct disk *d, struct sync_job *j)
 	d->dirty_count = 0;
 }
 
-static int sync_segment(struct disk *d, struct segment *seg)
+/* All at once: whatever order the disk takes them in, nothing counts before all are done. */
+static void start_calls(struct disk *d, struct sync_job *j)
 {
-	int rc = dev_sync(seg->file);
+	j->calls = xcalloc(j->count + 2, sizeof(*j->calls));
+	if (j->root)
+		j->calls[j->name_calls++] =
+			(struct dev_call){.op = DEV_CALL_SYNC_DIR, .dev = d->dev, .name = ""};
+	if (j->names)
+		j->calls[j->name_calls++] = (struct dev_call){
+			.op = DEV_CALL_SYNC_DIR, .dev = d->dev, .name = SEGMENT_DIR};
+	for (unsigned i = 0; i < j->count; i++)
+		j->calls[j->name_calls + i] = (struct dev_call){.op = DEV_CALL_SYNC,
+								.file = j->segs[i]->file};
+	for (unsigned i = 0; i < j->name_calls + j->count; i++)
+		dev_start(&j->calls[i]);
+}
+
+static int end_segment(struct disk *d, struct segment *seg, struct dev_call *call)
+{
+	int rc = dev_finish(call);
 
 	if (rc) {
 		/* one that we unlinked ourselves meanwhile holds nothing that anybody needs */
@@ -77,12 +90,15 @@ static int sync_segment(struct disk *d, struct segment *seg)
 	return rc;
 }
 
-static int sync_names(struct disk *d, const struct sync_job *j)
+static int end_names(struct disk *d, struct sync_job *j)
 {
-	int rc = j->root ? dev_sync_dir(d->dev, "") : 0;
+	int rc = 0;
 
-	if (!rc && j->names)
-		rc = dev_sync_dir(d->dev, SEGMENT_DIR);
+	for (unsigned i = 0; i < j->name_calls; i++) {
+		int err = dev_finish(&j->calls[i]);
+
+		rc = rc ? rc : err;
+	}
 	if (rc == DFS_ENOENT)
 		rc = DFS_EGONE;
 	if (rc) {
@@ -92,13 +108,13 @@ static int sync_names(struct disk *d, const struct sync_job *j)
 	return rc;
 }
 
-/* Every segment is tried, so that every doubtful one is reported (S4), the disk failed already. */
-static int sync_io(struct disk *d, const struct sync_job *j)
+/* Every segment is waited for, so that every doubtful one is reported (S4), the disk failed already. */
+static int end_calls(struct disk *d, struct sync_job *j)
 {
-	int rc = sync_names(d, j);
+	int rc = end_names(d, j);
 
 	for (unsigned i = 0; i < j->count; i++) {
-		int err = sync_segment(d, j->segs[i]);
+		int err = end_segment(d, j->segs[i], &j->calls[j->name_calls + i]);
 
 		rc = rc ? rc : err;
 	}
@@ -108,22 +124,38 @@ static int sync_io(struct disk *d, const struct sync_job *j)
 	return rc;
 }
 
-/* One sync of what is dirty now. Lock held, let go meanwhile. */
-static void sync_lead(struct disk *d)
+/* Does anybody have to sync for what was written up to wanted, and nobody does? Lock held. */
+static bool sync_is_due(struct disk *d, uint64_t wanted)
 {
-	struct sync_job j;
+	return d->synced_seq < wanted && !d->sync_error && !disk_usable(d) && !d->is_syncing;
+}
+
+void segment_sync_begin(struct disk *d, struct sync_job *j)
+{
+	*j = (struct sync_job){0};
+	env_mutex_lock(&d->lock);
+	j->wanted = d->written_seq;
+	if (sync_is_due(d, j->wanted))
+		take_dirty(d, j);
+	env_mutex_unlock(&d->lock);
+	if (j->is_ours)
+		start_calls(d, j);
+}
+
+void segment_sync_end(struct disk *d, struct sync_job *j)
+{
 	int rc;
 
-	sync_begin(d, &j);
-	env_mutex_unlock(&d->lock);
-	rc = sync_io(d, &j);
+	if (!j->is_ours)
+		return;
+	rc = end_calls(d, j);
 	env_mutex_lock(&d->lock);
 	if (!rc)
-		d->synced_seq = j.target;
+		d->synced_seq = j->target;
 	else
 		d->sync_error = rc;
-	for (unsigned i = 0; i < j.count; i++) {
-		struct dev_file *file = segment_put_locked(d, j.segs[i]);
+	for (unsigned i = 0; i < j->count; i++) {
+		struct dev_file *file = segment_put_locked(d, j->segs[i]);
 
 		if (!file)
 			continue;
@@ -131,25 +163,32 @@ static void sync_lead(struct disk *d)
 		dev_close(file);
 		env_mutex_lock(&d->lock);
 	}
-	free(j.segs);
+	free(j->segs);
+	free(j->calls);
 	d->is_syncing = false;
 	env_cond_broadcast(&d->changed);
+	env_mutex_unlock(&d->lock);
 }
 
-int segment_sync(struct disk *d)
+int segment_sync_wait(struct disk *d, uint64_t wanted)
 {
 	ENV_LOCKED(&d->lock);
-	uint64_t target = d->written_seq;
 
-	while (d->synced_seq < target) {
+	while (d->synced_seq < wanted) {
+		struct sync_job j;
+
 		if (d->sync_error)
 			return d->sync_error;
 		if (disk_usable(d))
 			return DFS_EGONE;
-		if (d->is_syncing)
+		if (d->is_syncing) {
 			env_cond_wait(&d->changed, &d->lock);
-		else
-			sync_lead(d);
+			continue;
+		}
+		env_mutex_unlock(&d->lock);
+		segment_sync_begin(d, &j);
+		segment_sync_end(d, &j);
+		env_mutex_lock(&d->lock);
 	}
 	return 0;
 }

@@ -110,7 +110,7 @@ static bool entry_ready(struct extent_store *s, struct meta_iter *it, const stru
 
 	if (!d || disk_state(d) == DISK_FAILED)
 		return true; /* never used again: the entry just goes */
-	if (!disk_present(d))
+	if (!disk_present(d) || disk_state(d) == DISK_SUSPECT)
 		return false;
 	if (!segment_is_quiet(d, f->segment))
 		end_open(it, d, f);

@@ -84,7 +84,7 @@ void disk_jsons_update(struct pool *p)
 		struct disk_json j;
 		int err;
 
-		if (!disk_present(d))
+		if (!disk_present(d) || disk_state(d) == DISK_SUSPECT)
 			continue;
 		fill_disk_json(p, d, &j);
 		err = disk_json_store(disk_dev(d), &j);
@@ -104,7 +104,7 @@ int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid, s
 	struct dev *dev = NULL;
 	int err;
 
-	err = open_dev(&p->env, path, "dynamicfs", false, &dev);
+	err = open_disk_dev(&p->env, p->group, path, "dynamicfs", false, &dev);
 	if (!err)
 		err = disk_json_read(dev, ret_json);
 	if (err) {
@@ -197,12 +197,12 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 		pool_keep_spare(p, dev);
 		return err;
 	}
-	err = disk_add(p->disks, &info, dev, 0, floor);
+	err = disk_add(p->disks, &info, dev, floor);
 	if (err && dev) {
 		pool_keep_spare(p, dev);
 		log_warn("disk %u (%s) cannot be read: %s; the pool goes on without it", rec->id.v,
 			 rec->label, dfs_err_text(err));
-		err = disk_add(p->disks, &info, NULL, 0, floor);
+		err = disk_add(p->disks, &info, NULL, floor);
 	}
 	if (!err)
 		disk_set_used_bytes(disk_get(p->disks, rec->id),
@@ -231,7 +231,8 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, u
 		struct disk_info info = disk_info(d);
 
 		*ret_total += info.state != DISK_FAILED;
-		if (!disk_present(d) || n == max)
+		/* one that does not answer comes back when it does: health_revive() */
+		if (!disk_present(d) || info.state == DISK_SUSPECT || n == max)
 			continue;
 		disks[n] = (struct meta_disk){.id = info.id,
 					      .uuid = info.uuid,
@@ -472,7 +473,7 @@ static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const 
 	struct dev *dev = NULL;
 	int err;
 
-	err = open_dev(&p->env, path, "dynamicfs", false, &dev);
+	err = open_disk_dev(&p->env, p->group, path, "dynamicfs", false, &dev);
 	if (!err)
 		err = check_existing(p, dev, path, msg);
 	else if (err == DFS_ENOENT || err == DFS_EGONE)
@@ -482,7 +483,7 @@ static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const 
 	if (!err)
 		err = choose_label(p, spec, path, rec.label, msg);
 	if (!err && !spec->dry_run && !dev) {
-		err = open_dev(&p->env, path, "dynamicfs", true, &dev);
+		err = open_disk_dev(&p->env, p->group, path, "dynamicfs", true, &dev);
 		if (err)
 			pool_say(msg, "cannot add %s: cannot make %s/dynamicfs: %s", path, path,
 				 dfs_err_text(err));
@@ -663,6 +664,8 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 	if (dev && disk_json_store(dev, &j))
 		log_info("disk %u could not be told that it has failed; the pool remembers it",
 			 info->id.v);
+	if (disk_dev(d))
+		dev_retire(disk_dev(d)); /* nothing is kept open there: it can be unmounted */
 	env_mutex_lock(&p->json_lock);
 	struct pool_json_disk *pj = pool_json_find(&p->json, info->id);
 	if (pj)

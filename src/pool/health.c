@@ -4,6 +4,9 @@
  * while the pool is open (and are shown in disk.json); only `fail-disk` marks a disk failed for good.
  * When the pool is opened again each disk gets another chance: what it holds is verified byte by byte
  * anyway (P3), and metadata on it counts only if its epoch is the newest (P8).
+ *
+ * A suspect disk is asked every REVIVE_RETRY_NS, off the path of I/O, whether it answers again (a little is
+ * written, synced and read back in time): suspect -> healthy. Nothing else moves a disk back but an order.
  */
 #include "pool/internal.h"
 
@@ -14,6 +17,8 @@ struct health_rule {
 };
 
 static const struct health_rule rules[] = {
+	{DFS_ETIMEDOUT, DISK_SUSPECT,
+	 "it takes no new data, and others are read instead, until it answers"},
 	{DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount"},
 	{DFS_EROFS, DISK_DEGRADED, "it takes no new data"},
 	{DFS_EACCES, DISK_DEGRADED, "it takes no new data"},
@@ -38,6 +43,15 @@ static int severity(enum disk_state s)
 	return 4;
 }
 
+static void note_change(struct pool *p, bool members)
+{
+	ENV_LOCKED(&p->lock);
+	p->disk_json_due = true;
+	p->members_changed |= members;
+	p->space_ns = 0;
+	env_cond_signal(&p->wake);
+}
+
 void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 {
 	struct pool *p = ctx;
@@ -56,9 +70,50 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 	log_error("disk %u (%s) at %s: %s: %s; %s -> %s: %s. Check the disk and its cable", id.v,
 		  info.label, info.path, what, dfs_err_text(err), disk_state_name(from),
 		  disk_state_name(r->to), r->what_is_done);
-	ENV_LOCKED(&p->lock);
-	p->disk_json_due = true;
-	p->members_changed |= r->to == DISK_FAILED;
-	p->space_ns = 0;
-	env_cond_signal(&p->wake);
+	note_change(p, r->to == DISK_FAILED);
+}
+
+/* ---- disks that did not answer ---- */
+
+static void revive(struct pool *p, struct disk *d)
+{
+	struct disk_info info;
+
+	if (dev_revive(disk_dev(d)))
+		return;
+	info = disk_info(d);
+	if (info.state == DISK_SUSPECT)
+		disk_set_state(d, DISK_HEALTHY);
+	log_info("disk %u (%s) at %s answers again; %s -> %s", info.id.v, info.label, info.path,
+		 disk_state_name(info.state), disk_state_name(disk_state(d)));
+	note_change(p, true);
+}
+
+void health_revive(struct pool *p)
+{
+	uint64_t now = env_now_ns();
+
+	if (now - p->revive_ns < REVIVE_RETRY_NS)
+		return;
+	p->revive_ns = now;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct dev_deadline_state st;
+
+		if (!disk_present(d) || !dev_deadline_state(disk_dev(d), &st))
+			continue;
+		if (st.is_hung || disk_state(d) == DISK_SUSPECT)
+			revive(p, d);
+	}
+}
+
+void health_note_spare(struct pool *p)
+{
+	struct pool_settings s = pool_get_settings(p);
+	unsigned present = 0, most;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		present += disk_present(disk_at(p->disks, i));
+	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
+	dev_group_set_most(p->group, MIN(most, present ? present - 1 : 0));
 }

@@ -5,6 +5,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "dev/deadline.h"
 #include "dev/lock.h"
 #include "format/diskjson.h"
 #include "format/pooljson.h"
@@ -29,6 +30,7 @@ struct pool {
 	struct pool_json json;	       /* (json_lock) */
 	struct pool_settings settings; /* (l) */
 	uint32_t next_disk;	       /* change_lock */
+	struct dev_group *group;       /* of the disks' devices */
 	struct disk_set *disks;
 	struct meta *meta; /* set once, under change_lock, when the first disk is there */
 	struct extent_store *extents; /* likewise */
@@ -38,6 +40,7 @@ struct pool {
 	struct env_cond wake;	   /* with lock */
 	bool stop;		   /* (l) */
 	uint64_t members_retry_ns; /* (l): not before, when the last attempt failed */
+	uint64_t revive_ns;	   /* the background thread's: when it last asked */
 	bool members_changed;	   /* (l): meta_set_disks is due */
 	bool disk_json_due;	   /* (l): disk.json files are out of date */
 	struct env_thread *thread; /* change_lock */
@@ -78,6 +81,11 @@ MUST_USE int members_choose(struct pool *p);
 void disks_update_used(struct pool *p);
 /* Called by the disk set when an operation fails: health.c. */
 void health_disk_error(void *ctx, disk_id id, int err, const char *what);
+#define REVIVE_RETRY_NS 5000000000ull
+/* Asks the disks that timed out whether they answer again. Waits for a disk: the background thread's. */
+void health_revive(struct pool *p);
+/* How many disks may be given up for their silence: as many as the pool can do without. */
+void health_note_spare(struct pool *p);
 
 /* ---- paths.c: only for real directories ---- */
 /* May this directory become a disk of the pool? DFS_EINVAL and such, with the reason in msg. */
@@ -94,5 +102,8 @@ int pool_json_store(struct pool *p);
 void pool_settings_to_rec(struct pool *p, struct rec_settings *rec);
 int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
 	     struct dev **ret_dev);
+/* The same for a disk, which may hang: a device with deadlines. */
+MUST_USE int open_disk_dev(const struct pool_env *env, struct dev_group *g, const char *path,
+			   const char *subdir, bool create, struct dev **ret_dev);
 
 #endif

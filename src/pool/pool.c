@@ -47,6 +47,22 @@ int open_dev(const struct pool_env *env, const char *path, const char *subdir, b
 	return dev_dir_open(path, subdir, create, ret_dev);
 }
 
+static int open_dir(void *ctx, const char *path, const char *subdir, bool create,
+		    struct dev **ret_dev)
+{
+	(void)ctx;
+	return dev_dir_open(path, subdir, create, ret_dev);
+}
+
+int open_disk_dev(const struct pool_env *env, struct dev_group *g, const char *path,
+		  const char *subdir, bool create, struct dev **ret_dev)
+{
+	bool own = env && env->open_dev;
+
+	return dev_deadline_open(g, own ? env->open_dev : open_dir, own ? env->ctx : NULL, path,
+				 subdir, create, ret_dev);
+}
+
 /* ---- the background thread ---- */
 
 static void tick_members(struct pool *p)
@@ -105,6 +121,8 @@ static void background_main(void *arg)
 		env_mutex_lock(&p->change_lock);
 		tick_members(p);
 		env_mutex_unlock(&p->change_lock);
+		health_note_spare(p);
+		health_revive(p);
 		env_mutex_lock(&p->lock);
 		due = p->disk_json_due;
 		p->disk_json_due = false;
@@ -423,6 +441,7 @@ static void start_threads(struct pool *p)
 	p->extents = extent_store_new(&cfg);
 	for (unsigned i = 0; i < disk_count(p->disks) && !p->read_only; i++)
 		disk_tidy(disk_at(p->disks, i));
+	health_note_spare(p);
 	p->disk_json_due = true; /* today's epoch, and whole files where one was damaged */
 	if (!p->read_only)
 		p->thread = env_thread_start("dfs-pool", background_main, p);
@@ -478,6 +497,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 		p->env = *env;
 	p->read_only = opt && opt->read_only;
 	p->force = opt && opt->force;
+	p->group = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->disks = disk_set_new(health_disk_error, p);
 	return p;
 }
@@ -487,6 +507,7 @@ static void pool_release(struct pool *p)
 	disk_set_free(p->disks);
 	for (unsigned i = 0; i < p->spare_count; i++)
 		dev_free(p->spares[i]);
+	dev_group_put(p->group);
 	free(p->spares);
 	free(p->absent);
 	dev_free(p->dir_dev);

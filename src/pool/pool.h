@@ -54,6 +54,8 @@ MUST_USE int pool_init(const char *dir, const struct pool_settings *settings,
 struct pool_open_options {
 	bool read_only; /* write nothing to the disks */
 	bool force;	/* open though the newest state can't be known for sure */
+	/* a disk that does not answer for so long is not waited for (dev/deadline.h); 0: 10 s */
+	uint64_t io_timeout_ms;
 };
 /* Takes the lock, opens the disks, recovers. DFS_ENOTPOOL, DFS_ELOCKED (another process has it),
  * DFS_ENOQUORUM, DFS_ESTALE, ... A pool with no disk yet opens, too (pool_has_disks is false). */

@@ -50,7 +50,8 @@ void add(struct fixture *f, unsigned i, const struct disk_info *info, uint32_t f
 
 	assert_int_equal(dev_dir_open(path, "dynamicfs", true, &dev), 0);
 	f->faults[i] = dev_fault_new(dev, &(struct fault_plan){0});
-	assert_int_equal(disk_add(f->set, info, f->faults[i], 0, first), 0);
+	dev = dev_deadline_new(f->group, f->faults[i]);
+	assert_int_equal(disk_add(f->set, info, dev, first), 0);
 	f->disks[i] = disk_get(f->set, info->id);
 	assert_non_null(f->disks[i]);
 }
@@ -69,6 +70,7 @@ int set_up_empty(void **state)
 		assert_int_equal(mkdir(path, 0700), 0);
 	}
 	f->set = disk_set_new(on_error, f);
+	f->group = dev_group_new(f->deadline_ms);
 	*state = f;
 	return 0;
 }
@@ -90,6 +92,7 @@ int tear_down(void **state)
 	FREE char *d0 = disk_path(f, 0);
 
 	disk_set_free(f->set);
+	dev_group_put(f->group);
 	if (f->mounted)
 		(void)umount2(d0, MNT_DETACH);
 	shell(f, "rm -rf \"$PWD\"");

@@ -4,6 +4,7 @@
 #define DFS_TESTS_UNIT_DISK_FIXTURE_H
 
 #include "base/env.h"
+#include "dev/deadline.h"
 #include "dev/disk.h"
 #include "dev/fault.h"
 
@@ -13,6 +14,8 @@ struct fixture {
 	char *top;
 	bool mounted;
 	struct disk_set *set;
+	struct dev_group *group;   /* of the disks' deadlines */
+	uint64_t deadline_ms;	   /* 0: the default; set before the disks are added */
 	struct dev *faults[DISKS]; /* borrowed: each disk's fault device */
 	struct disk *disks[DISKS];
 	/* what on_error was told; with lock */

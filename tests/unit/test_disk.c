@@ -37,7 +37,7 @@ static void disks_are_found_by_id(void **state)
 
 	for (unsigned i = 0; i < DISKS; i++) {
 		info = info_of(order[i]);
-		assert_int_equal(disk_add(f->set, &info, NULL, 0, 0), 0);
+		assert_int_equal(disk_add(f->set, &info, NULL, 0), 0);
 	}
 	assert_int_equal(disk_count(f->set), DISKS);
 	for (unsigned i = 0; i < DISKS; i++) {
@@ -48,7 +48,7 @@ static void disks_are_found_by_id(void **state)
 	}
 	assert_null(disk_get(f->set, (disk_id){DISKS + 1}));
 	assert_null(disk_get(f->set, (disk_id){0}));
-	assert_int_equal(disk_add(f->set, &info, NULL, 0, 0), DFS_EEXIST);
+	assert_int_equal(disk_add(f->set, &info, NULL, 0), DFS_EEXIST);
 	assert_int_equal(disk_count(f->set), DISKS);
 }
 
@@ -73,7 +73,7 @@ static void absent_and_failed_disks_give_nothing(void **state)
 	disk_id failed[DISKS + 1];
 	unsigned n;
 
-	assert_int_equal(disk_add(f->set, &info, NULL, 0, 0), 0);
+	assert_int_equal(disk_add(f->set, &info, NULL, 0), 0);
 	check_unusable(disk_get(f->set, info.id));
 	disk_set_state(f->disks[0], DISK_FAILED);
 	check_unusable(f->disks[0]);
@@ -276,7 +276,7 @@ static void a_batch_tells_which_failed(void **state)
 	struct disk_io ios[N + 1];
 	struct iovec iov[N + 1];
 
-	assert_int_equal(disk_add(f->set, &info, NULL, 0, 0), 0);
+	assert_int_equal(disk_add(f->set, &info, NULL, 0), 0);
 	for (unsigned i = 0; i < N; i++) {
 		iov[i] = (struct iovec){data[i], 512};
 		ios[i] = (struct disk_io){.disk = f->disks[i % DISKS],

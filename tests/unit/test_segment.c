@@ -193,7 +193,7 @@ static void add_plain(struct fixture *f, unsigned i)
 	struct dev *dev;
 
 	assert_int_equal(dev_dir_open(path, "dynamicfs", true, &dev), 0);
-	assert_int_equal(disk_add(f->set, &info, dev, 0, 0), 0);
+	assert_int_equal(disk_add(f->set, &info, dev, 0), 0);
 	f->disks[i] = disk_get(f->set, info.id);
 }
 

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A device stacked on a device, that gives every call a deadline: whoever calls comes back in time, also
+ * when the disk below hangs. docs/DESIGN.md, "Disks that hang" (D1..D6), says how and why.
+ */
+#ifndef DFS_DEV_DEADLINE_H
+#define DFS_DEV_DEADLINE_H
+
+#include "dev/dev.h"
+
+#define DEADLINE_MS_DEFAULT 10000u /* of a call; a sync has three times as long */
+#define DEADLINE_THREADS 8u	   /* of a device: no more can be stuck in it */
+
+/*
+ * The devices of a pool. A disk is given up only while no more than `most` of them are silent: when all
+ * stand still (a controller that resets, a machine that was suspended), nothing is won by giving them up.
+ */
+struct dev_group;
+struct dev_group *dev_group_new(uint64_t deadline_ms);
+void dev_group_set_most(struct dev_group *g, unsigned most);
+/* The devices may outlive it: it goes when the last of them has gone. NULL is allowed. */
+void dev_group_put(struct dev_group *g);
+
+typedef int (*dev_opener)(void *ctx, const char *path, const char *subdir, bool create,
+			  struct dev **ret_dev);
+/* Opens a device by open(ctx, ...), which may hang, too, and gives it deadlines. ctx must live as long as
+ * the process. DFS_ETIMEDOUT, or what open returned. */
+MUST_USE int dev_deadline_open(struct dev_group *g, dev_opener open, void *ctx, const char *path,
+			       const char *subdir, bool create, struct dev **ret_dev);
+/* The same over a device that is open. Takes ownership of below. */
+struct dev *dev_deadline_new(struct dev_group *g, struct dev *below);
+
+struct dev_deadline_state {
+	bool is_hung;	/* calls fail at once with DFS_ETIMEDOUT, until dev_revive() */
+	unsigned stuck; /* calls that were given up and have not come back */
+	unsigned threads;
+};
+/* false: d is another kind of device. */
+bool dev_deadline_state(struct dev *d, struct dev_deadline_state *ret_state);
+
+#endif

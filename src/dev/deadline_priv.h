@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between deadline.c (the device's calls) and request.c (requests, their threads, the fence).
+ *
+ * Locks: deadline.lock, then dev_group.lock; both leaves, none held while the disk works.
+ */
+#ifndef DFS_DEV_DEADLINE_PRIV_H
+#define DFS_DEV_DEADLINE_PRIV_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/env.h"
+#include "base/le.h"
+#include "dev/deadline.h"
+
+#ifndef TAILQ_FOREACH_SAFE /* glibc has none */
+#define TAILQ_FOREACH_SAFE(var, head, field, next)                                                 \
+	for ((var) = TAILQ_FIRST(head); (var) && ((next) = TAILQ_NEXT(var, field), 1);             \
+	     (var) = (next))
+#endif
+
+enum request_op {
+	REQ_OPEN_DEV,
+	REQ_OPEN,
+	REQ_CLOSE,
+	REQ_READ,
+	REQ_WRITE,
+	REQ_SYNC,
+	REQ_PUNCH,
+	REQ_ALLOCATE,
+	REQ_TRUNCATE,
+	REQ_SIZE,
+	REQ_PREFETCH,
+	REQ_MKDIR,
+	REQ_REMOVE,
+	REQ_RENAME,
+	REQ_LIST,
+	REQ_SYNC_DIR,
+	REQ_REPLACE,
+	REQ_ASK, /* there? how much space? */
+	REQ_LOCK,
+	REQ_REVIVE
+};
+
+enum request_state { /* drawn in docs/DESIGN.md */
+	REQ_QUEUED,
+	REQ_RUNNING, /* on a thread */
+	REQ_DONE,    /* its waiter has it */
+	REQ_LEFT     /* its waiter has gone: the thread has it, and throws its result away */
+};
+
+/*
+ * One call. While it is queued or runs on a thread all it needs is its own (D1): names and data are
+ * copies behind it, the file is counted. Made for the caller's own thread, it borrows them.
+ */
+struct request {
+	enum request_op op;
+	enum request_state state; /* lock, as the next two */
+	uint64_t since_ns; /* when it was queued; when it began; when it was last seen to move */
+	bool has_waiter;
+	struct dfile *file;
+	const char *name, *to; /* open_dev: path and subdir */
+	unsigned flags;
+	uint64_t off, len;
+	const struct iovec *iov; /* write, replace */
+	int iovcnt;
+	void *buf; /* read */
+	dev_opener opener;
+	void *opener_ctx;
+	/* results: the thread's until it is done, then the waiter's */
+	int result;
+	size_t got;
+	uint64_t size;
+	struct dev_space space;
+	int probe;
+	struct dev *opened_dev;
+	struct dev_file *opened_below;
+	struct dfile *opened;
+	struct buf list; /* for each name: le64 its size, the name, NUL */
+
+	struct deadline *d;
+	struct iovec own_iov;
+	struct env_cond done;
+	TAILQ_ENTRY(request) link;
+};
+TAILQ_HEAD(request_list, request);
+
+struct dfile {
+	struct dev_file base;
+	struct dev_file *below; /* lock; NULL once retired */
+	unsigned refs;		/* lock; the opener's, and one for each request */
+	TAILQ_ENTRY(dfile) link;
+};
+TAILQ_HEAD(dfile_list, dfile);
+
+struct dev_group {
+	struct env_mutex lock;
+	uint64_t deadline_ms;	    /* immutable */
+	unsigned refs;		    /* lock */
+	unsigned most;		    /* lock */
+	LIST_HEAD(, deadline) devs; /* lock */
+};
+
+struct deadline {
+	struct dev base;
+	struct env_mutex lock;
+	struct env_cond work;	       /* a request was queued, or there is something to end for */
+	struct env_cond changed;       /* an answer came, a thread ended, the disk was closed */
+	struct dev_group *group;       /* counted; immutable */
+	LIST_ENTRY(deadline) in_group; /* group.lock */
+	/* From when on the disk counts as silent; 0: nothing runs; 1: it is hung. For the group. */
+	_Atomic(uint64_t) silent_at_ns;
+
+	/* lock */
+	struct dev *below; /* owned; NULL: not open yet, or closed again */
+	bool is_memory;	   /* published before the device is given out */
+	struct dfile_list files;
+	struct request_list quick, slow, running; /* quick: what changes nothing is taken first */
+	unsigned queued, threads, idle, slow_running;
+	unsigned users; /* requests that run, and calls on callers' threads */
+	unsigned stuck;
+	uint64_t last_done_ns;
+	bool is_hung, is_retired, is_closing, is_closed, is_orphan;
+	/* the last answer to "there? how much space?" */
+	struct request *asking;
+	uint64_t answers;
+	int probe_result, space_result;
+	struct dev_space space;
+};
+
+/* ---- request.c ---- */
+/* Runs r, which borrows all it needs; fills in its results. On a disk that is only memory here, else on
+ * a thread, with a deadline. */
+MUST_USE int request_run(struct deadline *d, struct request *r);
+/* The same in two steps. A copy of r is queued; NULL: *ret_err tells why not. */
+struct request *request_submit(struct deadline *d, const struct request *r, bool has_waiter,
+			       int *ret_err);
+/* Takes the results over into r and frees the copy. */
+MUST_USE int request_wait(struct request *copy, struct request *r);
+/* Lock held. 0, DFS_EGONE or DFS_ETIMEDOUT. */
+int request_refused(struct deadline *d, enum request_op op);
+struct request *request_submit_locked(struct deadline *d, const struct request *r, bool has_waiter,
+				      int *ret_err);
+uint64_t request_limit_ns(struct deadline *d, enum request_op op);
+/* Lock held. Gives the disk up, unless too many are silent: then false. */
+bool request_give_up(struct deadline *d);
+/* The caller's thread enters the disk itself; 0 or DFS_EGONE. */
+MUST_USE int inline_enter(struct deadline *d);
+void inline_leave(struct deadline *d);
+/* Does it, on this thread. */
+void request_execute(struct request *r);
+void request_free(struct request *r);
+/* Fails what is queued, closes the disk once nothing runs there. Lock held. */
+void deadline_retire_locked(struct deadline *d);
+/* Waits for that, unless calls are stuck: then the last of them does it. */
+void deadline_release(struct deadline *d);
+struct deadline *deadline_alloc(struct dev_group *g, const char *name);
+
+/* Lock held. Returns a file below for the caller to close without the lock, or NULL. */
+struct dev_file *dfile_put(struct deadline *d, struct dfile *f);
+
+/* ---- deadline.c ---- */
+extern const struct dev_ops deadline_ops;
+static inline struct deadline *deadline_of(struct dev *d)
+{
+	return container_of(d, struct deadline, base);
+}
+struct dfile *dfile_new(struct deadline *d, struct dev_file *below);
+
+#endif
