@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/env.h"
+#include "base/probe.h"
 #include "sim/run.h"
 
 #define MAX_DEPTH 16u
@@ -114,7 +115,7 @@ static void check_excuse(struct run *r, struct inode *in, uint64_t ino, int err)
 			"P4",
 			"inode %llu can't be read, though each of its extents has enough fragments",
 			(unsigned long long)ino);
-	r->opt->counts->eio++;
+	PROBE("file-lost-beyond-tolerance");
 }
 
 static void read_file(struct run *r, struct inode *in, struct found_node *n)
@@ -476,5 +477,5 @@ void oracle_fsck(struct run *r)
 			"P1",
 			"fsck finds %llu lost extents, though no more disks are damaged than tolerated",
 			(unsigned long long)res.lost_extents);
-	r->opt->counts->fscks++;
+	PROBE("fsck");
 }

@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 
 #include "base/env.h"
+#include "base/probe.h"
 #include "sim/sim_env.h"
+#include "sim/stats.h"
 #include "sim/workload.h"
 
 #define MAX_ROUNDS 12u
@@ -204,6 +206,8 @@ static void set_up_pool(struct run *r)
 		sim_trace("the pool is made: %s", end == SIM_CUT ? "power cut" : "done");
 		r->opt->counts->cuts += end == SIM_CUT;
 		if (end == SIM_CUT)
+			PROBE("cut-in-creation");
+		if (end == SIM_CUT)
 			index_mem_store_crash(r->index);
 		sim_disks_settle();
 	} while (end == SIM_CUT);
@@ -243,7 +247,8 @@ static int import(struct run *r, struct pool_message *msg)
 			break;
 		sim_trace("import of %u disks: %s: %s", count, dfs_err_name(err), msg->text);
 	}
-	r->opt->counts->imports += !err;
+	if (!err)
+		PROBE("pool-directory-lost");
 	return err;
 }
 
@@ -299,6 +304,7 @@ static void unmount(struct run *r)
 	oracle_check_txns(r);
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 100) : 0);
 	sim_trace("unmount");
+	r->unmounting = true;
 	err = fs_close(r->fs);
 	if (err && !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
 		sim_fail("P1", "the unmount fails: %s", dfs_err_name(err));
@@ -337,7 +343,7 @@ static void look_first(struct run *r)
 	after = sim_disks_stats();
 	if (after.writes != before.writes || after.syncs != before.syncs)
 		sim_fail("P2", "a read-only mount has written to a disk");
-	r->opt->counts->looks++;
+	PROBE("read-only-look");
 }
 
 static void round_main(void *arg)
@@ -387,11 +393,29 @@ static void plan_round(struct run *r, unsigned *ops_left, bool last)
 	}
 }
 
+/* Where power went. */
+static void note_cut(struct run *r)
+{
+	r->opt->counts->cuts++;
+	if (!r->verified)
+		PROBE("cut-in-recovery");
+	if (r->adding)
+		PROBE("cut-in-add-disk");
+	if (r->unmounting)
+		PROBE("cut-in-unmount");
+	if (sim_stats_of("checkpoint-mirrored") - r->mirrored_before >
+	    sim_stats_of("checkpoint-published") - r->published_before)
+		PROBE("cut-between-manifest-and-root");
+}
+
 static void do_round(struct run *r)
 {
 	enum sim_end end;
 
 	sim_trace("round %u begins: %u damaged", r->round, run_damaged(r));
+	r->mirrored_before = sim_stats_of("checkpoint-mirrored");
+	r->published_before = sim_stats_of("checkpoint-published");
+	r->unmounting = false;
 	end = sim_env_run(r->opt->meta_only ? meta_round : round_main, r);
 	r->opt->counts->rounds++;
 	if (end == SIM_STUCK)
@@ -399,12 +423,11 @@ static void do_round(struct run *r)
 	if (end == SIM_CUT) {
 		sim_trace("power cut at device operation %llu",
 			  (unsigned long long)sim_disks_ops());
-		r->opt->counts->cuts++;
-		r->opt->counts->cuts_in_recovery += !r->verified;
+		note_cut(r);
 		index_mem_store_crash(r->index);
 		r->was_clean = false;
 	} else {
-		r->opt->counts->clean_unmounts++;
+		PROBE("unmount");
 	}
 	/* After an unmount power may go, too: whatever matters has been synced. */
 	sim_disks_settle();
@@ -419,8 +442,6 @@ static void last_counts(struct run *r)
 
 	c->seeds++;
 	c->device_ops += ds.ops;
-	c->lost_writes += ds.lost_writes;
-	c->torn_writes += ds.torn_writes;
 	c->switches += sim_env_stats().switches;
 }
 

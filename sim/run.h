@@ -36,10 +36,8 @@ struct run;
 void sim_break_after_op(struct run *r);
 
 struct sim_counts { /* over all seeds; shared between processes */
-	uint64_t seeds, ops, device_ops, rounds, cuts, cuts_in_recovery, clean_unmounts, imports,
-		disks_gone, disks_wiped, disks_added, disks_failed, disks_stale, disk_errors, flips,
-		lost_writes, torn_writes, checks, files_checked, bytes_checked, fscks, looks,
-		beyond_tolerance, enospc, eio, switches;
+	uint64_t seeds, ops, device_ops, rounds, cuts, checks, files_checked, bytes_checked,
+		switches;
 };
 
 struct sim_options {
@@ -102,8 +100,10 @@ struct run {
 	bool beyond;	    /* more disks are damaged than the tolerance: DFS_EIO may happen */
 	bool fs_made;	    /* the clients' directories are durable */
 	bool lose_pool_dir; /* before the next opening */
-	bool was_clean;	    /* the last round ended with an unmount */
-	bool with_peers;    /* fibers that use the clients' files beside them */
+	bool unmounting;
+	uint64_t mirrored_before, published_before; /* checkpoints, when the round began */
+	bool was_clean;				    /* the last round ended with an unmount */
+	bool with_peers; /* fibers that use the clients' files beside them */
 	bool sync_all_running;
 	bool adding;		/* disks[disk_count] is being added */
 	bool stop_admin;	/* the round ends */

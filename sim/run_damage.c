@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/env.h"
+#include "base/probe.h"
 #include "sim/run.h"
 
 /* ---- damage ---- */
@@ -42,18 +43,19 @@ static void flip(struct run *r, struct run_disk *d)
 		if (!sim_disk_flip(d->sim, where[rng_below(&r->rng, ARRAY_SIZE(where))], text,
 				   sizeof(text)))
 			continue;
-		r->opt->counts->flips++;
+		PROBE("flip");
 		d->damage = DAMAGE_FLIPS;
 		sim_trace("flip %s", text);
 	}
 }
 
-static void set_gone(struct run *r, struct run_disk *d, bool gone)
+static void set_gone(struct run_disk *d, bool gone)
 {
 	struct sim_fault f = {.gone = gone};
 
 	sim_disk_set_fault(d->sim, &f);
-	r->opt->counts->disks_gone += gone;
+	if (gone)
+		PROBE("disk-gone");
 }
 
 /* Between two rounds, while nothing runs. */
@@ -61,32 +63,32 @@ static void damage_one(struct run *r, struct run_disk *d)
 {
 	switch (rng_below(&r->rng, 6)) {
 	case 0:
-		set_gone(r, d, true);
+		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
 		sim_trace("disk %s is gone", d->path);
 		break;
 	case 1:
 		sim_disk_wipe(d->sim);
-		set_gone(r, d, false);
+		set_gone(d, false);
 		d->damage = DAMAGE_WIPED;
-		r->opt->counts->disks_wiped++;
+		PROBE("disk-wiped");
 		sim_trace("disk %s is wiped", d->path);
 		break;
 	case 2:
 		if (!d->image)
 			break;
 		sim_disk_restore(d->sim, d->image);
-		set_gone(r, d, false);
+		set_gone(d, false);
 		d->damage = DAMAGE_STALE;
-		r->opt->counts->disks_stale++;
+		PROBE("disk-restored-older");
 		sim_trace("disk %s comes back stale", d->path);
 		break;
 	case 3: /* a lost disk comes back as it was when it went */
 		if (d->damage != DAMAGE_GONE)
 			break;
-		set_gone(r, d, false);
+		set_gone(d, false);
 		d->damage = DAMAGE_STALE;
-		r->opt->counts->disks_stale++;
+		PROBE("disk-back-stale");
 		sim_trace("disk %s comes back", d->path);
 		break;
 	default:
@@ -113,13 +115,13 @@ static void damage_beyond(struct run *r)
 	    count > 3) /* metadata bears three losses of its four copies */
 		return;
 	r->beyond = true;
-	r->opt->counts->beyond_tolerance++;
+	PROBE("beyond-tolerance");
 	while (run_damaged(r) < count) {
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
 
 		if (d->damage != DAMAGE_NONE)
 			continue;
-		set_gone(r, d, true);
+		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
 		sim_trace("disk %s is gone, too", d->path);
 	}
@@ -179,8 +181,9 @@ static void damage_running(void *arg)
 	f = sim_disk_fault(d->sim);
 	switch (rng_below(&r->rng, 6)) {
 	case 0:
-		set_gone(r, d, true);
+		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
+		PROBE("disk-gone-in-use");
 		note_lack(r);
 		sim_trace("disk %s goes while in use", d->path);
 		return;
@@ -188,19 +191,22 @@ static void damage_running(void *arg)
 		flip(r, d);
 		return;
 	case 2:
+		PROBE("disk-sync-errors");
 		f.sync_error_one_in = (unsigned)rng_between(&r->rng, 1, 10);
 		break;
 	case 3:
+		PROBE("disk-write-errors");
 		f.write_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
 		break;
 	case 4: /* somebody else fills the filesystem below */
+		PROBE("disk-full-by-others");
 		f.full = true;
 		break;
 	default:
+		PROBE("disk-read-errors");
 		f.read_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
 	}
 	d->damage = DAMAGE_ERRORS;
-	r->opt->counts->disk_errors++;
 	sim_disk_set_fault(d->sim, &f);
 	note_lack(r);
 	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs%s", d->path,
@@ -217,6 +223,7 @@ void run_arm_faults(struct run *r)
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
 		struct sim_fault f = sim_disk_fault(d->sim);
 
+		PROBE("disk-slow");
 		f.slow_ns = 20000000;
 		sim_disk_set_fault(d->sim, &f);
 	}
@@ -275,7 +282,7 @@ static void add_disk(struct run *r)
 		return;
 	r->adding = false;
 	r->disk_count++;
-	r->opt->counts->disks_added++;
+	PROBE("disk-added");
 }
 
 static void fail_disk(struct run *r)
@@ -296,7 +303,7 @@ static void fail_disk(struct run *r)
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
 	if (err && !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
-	r->opt->counts->disks_failed++;
+	PROBE("disk-failed-by-order");
 }
 
 void admin_main(void *arg)

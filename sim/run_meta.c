@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/env.h"
+#include "base/probe.h"
 #include "meta/meta.h"
 #include "sim/run.h"
 #include "sim/sim_env.h"
@@ -316,7 +317,6 @@ static void check_members(struct run *r)
 			sim_fail("fsck", "member %u has %d defects, though it was not damaged",
 				 i + 1, n);
 	}
-	r->opt->counts->fscks++;
 }
 
 void meta_round(void *arg)
@@ -332,7 +332,7 @@ void meta_round(void *arg)
 		epoch_known = 0;
 		index_mem_store_free(r->index);
 		r->index = index_mem_store_new();
-		r->opt->counts->imports++;
+		PROBE("pool-directory-lost");
 	}
 	cfg = config(r, disks);
 	sim_disks_cut_after(rng_one_in(&r->rng, 4) ? rng_between(&r->rng, 1, 200) : 0);

@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "sim/sim_disk_priv.h"
 
 struct rng sim_disk_rng;
@@ -244,6 +245,7 @@ static void redo(struct sim_disk *d, struct node *n, struct undo *u)
 	bool cut = u->new_size < u->old_size;
 
 	if (fate == 0 || (cut && fate != 1)) {
+		PROBE("write-lost");
 		sim_disk_stats.lost_writes++;
 		return;
 	}
@@ -259,6 +261,7 @@ static void redo(struct sim_disk *d, struct node *n, struct undo *u)
 		uint64_t at = (u->off / SECTOR_BYTES + rng_between(&sim_disk_rng, 1, sectors - 1)) *
 			      SECTOR_BYTES;
 
+		PROBE("write-torn");
 		sim_disk_stats.torn_writes++;
 		if (rng_one_in(&sim_disk_rng, 2))
 			to = at;
@@ -290,10 +293,12 @@ void node_settle(struct sim_disk *d, struct node *n)
 			memcpy(n->data + u->off, u->old, u->old_len);
 	}
 	TAILQ_FOREACH(u, &n->undo, link) {
-		if (keep)
+		if (keep) {
 			redo(d, n, u);
-		else
-			sim_disk_stats.lost_writes++;
+			continue;
+		}
+		PROBE("write-lost");
+		sim_disk_stats.lost_writes++;
 	}
 	node_synced(n, UINT64_MAX);
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/env.h"
+#include "base/probe.h"
 
 #define MAX_DEPTH 3u
 #define NAMES 12u
@@ -140,7 +141,7 @@ bool client_expect(struct client *c, const char *what, int err, int want)
 		return true;
 	if (err == DFS_ENOSPC &&
 	    (c->run->lacks_room || (c->run->small_disks && needs_room(what)))) {
-		c->run->opt->counts->enospc++;
+		PROBE("enospc-seen-by-a-client");
 		return false;
 	}
 	sim_fail("P3", "client %u: %s gives %s, not %s", c->id, what, dfs_err_name(err),

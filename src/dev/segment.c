@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "dev/disk_priv.h"
 
 #define NAME_LEN (sizeof(SEGMENT_DIR) + 1 + 8)
@@ -656,6 +657,8 @@ int segment_write_end(const struct disk_io *run, struct segment_io *s)
 	if (!rc)
 		note_written(d, s->seg, run);
 	else if (rc == DFS_ENOSPC)
+		PROBE("disk-filled-by-others");
+	if (rc == DFS_ENOSPC)
 		d->space.free_bytes = 0; /* until the filesystem is asked again */
 	file = segment_put_locked(d, s->seg);
 	env_mutex_unlock(&d->lock);

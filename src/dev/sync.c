@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "dev/disk_priv.h"
 
 /*
@@ -83,6 +84,7 @@ static int end_segment(struct disk *d, struct segment *seg, struct dev_call *cal
 		env_mutex_unlock(&d->lock);
 	}
 	if (rc) {
+		PROBE("disk-failed-by-sync");
 		atomic_store(&d->state, DISK_FAILED);
 		disk_report(d, rc, "syncing segment %08" PRIx32 ": %s", seg->number,
 			    dfs_err_text(rc));

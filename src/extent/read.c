@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "extent/internal.h"
 
 #define READ_RETRIES 8
@@ -246,6 +247,7 @@ static int decode_columns(struct extent_store *s, struct cached_extent *e, struc
 	err = codec_decode((struct geometry){rec->k, rec->m}, r->len, dc.frags, dc.have, want);
 	if (err)
 		return err;
+	PROBE("read-decoded");
 	memcpy(r->buf, dc.frags[r->index], r->len);
 	atomic_fetch_add(&s->fragments_decoded, 1);
 	return 0;

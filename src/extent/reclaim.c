@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "extent/internal.h"
 
 #define END_MIN_BYTES KIB(128)
@@ -67,6 +68,7 @@ static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *
 		return err;
 	ASSERT(from <= f->offset && f->offset + (uint64_t)f->record_len <= to);
 	err = segment_punch(d, f->segment, (uint32_t)from, (uint32_t)(to - from));
+	PROBE("gap-punched");
 	*ret_end = to;
 	/* a filesystem that can't punch gives the space back when the segment is empty */
 	return err == DFS_ENOTSUP || err == DFS_ENOENT ? 0 : err;
@@ -171,6 +173,7 @@ static int enter_segment(struct reclaim *r, struct disk *d, const struct rec_fre
 		*at = (struct progress){0};
 		return err;
 	}
+	PROBE("segment-unlinked");
 	at->done_to = UINT64_MAX;
 	return 0;
 }

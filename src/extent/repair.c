@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "extent/internal.h"
 
 int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
@@ -227,6 +228,8 @@ static int repair_commit(struct extent_store *s, struct repair *r)
 	err = get_extent(s->cfg.meta, r->old.id, &now);
 	if (!err && memcmp(now.frags, r->old.frags, sizeof(now.frags)) != 0)
 		err = DFS_EBUSY;
+	if (err)
+		PROBE("heal-met-a-change");
 	if (!err) {
 		r->new.refs = now.refs;
 		t = meta_begin(s->cfg.meta);
@@ -271,6 +274,7 @@ static int repair_run(struct extent_store *s, struct repair *r, unsigned *ret_re
 				       (struct segment_addr){r->new.frags[i].segment,
 							     r->new.frags[i].offset});
 	if (!err) {
+		PROBE("heal-done");
 		cache_drop(s, r->old.id);
 		atomic_fetch_add(&s->fragments_healed, moved);
 		*ret_repaired = moved;

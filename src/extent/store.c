@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "extent/internal.h"
 
 struct extent_store *extent_store_new(const struct extent_config *cfg)
@@ -51,6 +52,7 @@ int extent_sync(struct extent_store *s)
 	(void)disk_set_sync(s->cfg.disks, failed, &failed_count);
 	lost = risk_lost(group, s->cfg.disks, &survives);
 	if (!survives) {
+		PROBE("risk-group-refused");
 		log_error("cannot make file data durable: %u disks were lost before what was "
 			  "written to them was durable, more than extents written just now "
 			  "tolerate; the pool accepts no more changes. Check the disks, then mount "
@@ -58,6 +60,8 @@ int extent_sync(struct extent_store *s)
 			  lost);
 		return DFS_EIO;
 	}
+	if (failed_count)
+		PROBE("sync-survived-a-loss");
 	if (failed_count)
 		log_warn("%u disk%s failed while being synced; the data written just now is "
 			 "durable on the others, with less redundancy",

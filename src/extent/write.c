@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "extent/internal.h"
 
 struct plan {
@@ -330,6 +331,7 @@ static int write_round(struct extent_store *s, struct plan *plans, unsigned coun
 			if (ios[j].result == 0)
 				continue;
 			segment_settle(ios[j].disk, ios[j].addr);
+			PROBE("fragment-to-another-disk");
 			snapshot_take(snap, f->disk, UINT64_MAX, true);
 			f->disk.v = 0;
 			*ret_again = true;
@@ -346,6 +348,8 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 	int err = 0;
 
 	for (int attempt = 0; attempt < WRITE_ATTEMPTS; attempt++) {
+		if (attempt)
+			PROBE("extent-written-narrower");
 		FREE struct place_snapshot *snap = place_snapshot_new(s);
 		unsigned ready = 0;
 		bool again = true;

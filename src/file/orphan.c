@@ -7,6 +7,7 @@
  *
  * Owns fs.reap_lock.
  */
+#include "base/probe.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -296,6 +297,7 @@ static int recover_truncate(struct fs *fs, const struct rec_orphan *o)
 	if (rc)
 		return rc;
 	env_mutex_lock(&in->lock);
+	PROBE("truncation-resumed-at-mount");
 	in->beyond_end = DFS_FILE_MAX;
 	r = in->rec;
 	r.flags |= INODE_BEYOND; /* so that the orphan record goes with the last step */
@@ -316,6 +318,7 @@ static int recover_one(struct fs *fs, const struct rec_orphan *o)
 	if (rc)
 		return rc;
 	env_mutex_lock(&in->lock);
+	PROBE("orphan-freed-at-mount");
 	if (in->rec.nlink == 0)
 		reap_later(fs, in);
 	env_mutex_unlock(&in->lock);

@@ -6,6 +6,7 @@
  * A directory must not move below itself: parents are followed to the root under fs.rename_lock,
  * which every rename between directories takes, so no parent changes meanwhile.
  */
+#include "base/probe.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -234,6 +235,7 @@ static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
 	if (!rn.tgt && (flags & FS_RENAME_EXCHANGE))
 		return DFS_ENOENT;
 	if (rn.tgt && rn.tgt != rn.src && is_reg(rn.src)) {
+		PROBE("rename-took-content-along");
 		rc = seal_wait(rn.src); /* F6 */
 		if (rc)
 			return rc;

@@ -8,6 +8,7 @@
  *
  * Owns fs.queue_lock. A batch that is queued belongs to the queue; who takes it out writes it.
  */
+#include "base/probe.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -219,6 +220,7 @@ void seal_collapse(struct inode *in)
 				slot_insert(&in->slots, older);
 				continue;
 			}
+			PROBE("seal-merged-under-newer");
 			slot_merge_under(fs, newer, older);
 			in->unsealed_bytes += newer->bytes - had;
 			in->unsealed_bytes -= older->bytes;
@@ -227,6 +229,7 @@ void seal_collapse(struct inode *in)
 		b->slot_count = 0;
 		batch_free(fs, b);
 	}
+	PROBE("seal-collapsed");
 	in->detach_seq = in->commit_seq;
 	in->fail_count++;
 	note_failure(in, in->fifo_err);

@@ -8,6 +8,7 @@
  *
  * Owns fs.space_lock.
  */
+#include "base/probe.h"
 #include "file/file_internal.h"
 
 #define BUDGET_NS 200000000ull
@@ -115,6 +116,7 @@ int space_take(struct fs *fs, uint64_t bytes)
 		return 0;
 	seq = meta_last_seq(fs->meta);
 	ENV_LOCKED(&fs->space_lock);
+	PROBE("enospc-at-write");
 	fs->full_ns = env_now_ns();
 	fs->full_seq = seq;
 	return DFS_ENOSPC;

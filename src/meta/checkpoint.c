@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "meta/internal.h"
 
 #define RETRY_MS 5000u
@@ -161,9 +162,14 @@ int checkpoint_run(struct meta *m, bool closing)
 	man.seq = next.checkpoint_seq;
 	err = mirror(m, &man, &next.manifest);
 	if (err == 0)
+		PROBE("checkpoint-mirrored");
+	if (err == 0)
 		err = publish(m, &next, closing, old_bytes);
+	if (err == 0)
+		PROBE("checkpoint-published");
 	member_report(m);
 	if (err) {
+		PROBE("checkpoint-failed");
 		if (err != DFS_EFAILED)
 			log_warn("cannot write a metadata checkpoint: %s; the journal grows "
 				 "meanwhile and it is tried again",

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "meta/internal.h"
 
 #define WINDOW_BYTES MIB(1)
@@ -275,6 +276,7 @@ static int try_all(struct journal_walk *w, struct journal_record *ret)
 			if (errs[j] == 0 || w->sources[j].damaged)
 				continue;
 			w->sources[j].damaged = true;
+			PROBE("journal-record-from-another-member");
 			log_warn("the metadata journal on %s is damaged or ends early after "
 				 "transaction %llu (%s): using another member's copy",
 				 w->sources[j].dev->name, (unsigned long long)w->seq,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "meta/internal.h"
 
 #define DEFAULT_CHECKPOINT_BYTES MIB(64)
@@ -179,6 +180,7 @@ unsigned members_fill(struct meta *m)
 			continue;
 		}
 		member_add(m, d, false);
+		PROBE("member-joined");
 		joined++;
 	}
 	return joined;
@@ -245,6 +247,7 @@ static int without_checkpoint(struct meta *m)
 	struct root next;
 	int err;
 
+	PROBE("opened-without-checkpoint");
 	token_take(m);
 	for (unsigned i = 0; i < m->member_count; i++) {
 		struct member *mb = m->members[i];

@@ -6,6 +6,7 @@
  * never read) and P10. Runs before any other thread knows the struct meta: no locks.
  */
 #include "base/log.h"
+#include "base/probe.h"
 #include "meta/internal.h"
 
 /* ---- roots ---- */
@@ -89,6 +90,7 @@ static int choose_sources(struct meta *m, struct recovery *r)
 			if (r->scan.errs[d] || !uuid_eq(&m->disks[d].uuid, &want->uuid))
 				continue;
 			if (own->epoch != m->root.epoch || !roots_same_list(own, &m->root)) {
+				PROBE("stale-member-refused");
 				log_warn("disk %u (%s) missed metadata writes (epoch %llu, newest "
 					 "%llu): it is not believed",
 					 m->disks[d].id.v, m->disks[d].dev->name,
@@ -127,6 +129,8 @@ static void walk_result(struct journal_walk *w, struct recovery *r, struct meta_
 	if (ret->damaged_journals)
 		r->unequal = true;
 	ret->tail_cut_bytes = w->tail_bytes;
+	if (ret->tail_cut_bytes)
+		PROBE("journal-tail-cut");
 }
 
 /*
@@ -160,6 +164,8 @@ static int replay(struct meta *m, struct recovery *r, struct meta_recovery *ret,
 		if (err)
 			break;
 		ret->replayed_transactions++;
+		if (ret->replayed_transactions == 1)
+			PROBE("journal-replayed");
 	}
 	if (err == DFS_EEND)
 		err = txn_replay_flush(m, &gathered);
@@ -277,6 +283,7 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 		return err;
 	err = use_local(m, r, ret, &sound);
 	if (err == 0 && !sound) {
+		PROBE("index-from-mirror");
 		ret->index_rebuilt = true;
 		err = use_mirror(m, r, ret);
 	}

@@ -6,6 +6,7 @@
  * are left out by a further epoch.
  */
 #include "base/log.h"
+#include "base/probe.h"
 #include "meta/internal.h"
 
 #define RING_BYTES (ROOT_SLOTS * (size_t)ROOT_SLOT_BYTES)
@@ -283,6 +284,8 @@ int roots_publish(struct meta *m, struct root *next)
 			break;
 	}
 	write_witnesses(m, next);
+	if (next->epoch != m->root.epoch)
+		PROBE("epoch-changed");
 	if (next->epoch != m->root.epoch && m->cfg.epoch_changed)
 		m->cfg.epoch_changed(m->cfg.ctx, next->epoch);
 	adopt(m, next);

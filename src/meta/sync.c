@@ -8,6 +8,7 @@
  * time. No mutex is held across disk I/O or the callbacks.
  */
 #include "base/log.h"
+#include "base/probe.h"
 #include "meta/internal.h"
 
 void token_take(struct meta *m)
@@ -84,6 +85,7 @@ int members_settle(struct meta *m)
 	}
 	if (same)
 		return 0;
+	PROBE("member-left-out");
 	next.clean = false;
 	return roots_publish(m, &next);
 }
@@ -113,6 +115,7 @@ int sync_group(struct meta *m)
 				  "that holds metadata; changes are kept in memory and nothing new "
 				  "is durable until there is; free some space on them");
 		m->journal_full = true;
+		PROBE("journal-full");
 		give_buffer_back(m);
 		return err;
 	}

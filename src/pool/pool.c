@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/probe.h"
 #include "base/owner.h"
 #include "pool/internal.h"
 
@@ -455,6 +456,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 	err = start_meta(p, devs, msg);
 	if (!err) {
 		err = load_settings(p, &is_new);
+		if (!err && is_new)
+			PROBE("creation-finished-at-open");
 		if (!err && is_new)
 			err = finish_creation(p, devs);
 		if (!err)
