@@ -117,11 +117,12 @@ static bool ask_to_stop(const struct ctl_mount *mount, const struct lease_view *
 
 /* With force the daemon is asked to end: it takes what the kernel still holds, then cuts off. */
 static int take_mount_away(const struct ctl_mount *mount, const struct lease_view *lease,
-			   bool alive, bool force, struct pool_message *msg)
+			   bool alive, bool force, bool *ret_asked, struct pool_message *msg)
 {
 	int err = session_unmount_path(mount->mountpoint, false);
 
-	if (err == DFS_EBUSY && force && alive && lease->held)
+	*ret_asked = err == DFS_EBUSY && force && alive && lease->held;
+	if (*ret_asked)
 		return ask_to_stop(mount, lease) ? 0 : complain(DFS_EPERM, mount->mountpoint, msg);
 	if (err == DFS_EBUSY && (force || !alive))
 		err = session_unmount_path(mount->mountpoint, true);
@@ -162,12 +163,12 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 {
 	struct ctl_mount other = {0};
 	struct lease_view lease;
-	bool alive;
+	bool alive, asked;
 	int err;
 
 	lease_look(mount->pool_dir, &lease);
 	alive = daemon_serves(mount, &lease);
-	err = take_mount_away(mount, &lease, alive, opt->force, msg);
+	err = take_mount_away(mount, &lease, alive, opt->force, &asked, msg);
 	if (err)
 		return err;
 	if (!alive)
@@ -179,7 +180,7 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 			    "its daemon's; the daemon ends when it is",
 			    mount->mountpoint, mount->pool_dir);
 	/* A bind mount, or what it was made of. */
-	if (ctl_mount_of_pool(mount->pool_dir, mount->dev, &other) == 0) {
+	if (!asked && ctl_mount_of_pool(mount->pool_dir, mount->dev, &other) == 0) {
 		fail(msg, 0, "%s: the pool is still mounted at %s, so its daemon goes on",
 		     mount->mountpoint, other.mountpoint);
 		ctl_mount_release(&other);
