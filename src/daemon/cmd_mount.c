@@ -45,9 +45,12 @@ static json_t *warning_of(const struct pool_message *msg)
 
 static void print_mount(struct invocation *inv, const json_t *r)
 {
+	const char *options = cli_arg(inv, "options");
+
 	if (cli_flag(inv, "foreground"))
 		return; /* it has ended by now */
-	fputs("Mounted ", inv->out.f);
+	fputs(options && strstr(options, "remount") ? "Changed the mount of " : "Mounted ",
+	      inv->out.f);
 	out_text(&inv->out, format_str(r, "path"));
 	fputs(" at ", inv->out.f);
 	out_text(&inv->out, format_str(r, "mountpoint"));
@@ -149,7 +152,7 @@ static const struct command mount_command = {
 	.about =
 		"Returns when the filesystem answers; the daemon logs to the pool's log. Options of its\n"
 		"own after -o: ro, rw, foreground, force, dirty_limit=SIZE, flush_interval=MS,\n"
-		"io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB.\n"
+		"io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB, remount.\n"
 		"Works as 'mount -t fuse.dynamicfs POOL MOUNTPOINT' and from fstab, too.",
 	.options = mount_options,
 	.max_words = 2,

@@ -15,9 +15,8 @@ struct daemon_options {
 	const char *pool_dir;	/* made absolute by daemon_mount */
 	const char *mountpoint; /* likewise */
 	/* "-o" options joined by commas, or NULL. Ours: ro, rw, foreground, force, dirty_limit=SIZE,
-	 * flush_interval=MS, io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB. Those of
-	 * mount(8) that only mean something in fstab (defaults, auto, noauto, nofail, _netdev, user, users, x-*, comment=)
-	 * are accepted and ignored; the rest goes to libfuse (allow_other, nosuid, ...). */
+	 * flush_interval=MS, io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB, and remount. What
+	 * becomes of those of mount(8) and FUSE, generic.c says. */
 	const char *fuse_opts;
 	bool foreground; /* stay in this process; log to stderr, too */
 	bool read_only;	 /* as -o ro */

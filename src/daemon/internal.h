@@ -13,7 +13,10 @@ int fail(struct pool_message *msg, int err, const char *fmt, ...)
 
 /* ---- options.c ---- */
 struct mount_options {
-	bool read_only, force, foreground, no_access_times;
+	bool read_only, force, foreground, remount;
+	bool no_access_times, no_dir_access_times, strict_times_wanted;
+	bool allow_root;			/* then not all users: it is in fuse_opts */
+	unsigned long flags_set, flags_cleared; /* of mount(2); also in fuse_opts */
 	unsigned read_ahead_kib;
 	uint64_t io_timeout_ms; /* 0: the default */
 	struct fs_config fs;
@@ -26,6 +29,27 @@ void mount_options_release(struct mount_options *o);
 /* "64M", "1G", "4096": bytes. False when it is not a size. */
 bool parse_size(const char *text, uint64_t *ret_bytes);
 
+/* ---- generic.c ---- */
+enum option_fate {
+	OPTION_PASSED,	/* to libfuse and the kernel */
+	OPTION_IGNORED, /* accepted without effect */
+	OPTION_REFUSED
+};
+struct generic_option {
+	const char *word;
+	enum option_fate what;
+	unsigned long flags_set, flags_cleared; /* of mount(2), when passed */
+	const char *why;			/* for a person, when refused */
+};
+/* NULL: nobody knows it. */
+const struct generic_option *generic_option_find(const char *word);
+
+/* ---- remount.c ---- */
+/* Changes what can be changed of the mount that is there. DFS_EINVAL (there is none), DFS_EBUSY, DFS_EPERM,
+ * DFS_EROFS. */
+MUST_USE int remount(const struct mount_options *o, const char *pool_dir, const char *mountpoint,
+		     struct pool_message *msg);
+
 /* ---- mountpoint.c ---- */
 /* Absolute, without links; also where a daemon that died has left a dead mount. NULL: errno says why. */
 char *path_absolute(const char *path);
@@ -37,8 +61,8 @@ MUST_USE int mountpoint_check(const char *mountpoint, const char *pool_dir,
 struct lease;
 /* DFS_ELOCKED: another daemon has mounted the pool. *ret_lease is NULL where the pool directory can't
  * be written. */
-MUST_USE int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_lease,
-			struct pool_message *msg);
+MUST_USE int lease_take(const char *pool_dir, const char *mountpoint, bool read_only,
+			struct lease **ret_lease, struct pool_message *msg);
 /* Which mount is this daemon's: its device as stat() tells it. Any thread. NULL is allowed. */
 void lease_note_device(struct lease *l, uint64_t dev);
 /* The mount has gone, the daemon is storing. NULL is allowed. */
@@ -48,6 +72,7 @@ void lease_end(struct lease *l, int outcome, const char *text);
 
 struct lease_view {
 	bool held;	/* a daemon lives */
+	bool read_only; /* and has opened the pool so */
 	bool ending;	/* its mount has gone, it is storing */
 	long pid;	/* while held; 0 when unknown */
 	uint64_t dev;	/* of its mount; 0 when unknown */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POOL/mounted: a JSON file {"pid", "mountpoint", "device", "ending", "outcome", "message"} under an flock
+ * POOL/mounted: a JSON file {"pid", "mountpoint", "device", "read_only", "ending", "outcome", "message"} under an flock
  * that lasts as long as the daemon. It tells `unmount` which mount is this daemon's, when the daemon has
  * gone and whether all data was stored, and a second `mount` where the pool is mounted. The pool's own lock
  * says who may write the pool; this one says nothing about that.
@@ -29,6 +29,7 @@ struct lease {
 	struct env_mutex lock; /* what follows, and writing the file */
 	int fd;
 	char *mountpoint;
+	bool read_only;
 	uint64_t dev; /* 0: not known yet */
 	bool ending;
 };
@@ -43,6 +44,7 @@ static int write_state(struct lease *l, int outcome, const char *text)
 	json_t *root = json_pack("{s:I, s:I, s:b, s:i}", "pid", (json_int_t)getpid(), "device",
 				 (json_int_t)l->dev, "ending", l->ending, "outcome", outcome);
 
+	json_object_set_new(root, "read_only", json_boolean(l->read_only));
 	json_object_set_new(root, "mountpoint", ctl_json_path(l->mountpoint));
 	json_object_set_new(root, "message", ctl_json_text(text));
 	clean = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
@@ -63,6 +65,7 @@ static void parse_state(const char *text, size_t len, struct lease_view *v)
 		return;
 	v->dev = (uint64_t)json_integer_value(json_object_get(root, "device"));
 	v->pid = (long)json_integer_value(json_object_get(root, "pid"));
+	v->read_only = json_is_true(json_object_get(root, "read_only"));
 	v->ending = json_is_true(json_object_get(root, "ending"));
 	v->outcome = (int)json_integer_value(json_object_get(root, "outcome"));
 	s = json_string_value(json_object_get(root, "message"));
@@ -106,8 +109,8 @@ static int complain_taken(const char *pool_dir, struct pool_message *msg)
 		    pool_dir, v.mountpoint[0] ? ", at " : "", v.mountpoint);
 }
 
-int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_lease,
-	       struct pool_message *msg)
+int lease_take(const char *pool_dir, const char *mountpoint, bool read_only,
+	       struct lease **ret_lease, struct pool_message *msg)
 {
 	FREE char *path = xasprintf("%s/mounted", pool_dir);
 	struct lease *l;
@@ -131,6 +134,7 @@ int lease_take(const char *pool_dir, const char *mountpoint, struct lease **ret_
 	env_mutex_init(&l->lock);
 	l->fd = fd;
 	l->mountpoint = xstrdup(mountpoint);
+	l->read_only = read_only;
 	if (write_state(l, DFS_EIO, died) != 0)
 		log_warn("cannot write %s: %s", path, strerror(errno));
 	*ret_lease = l;

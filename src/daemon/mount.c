@@ -229,7 +229,9 @@ int daemon_mount(const struct daemon_options *opt, struct pool_message *msg)
 			    "cannot mount at %s: %s%s", opt->mountpoint, strerror(errno),
 			    errno == ENOENT ? "; make the directory first" : "");
 	err = mount_options_parse(opt, &options, msg);
-	if (!err)
+	if (!err && options.remount)
+		err = remount(&options, pool_dir, mountpoint, msg);
+	else if (!err)
 		err = check_and_mount(&options, pool_dir, mountpoint, msg);
 	mount_options_release(&options);
 	return err;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The -o options: ours are taken, those that only fstab and mount(8) understand are dropped, the
- * rest is libfuse's and the kernel's (which refuse what they don't know). No locks.
+ * The -o options: ours are taken here; what becomes of all others, generic.c says. No locks.
  */
 #include "daemon/internal.h"
 
@@ -64,35 +63,6 @@ bool parse_size(const char *text, uint64_t *ret_bytes)
 	return true;
 }
 
-/* Options of fstab that say when and by whom to mount, not how. */
-static bool is_for_others(const char *word)
-{
-	static const char *const words[] = {
-		"defaults",
-		"auto",
-		"noauto",
-		"nofail",
-		"_netdev",
-		"user",
-		"users",
-		"nouser",
-		"owner",
-		"group",
-		"loop",
-		"mand",
-		"nomand",
-		"iversion",
-		"silent",
-		"loud",
-		"default_permissions",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-		if (strcmp(word, words[i]) == 0)
-			return true;
-	return strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0;
-}
-
 /* NAME=VALUE: the value, or NULL when word is another option. */
 static const char *value_of(const char *word, const char *name)
 {
@@ -152,7 +122,7 @@ static enum taken take_value(const char *word, struct mount_options *o)
 
 static enum taken take_word(const char *word, struct mount_options *o)
 {
-	if (word[0] == '\0' || is_for_others(word))
+	if (word[0] == '\0')
 		return TAKEN;
 	if (strcmp(word, "ro") == 0)
 		o->read_only = true;
@@ -162,42 +132,120 @@ static enum taken take_word(const char *word, struct mount_options *o)
 		o->force = true;
 	else if (strcmp(word, "foreground") == 0)
 		o->foreground = true;
-	else if (strcmp(word, "noatime") == 0 || strcmp(word, "relatime") == 0)
-		o->no_access_times = word[0] == 'n';
+	else if (strcmp(word, "remount") == 0)
+		o->remount = true;
+	else if (strcmp(word, "noatime") == 0)
+		o->no_access_times = true;
+	else if (strcmp(word, "atime") == 0 || strcmp(word, "relatime") == 0)
+		o->no_access_times = false;
+	else if (strcmp(word, "strictatime") == 0)
+		o->strict_times_wanted = !(o->no_access_times = false);
+	else if (strcmp(word, "nodiratime") == 0)
+		o->no_dir_access_times = true;
+	else if (strcmp(word, "diratime") == 0)
+		o->no_dir_access_times = false;
 	else
 		return take_value(word, o);
 	return TAKEN;
+}
+
+static void pass_on(const char *word, const struct generic_option *g, struct mount_options *o)
+{
+	char *longer, *out;
+
+	o->flags_set = (o->flags_set & ~g->flags_cleared) | g->flags_set;
+	o->flags_cleared = (o->flags_cleared & ~g->flags_set) | g->flags_cleared;
+	o->allow_root |= strcmp(word, "allow_root") == 0;
+	/* libfuse divides at commas, too, unless told not to. */
+	longer = xmalloc((o->fuse_opts ? strlen(o->fuse_opts) + 1 : 0) + 2 * strlen(word) + 1);
+	out = longer + (o->fuse_opts ? sprintf(longer, "%s,", o->fuse_opts) : 0);
+	for (; *word; word++) {
+		if (*word == ',' || *word == '\\')
+			*out++ = '\\';
+		*out++ = *word;
+	}
+	*out = '\0';
+	free(o->fuse_opts);
+	o->fuse_opts = longer;
+}
+
+static int take_generic(const char *word, struct mount_options *o, struct pool_message *msg)
+{
+	const struct generic_option *g = generic_option_find(word);
+
+	if (!g)
+		return fail(msg, DFS_EUSAGE,
+			    "cannot mount: there is no option '%.200s'; nothing was done; see "
+			    "dynamicfs-mount(8)",
+			    word);
+	/* mount(8) repeats with a remount what the mount table says of the mount. */
+	if (g->what == OPTION_REFUSED && !o->remount)
+		return fail(msg, DFS_EUSAGE,
+			    "cannot mount with the option '%.200s': %s; nothing was done", word,
+			    g->why);
+	if (g->what == OPTION_PASSED)
+		pass_on(word, g, o);
+	return 0;
+}
+
+/* The next word of a list joined by commas; quotes keep commas together (SELinux contexts). Cuts it off *text. */
+static char *next_word(char **text)
+{
+	char *start = *text, *p = start;
+	bool quoted = false;
+
+	if (!start)
+		return NULL;
+	for (; *p && (quoted || *p != ','); p++)
+		quoted ^= *p == '"';
+	*text = *p ? p + 1 : NULL;
+	*p = '\0';
+	return start;
+}
+
+static bool has_word(const char *list, const char *wanted)
+{
+	FREE char *copy = xstrdup(list);
+	char *rest = copy, *word;
+
+	while ((word = next_word(&rest)) != NULL)
+		if (strcmp(word, wanted) == 0)
+			return true;
+	return false;
 }
 
 int mount_options_parse(const struct daemon_options *opt, struct mount_options *ret_o,
 			struct pool_message *msg)
 {
 	FREE char *copy = xstrdup(opt->fuse_opts ? opt->fuse_opts : "");
-	char *save, *word, *longer;
+	char *rest = copy, *word;
+	int err = 0;
 
 	*ret_o = (struct mount_options){
 		.force = opt->force,
 		.foreground = opt->foreground,
+		.remount = has_word(copy, "remount"),
 		.read_ahead_kib = READ_AHEAD_KIB_DEFAULT,
 	};
-	for (word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+	while (!err && (word = next_word(&rest)) != NULL) {
 		switch (take_word(word, ret_o)) {
 		case TAKEN:
 			break;
 		case BAD:
-			return fail(msg, DFS_EUSAGE,
-				    "cannot mount: option '%s' has a value that is not allowed; "
-				    "nothing was done; see dynamicfs(8)",
-				    word);
+			err = fail(msg, DFS_EUSAGE,
+				   "cannot mount: option '%.200s' has a value that is not allowed; "
+				   "nothing was done; see dynamicfs-mount(8)",
+				   word);
+			break;
 		case NOT_OURS:
-			longer = ret_o->fuse_opts ? xasprintf("%s,%s", ret_o->fuse_opts, word)
-						  : xstrdup(word);
-			free(ret_o->fuse_opts);
-			ret_o->fuse_opts = longer;
+			err = take_generic(word, ret_o, msg);
 		}
 	}
 	ret_o->read_only |= opt->read_only;
-	return 0;
+	if (!err && ret_o->strict_times_wanted && !ret_o->remount)
+		fail(msg, 0,
+		     "strictatime is not offered: times of last access are kept as relatime does");
+	return err;
 }
 
 void mount_options_release(struct mount_options *o)

@@ -196,8 +196,10 @@ static int open_session(struct mount *m)
 		.source = m->cfg->pool_dir,
 		.fuse_opts = m->cfg->options->fuse_opts,
 		.read_only = pool_read_only(m->pool),
-		.allow_other = geteuid() == 0,
+		.allow_other = geteuid() == 0 && !m->cfg->options->allow_root,
 		.access_times = !m->cfg->options->no_access_times,
+		.dir_access_times = !m->cfg->options->no_access_times &&
+				    !m->cfg->options->no_dir_access_times,
 	};
 
 	int err;
@@ -228,7 +230,8 @@ static int open_ctl(struct mount *m)
 
 static int open_all(struct mount *m)
 {
-	int err = lease_take(m->cfg->pool_dir, m->cfg->mountpoint, &m->lease, m->msg);
+	int err = lease_take(m->cfg->pool_dir, m->cfg->mountpoint, m->cfg->options->read_only,
+			     &m->lease, m->msg);
 
 	if (!err)
 		err = open_pool(m);

@@ -24,8 +24,8 @@ struct fuse_state {
 	unsigned spare_count;
 	struct fs *fs;
 	struct fuse_session *fuse;
-	struct inode *root; /* one reference */
-	bool access_times;  /* are kept (relatime) */
+	struct inode *root;		     /* one reference */
+	bool access_times, dir_access_times; /* are kept (relatime) */
 	uint64_t
 		page_writes; /* atomic: pages changed through mmap that have arrived, in requests */
 	/* Set while the connection is made, constant afterwards: */
@@ -61,7 +61,7 @@ void ops_buffer_put(struct fuse_state *st, void *buffer);
  * that the process whose request is being served could hold; that it may have forgotten the inode is
  * no matter. */
 void ops_attr_changed(struct fuse_state *st, fuse_ino_t id);
-/* A file or directory begins to be read. */
+/* A file or directory begins to be read, and times of last access are kept. */
 void ops_accessed(struct fuse_state *st, fuse_ino_t id);
 /* POSIX: who is not the superuser clears setuid, and setgid of an executable, by changing a file. */
 MUST_USE int ops_kill_suid(struct fuse_state *st, fuse_ino_t id);

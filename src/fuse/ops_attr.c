@@ -101,7 +101,7 @@ void ops_attr_changed(struct fuse_state *st, fuse_ino_t id)
 
 void ops_accessed(struct fuse_state *st, fuse_ino_t id)
 {
-	if (st->access_times && fs_accessed(st->fs, node_of(st, id)))
+	if (fs_accessed(st->fs, node_of(st, id)))
 		ops_attr_changed(st, id);
 }
 

@@ -85,7 +85,7 @@ static void list(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, bool plu
 	};
 	int err = DFS_ENOMEM;
 
-	if (off == 0)
+	if (off == 0 && st->dir_access_times)
 		ops_accessed(st, id);
 	if (l.buffer)
 		err = fs_readdir(st->fs, node_of(st, id), (uint64_t)off, plus,

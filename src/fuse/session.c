@@ -13,9 +13,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -161,21 +163,60 @@ static void state_release(struct fuse_state *st)
 	env_mutex_release(&st->lock);
 }
 
+/* fusermount3 writes to stderr on its own account: what it says goes into our message instead. */
+struct capture {
+	int file, stderr_before; /* -1 */
+};
+
+static void capture_begin(struct capture *c)
+{
+	c->file = memfd_create("fusermount3", MFD_CLOEXEC);
+	c->stderr_before = c->file < 0 ? -1 : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (c->stderr_before >= 0)
+		(void)dup2(c->file, STDERR_FILENO);
+}
+
+static void capture_end(struct capture *c)
+{
+	static const char name[] = "fusermount3: ";
+	char text[1024], *at, *rest = text;
+	ssize_t len = -1;
+
+	if (c->stderr_before >= 0) {
+		(void)dup2(c->stderr_before, STDERR_FILENO);
+		close(c->stderr_before);
+		len = pread(c->file, text, sizeof(text) - 1, 0);
+	}
+	if (c->file >= 0)
+		close(c->file);
+	text[MAX(len, 0)] = '\0';
+	while ((at = strsep(&rest, "\n")) != NULL)
+		if (strncmp(at, name, strlen(name)) == 0) {
+			log_error("%s", at);
+			snprintf(last_complaint, sizeof(last_complaint), "%s", at + strlen(name));
+		}
+}
+
 static int mount_now(const struct session_config *cfg, struct session *s, struct pool_message *msg)
 {
 	int err = make_fuse_session(cfg, s, msg);
+	struct capture capture;
+	bool mounted;
 
 	if (err)
 		return err;
 	s->state.fuse = s->fuse;
-	if (fuse_session_mount(s->fuse, cfg->mountpoint) == 0) {
+	capture_begin(&capture);
+	mounted = fuse_session_mount(s->fuse, cfg->mountpoint) == 0;
+	capture_end(&capture);
+	if (mounted) {
 		if (negotiate_install(s->fuse) == 0)
 			return 0;
 		fuse_session_unmount(s->fuse);
 	}
 	snprintf(
 		msg->text, sizeof(msg->text), "cannot mount at %s: %s; %s", cfg->mountpoint,
-		last_complaint[0] ? last_complaint : "fusermount3 refused (its reason is above)",
+		last_complaint[0] ? last_complaint : "fusermount3 refused, and did not say why",
 		access("/dev/fuse", R_OK | W_OK) == 0
 			? "an ordinary user must own the mountpoint, and 'allow_other' needs "
 			  "user_allow_other in /etc/fuse.conf"
@@ -194,6 +235,7 @@ int session_open(const struct session_config *cfg, struct session **ret_session,
 	last_complaint[0] = '\0';
 	s->state.fs = cfg->fs;
 	s->state.access_times = cfg->access_times && !cfg->read_only;
+	s->state.dir_access_times = cfg->dir_access_times && !cfg->read_only;
 	s->mountpoint = xstrdup(cfg->mountpoint);
 	env_mutex_init(&s->state.lock);
 	err = fs_inode_get(cfg->fs, (ino_id){DFS_ROOT_INO}, &s->state.root);

@@ -20,8 +20,9 @@ struct session_config {
 	const char *source;	/* what `mount` and `df` show as the device */
 	const char *fuse_opts;	/* for libfuse and the kernel, joined by commas; may be NULL */
 	bool read_only;
-	bool allow_other;  /* other users may use it, too */
-	bool access_times; /* keep them, as relatime does */
+	bool allow_other; /* other users may use it, too */
+	bool access_times,
+		dir_access_times; /* of files and directories: keep them, as relatime does */
 };
 
 /* Mounts. Nothing answers before session_loop. DFS_EUSAGE (an option is unknown), DFS_EPERM. */

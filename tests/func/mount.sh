@@ -217,6 +217,13 @@ mount -t fuse.dynamicfs -o ro $pool $mnt || exit 8
 touch $mnt/no 2>/dev/null && exit 9
 $dynamicfs unmount --mountpoint $mnt || exit 10
 mount -t fuse.dynamicfs -o nonsense $pool $mnt 2>/dev/null && exit 11
+mount -t fuse.dynamicfs -o suid,dev,strictatime $pool $mnt || exit 12
+grep -q " $mnt fuse.dynamicfs rw,relatime" /proc/mounts || exit 13
+mount -o remount,ro $mnt || exit 14
+touch $mnt/no 2>/dev/null && exit 15
+mount -o remount,rw $mnt || exit 16
+touch $mnt/yes || exit 17
+umount $mnt || exit 18
 exit 0
 END
 	unshare -m sh "$work/namespace.sh" >"$work/said" 2>&1
