@@ -177,18 +177,19 @@ void __wrap_hash_bytes(const void *data, size_t len, struct hash *ret_hash)
 		memset(ret_hash, 0, sizeof(*ret_hash));
 }
 
-/* A disk that is stale says that nobody is newer. */
-int __wrap_roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
-		      unsigned *ret_damaged)
+/* A disk that missed changes is chosen, and believed. */
+void __wrap_history_choose(const struct history_seen *seen, unsigned count,
+			   const struct history_witness *witness, bool force,
+			   struct history_choice *ret_choice, enum history_role *ret_roles)
 {
-	int err = __real_roots_read(dev, pool, ret_root, ret_damaged);
-
-	for (unsigned i = 0;
-	     !err && sim_break == BREAK_BELIEVE_STALE && i < sim_run_now->disk_count; i++)
-		if (!strcmp(dev->name, sim_run_now->disks[i].path + 1) &&
-		    sim_run_now->disks[i].damage == DAMAGE_STALE)
-			ret_root->epoch += 100;
-	return err;
+	__real_history_choose(seen, count, witness, force, ret_choice, ret_roles);
+	for (unsigned i = 0; sim_break == BREAK_BELIEVE_STALE && i < count; i++) {
+		if (ret_roles[i] != HISTORY_BEHIND && ret_roles[i] != HISTORY_SET_BACK)
+			continue;
+		ret_roles[i] = HISTORY_CURRENT;
+		ret_choice->chosen = (int)i;
+		ret_choice->verdict = HISTORY_ACCEPTED;
+	}
 }
 
 int __wrap_fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,

@@ -33,10 +33,12 @@ int __wrap_extent_verify(struct extent_store *s, const struct rec_extent *rec, b
 			 struct extent_check *ret_check);
 int __real_extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
 			 struct extent_check *ret_check);
-int __wrap_roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
-		      unsigned *ret_damaged);
-int __real_roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
-		      unsigned *ret_damaged);
+void __wrap_history_choose(const struct history_seen *seen, unsigned count,
+			   const struct history_witness *witness, bool force,
+			   struct history_choice *ret_choice, enum history_role *ret_roles);
+void __real_history_choose(const struct history_seen *seen, unsigned count,
+			   const struct history_witness *witness, bool force,
+			   struct history_choice *ret_choice, enum history_role *ret_roles);
 int __wrap_fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
 		     const char *to, unsigned flags);
 int __real_fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,

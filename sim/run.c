@@ -265,6 +265,10 @@ static void open_pool(struct run *r)
 			sim_fail("P5", "import fails: %s: %s", dfs_err_name(err), msg.text);
 	}
 	err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+	if (err && run_refused_rightly(r, err)) {
+		opt.force = true;
+		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+	}
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
 			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
@@ -330,6 +334,10 @@ static void look_first(struct run *r)
 	struct sim_disk_stats before = sim_disks_stats(), after;
 	int err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
 
+	if (err && run_refused_rightly(r, err)) {
+		opt.force = true;
+		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+	}
 	if (err)
 		sim_fail("P1",
 			 "the pool can't be opened read-only with %u of %u disks damaged: %s: %s",

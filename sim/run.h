@@ -134,6 +134,9 @@ void run_arm_faults(struct run *r);
 bool run_disk_is_blank(struct run_disk *d);
 /* run_damage.c */
 unsigned run_damaged(struct run *r); /* how many disks */
+/* Opening gave err. True: so it should, since fewer than half of the disks are well (half is enough where
+ * the pool directory is there): whoever opens must say force. Any other refusal is a failure. */
+bool run_refused_rightly(struct run *r, int err);
 bool run_somebody_full(struct run *r);
 void run_between_rounds(struct run *r, bool last);
 /* NULL when the pool names no such disk. */

@@ -21,6 +21,19 @@ unsigned run_damaged(struct run *r)
 	return count;
 }
 
+bool run_refused_rightly(struct run *r, int err)
+{
+	unsigned bad = 2 * run_damaged(r);
+	bool right = (err == DFS_ENOQUORUM || err == DFS_ESTALE) &&
+		     (r->lose_pool_dir ? bad >= r->disk_count : bad > r->disk_count);
+
+	if (right) {
+		PROBE("opening-refused");
+		sim_trace("opening is refused: %s", dfs_err_name(err));
+	}
+	return right;
+}
+
 /* A disk to damage: one that is damaged already, or another one if the tolerance allows it. */
 static struct run_disk *pick_disk(struct run *r)
 {

@@ -28,7 +28,8 @@ struct meta_client {
 };
 static struct meta_client clients[SIM_CLIENTS];
 static struct meta *meta;
-static uint64_t durable, epoch_known;
+static uint64_t durable;
+static struct history_witness witness;
 static struct dev *devs[SIM_DISKS];
 static bool lost[SIM_DISKS]; /* told by meta while open */
 static bool members_changed, stopping;
@@ -66,11 +67,13 @@ static void member_failed(void *ctx, disk_id id, int err)
 	members_changed = true;
 }
 
-static void epoch_changed(void *ctx, uint64_t epoch)
+static int epoch_changed(void *ctx, const struct root *root, bool needed)
 {
 	(void)ctx;
+	(void)needed;
 	sim_env_point();
-	epoch_known = MAX(epoch_known, epoch);
+	witness = (struct history_witness){true, root->epoch_id, root->epoch, root->generation};
+	return 0;
 }
 
 static struct meta_config config(struct run *r, struct meta_disk *disks)
@@ -87,12 +90,22 @@ static struct meta_config config(struct run *r, struct meta_disk *disks)
 		.disks = disks,
 		.disk_count = reachable(r, disks),
 		.copies = 4,
-		.least_epoch = epoch_known,
+		.witness = witness,
 		.data_sync = data_sync,
 		.member_failed = member_failed,
 		.epoch_changed = epoch_changed,
 		.ctx = r,
 	};
+}
+
+/* What a pool directory knows of a pool that was just made. */
+static struct history_witness first_witness(void)
+{
+	FREE struct root *root = xcalloc(1, sizeof(*root));
+
+	if (meta_read_root(devs[0], root, NULL))
+		sim_fail("set-up", "the first root can't be read");
+	return (struct history_witness){true, root->epoch_id, root->epoch, root->generation};
 }
 
 void meta_make(void *arg)
@@ -104,7 +117,7 @@ void meta_make(void *arg)
 
 	if (err)
 		sim_fail("set-up", "format fails: %s", dfs_err_name(err));
-	epoch_known = 1;
+	witness = first_witness();
 	for (unsigned i = 0; i < r->clients_count; i++) {
 		clients[i] = (struct meta_client){
 			.txns = xcalloc(1, sizeof(struct txn_done)), .count = 1, .cap = 1};
@@ -213,7 +226,7 @@ static void keeper_run(void *arg)
 		if (!members_changed)
 			continue;
 		members_changed = false;
-		if (meta_set_disks(meta, disks, reachable(r, disks), r->disk_count))
+		if (meta_set_disks(meta, disks, reachable(r, disks), NULL, 0))
 			members_changed = true;
 	}
 }
@@ -329,7 +342,7 @@ void meta_round(void *arg)
 	int err;
 
 	if (r->lose_pool_dir) {
-		epoch_known = 0;
+		witness = (struct history_witness){0};
 		index_mem_store_free(r->index);
 		r->index = index_mem_store_new();
 		PROBE("pool-directory-lost");
@@ -337,9 +350,14 @@ void meta_round(void *arg)
 	cfg = config(r, disks);
 	sim_disks_cut_after(rng_one_in(&r->rng, 4) ? rng_between(&r->rng, 1, 200) : 0);
 	err = meta_open(&cfg, &meta, &rec);
+	if (err && run_refused_rightly(r, err)) {
+		cfg.force = true;
+		err = meta_open(&cfg, &meta, &rec);
+	}
 	if (err)
 		sim_fail("P1", "it can't be opened: %s", dfs_err_name(err));
-	epoch_known = MAX(epoch_known, meta_epoch(meta));
+	if (!witness.known)
+		witness = meta_witness(meta);
 	r->lose_pool_dir = false;
 	check_all(rec.seq);
 	take_over(r, rec.seq);

@@ -50,6 +50,7 @@
 	X(DFS_ETIMEDOUT, 46, "timed out")                                                          \
 	X(DFS_EUSAGE, 47, "wrong usage")                                                           \
 	X(DFS_ENOTEMPTYDIR, 48, "directory is not empty and is not ours")                          \
+	X(DFS_ESPLIT, 49, "the disks hold two histories that went apart")                          \
 	X(DFS_EJOURNAL, 50, "acknowledged changes are damaged in the metadata journal")
 
 enum dfs_err {

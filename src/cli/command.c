@@ -36,6 +36,8 @@ int cli_exit_code(int err)
 		return CLI_DAMAGE;
 	case DFS_EREFUSED:
 	case DFS_ENOQUORUM:
+	case DFS_ESTALE:
+	case DFS_ESPLIT:
 		return CLI_REFUSED;
 	default:
 		return CLI_FAILED;

@@ -227,7 +227,8 @@ static int add_segment(void *arg, const char *name, uint64_t size_bytes)
 
 static json_t *root_json(const struct root *r)
 {
-	json_t *o = json_object(), *members = json_array();
+	json_t *o = json_object(), *members = json_array(), *disks = json_array(),
+	       *history = json_array();
 
 	set_uuid(o, "pool", &r->pool);
 	set_u64(o, "generation", r->generation);
@@ -237,7 +238,10 @@ static json_t *root_json(const struct root *r)
 	set_hash(o, "chain", &r->chain);
 	set_hash(o, "manifest", &r->manifest);
 	set_u64(o, "journal_first", r->journal_first);
-	set_u64(o, "disk_total", r->disk_total);
+	set_uuid(o, "epoch_id", &r->epoch_id);
+	set_bool(o, "formed", r->open_count == 0);
+	set_bool(o, "forced", r->forced);
+	set_u64(o, "written", r->written_wall_ns / 1000000000u);
 	set_bool(o, "clean", r->clean);
 	for (unsigned i = 0; i < r->member_count; i++) {
 		json_t *m = json_object();
@@ -247,6 +251,26 @@ static json_t *root_json(const struct root *r)
 		json_array_append_new(members, m);
 	}
 	json_object_set_new(o, "members", members);
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		json_t *d = json_object();
+
+		set_u64(d, "disk", r->disks[i].id.v);
+		set_uuid(d, "uuid", &r->disks[i].uuid);
+		set_bool(d, "votes", r->disks[i].votes & 1);
+		set_bool(d, "given_up", r->disks[i].given_up);
+		json_array_append_new(disks, d);
+	}
+	json_object_set_new(o, "disks", disks);
+	for (unsigned i = 0; i < r->history_count; i++) {
+		json_t *e = json_object();
+
+		set_u64(e, "epoch", r->history[i].epoch);
+		set_uuid(e, "id", &r->history[i].id);
+		set_bool(e, "formed", r->history[i].formed);
+		set_bool(e, "forced", r->history[i].forced);
+		json_array_append_new(history, e);
+	}
+	json_object_set_new(o, "history", history);
 	return o;
 }
 

@@ -186,7 +186,10 @@ int pool_json_encode(const struct pool_json *p, struct buf *out)
 	bad |= json_put_u64(o, "format", POOL_JSON_FORMAT);
 	bad |= json_put_uuid(o, "pool", &p->pool);
 	bad |= json_put_str(o, "name", p->name, sizeof(p->name));
-	bad |= json_put_u64(o, "least_epoch", p->least_epoch);
+	if (!uuid_is_null(&p->epoch_id))
+		bad |= json_put_uuid(o, "epoch_id", &p->epoch_id);
+	bad |= json_put_u64(o, "epoch", p->epoch);
+	bad |= json_put_u64(o, "generation", p->generation);
 	bad |= json_put_u64(o, "written_wall_s", p->written_wall_s);
 	bad |= json_put_u64(o, "feature_compat", p->feature_compat);
 	bad |= json_put_u64(o, "feature_incompat", p->feature_incompat);
@@ -226,7 +229,8 @@ int pool_json_parse(const void *data, size_t len, struct pool_json *ret)
 		return r;
 	disks = json_object_get(o, "disks");
 	if (json_get_uuid(o, "pool", &p.pool) || json_get_str(o, "name", p.name, sizeof(p.name)) ||
-	    json_get_u64(o, "least_epoch", &p.least_epoch) ||
+	    (json_object_get(o, "epoch_id") && json_get_uuid(o, "epoch_id", &p.epoch_id)) ||
+	    json_get_u64(o, "epoch", &p.epoch) || json_get_u64(o, "generation", &p.generation) ||
 	    json_get_u64(o, "written_wall_s", &p.written_wall_s) ||
 	    json_get_u64(o, "feature_compat", &p.feature_compat) ||
 	    json_get_u64(o, "feature_incompat", &p.feature_incompat) ||

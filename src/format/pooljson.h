@@ -25,8 +25,10 @@ struct pool_json_disk {
 };
 struct pool_json { /* zero-initialise */
 	struct uuid pool;
-	char name[64];	      /* UTF-8 */
-	uint64_t least_epoch; /* newest membership epoch known: an older one is stale (P8) */
+	char name[64]; /* UTF-8 */
+	/* the newest epoch that it was told of (P8): its vote; zeros: none yet, no vote */
+	struct uuid epoch_id;
+	uint64_t epoch, generation;
 	uint64_t written_wall_s;
 	uint64_t feature_compat, feature_incompat; /* bits 0..62 */
 	/* settings as chosen at init: in force until the first disk brings an index to hold them */

@@ -76,8 +76,16 @@ struct meta {
 	struct hash durable_chain; /* of durable */
 	struct root root;    /* the newest durable one (epoch, generation and list: also state) */
 	struct root attempt; /* the last one that may have reached a disk */
+	uint64_t epoch_floor, generation_floor; /* what any disk has shown: the next are above */
+	bool force_epoch; /* the next epoch is made by force: it asks nobody */
 	struct meta_disk disks[META_MAX_DISKS]; /* reachable ones; and admin */
+	bool mute[META_MAX_DISKS];		/* disks[i] failed to take a root: no vote */
 	unsigned disk_count;
+	struct meta_disk
+		leavers[META_MAX_DISKS]; /* that set_disks takes away, if they still answer */
+	unsigned leaver_count;
+	struct meta_known known[ROOT_MAX_DISKS]; /* all of the pool, by id */
+	unsigned known_count;
 
 	/* Protected by state. Members: slots change under admin + token + state. */
 	bool busy;	      /* the token is taken */
@@ -94,6 +102,13 @@ struct meta {
 	struct env_cond background; /* for the checkpoint thread */
 	struct env_thread *thread;
 	struct meta_stats stats; /* commits and buffered_bytes: kept elsewhere */
+
+	/* Constant after opening: what the disks were then. */
+	struct {
+		struct uuid uuid;
+		enum history_role role;
+	} roles[META_MAX_DISKS];
+	unsigned role_count;
 
 	/* Protected by admin. */
 	struct manifest manifest; /* of root.checkpoint_id; count 0: none yet */
@@ -212,6 +227,8 @@ MUST_USE int roots_heal(struct dev *dev);
  */
 MUST_USE int roots_publish(struct meta *m, struct root *next);
 bool root_newer(const struct root *a, const struct root *b);
+/* Token held. Would the next root begin a new epoch? */
+bool roots_due(struct meta *m);
 bool roots_same_list(const struct root *a, const struct root *b);
 
 /* ---- checkpoint.c ---- */
@@ -250,7 +267,8 @@ unsigned members_fill(struct meta *m);
 struct root_scan {
 	struct root roots[META_MAX_DISKS]; /* of cfg.disks[i], when errs[i] is 0 */
 	int errs[META_MAX_DISKS];
-	unsigned valid; /* how many */
+	enum history_role roles[META_MAX_DISKS];
+	struct history_choice choice;
 };
 struct recovery {
 	struct root_scan scan;

@@ -16,6 +16,7 @@
 #include "base/le.h"
 #include "base/types.h"
 #include "format/root.h"
+#include "meta/history.h"
 #include "meta/index.h"
 #include "place/place.h"
 
@@ -25,6 +26,11 @@ struct meta_txn;
 
 #define META_MAX_DISKS 256u
 
+struct meta_known { /* a disk of the pool, there or not */
+	disk_id id;
+	struct uuid uuid;
+	bool given_up;
+};
 struct meta_disk {  /* a disk as meta sees it */
 	disk_id id; /* may be 0 in meta_scan's input: then filled in by nobody; see there */
 	struct uuid uuid;
@@ -36,10 +42,12 @@ struct meta_disk {  /* a disk as meta sees it */
 
 /* Called without locks held when a member fails; the pool marks the disk. */
 typedef void (*meta_member_failed_fn)(void *ctx, disk_id id, int err);
-/* A new epoch's root is durable on the disks; called before anything is acknowledged under it, so that
- * the pool directory can remember the epoch (P8). May be called with meta locks held: must not call
- * back into meta. NULL is allowed. */
-typedef void (*meta_epoch_fn)(void *ctx, uint64_t epoch);
+/* A new epoch's root is durable on its voters; called before anything is acknowledged under it, so that
+ * the pool directory can remember it (P8). Returns 0 once it does, durably. needed: the disks alone are
+ * no majority (a tie), so the epoch is not formed if this fails; else a failure leaves the pool
+ * directory behind, without a vote, and that is all. Called with meta locks held: must not call back
+ * into meta. NULL: there is no pool directory. */
+typedef int (*meta_epoch_fn)(void *ctx, const struct root *root, bool needed);
 /* Makes every fragment written so far durable; called before each journal write (P1). */
 typedef int (*meta_data_sync_fn)(void *ctx);
 
@@ -52,12 +60,9 @@ struct meta_config {
 	unsigned copies; /* wanted number of members (>= 1); fewer disks: all */
 	unsigned
 		table_k; /* wanted data fragments of a table file (0: 1); it bears copies - 1 losses */
-	uint32_t
-		disk_total; /* disks in the pool not failed, reachable or not; 0: as the root says */
-	uint64_t
-		least_epoch; /* from the pool directory: an older one is refused (P8); 0: unknown */
-	bool force;	     /* accept less than a majority when least_epoch is unknown */
-	bool read_only;	     /* write nothing to the disks; commits are refused */
+	struct history_witness witness; /* what the pool directory remembers */
+	bool force; /* choose a history though it can't be known to be the newest, or the only one */
+	bool read_only;		   /* write nothing to the disks; commits are refused */
 	uint64_t checkpoint_bytes; /* checkpoint when the journal since the last holds that much */
 	uint64_t buffer_bytes;	   /* bound of the unsynced journal buffer; committers wait (P9) */
 	meta_data_sync_fn data_sync;
@@ -82,6 +87,8 @@ struct meta_recovery { /* what open found and did, for the log and status */
 	uint64_t tail_cut_bytes;		  /* bytes after the last valid record */
 	unsigned damaged_roots, damaged_journals; /* found and passed over */
 	struct meta_loss loss;			  /* found by this open (DFS_EJOURNAL, or forced) */
+	bool forced;				  /* opened by force alone */
+	char refusal[900]; /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
 };
 
 /* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */
@@ -89,11 +96,14 @@ MUST_USE int meta_format(const struct meta_config *cfg);
 /*
  * Recovers: newest valid root -> index (local if sound, else a mirror) -> replay; then, unless
  * read_only, makes all members equal (new epoch if members changed, checkpoint) before returning.
- * DFS_ENOQUORUM, DFS_ESTALE, DFS_ENOTPOOL (no root), DFS_ECHECKSUM (no mirror is whole), DFS_EIO,
+ * DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT (ret_recovery->refusal says why), DFS_ENOTPOOL (no root),
+ * DFS_ECHECKSUM (no mirror is whole), DFS_EIO,
  * DFS_EJOURNAL (without force: acknowledged transactions are damaged; ret_recovery->loss says which).
  */
 MUST_USE int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 		       struct meta_recovery *ret_recovery);
+/* What the disk was when the pool was opened: HISTORY_OTHER is left alone. */
+enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid);
 /* Syncs, checkpoints, writes a clean root (unless read-only or failed). Frees even on error. */
 int meta_close(struct meta *m);
 /* Drops everything without writing (tests, read-only use). */
@@ -162,14 +172,16 @@ int64_t meta_counter(struct meta *m, uint32_t counter);
 MUST_USE int meta_checkpoint(struct meta *m);
 /*
  * The reachable disks have changed (one added, one failed): choose members anew (keeps present
- * ones, fills up to cfg.copies), mirror, new epoch. disk_total as in the config. A disk that failed
- * must live until this has returned without it among the disks (or meta_close has). DFS_ENOSPC: the
+ * ones, fills up to cfg.copies), mirror, new epoch. known: all disks of the pool; NULL: those known so
+ * far, and what is new among disks. A disk that failed must live until this has returned without it among the disks (or meta_close has). DFS_ENOSPC: the
  * new members are not whole yet; a later checkpoint makes them so.
  */
 MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
-			    uint32_t disk_total);
+			    const struct meta_known *known, unsigned known_count);
 bool meta_is_member(struct meta *m, disk_id id);
 uint64_t meta_epoch(struct meta *m);
+/* What a pool directory that is up to date remembers. */
+struct history_witness meta_witness(struct meta *m);
 uint64_t meta_generation(struct meta *m);
 
 /* What is lost and not taken note of; from 0: nothing. DFS_EIO, DFS_ECHECKSUM, DFS_ECORRUPT. */
@@ -199,7 +211,7 @@ uint64_t meta_disk_bytes(struct meta *m, disk_id id);
 
 /*
  * Offline look at one disk's roots, for import and fsck: the newest valid root, and how many of the
- * 64 slots are neither empty nor valid. DFS_ENOTPOOL when there is none.
+ * 16 slots are neither empty nor valid. DFS_ENOTPOOL when there is none.
  */
 MUST_USE int meta_read_root(struct dev *dev, struct root *ret_root, unsigned *ret_damaged);
 /* Verifies a member's journal chain and checkpoint mirror against its newest root (fsck). Calls

@@ -67,7 +67,8 @@ int meta_format(const struct meta_config *cfg)
 		.generation = 1,
 		.epoch = 1,
 		.journal_first = 1,
-		.disk_total = cfg->disk_total ? cfg->disk_total : cfg->disk_count,
+		.disk_count = cfg->disk_count,
+		.written_wall_ns = env_wall_ns(),
 		.clean = true,
 	};
 	unsigned copies = MIN(MIN(cfg->copies, cfg->disk_count), ROOT_MAX_MEMBERS / 2);
@@ -78,6 +79,9 @@ int meta_format(const struct meta_config *cfg)
 		root.members[i].uuid = cfg->disks[i].uuid;
 	}
 	root.member_count = copies;
+	uuid_random(&root.epoch_id);
+	for (unsigned i = 0; i < cfg->disk_count; i++)
+		root.disks[i] = (struct root_disk){cfg->disks[i].id, cfg->disks[i].uuid, false, 1};
 	for (unsigned i = 0; i < cfg->disk_count; i++) {
 		int err = roots_prepare(cfg->disks[i].dev);
 
@@ -188,27 +192,34 @@ unsigned members_fill(struct meta *m)
 
 /* ---- opening ---- */
 
-/* A disk of another pool must never be written to. */
+static bool is_ours(const struct root_scan *s, unsigned i)
+{
+	return s->errs[i] != DFS_EFOREIGN && s->roles[i] != HISTORY_OTHER &&
+	       s->roles[i] != HISTORY_GIVEN_UP && s->roles[i] != HISTORY_UNLISTED;
+}
+
+/* A disk of another pool, or of another history, must never be written to; one that the pool has given
+ * up, or that was being added when power went, is not used until the pool names it anew. */
 static void forget_foreign(struct meta *m, const struct root_scan *s)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < m->disk_count; i++) {
-		if (s->errs[i] != DFS_EFOREIGN)
+		if (is_ours(s, i))
 			m->disks[kept++] = m->disks[i];
 	}
 	m->disk_count = kept;
 }
 
-static bool witness_behind(struct meta *m, const struct root_scan *s)
+/* Some disk of ours lacks the newest root. */
+static bool somebody_behind(struct meta *m, const struct root_scan *s)
 {
 	for (unsigned i = 0; i < m->disk_count; i++) {
-		if (s->errs[i] == DFS_ENOTPOOL ||
-		    (s->errs[i] == 0 && (s->roots[i].epoch != m->root.epoch ||
-					 s->roots[i].generation != m->root.generation)))
+		if (is_ours(s, i) && (s->roles[i] != HISTORY_CURRENT ||
+				      s->roots[i].generation != m->root.generation))
 			return true;
 	}
-	return m->cfg.disk_total && m->cfg.disk_total != m->root.disk_total;
+	return false;
 }
 
 static void keep_members(struct meta *m, const struct recovery *r)
@@ -300,7 +311,7 @@ static int record_loss(struct meta *m, const struct meta_loss *loss)
 /* M9. */
 static int make_equal(struct meta *m, const struct recovery *r, const struct meta_loss *loss)
 {
-	bool behind = witness_behind(m, &r->scan);
+	bool behind = somebody_behind(m, &r->scan);
 	int err = 0;
 
 	forget_foreign(m, &r->scan);
@@ -314,7 +325,7 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 		struct root next = m->root;
 
 		journal_switch(m, m->seq + 1);
-		if (behind)
+		if (behind || roots_due(m))
 			err = roots_publish(m, &next);
 		else
 			err = members_settle(m);
@@ -360,7 +371,7 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	if (err) {
 		meta_free(m);
 		if (ret_recovery)
-			ret_recovery->loss = rec.loss;
+			*ret_recovery = rec;
 		return err;
 	}
 	log_loss(m);
@@ -469,8 +480,48 @@ static int change_disks(struct meta *m)
 	return err ? err : mirrored;
 }
 
+/* Token held. A disk that failed to take a root stays silent, so that it can't make epochs without end. */
+static void replace_disks(struct meta *m, const struct meta_disk *disks, unsigned count)
+{
+	bool mute[META_MAX_DISKS] = {false};
+
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned j = 0; j < m->disk_count; j++)
+			if (disks[i].dev == m->disks[j].dev &&
+			    uuid_eq(&disks[i].uuid, &m->disks[j].uuid))
+				mute[i] = m->mute[j];
+	m->leaver_count = 0;
+	for (unsigned j = 0; j < m->disk_count; j++) {
+		bool stays = false;
+
+		for (unsigned i = 0; i < count; i++)
+			stays = stays || uuid_eq(&disks[i].uuid, &m->disks[j].uuid);
+		if (!stays && !m->mute[j])
+			m->leavers[m->leaver_count++] = m->disks[j];
+	}
+	memcpy(m->disks, disks, count * sizeof(*disks));
+	memcpy(m->mute, mute, sizeof(mute));
+	m->disk_count = count;
+}
+
+/* Token held. By id; who has been known stays so, unless another disk has its id. */
+static void know_disk(struct meta *m, const struct meta_known *k)
+{
+	unsigned i = 0;
+
+	while (i < m->known_count && m->known[i].id.v < k->id.v)
+		i++;
+	if (i == m->known_count || m->known[i].id.v != k->id.v) {
+		if (m->known_count == ROOT_MAX_DISKS)
+			return;
+		memmove(&m->known[i + 1], &m->known[i], (m->known_count - i) * sizeof(m->known[0]));
+		m->known_count++;
+	}
+	m->known[i] = *k;
+}
+
 int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
-		   uint32_t disk_total)
+		   const struct meta_known *known, unsigned known_count)
 {
 	int err;
 
@@ -484,15 +535,28 @@ int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count
 		return DFS_EFAILED;
 	}
 	token_take(m);
-	memcpy(m->disks, disks, count * sizeof(*disks));
-	m->disk_count = count;
-	m->cfg.disk_total = disk_total;
+	replace_disks(m, disks, count);
+	for (unsigned i = 0; i < known_count; i++)
+		know_disk(m, &known[i]);
+	for (unsigned i = 0; i < count && !known; i++)
+		know_disk(m, &(struct meta_known){disks[i].id, disks[i].uuid, false});
 	member_sweep(m);
 	token_give(m);
 	err = change_disks(m);
+	token_take(m);
+	m->leaver_count = 0; /* their devices may go now */
+	token_give(m);
 	env_mutex_unlock(&m->admin);
 	member_report(m);
 	return err;
+}
+
+enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid)
+{
+	for (unsigned i = 0; i < m->role_count; i++)
+		if (uuid_eq(&m->roles[i].uuid, uuid))
+			return m->roles[i].role;
+	return HISTORY_UNLISTED;
 }
 
 bool meta_is_member(struct meta *m, disk_id id)
@@ -509,6 +573,12 @@ uint64_t meta_epoch(struct meta *m)
 {
 	ENV_LOCKED(&m->state);
 	return m->root.epoch;
+}
+
+struct history_witness meta_witness(struct meta *m)
+{
+	ENV_LOCKED(&m->state);
+	return (struct history_witness){true, m->root.epoch_id, m->root.epoch, m->root.generation};
 }
 
 uint64_t meta_generation(struct meta *m)

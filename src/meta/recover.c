@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Recovery: the newest valid root of all disks -> its members that are up to date -> the index, the
+ * Recovery: the root that history_choose() takes -> its members that are up to date -> the index, the
  * local one if it is sound, else from a mirror -> replay of the journal. The end is the same whichever
  * members survive. Keeps P2 (the chain decides what counts), P5, P8 (a disk of an older epoch is
  * never read) and P10. Runs before any other thread knows the struct meta: no locks.
  */
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
 #include "base/log.h"
 #include "base/probe.h"
 #include "meta/internal.h"
@@ -19,7 +23,6 @@ static int scan_disks(struct meta *m, struct root_scan *s, struct meta_recovery 
 
 		s->errs[i] = err;
 		ret->damaged_roots += damaged;
-		s->valid += err == 0;
 		if (err == DFS_EFEATURE || err == DFS_EVERSION) {
 			log_error("cannot open the pool: its metadata on %s was written by a newer "
 				  "program (%s); use that version",
@@ -34,71 +37,197 @@ static int scan_disks(struct meta *m, struct root_scan *s, struct meta_recovery 
 	return 0;
 }
 
-static int choose_root(struct meta *m, const struct root_scan *s)
-{
-	const struct root *newest = NULL;
-	uint64_t generation = 0;
+/* ---- telling a person ---- */
 
+static void add_text(char *text, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void add_text(char *text, size_t size, const char *fmt, ...)
+{
+	size_t at = strlen(text);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text + at, size - at, fmt, ap);
+	va_end(ap);
+}
+
+static size_t place_len(const char *name)
+{
+	static const char inside[] = "/dynamicfs";
+	size_t n = strlen(name), k = sizeof(inside) - 1;
+
+	return n > k && !strcmp(name + n - k, inside) ? n - k : n;
+}
+
+/* "epoch 5, last written 2026-11-27 13:25:21 UTC, on /mnt/a, /mnt/b" */
+static void add_side(struct meta *m, const struct root_scan *s, const struct root *newest,
+		     bool other, char *text, size_t size)
+{
+	time_t t = (time_t)(newest->written_wall_ns / 1000000000u);
+	unsigned named = 0, more = 0;
+	char when[32] = "?";
+	struct tm tm;
+
+	if (gmtime_r(&t, &tm))
+		(void)!strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+	add_text(text, size, "epoch %llu, last written %s UTC, on ",
+		 (unsigned long long)newest->epoch, when);
 	for (unsigned i = 0; i < m->disk_count; i++) {
-		if (s->errs[i])
+		bool is_other = s->roles[i] == HISTORY_OTHER;
+
+		if (is_other != other ||
+		    (!other && s->roles[i] != HISTORY_CURRENT && s->roles[i] != HISTORY_SET_BACK))
 			continue;
-		generation = MAX(generation, s->roots[i].generation);
-		if (!newest || root_newer(&s->roots[i], newest))
-			newest = &s->roots[i];
+		if (named < 8) /* a person knows the directory that the disk's lies in */
+			add_text(text, size, "%s%.*s", named++ ? ", " : "",
+				 (int)place_len(m->disks[i].dev->name), m->disks[i].dev->name);
+		else
+			more++;
 	}
-	if (!newest)
-		return DFS_ENOTPOOL;
-	m->root = m->attempt = *newest;
-	m->attempt.generation = generation;
-	m->generation = newest->generation;
-	return 0;
+	if (more)
+		add_text(text, size, " and %u more", more);
 }
 
-static int check_quorum(struct meta *m, const struct root_scan *s)
+static void tell_refusal(struct meta *m, const struct root_scan *s, char *text, size_t size)
 {
-	if (m->cfg.least_epoch > m->root.epoch) {
-		log_error("cannot open the pool: the disks present end with epoch %llu of the "
-			  "metadata, but the pool has been in epoch %llu; they missed writes; "
-			  "connect the other disks",
-			  (unsigned long long)m->root.epoch,
-			  (unsigned long long)m->cfg.least_epoch);
-		return DFS_ESTALE;
+	const struct history_choice *c = &s->choice;
+	const struct root *r = &s->roots[c->chosen];
+
+	text[0] = '\0';
+	if (c->verdict == HISTORY_SPLIT && c->other >= 0) {
+		add_text(text, size, "its disks hold two histories that went apart: one of ");
+		add_side(m, s, r, false, text, size);
+		add_text(text, size, "; another one of ");
+		add_side(m, s, &s->roots[c->other], true, text, size);
+		add_text(text, size,
+			 ". Bring back the disks of one of them only; or use --force to go on with "
+			 "the first: the other one's disks are then left as they are");
+	} else if (c->verdict == HISTORY_SPLIT || c->verdict == HISTORY_STALE) {
+		add_text(text, size, "%s (",
+			 c->verdict == HISTORY_STALE
+				 ? "its disks have missed changes that the pool directory knows of"
+				 : "its disks hold another history than the one that the pool "
+				   "directory has followed");
+		add_side(m, s, r, false, text, size);
+		add_text(
+			text, size,
+			"; the pool directory knows epoch %llu). Bring back the disks that were in "
+			"use last; or use --force to go on with these, which gives up what was "
+			"written since",
+			(unsigned long long)m->cfg.witness.epoch);
+	} else {
+		add_text(text, size,
+			 "only %u of the %u disks that were in use last are here%s: the others may "
+			 "have gone on without them (",
+			 c->votes, c->voters,
+			 2 * c->votes != c->voters ? ", which is not a majority"
+			 : c->witness_here	   ? ""
+					   : ", and no pool directory that knows which half "
+					     "is the newer one");
+		add_side(m, s, r, false, text, size);
+		add_text(
+			text, size,
+			"). Bring back more of the disks; or, if the others are lost for good, use "
+			"--force to go on with these");
 	}
-	if (m->cfg.least_epoch == 0 && !m->cfg.force &&
-	    2 * (uint64_t)s->valid <= m->root.disk_total) {
-		log_error("cannot open the pool: %u of its %u disks are present, which is not a "
-			  "majority, and without the pool directory nothing else tells whether "
-			  "they are up to date; connect more disks, or use force",
-			  s->valid, m->root.disk_total);
-		return DFS_ENOQUORUM;
-	}
-	return 0;
 }
 
-/*
- * Up to date: listed, and its own newest root is of the newest epoch with the same list. A disk of an
- * equal epoch with another list belongs to a history that was forced apart.
- */
+/* ---- choosing ---- */
+
+static int verdict_error(enum history_verdict v)
+{
+	switch (v) {
+	case HISTORY_ACCEPTED:
+		return 0;
+	case HISTORY_NONE:
+		return DFS_ENOTPOOL;
+	case HISTORY_MINORITY:
+		return DFS_ENOQUORUM;
+	case HISTORY_STALE:
+		return DFS_ESTALE;
+	case HISTORY_SPLIT:
+		return DFS_ESPLIT;
+	}
+	return DFS_ENOQUORUM;
+}
+
+static void know_disks(struct meta *m)
+{
+	m->known_count = m->root.disk_count;
+	for (unsigned i = 0; i < m->root.disk_count; i++)
+		m->known[i] = (struct meta_known){m->root.disks[i].id, m->root.disks[i].uuid,
+						  m->root.disks[i].given_up};
+}
+
+static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery *ret)
+{
+	FREE struct history_seen *seen = xcalloc(m->disk_count + 1, sizeof(*seen));
+	struct history_choice *c = &s->choice;
+	int err;
+
+	for (unsigned i = 0; i < m->disk_count; i++)
+		seen[i] = (struct history_seen){m->disks[i].uuid, s->errs[i] ? NULL : &s->roots[i]};
+	history_choose(seen, m->disk_count, &m->cfg.witness, m->cfg.force, c, s->roles);
+	err = verdict_error(c->verdict);
+	if (c->chosen >= 0) {
+		m->root = m->attempt = s->roots[c->chosen];
+		m->generation = m->root.generation;
+		m->generation_floor = c->max_generation;
+		m->epoch_floor = MAX(c->max_epoch, m->cfg.witness.epoch);
+		m->force_epoch = c->forced;
+		ret->forced = c->forced;
+		know_disks(m);
+	}
+	if (err && c->chosen >= 0) {
+		tell_refusal(m, s, ret->refusal, sizeof(ret->refusal));
+		log_error("cannot open the pool: %s", ret->refusal);
+	}
+	m->role_count = m->disk_count;
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		m->roles[i].uuid = m->disks[i].uuid;
+		m->roles[i].role = s->roles[i];
+	}
+	return err;
+}
+
+static void tell_role(const struct meta_disk *d, enum history_role role, const struct root *own,
+		      const struct root *chosen)
+{
+	if (role == HISTORY_BEHIND)
+		log_warn("disk %u (%s) missed metadata writes (epoch %llu, newest %llu): it is not "
+			 "believed",
+			 d->id.v, d->dev->name, (unsigned long long)own->epoch,
+			 (unsigned long long)chosen->epoch);
+	else if (role == HISTORY_SET_BACK)
+		log_warn("disk %u (%s) has been set back to an older copy of itself (generation "
+			 "%llu, newest %llu): its metadata is not believed, and what it lacks of "
+			 "files counts as lost there",
+			 d->id.v, d->dev->name, (unsigned long long)own->generation,
+			 (unsigned long long)chosen->generation);
+	else if (role == HISTORY_OTHER)
+		log_error("disk %u (%s) is of another history (epoch %llu) than the one that was "
+			  "chosen (epoch %llu): it is left as it is; to use it again here, remove "
+			  "its dynamicfs directory and add it as a new disk",
+			  d->id.v, d->dev->name, (unsigned long long)own->epoch,
+			  (unsigned long long)chosen->epoch);
+}
+
+/* Up to date: listed, and its own newest root is of the newest epoch. */
 static int choose_sources(struct meta *m, struct recovery *r)
 {
+	for (unsigned d = 0; d < m->disk_count; d++)
+		tell_role(&m->disks[d], r->scan.roles[d], &r->scan.roots[d], &m->root);
 	for (unsigned i = 0; i < m->root.member_count; i++) {
 		const struct root_member *want = &m->root.members[i];
 
 		for (unsigned d = 0; d < m->disk_count; d++) {
-			const struct root *own = &r->scan.roots[d];
-
-			if (r->scan.errs[d] || !uuid_eq(&m->disks[d].uuid, &want->uuid))
+			if (!uuid_eq(&m->disks[d].uuid, &want->uuid))
 				continue;
-			if (own->epoch != m->root.epoch || !roots_same_list(own, &m->root)) {
+			if (r->scan.roles[d] != HISTORY_CURRENT) {
 				PROBE("stale-member-refused");
-				log_warn("disk %u (%s) missed metadata writes (epoch %llu, newest "
-					 "%llu): it is not believed",
-					 m->disks[d].id.v, m->disks[d].dev->name,
-					 (unsigned long long)own->epoch,
-					 (unsigned long long)m->root.epoch);
 				continue;
 			}
-			if (own->generation != m->root.generation)
+			if (r->scan.roots[d].generation != m->root.generation)
 				r->unequal = true;
 			r->sources[r->source_count++] = m->disks[d].dev;
 		}
@@ -274,9 +403,7 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 	int err = scan_disks(m, &r->scan, ret);
 
 	if (err == 0)
-		err = choose_root(m, &r->scan);
-	if (err == 0)
-		err = check_quorum(m, &r->scan);
+		err = choose_root(m, &r->scan, ret);
 	if (err == 0)
 		err = choose_sources(m, r);
 	if (err)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Roots: the ring of 64 slots on every disk of the pool. A new root is made durable first on all
- * members, then on the other disks, which only testify which epoch is newest (P8): so whenever a
- * witness shows an epoch, each member of that epoch has its root. Members that fail to take the root
- * are left out by a further epoch.
+ * Roots: the ring of 16 slots on every disk of the pool. A new root is made durable first on all
+ * members, then on the other disks, which only testify which epoch is newest (P8): so whenever another
+ * disk shows an epoch, each member of that epoch has its root. Disks that fail to take the root are left
+ * out by a further epoch. H2 to H4 (docs/DESIGN.md "One history"): an epoch is formed once its root is
+ * on all its voters and they are a majority of every set before that may still be the one that counts.
  */
 #include "base/log.h"
 #include "base/probe.h"
@@ -45,7 +46,7 @@ int roots_prepare(struct dev *dev)
 
 int roots_write(struct dev *dev, const struct root *root)
 {
-	uint8_t slot[ROOT_SLOT_BYTES];
+	FREE uint8_t *slot = xmalloc(ROOT_SLOT_BYTES);
 	struct dev_file *f;
 	int err = dev_open(dev, RING_NAME, 0, &f);
 
@@ -57,7 +58,7 @@ int roots_write(struct dev *dev, const struct root *root)
 	if (err)
 		return err;
 	root_encode(root, slot);
-	err = dev_write(f, slot, sizeof(slot), root->generation % ROOT_SLOTS * ROOT_SLOT_BYTES);
+	err = dev_write(f, slot, ROOT_SLOT_BYTES, root->generation % ROOT_SLOTS * ROOT_SLOT_BYTES);
 	if (err == 0)
 		err = dev_sync(f);
 	dev_close(f);
@@ -160,7 +161,7 @@ int meta_read_root(struct dev *dev, struct root *ret_root, unsigned *ret_damaged
 	return err;
 }
 
-/* ---- publishing ---- */
+/* ---- what the next root says ---- */
 
 bool roots_same_list(const struct root *a, const struct root *b)
 {
@@ -185,8 +186,6 @@ static bool writable(struct meta *m, const struct member *mb)
 /* The live members as the list of next; one that joins is not complete yet and not among them. */
 static void list_members(struct meta *m, struct root *next)
 {
-	if (m->cfg.disk_total)
-		next->disk_total = m->cfg.disk_total;
 	memset(next->members, 0, sizeof(next->members));
 	next->member_count = 0;
 	for (unsigned i = 0; i < m->member_count; i++) {
@@ -198,6 +197,147 @@ static void list_members(struct meta *m, struct root *next)
 		next->members[next->member_count++].uuid = mb->disk.uuid;
 	}
 }
+
+/* A member that died of more than want of space won't take a root, either. */
+static bool is_broken(struct meta *m, const struct meta_disk *d)
+{
+	for (unsigned i = 0; i < m->member_count; i++) {
+		const struct member *mb = m->members[i];
+
+		if (uuid_eq(&mb->disk.uuid, &d->uuid) && member_dead(m, mb) && mb->err &&
+		    mb->err != DFS_ENOSPC)
+			return true;
+	}
+	return false;
+}
+
+/* It votes: it is here, it takes roots, and nobody gave it up. */
+static bool votes(struct meta *m, const struct root_disk *row)
+{
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		if (uuid_eq(&m->disks[i].uuid, &row->uuid))
+			return !row->given_up && !m->mute[i] && !is_broken(m, &m->disks[i]);
+	}
+	return false;
+}
+
+static void list_disks(struct meta *m, struct root *next)
+{
+	memset(next->disks, 0, sizeof(next->disks));
+	next->disk_count = m->known_count;
+	for (unsigned i = 0; i < m->known_count; i++) {
+		struct root_disk *row = &next->disks[i];
+
+		row->id = m->known[i].id;
+		row->uuid = m->known[i].uuid;
+		row->given_up = m->known[i].given_up;
+		row->votes = votes(m, row);
+	}
+}
+
+static bool same_voters(const struct root *a, const struct root *b)
+{
+	for (unsigned i = 0; i < a->disk_count; i++) {
+		const struct root_disk *row = root_find_disk(b, &a->disks[i].uuid);
+
+		if ((a->disks[i].votes & 1) != (row ? row->votes & 1 : 0))
+			return false;
+	}
+	return true;
+}
+
+static bool same_disks(const struct root *a, const struct root *b)
+{
+	if (a->disk_count != b->disk_count || !same_voters(a, b))
+		return false;
+	for (unsigned i = 0; i < a->disk_count; i++) {
+		const struct root_disk *row = root_find_disk(b, &a->disks[i].uuid);
+
+		if (!row || row->given_up != a->disks[i].given_up)
+			return false;
+	}
+	return true;
+}
+
+/* The epoch goes on as it is: nobody came or went, and nothing about it is open. */
+static bool same_epoch(struct meta *m, const struct root *next, const struct root *last)
+{
+	return last->open_count == 0 && !m->force_epoch && roots_same_list(next, last) &&
+	       same_disks(next, last);
+}
+
+static void keep_epoch(struct root *next, const struct root *last)
+{
+	next->epoch = last->epoch;
+	next->epoch_id = last->epoch_id;
+	next->forced = last->forced;
+	next->open_count = 0;
+	next->history_count = last->history_count;
+	memcpy(next->history, last->history, sizeof(next->history));
+	memcpy(next->disks, last->disks, sizeof(next->disks));
+	next->disk_count = last->disk_count;
+}
+
+/* The last one's voters, and all that it left open, must agree to the next one. */
+static void keep_open(struct root *next, const struct root *last)
+{
+	unsigned shift = last->open_count && same_voters(next, last) && same_voters(last, next) ? 0
+												: 1;
+
+	next->open_count = last->open_count + shift;
+	for (unsigned i = 0; i < next->disk_count; i++) {
+		struct root_disk *row = &next->disks[i];
+		const struct root_disk *old = root_find_disk(last, &row->uuid);
+
+		if (old)
+			row->votes |= shift ? old->votes << 1 : old->votes & ~1u;
+	}
+}
+
+static void new_epoch(struct meta *m, struct root *next, const struct root *last)
+{
+	next->epoch = MAX(last->epoch, m->epoch_floor) + 1;
+	uuid_random(&next->epoch_id);
+	next->forced = m->force_epoch;
+	memset(next->history, 0, sizeof(next->history));
+	next->history_count = MIN(last->history_count + 1, ROOT_MAX_HISTORY);
+	next->history[0] = (struct root_epoch){.id = last->epoch_id,
+					       .epoch = last->epoch,
+					       .formed = last->open_count == 0,
+					       .forced = last->forced};
+	memcpy(next->history + 1, last->history,
+	       (next->history_count - 1) * sizeof(next->history[0]));
+	keep_open(next, last);
+}
+
+/* Whatever next says of members, disks and epoch: as it is now. */
+static int draw_up(struct meta *m, struct root *next)
+{
+	list_members(m, next);
+	list_disks(m, next);
+	if (next->member_count == 0)
+		return DFS_EFAILED;
+	if (same_epoch(m, next, &m->attempt))
+		keep_epoch(next, &m->attempt);
+	else if (m->attempt.open_count < ROOT_MAX_OPEN)
+		new_epoch(m, next, &m->attempt);
+	else
+		return DFS_ENOQUORUM;
+	next->generation = MAX(m->attempt.generation, m->generation_floor) + 1;
+	next->written_wall_ns = env_wall_ns();
+	return 0;
+}
+
+bool roots_due(struct meta *m)
+{
+	FREE struct root *next = xcalloc(1, sizeof(*next));
+
+	list_members(m, next);
+	list_disks(m, next);
+	return !same_epoch(m, next, &m->attempt);
+}
+
+/* ---- publishing ---- */
 
 /* Returns how many failed. */
 static unsigned write_members(struct meta *m, const struct root *next)
@@ -228,20 +368,37 @@ static bool is_live_member(struct meta *m, const struct meta_disk *d)
 	return false;
 }
 
-static void write_witnesses(struct meta *m, const struct root *next)
+/* Likewise: those that vote without being members. Who fails is silent until the pool is opened again. */
+static unsigned write_others(struct meta *m, const struct root *next)
 {
+	unsigned failed = 0;
+
 	for (unsigned i = 0; i < m->disk_count; i++) {
 		const struct meta_disk *d = &m->disks[i];
+		const struct root_disk *row = root_find_disk(next, &d->uuid);
 		int err;
 
-		if (is_live_member(m, d))
+		if (!row || !(row->votes & 1) || is_live_member(m, d))
 			continue;
 		err = roots_write(d->dev, next);
-		if (err)
-			log_warn("cannot write the metadata root on disk %u (%s): %s; the disk is "
-				 "stale until a root can be written there",
-				 d->id.v, d->dev->name, dfs_err_text(err));
+		if (!err)
+			continue;
+		log_warn("cannot write the metadata root on disk %u (%s): %s; the disk is stale "
+			 "and has no vote until the pool is opened again",
+			 d->id.v, d->dev->name, dfs_err_text(err));
+		m->mute[i] = true;
+		failed++;
 	}
+	return failed;
+}
+
+static unsigned write_all(struct meta *m, const struct root *next)
+{
+	unsigned failed;
+
+	m->attempt = *next;
+	failed = write_members(m, next);
+	return failed ? failed : write_others(m, next);
 }
 
 static bool in_list(const struct root *root, const struct member *mb)
@@ -267,27 +424,76 @@ static void adopt(struct meta *m, const struct root *root)
 	env_mutex_unlock(&m->state);
 }
 
+/* Who leaves in order can agree to it, as long as it answers. Broken ones are not asked. */
+static int ask_leavers(struct meta *m, const struct root *next)
+{
+	FREE struct uuid *agree = xcalloc(m->leaver_count + 1, sizeof(*agree));
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < m->leaver_count; i++)
+		if (!is_broken(m, &m->leavers[i]) && roots_write(m->leavers[i].dev, next) == 0)
+			agree[count++] = m->leavers[i].uuid;
+	return history_forms(next, agree, count);
+}
+
+/* H3: the new epoch's root is on all its voters. Do they speak for all that could know better? */
+static int form(struct meta *m, struct root *next, bool *ret_told)
+{
+	int forms = m->force_epoch ? 1 : history_forms(next, NULL, 0);
+
+	*ret_told = false;
+	if (forms < 1)
+		forms = ask_leavers(m, next);
+	if (forms == 0 && m->cfg.epoch_changed) {
+		*ret_told = true;
+		if (m->cfg.epoch_changed(m->cfg.ctx, next, true))
+			forms = -1;
+	} else if (forms == 0) {
+		forms = -1;
+	}
+	if (forms < 0) {
+		log_error(
+			"the disks that are left are not a majority of those that were in use, so "
+			"nothing new can be promised: somebody else could go on with the others");
+		return DFS_ENOQUORUM;
+	}
+	next->open_count = 0;
+	for (unsigned i = 0; i < next->disk_count; i++)
+		next->disks[i].votes &= 1;
+	next->generation++;
+	m->force_epoch = false;
+	return 0;
+}
+
 /*
- * Each attempt has a generation of its own, and an epoch of its own when its list differs from the
- * attempt before: two roots of one epoch always have the same list, wherever a crash stops us.
+ * Each attempt has a generation of its own, and an epoch of its own when its members or voters differ
+ * from the attempt before: two roots of one epoch always have the same, wherever a crash stops us. A new
+ * epoch is written twice: as one that may come to be, and, once it has its majorities, as one that is
+ * (H3): only then is anything acknowledged under it.
  */
 int roots_publish(struct meta *m, struct root *next)
 {
+	bool told = true;
+	int err;
+
 	for (;;) {
-		list_members(m, next);
-		if (next->member_count == 0)
-			return DFS_EFAILED;
-		next->generation = m->attempt.generation + 1;
-		next->epoch = m->attempt.epoch + !roots_same_list(next, &m->attempt);
-		m->attempt = *next;
-		if (write_members(m, next) == 0)
+		err = draw_up(m, next);
+		if (err)
+			return err;
+		if (write_all(m, next))
+			continue;
+		if (next->open_count == 0)
+			break;
+		err = form(m, next, &told);
+		if (err)
+			return err;
+		if (write_all(m, next) == 0)
 			break;
 	}
-	write_witnesses(m, next);
-	if (next->epoch != m->root.epoch)
+	if (!uuid_eq(&next->epoch_id, &m->root.epoch_id))
 		PROBE("epoch-changed");
-	if (next->epoch != m->root.epoch && m->cfg.epoch_changed)
-		m->cfg.epoch_changed(m->cfg.ctx, next->epoch);
+	if (!uuid_eq(&next->epoch_id, &m->root.epoch_id) && !told && m->cfg.epoch_changed)
+		(void)m->cfg.epoch_changed(m->cfg.ctx, next, false); /* it is behind then: H5 */
 	adopt(m, next);
 	return 0;
 }

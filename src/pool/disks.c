@@ -221,16 +221,27 @@ void disks_update_used(struct pool *p)
 	}
 }
 
-unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, uint32_t *ret_total)
+/* By a person's order: an error alone takes a disk out only until the pool is opened again. */
+static bool is_given_up(struct pool *p, disk_id id)
+{
+	struct rec_disk rec;
+
+	return p->giving_up.v == id.v ||
+	       (get_disk(p->meta, id, &rec) == 0 && rec.state == DISK_FAILED);
+}
+
+unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
+			struct meta_known *known, unsigned *ret_known)
 {
 	unsigned n = 0;
 
-	*ret_total = 0;
+	*ret_known = 0;
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 		struct disk_info info = disk_info(d);
 
-		*ret_total += info.state != DISK_FAILED;
+		known[(*ret_known)++] = (struct meta_known){info.id, info.uuid,
+							    is_given_up(p, info.id)};
 		/* one that does not answer comes back when it does: health_revive() */
 		if (!disk_present(d) || info.state == DISK_SUSPECT || n == max)
 			continue;
@@ -395,8 +406,7 @@ static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 			.index_arg = p->env.index_ops ? p->env.index_arg : p->index_dir,
 			.disks = &md,
 			.disk_count = 1,
-			.copies = 1,
-			.disk_total = 1};
+			.copies = 1};
 		err = meta_format(&cfg);
 	}
 	if (err)
@@ -416,9 +426,9 @@ static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 int members_choose(struct pool *p)
 {
 	struct meta_disk disks[META_MAX_DISKS];
-	uint32_t total;
-	unsigned n = disks_for_meta(p, disks, META_MAX_DISKS, &total);
-	int err = n ? meta_set_disks(p->meta, disks, n, total) : DFS_EGONE;
+	struct meta_known known[ROOT_MAX_DISKS];
+	unsigned known_count, n = disks_for_meta(p, disks, META_MAX_DISKS, known, &known_count);
+	int err = n ? meta_set_disks(p->meta, disks, n, known, known_count) : DFS_EGONE;
 
 	if (err != DFS_ENOSPC)
 		return err;
@@ -649,7 +659,9 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 	fill_disk_json(p, d, &j);
 	disk_set_state(d, DISK_FAILED);
 	info->state = DISK_FAILED;
+	p->giving_up = info->id;
 	err = members_choose(p);
+	p->giving_up.v = 0;
 	if (err)
 		return err;
 	rec.state = DISK_FAILED;

@@ -31,6 +31,7 @@ struct pool {
 	struct pool_settings settings; /* (l) */
 	uint32_t next_disk;	       /* change_lock */
 	struct dev_group *group;       /* of the disks' devices */
+	disk_id giving_up; /* change_lock: by the fail-disk that is under way; 0: none */
 	struct disk_set *disks;
 	struct meta *meta; /* set once, under change_lock, when the first disk is there */
 	struct extent_store *extents; /* likewise */
@@ -43,6 +44,7 @@ struct pool {
 	uint64_t revive_ns;	   /* the background thread's: when it last asked */
 	bool members_changed;	   /* (l): meta_set_disks is due */
 	bool disk_json_due;	   /* (l): disk.json files are out of date */
+	bool pool_json_behind;	   /* (l): pool.json could not be written; tried again */
 	struct env_thread *thread; /* change_lock */
 	struct dev **spares;	   /* devices meta knows that are no disks: closed last */
 	unsigned spare_count;
@@ -69,8 +71,9 @@ void pool_keep_spare(struct pool *p, struct dev *dev);
 /* Puts a disk of the index into the set. dev: transferred; NULL when it is not there. Meta may be
  * using it already, so it stays open to the end, whatever this returns. */
 MUST_USE int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev);
-/* The disks that meta may use now. Returns how many; *ret_total: those not failed, present or not. */
-unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max, uint32_t *ret_total);
+/* The disks that meta may use now. Returns how many; known: all of the pool (room for ROOT_MAX_DISKS). */
+unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
+			struct meta_known *known, unsigned *ret_known);
 #define MEMBERS_RETRY_NS 5000000000ull
 /*
  * The metadata goes to the disks that are there now. A member that is full keeps it from being

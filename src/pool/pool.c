@@ -2,7 +2,7 @@
 /*
  * Opening and closing a pool: the pool directory, its lock, the disks it names, recovery of the
  * metadata, and the background thread that moves metadata off failed disks and gives space back.
- * Keeps P2 (through meta), P5 (nothing here is needed but to be faster), P8 (least_epoch).
+ * Keeps P2 (through meta), P5 (nothing here is needed but to be faster), P8 (the pool directory's vote).
  *
  * Order when opening: pool.json -> lock -> devices -> meta_open (recovery) -> disks as the index has
  * them -> extents -> background thread -> pool.json with the epoch now in force.
@@ -22,6 +22,9 @@
 #define TICK_MS 250
 #define RECLAIM_TICKS 8 /* every 2 s */
 #define RECLAIM_BATCH 1024
+#define WITNESS_TICKS 20 /* every 5 s */
+#define WITNESS_TRIALS 20
+#define WITNESS_PAUSE_MS 500
 
 void pool_say(struct pool_message *msg, const char *fmt, ...)
 {
@@ -62,6 +65,63 @@ int open_disk_dev(const struct pool_env *env, struct dev_group *g, const char *p
 
 	return dev_deadline_open(g, own ? env->open_dev : open_dir, own ? env->ctx : NULL, path,
 				 subdir, create, ret_dev);
+}
+
+/* ---- pool.json ---- */
+
+static void pool_json_fill(struct pool *p)
+{
+	struct pool_settings st = pool_get_settings(p);
+
+	p->json.large_k = st.large.k;
+	p->json.large_m = st.large.m;
+	p->json.copies = st.copies;
+	p->json.metadata_copies = st.metadata_copies;
+	p->json.verify_writes = st.verify_writes;
+	p->json.written_wall_s = env_wall_ns() / 1000000000u;
+	for (unsigned i = 0; i < p->json.disk_count; i++) {
+		struct pool_json_disk *j = &p->json.disks[i];
+		struct disk *d = disk_get(p->disks, j->id);
+		enum disk_state st = d ? disk_state(d) : DISK_HEALTHY;
+
+		/* "failed" here means that the disk is not even opened: only an order says that,
+		 * for one that failed by itself gets another chance at the next mount */
+		if (!d || !strcmp(j->state, disk_state_name(DISK_FAILED)))
+			continue;
+		snprintf(j->state, sizeof(j->state), "%s",
+			 disk_state_name(st == DISK_FAILED ? DISK_DEGRADED : st));
+	}
+}
+
+int pool_json_store(struct pool *p)
+{
+	BUF text = {0};
+	int err;
+
+	ENV_LOCKED(&p->json_lock);
+	pool_json_fill(p);
+	err = pool_json_encode(&p->json, &text);
+	if (!err)
+		err = dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
+	if (err)
+		log_error(
+			"cannot write %s/pool.json: %s; it is tried again. The pool works, but until then "
+			"the pool directory does not count as a witness of what is newest",
+			p->dir, dfs_err_text(err));
+	ENV_LOCKED(&p->lock);
+	p->pool_json_behind = err != 0;
+	return err;
+}
+
+static void tick_pool_json(struct pool *p)
+{
+	bool due;
+
+	env_mutex_lock(&p->lock);
+	due = p->pool_json_behind;
+	env_mutex_unlock(&p->lock);
+	if (due && pool_json_store(p) == 0)
+		log_info("%s/pool.json is up to date again", p->dir);
 }
 
 /* ---- the background thread ---- */
@@ -130,65 +190,45 @@ static void background_main(void *arg)
 		env_mutex_unlock(&p->lock);
 		if (due)
 			disk_jsons_update(p);
+		if (tick % WITNESS_TICKS == 0)
+			tick_pool_json(p);
 		if (tick % RECLAIM_TICKS == 0)
 			tick_reclaim(p);
 	}
 }
 
-/* ---- pool.json ---- */
-
-static void pool_json_fill(struct pool *p)
-{
-	struct pool_settings st = pool_get_settings(p);
-
-	p->json.large_k = st.large.k;
-	p->json.large_m = st.large.m;
-	p->json.copies = st.copies;
-	p->json.metadata_copies = st.metadata_copies;
-	p->json.verify_writes = st.verify_writes;
-	p->json.written_wall_s = env_wall_ns() / 1000000000u;
-	for (unsigned i = 0; i < p->json.disk_count; i++) {
-		struct pool_json_disk *j = &p->json.disks[i];
-		struct disk *d = disk_get(p->disks, j->id);
-		enum disk_state st = d ? disk_state(d) : DISK_HEALTHY;
-
-		/* "failed" here means that the disk is not even opened: only an order says that,
-		 * for one that failed by itself gets another chance at the next mount */
-		if (!d || !strcmp(j->state, disk_state_name(DISK_FAILED)))
-			continue;
-		snprintf(j->state, sizeof(j->state), "%s",
-			 disk_state_name(st == DISK_FAILED ? DISK_DEGRADED : st));
-	}
-}
-
-int pool_json_store(struct pool *p)
-{
-	BUF text = {0};
-	int err;
-
-	ENV_LOCKED(&p->json_lock);
-	pool_json_fill(p);
-	err = pool_json_encode(&p->json, &text);
-	if (!err)
-		err = dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
-	if (err)
-		log_warn(
-			"cannot write %s/pool.json: %s; the pool works, but if its disks move it may need "
-			"dynamicfs import",
-			p->dir, dfs_err_text(err));
-	return err;
-}
-
-/* Meta tells of a new epoch before anything is acknowledged under it (P8). */
-static void on_epoch(void *ctx, uint64_t epoch)
+/*
+ * Meta tells of a new epoch before anything is acknowledged under it (P8). needed: without the pool
+ * directory's vote it would not be formed, so its filesystem gets some time to have room again (H5). A
+ * pool directory that could not be told is behind: it keeps its old vote, which counts for nothing, and
+ * the background thread tries again.
+ */
+static int on_epoch(void *ctx, const struct root *root, bool needed)
 {
 	struct pool *p = ctx;
+	struct pool_json old;
+	int err = 0;
 
 	env_mutex_lock(&p->json_lock);
-	p->json.least_epoch = MAX(p->json.least_epoch, epoch);
+	old = p->json;
+	p->json.epoch = root->epoch;
+	p->json.epoch_id = root->epoch_id;
+	p->json.generation = root->generation;
 	env_mutex_unlock(&p->json_lock);
-	if (!p->read_only)
-		(void)pool_json_store(p); /* it logs */
+	for (unsigned i = 0; i < (needed ? WITNESS_TRIALS : 1); i++) {
+		err = pool_json_store(p);
+		if (!err)
+			return 0;
+		if (needed)
+			env_sleep_ms(WITNESS_PAUSE_MS);
+	}
+	if (needed) { /* what a later success stored would be a vote for what never was formed */
+		ENV_LOCKED(&p->json_lock);
+		p->json.epoch = old.epoch;
+		p->json.epoch_id = old.epoch_id;
+		p->json.generation = old.generation;
+	}
+	return err;
 }
 
 static void on_member_failed(void *ctx, disk_id id, int err)
@@ -287,6 +327,12 @@ void pool_keep_spare(struct pool *p, struct dev *dev)
 	p->members_changed = true;
 }
 
+static void note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why)
+{
+	p->absent = xrealloc(p->absent, (p->absent_count + 1) * sizeof(*p->absent));
+	p->absent[p->absent_count++] = (struct absent_disk){id, err, *why};
+}
+
 static struct dev *take_dev(struct pool *p, struct dev **devs, const struct uuid *uuid)
 {
 	for (unsigned i = 0; i < p->json.disk_count; i++)
@@ -297,6 +343,37 @@ static struct dev *take_dev(struct pool *p, struct dev **devs, const struct uuid
 			return d;
 		}
 	return NULL;
+}
+
+/* A disk of another history: not a byte of it is changed. */
+static void leave_alone(struct pool *p, const struct rec_disk *rec, struct dev *dev)
+{
+	struct pool_message why;
+
+	pool_say(
+		&why,
+		"disk %u (%s) at %s is of another history of this pool, which was given up by "
+		"--force; it is left as it is. To use it again, remove its dynamicfs directory and "
+		"add it as a new disk",
+		rec->id.v, rec->label, dev->name);
+	note_absent(p, rec->id, DFS_ESPLIT, &why);
+	pool_keep_spare(p, dev);
+}
+
+/* The table of disks in the root lags behind the index when power went between the two. */
+static int catch_up_table(struct pool *p)
+{
+	bool lags = false;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct uuid uuid = disk_info(d).uuid;
+		enum history_role role = meta_disk_role(p->meta, &uuid);
+
+		lags = lags ||
+		       (disk_present(d) && (role == HISTORY_UNLISTED || role == HISTORY_GIVEN_UP));
+	}
+	return lags && !p->read_only ? members_choose(p) : 0;
 }
 
 /* Every disk that the index names goes into the set. */
@@ -320,6 +397,9 @@ static int enter_disks(struct pool *p, struct dev **devs)
 
 		if (rec.state == DISK_FAILED) {
 			pool_keep_spare(p, dev);
+			dev = NULL;
+		} else if (dev && meta_disk_role(p->meta, &rec.uuid) == HISTORY_OTHER) {
+			leave_alone(p, &rec, dev);
 			dev = NULL;
 		} else if (!dev) {
 			log_warn(
@@ -380,7 +460,10 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		.disk_count = list_devs(p, devs, disks, META_MAX_DISKS),
 		.copies = p->settings.metadata_copies,
 		.table_k = p->settings.large.k,
-		.least_epoch = p->json.least_epoch,
+		.witness = {.known = !uuid_is_null(&p->json.epoch_id),
+			    .id = p->json.epoch_id,
+			    .epoch = p->json.epoch,
+			    .generation = p->json.generation},
 		.force = p->force,
 		.read_only = p->read_only,
 		.buffer_bytes = JOURNAL_BUFFER_BYTES,
@@ -401,19 +484,14 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		return DFS_EGONE;
 	}
 	err = meta_open(&cfg, &p->meta, &p->recovery);
-	if (err == DFS_ENOQUORUM)
+	if (err && p->recovery.refusal[0])
+		pool_say(msg, "cannot open pool %s: %s", p->dir, p->recovery.refusal);
+	else if (err == DFS_ENOQUORUM)
 		pool_say(
 			msg,
-			"cannot open pool %s: the %u disks that are here are not a majority of the pool's "
-			"disks, or none of them holds the newest metadata, so its newest state can't be "
-			"known for sure. Bring more disks back, or use --force to go on with what is there",
-			p->dir, cfg.disk_count);
-	else if (err == DFS_ESTALE)
-		pool_say(
-			msg,
-			"cannot open pool %s: the disks present have missed changes (the newest epoch is "
-			"%llu). Bring back the disks that were in use last",
-			p->dir, (unsigned long long)p->json.least_epoch);
+			"cannot open pool %s: none of the disks that hold its newest metadata is here. "
+			"Bring more disks back",
+			p->dir);
 	else if (err == DFS_EJOURNAL)
 		pool_say(
 			msg,
@@ -448,6 +526,17 @@ static void start_threads(struct pool *p)
 		p->thread = env_thread_start("dfs-pool", background_main, p);
 }
 
+/* The pool directory remembers what is in force now. */
+static void take_witness(struct pool *p)
+{
+	struct history_witness w = meta_witness(p->meta);
+
+	ENV_LOCKED(&p->json_lock);
+	p->json.epoch = w.epoch;
+	p->json.epoch_id = w.id;
+	p->json.generation = w.generation;
+}
+
 int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	bool is_new = false;
@@ -462,6 +551,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 			err = finish_creation(p, devs);
 		if (!err)
 			err = enter_disks(p, devs);
+		if (!err)
+			err = catch_up_table(p);
 		if (err)
 			pool_say(msg, "cannot read the settings and disks of pool %s: %s", p->dir,
 				 dfs_err_text(err));
@@ -478,9 +569,13 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 	}
 	if (err)
 		return err;
-	p->json.least_epoch = MAX(p->json.least_epoch, meta_epoch(p->meta));
+	take_witness(p);
 	start_threads(p);
-	return p->read_only ? 0 : pool_json_store(p);
+	/* the disks hold all that matters: a pool directory that can't be written is told of, and is
+	 * behind until it can */
+	if (!p->read_only)
+		(void)pool_json_store(p);
+	return 0;
 }
 
 /* ---- opening ---- */
@@ -570,12 +665,6 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 }
 
 /* Each disk is locked: an imported copy of the pool directory has a lock of its own, but these disks. */
-static void note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why)
-{
-	p->absent = xrealloc(p->absent, (p->absent_count + 1) * sizeof(*p->absent));
-	p->absent[p->absent_count++] = (struct absent_disk){id, err, *why};
-}
-
 static int open_disks(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	for (unsigned i = 0; i < p->json.disk_count; i++) {
@@ -665,6 +754,7 @@ int pool_close(struct pool *p)
 	disk_jsons_update(p);
 	/* the healer may commit until it stops; meta's close still needs data_sync */
 	extent_store_quiesce(p->extents);
+	take_witness(p);
 	for (unsigned i = 0; i < disk_count(p->disks); i++)
 		disk_let_go(disk_at(p->disks, i));
 	err = meta_close(p->meta);

@@ -272,9 +272,9 @@ def newest_roots_flipped(p):
     for i in (1, 2, 3):
         with open(p.inside(i, 'meta/roots')[0], 'rb') as f:
             ring = f.read()
-        slots = [s for s in range(64) if ring[s * 4096:s * 4096 + 8] == b'1DFSROOT']
-        newest = max(slots, key=lambda s: ring[s * 4096 + 32:s * 4096 + 40][::-1])
-        flip(p.inside(i, 'meta/roots')[0], newest * 4096 + 40)
+        slots = [s for s in range(16) if ring[s * 16384:s * 16384 + 8] == b'1DFSROOT']
+        newest = max(slots, key=lambda s: ring[s * 16384 + 32:s * 16384 + 40][::-1])
+        flip(p.inside(i, 'meta/roots')[0], newest * 16384 + 40)
 
 
 def roots_zeroed(p):

@@ -294,11 +294,11 @@ static void change_root(struct reader *r, unsigned disk)
 	BUF head = {0};
 
 	root_encode(&root, bytes);
-	buf_put(&head, bytes, 544); /* up to the padding */
+	buf_put(&head, bytes, 4400); /* with the first rows of the table */
 	patch(r, &head, false);
-	memcpy(bytes, head.data, MIN(head.len, (size_t)544));
-	hash_bytes(bytes, 4064, &hash);
-	memcpy(bytes + 4064, hash.b, HASH_LEN);
+	memcpy(bytes, head.data, MIN(head.len, (size_t)4400));
+	hash_bytes(bytes, ROOT_SLOT_BYTES - HASH_LEN, &hash);
+	memcpy(bytes + ROOT_SLOT_BYTES - HASH_LEN, hash.b, HASH_LEN);
 	for (unsigned i = 0; i < DISKS; i++) {
 		struct dev *dev = mem_disk_open(disks[i]);
 		struct dev_file *f;

@@ -25,8 +25,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
 	if (max_size < ROOT_SLOT_BYTES)
 		return LLVMFuzzerMutate(data, size, max_size);
-	/* Most of a slot is padding: mutate what has a meaning, mostly. */
-	now = LLVMFuzzerMutate(data, MIN(size, seed % 8 ? 544 : size), seed % 8 ? 544 : max_size);
+	/* Most of a slot is empty rows: mutate what has a meaning, mostly. */
+	now = LLVMFuzzerMutate(data, MIN(size, seed % 8 ? 4400 : size), seed % 8 ? 4400 : max_size);
 	if (now < ROOT_SLOT_BYTES)
 		memset(data + now, 0, ROOT_SLOT_BYTES - now);
 	if (seed % 16 == 0)
@@ -37,7 +37,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 			   1 | (uint64_t)(seed & 0x10000) | (uint64_t)ROOT_SLOT_BYTES << 32);
 	if (seed % 5)
 		fuzz_put32(data + 156, fuzz_get32(data + 156) % (ROOT_MAX_MEMBERS + 1));
-	hash_bytes(data, 4064, &h);
-	memcpy(data + 4064, h.b, HASH_LEN);
+	if (seed % 7) {
+		fuzz_put32(data + 568, fuzz_get32(data + 568) % (ROOT_MAX_HISTORY + 1));
+		fuzz_put32(data + 572, fuzz_get32(data + 572) % (ROOT_MAX_OPEN + 1));
+	}
+	hash_bytes(data, ROOT_SLOT_BYTES - HASH_LEN, &h);
+	memcpy(data + ROOT_SLOT_BYTES - HASH_LEN, h.b, HASH_LEN);
 	return ROOT_SLOT_BYTES;
 }

@@ -91,7 +91,8 @@ static void root_seeds(void)
 			.epoch = 1,
 			.checkpoint_id = n % 2,
 			.journal_first = 1,
-			.disk_total = n,
+			.epoch_id = uuid_of(9),
+			.disk_count = n,
 			.clean = n % 2,
 			.member_count = n,
 		};
@@ -99,6 +100,9 @@ static void root_seeds(void)
 
 		for (unsigned i = 0; i < n; i++)
 			r.members[i] = (struct root_member){{i + 1}, uuid_of((uint8_t)(i + 10))};
+		for (unsigned i = 0; i < n; i++)
+			r.disks[i] =
+				(struct root_disk){{i + 1}, uuid_of((uint8_t)(i + 10)), false, 1};
 		root_encode(&r, out);
 		seed_write("fuzz_root", n, out, sizeof(out));
 	}

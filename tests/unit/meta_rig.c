@@ -28,6 +28,17 @@ static void member_failed(void *ctx, disk_id id, int err)
 	__atomic_add_fetch(&r->failed[id.v], 1, __ATOMIC_RELAXED);
 }
 
+static int epoch_changed(void *ctx, const struct root *root, bool needed)
+{
+	struct rig *r = ctx;
+
+	(void)needed;
+	if (!r->told_err)
+		r->told = (struct history_witness){true, root->epoch_id, root->epoch,
+						   root->generation};
+	return r->told_err;
+}
+
 unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS])
 {
 	unsigned n = 0;
@@ -50,13 +61,14 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 		.index_arg = r->rocks ? (void *)r->index_dir : (void *)r->store,
 		.disks = disks,
 		.copies = r->copies,
-		.least_epoch = r->least_epoch,
+		.witness = r->witness,
 		.force = r->force,
 		.read_only = r->read_only,
 		.checkpoint_bytes = r->checkpoint_bytes,
 		.buffer_bytes = r->buffer_bytes,
 		.data_sync = data_sync,
 		.member_failed = member_failed,
+		.epoch_changed = epoch_changed,
 		.ctx = r,
 	};
 

@@ -18,9 +18,11 @@ struct rig {
 	struct dev *devs[RIG_MAX_DISKS];
 	struct uuid pool, uuids[RIG_MAX_DISKS];
 	struct index_mem_store *store;
-	uint64_t least_epoch;
+	struct history_witness witness; /* the pool directory's memory */
 	uint64_t checkpoint_bytes, buffer_bytes;
 	bool read_only, force;
+	struct history_witness told; /* what a pool directory would remember */
+	int told_err;		     /* it can't be written */
 	int data_sync_err;
 	uint64_t data_syncs;
 	unsigned failed[RIG_MAX_DISKS + 1]; /* how often member_failed named this disk id */

@@ -286,7 +286,11 @@ static struct root root_make(unsigned members)
 		.manifest = hash_of(2),
 		.journal_first = 13,
 		.feature_compat = 1ull << 40,
-		.disk_total = 6,
+		.epoch_id = uuid_of(3),
+		.written_wall_ns = 1234567890123456789ull,
+		.open_count = 2,
+		.history_count = 3,
+		.disk_count = members + 2,
 		.clean = true,
 		.member_count = members,
 	};
@@ -295,6 +299,14 @@ static struct root root_make(unsigned members)
 		r.members[i].id.v = i + 1;
 		r.members[i].uuid = uuid_of((uint8_t)(100 + i));
 	}
+	for (unsigned i = 0; i < r.disk_count; i++)
+		r.disks[i] =
+			(struct root_disk){{i + 1}, uuid_of((uint8_t)(100 + i)), false, 1 + i % 7};
+	r.disks[members].given_up = true;
+	r.disks[members].votes = 4;
+	for (unsigned i = 0; i < 3; i++)
+		r.history[i] = (struct root_epoch){uuid_of((uint8_t)(50 + i)), 3 - i, i == 2,
+						   i == 1};
 	return r;
 }
 
@@ -322,6 +334,12 @@ static void root_round_trips(void **state)
 		assert_int_equal(got.clean, r.clean);
 		assert_memory_equal(&got.manifest, &r.manifest, sizeof(r.manifest));
 		assert_memory_equal(got.members, r.members, sizeof(r.members));
+		assert_int_equal(got.disk_count, n + 2);
+		assert_memory_equal(got.disks, r.disks, sizeof(r.disks));
+		assert_int_equal(got.history_count, 3);
+		assert_memory_equal(got.history, r.history, sizeof(r.history));
+		assert_int_equal(got.open_count, 2);
+		assert_memory_equal(&got.epoch_id, &r.epoch_id, sizeof(r.epoch_id));
 		root_encode(&got, again);
 		assert_memory_equal(again, bytes, sizeof(bytes));
 	}
@@ -357,14 +375,53 @@ static void root_refuses_lies(void **state)
 		uint8_t value;
 		int want;
 	} lies[] = {
-		{8, 2, DFS_EVERSION},	 {10, 3, DFS_ECORRUPT},	   {12, 1, DFS_ECORRUPT},
-		{144, 1, DFS_EFEATURE},	 {151, 128, DFS_EFEATURE}, {156, 0, DFS_ECORRUPT},
-		{156, 2, DFS_ECORRUPT},	 {156, 17, DFS_ECORRUPT},  {159, 255, DFS_ECORRUPT},
-		{160, 2, DFS_ECORRUPT},	 {160, 0, DFS_ECORRUPT},   {164, 1, DFS_ECORRUPT},
-		{232, 1, DFS_ECORRUPT},	 {543, 1, DFS_ECORRUPT},   {544, 1, DFS_ECORRUPT},
-		{4063, 1, DFS_ECORRUPT}, {40, 0, DFS_ECORRUPT},	   {39, 65, DFS_ECORRUPT},
-		{47, 128, DFS_ECORRUPT}, {63, 65, DFS_ECORRUPT},   {135, 65, DFS_ECORRUPT},
-		{161, 2, DFS_ECORRUPT},	 {48, 0, DFS_ECORRUPT},
+		{8, 2, DFS_EVERSION},
+		{10, 4, DFS_ECORRUPT},
+		{12, 1, DFS_ECORRUPT},
+		{144, 1, DFS_EFEATURE},
+		{151, 128, DFS_EFEATURE},
+		/* numbers and counts */
+		{40, 0, DFS_ECORRUPT},
+		{39, 65, DFS_ECORRUPT},
+		{47, 128, DFS_ECORRUPT},
+		{63, 65, DFS_ECORRUPT},
+		{135, 65, DFS_ECORRUPT},
+		{48, 0, DFS_ECORRUPT},
+		{152, 0, DFS_ECORRUPT},
+		{152, 4, DFS_ECORRUPT},
+		{154, 1, DFS_ECORRUPT},
+		{156, 0, DFS_ECORRUPT},
+		{156, 2, DFS_ECORRUPT},
+		{156, 17, DFS_ECORRUPT},
+		{159, 255, DFS_ECORRUPT},
+		{568, 2, DFS_ECORRUPT},
+		{568, 113, DFS_ECORRUPT},
+		{572, 32, DFS_ECORRUPT},
+		{572, 1, DFS_ECORRUPT},
+		/* members: another id, one of no disk, padding */
+		{160, 2, DFS_ECORRUPT},
+		{160, 0, DFS_ECORRUPT},
+		{161, 2, DFS_ECORRUPT},
+		{164, 1, DFS_ECORRUPT},
+		{168, 77, DFS_ECORRUPT},
+		{232, 1, DFS_ECORRUPT},
+		{543, 1, DFS_ECORRUPT},
+		/* history: younger than its child, unknown flag, padding, beyond the count */
+		{576, 4, DFS_ECORRUPT},
+		{576, 0, DFS_ECORRUPT},
+		{584, 4, DFS_ECORRUPT},
+		{588, 1, DFS_ECORRUPT},
+		{672, 1, DFS_ECORRUPT},
+		/* disks: order, flag, a vote in no set, given up and voting, twice, beyond the count */
+		{4160, 2, DFS_ECORRUPT},
+		{4162, 2, DFS_ECORRUPT},
+		{4164, 9, DFS_ECORRUPT},
+		{4162, 1, DFS_ECORRUPT},
+		{4168 + 24, 100, DFS_ECORRUPT},
+		{4160 + 5 * 24, 9, DFS_ECORRUPT},
+		{16039, 1, DFS_ECORRUPT},
+		{16040, 1, DFS_ECORRUPT},
+		{16351, 1, DFS_ECORRUPT},
 	};
 	struct root r = root_make(3);
 	uint8_t bytes[ROOT_SLOT_BYTES];
@@ -373,7 +430,7 @@ static void root_refuses_lies(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
 		root_encode(&r, bytes);
 		bytes[lies[i].at] = lies[i].value;
-		reseal(bytes, sizeof(bytes), 4064, 4064);
+		reseal(bytes, sizeof(bytes), 16352, 16352);
 		if (root_parse_only(bytes, sizeof(bytes)) != lies[i].want)
 			fail_msg("byte %u = %u: %d", lies[i].at, lies[i].value,
 				 root_parse_only(bytes, sizeof(bytes)));

@@ -157,7 +157,11 @@ static void json_checksum_is_documented(void **state)
 
 static struct pool_json pool_make(unsigned disks)
 {
-	struct pool_json p = {.pool = uuid_of(1), .name = "tank", .least_epoch = 9};
+	struct pool_json p = {.pool = uuid_of(1),
+			      .name = "tank",
+			      .epoch = 9,
+			      .epoch_id = uuid_of(7),
+			      .generation = 11};
 
 	for (unsigned i = 0; i < disks; i++) {
 		struct pool_json_disk *d = pool_json_add(&p);
@@ -191,7 +195,7 @@ static void pool_json_round_trips(void **state)
 		assert_int_equal(pool_json_encode(&p, &out), 0);
 		assert_int_equal(pool_json_parse(out.data, out.len, &got), 0);
 		assert_int_equal(got.disk_count, n);
-		assert_int_equal(got.least_epoch, 9);
+		assert_int_equal(got.epoch, 9);
 		assert_memory_equal(got.disks, p.disks, n * sizeof(*p.disks));
 		assert_int_equal(pool_json_encode(&got, &again), 0);
 		assert_int_equal(again.len, out.len);

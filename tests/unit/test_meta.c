@@ -200,14 +200,17 @@ static void test_any_member_suffices(void **state)
 		rig_fill(&r, 0, 200, 1);
 		assert_int_equal(meta_checkpoint(r.m), 0);
 		rig_fill(&r, 200, 100, 1);
-		r.least_epoch = meta_epoch(r.m);
+		r.witness = meta_witness(r.m);
 		rig_kill(&r);
 		rig_destroy_index(&r);
 		for (unsigned i = 0; i < 5; i++)
 			r.absent[i] = i != survivor;
+		assert_int_equal(rig_open(&r), DFS_ENOQUORUM); /* the four could have gone on */
+		r.force = true;
 		rig_must_open(&r);
+		assert_true(r.rec.forced);
 		rig_expect(&r, 0, 300, 1);
-		assert_true(meta_epoch(r.m) > r.least_epoch);
+		assert_true(meta_epoch(r.m) > r.witness.epoch);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -232,12 +235,12 @@ static void test_three_of_five(void **state)
 		rig_must_open(&r); /* a majority: no memory of the epoch needed */
 		rig_expect(&r, 0, 50, 1);
 		rig_fill(&r, 0, 50, 2);
-		r.least_epoch = meta_epoch(r.m);
+		r.witness = meta_witness(r.m);
 		rig_must_close(&r);
 		for (unsigned i = 0; i < 5; i++)
 			r.absent[i] = mask & (1u << i);
 		assert_int_equal(rig_open(&r), DFS_ESTALE);
-		r.least_epoch = 0;
+		r.witness.known = false;
 		rig_destroy_index(&r);
 		assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
 		memset(r.absent, 0, sizeof(r.absent));
@@ -278,19 +281,23 @@ static void test_member_fails(void **state)
 	assert_int_equal(meta_epoch(r.m), epoch + 1);
 	r.absent[1] = true;
 	n = rig_disks(&r, disks);
-	assert_int_equal(meta_set_disks(r.m, disks, n, 4), 0);
+	assert_int_equal(meta_set_disks(r.m, disks, n, NULL, 0), 0);
 	assert_true(meta_is_member(r.m, (disk_id){4}));
 	rig_fill(&r, 100, 50, 1);
-	r.least_epoch = meta_epoch(r.m);
+	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 
 	/* Only the newcomer: it has everything. */
 	rig_destroy_index(&r);
 	for (unsigned i = 0; i < 5; i++)
 		r.absent[i] = i != 3;
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
+	r.force = true;
 	rig_must_open(&r);
 	rig_expect(&r, 0, 150, 1);
+	r.witness = meta_witness(r.m);
 	rig_must_close(&r);
+	r.force = false;
 
 	/* Only the one that had failed: refused. */
 	dev_fault_set(r.devs[1], &none);
@@ -363,13 +370,13 @@ static void test_disks_come_and_go(void **state)
 	rig_init(&r, rocks_of(state), 6, 3);
 	for (unsigned i = 0; i < 6; i++)
 		r.absent[i] = i != 0;
-	r.least_epoch = 1;
+	r.force = true;	   /* one of six is no majority */
 	rig_must_open(&r); /* one member left of three: it goes on alone */
 	rig_fill(&r, 0, 20, 1);
 	for (unsigned i = 1; i < 6; i++) {
 		r.absent[i] = false;
 		n = rig_disks(&r, disks);
-		assert_int_equal(meta_set_disks(r.m, disks, n, n), 0);
+		assert_int_equal(meta_set_disks(r.m, disks, n, NULL, 0), 0);
 		rig_fill(&r, i * 20, 20, 1);
 	}
 	assert_true(meta_is_member(r.m, (disk_id){1}));
@@ -379,7 +386,7 @@ static void test_disks_come_and_go(void **state)
 	for (unsigned i = 0; i < 3; i++) /* all three at once: newcomers are made first */
 		r.absent[i] = true;
 	n = rig_disks(&r, disks);
-	assert_int_equal(meta_set_disks(r.m, disks, n, n), 0);
+	assert_int_equal(meta_set_disks(r.m, disks, n, NULL, 0), 0);
 	assert_false(meta_is_member(r.m, (disk_id){1}));
 	assert_true(meta_is_member(r.m, (disk_id){4}));
 	rig_fill(&r, 120, 20, 1);
@@ -435,7 +442,7 @@ static void test_rotten_journals(void **state)
 	rig_must_open(&r);
 	for (unsigned i = 0; i < 200; i++)
 		rig_fill(&r, i, 1, 1);
-	r.least_epoch = meta_epoch(r.m);
+	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_true(rig_find(&r, i, "meta/journal", "0", path));
@@ -662,7 +669,7 @@ static void test_concurrent(void **state)
 	assert_int_equal(r.failed[3], 1);
 	assert_int_equal(meta_last_seq(r.m), 6000);
 	assert_int_equal(meta_counter(r.m, META_COUNT_INODES), 6000);
-	r.least_epoch = meta_epoch(r.m);
+	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 	r.absent[2] = true;
 	rig_must_open(&r);
@@ -716,7 +723,7 @@ static void test_rolled_back_member(void **state)
 	rig_fill(&r, 0, 50, 2);
 	r.absent[1] = true; /* replaced by the third disk: a new epoch, with the first one in it */
 	n = rig_disks(&r, disks);
-	assert_int_equal(meta_set_disks(r.m, disks, n, n), 0);
+	assert_int_equal(meta_set_disks(r.m, disks, n, NULL, 0), 0);
 	rig_fill(&r, 0, 50, 3);
 	assert_true(meta_is_member(r.m, (disk_id){1}));
 	assert_true(meta_is_member(r.m, (disk_id){3}));
@@ -848,7 +855,7 @@ static void test_full_and_unequal(void **state)
 	assert_false(meta_is_member(r.m, (disk_id){2}));
 	assert_true(meta_is_member(r.m, (disk_id){3}));
 	rig_fill(&r, 100, 1, 1);
-	r.least_epoch = meta_epoch(r.m);
+	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 	dev_fault_set(r.devs[1], &none);
 	r.absent[2] = true;
