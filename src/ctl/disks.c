@@ -31,6 +31,7 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.id = s->info.id,
 			.present = s->present && s->info.state != DISK_FAILED,
 			.member = s->metadata_member,
+			.read_only = s->read_only,
 			.info = s->info,
 		};
 		if (views.v[views.count - 1].present) {
@@ -150,6 +151,7 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_text(o, "path", s->info.path);
 	set_text(o, "state", disk_state_name(s->info.state));
 	set_bool(o, "present", s->present);
+	set_bool(o, "read_only", s->read_only);
 	set_bool(o, "metadata_member", s->metadata_member);
 	set_u64(o, "capacity_bytes", s->info.capacity_bytes);
 	set_u64(o, "total_bytes", s->total_bytes);

@@ -89,17 +89,21 @@ static bool disks_trouble(const struct disk_views *views)
 {
 	for (unsigned i = 0; i < views->count; i++)
 		if (views->v[i].info.state != DISK_FAILED &&
-		    (!views->v[i].present || views->v[i].info.state != DISK_HEALTHY))
+		    (!views->v[i].present || views->v[i].read_only ||
+		     views->v[i].info.state != DISK_HEALTHY))
 			return true;
 	return false;
 }
 
-/* "empty", "damaged" (something can't be read), "degraded" (something is missing), "healthy". */
+/* "empty", "failed" (no change is accepted any more), "damaged" (something can't be read), "degraded"
+ * (something is missing), "healthy". */
 static const char *state_of(const struct pool_status *s, const struct disk_views *views,
 			    const struct safety *safety)
 {
 	if (views->count == 0)
 		return "empty";
+	if (s->failed)
+		return "failed";
 	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
 	if (safety->endangered || safety->reduced || disks_trouble(views))
@@ -119,6 +123,12 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 				 "disk %s (%s) is not there: bring it back, or give it up with "
 				 "'dynamicfs fail-disk --disk %s'",
 				 d->info.label, d->info.path, d->info.label);
+		else if (d->read_only)
+			ctl_warn(
+				c,
+				"disk %s (%s) is mounted read-only and takes no new data: mount its "
+				"filesystem writable, then mount the pool anew",
+				d->info.label, d->info.path);
 		else if (d->info.state != DISK_HEALTHY)
 			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
 				 d->info.path, disk_state_name(d->info.state));
@@ -160,6 +170,13 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	const char *least = whole ? "" : "at least ";
 	char wanted[16], now[16], small[16];
 
+	if (s->failed)
+		ctl_warn(
+			c,
+			"the pool accepts no more changes, since %s; what was synced before is safe: "
+			"see the log, mend the disks, then unmount the pool and mount it again",
+			s->failed == DFS_EFAILED ? "its metadata could not be stored on any disk"
+						 : dfs_err_text(s->failed));
 	warn_disks(c, views);
 	if (s->loss.from)
 		ctl_warn(c,

@@ -39,6 +39,7 @@ struct dev_space {
 	uint64_t total_bytes; /* of the filesystem below */
 	uint64_t free_bytes;  /* what we may still use of it */
 	uint64_t fs_id;	      /* equal for two devs on the same filesystem: one space, one fate */
+	bool read_only;	      /* the filesystem is mounted so */
 	bool is_old;	      /* an earlier answer: the disk takes its time with a new one */
 };
 

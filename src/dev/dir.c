@@ -620,6 +620,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 		.total_bytes = (uint64_t)v.f_blocks * v.f_frsize,
 		.free_bytes = (uint64_t)v.f_bavail * v.f_frsize,
 		.fs_id = d->fs_id,
+		.read_only = (v.f_flag & ST_RDONLY) != 0,
 	};
 	return 0;
 }

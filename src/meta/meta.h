@@ -104,6 +104,8 @@ MUST_USE int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 		       struct meta_recovery *ret_recovery);
 /* What the disk was when the pool was opened: HISTORY_OTHER is left alone. */
 enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid);
+/* 0, or why commits and syncs are refused until the pool is opened again. */
+int meta_failed(struct meta *m);
 /* Syncs, checkpoints, writes a clean root (unless read-only or failed). Frees even on error. */
 int meta_close(struct meta *m);
 /* Drops everything without writing (tests, read-only use). */

@@ -29,6 +29,8 @@ void token_give(struct meta *m)
 	env_mutex_unlock(&m->state);
 }
 
+int meta_failed(struct meta *m) { return state_failed(m); }
+
 int state_failed(struct meta *m) { return __atomic_load_n(&m->failed, __ATOMIC_ACQUIRE); }
 
 void state_fail(struct meta *m, int err, const char *doing)

@@ -173,6 +173,20 @@ static int segment_floor(struct pool *p, disk_id id, uint32_t *ret_floor)
 	return err;
 }
 
+/* One that can't be written is known before anything is planned with its room. */
+static void check_writable(struct pool *p, disk_id id)
+{
+	struct disk *d = disk_get(p->disks, id);
+	struct dev_space space;
+
+	if (!disk_present(d) || dev_space(disk_dev(d), &space) != 0 || !space.read_only)
+		return;
+	if (p->read_only) /* no event: nothing was to be written */
+		disk_set_state(d, DISK_DEGRADED);
+	else
+		health_disk_error(p, id, DFS_EROFS, "its filesystem is mounted read-only");
+}
+
 int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 {
 	struct disk_info info = {
@@ -204,11 +218,12 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 			 rec->label, dfs_err_text(err));
 		err = disk_add(p->disks, &info, NULL, floor);
 	}
-	if (!err)
-		disk_set_used_bytes(disk_get(p->disks, rec->id),
-				    (uint64_t)meta_counter(p->meta,
-							   META_COUNT_DISK_USED + rec->id.v));
-	return err;
+	if (err)
+		return err;
+	disk_set_used_bytes(disk_get(p->disks, rec->id),
+			    (uint64_t)meta_counter(p->meta, META_COUNT_DISK_USED + rec->id.v));
+	check_writable(p, rec->id);
+	return 0;
 }
 
 void disks_update_used(struct pool *p)

@@ -13,16 +13,21 @@
 struct health_rule {
 	int err;
 	enum disk_state to;
-	const char *what_is_done;
+	const char *what_is_done, *what_to_do;
 };
 
 static const struct health_rule rules[] = {
 	{DFS_ETIMEDOUT, DISK_SUSPECT,
-	 "it takes no new data, and others are read instead, until it answers"},
-	{DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount"},
-	{DFS_EROFS, DISK_DEGRADED, "it takes no new data"},
-	{DFS_EACCES, DISK_DEGRADED, "it takes no new data"},
-	{DFS_EIO, DISK_DEGRADED, "it takes no new data"},
+	 "it takes no new data, and others are read instead, until it answers",
+	 "Check the disk and its cable"},
+	{DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount",
+	 "Check the disk and its cable"},
+	{DFS_EROFS, DISK_DEGRADED, "it takes no new data until the next mount",
+	 "Find out why its filesystem is read-only, and mount it writable"},
+	{DFS_EACCES, DISK_DEGRADED, "it takes no new data until the next mount",
+	 "See whose its dynamicfs directory and the files there are"},
+	{DFS_EIO, DISK_DEGRADED, "it takes no new data until the next mount",
+	 "Check the disk and its cable"},
 };
 
 /* How bad a state is; a disk never moves back here. */
@@ -67,9 +72,9 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 		return;
 	info = disk_info(d);
 	disk_set_state(d, r->to);
-	log_error("disk %u (%s) at %s: %s: %s; %s -> %s: %s. Check the disk and its cable", id.v,
-		  info.label, info.path, what, dfs_err_text(err), disk_state_name(from),
-		  disk_state_name(r->to), r->what_is_done);
+	log_error("disk %u (%s) at %s: %s: %s; %s -> %s: %s. %s", id.v, info.label, info.path, what,
+		  dfs_err_text(err), disk_state_name(from), disk_state_name(r->to), r->what_is_done,
+		  r->what_to_do);
 	note_change(p, r->to == DISK_FAILED);
 }
 

@@ -449,6 +449,43 @@ static uint64_t checkpoint_bytes(const struct meta_disk *disks, unsigned count)
 	return MAX(bytes, CHECKPOINT_BYTES_MIN);
 }
 
+/* The places of the disks whose filesystems are read-only, as text. Returns how many. */
+static unsigned list_read_only(const struct meta_disk *disks, unsigned count, char *out,
+			       size_t out_len)
+{
+	struct dev_space space;
+	unsigned found = 0;
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned i = 0; i < count; i++) {
+		if (dev_space(disks[i].dev, &space) != 0 || !space.read_only)
+			continue;
+		if (len < out_len)
+			len += (size_t)snprintf(out + len, out_len - len, "%s%s", found ? ", " : "",
+						disks[i].dev->name);
+		found++;
+	}
+	return found;
+}
+
+/* Is it for read-only disks that the metadata can't be written? Then that is what is said. */
+static int blame_read_only(struct pool *p, const struct meta_disk *disks, unsigned count, int err,
+			   struct pool_message *msg)
+{
+	char which[600];
+	unsigned n = p->read_only ? 0 : list_read_only(disks, count, which, sizeof(which));
+
+	if (n == 0 || (err == 0 && n < count))
+		return err;
+	pool_say(
+		msg,
+		"cannot open pool %s for writing: %s%u of its disks are mounted read-only (%s); "
+		"nothing was changed. Mount their filesystems writable, or mount the pool with -o ro",
+		p->dir, n == count ? "all " : "", n, which);
+	return DFS_EROFS;
+}
+
 static int start_meta(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	struct meta_disk disks[META_MAX_DISKS];
@@ -483,6 +520,9 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 			p->dir, p->json.disk_count);
 		return DFS_EGONE;
 	}
+	err = blame_read_only(p, disks, cfg.disk_count, 0, msg);
+	if (err)
+		return err;
 	err = meta_open(&cfg, &p->meta, &p->recovery);
 	if (err && p->recovery.refusal[0])
 		pool_say(msg, "cannot open pool %s: %s", p->dir, p->recovery.refusal);
@@ -504,6 +544,8 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 			(unsigned long long)p->recovery.loss.last);
 	else if (err)
 		pool_say(msg, "cannot read the metadata of pool %s: %s", p->dir, dfs_err_text(err));
+	if (err == DFS_EFAILED || err == DFS_EROFS)
+		err = blame_read_only(p, disks, cfg.disk_count, err, msg);
 	return err;
 }
 

@@ -118,12 +118,14 @@ struct pool_status {
 	struct meta_loss loss; /* told until somebody has taken note */
 	struct meta_stats meta;
 	struct extent_stats extent;
+	int failed; /* 0, or why no change is accepted any more */
 };
 void pool_status(struct pool *p, struct pool_status *ret_status);
 
 struct pool_disk_status {
 	struct disk_info info;
 	bool present, metadata_member;
+	bool read_only; /* its filesystem is */
 	uint64_t total_bytes, used_bytes, free_bytes, fs_id;
 	struct disk_counters counters;
 };

@@ -66,6 +66,7 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 		st.recovery = p->recovery;
 		if (meta_loss(p->meta, &st.loss))
 			st.loss.from = 0; /* fsck tells */
+		st.failed = meta_failed(p->meta);
 		st.meta = meta_stats(p->meta);
 		st.extent = extent_stats(p->extents);
 	}
@@ -90,8 +91,12 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 	if (st.present) {
 		st.total_bytes = disk_total_bytes(d);
 		st.free_bytes = disk_free_bytes(d);
-		if (!dev_space(disk_dev(d), &space))
+		if (!dev_space(disk_dev(d), &space)) {
 			st.fs_id = space.fs_id;
+			st.read_only = space.read_only;
+		}
+		if (st.read_only)
+			st.free_bytes = 0;
 	}
 	st.counters = disk_counters(d);
 	*ret_status = st;

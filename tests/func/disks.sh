@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Disks that come and go: a successor at a failed disk's place.
+# Disks that come and go: a successor at a failed disk's place, read-only disks.
 . "$(dirname "$0")/lib.sh"
 
 dfs() { "$dynamicfs" "$@"; }
@@ -35,4 +35,42 @@ check "the label means the one that lives" dfs fail-disk --pool "$pool" --disk d
 mkdir "$work/other"
 refuse "but a living disk's label is taken" 1 "another disk has the label" \
 	dfs add-disk --pool "$pool" --disk "$work/other" --label disk3
+
+# ---- read-only disks are not healthy and have no room
+remount()
+{
+	local i how=$1
+
+	shift
+	for i in "$@"; do
+		mount -o "remount,$how" "$work/disk$i" || return 1
+	done
+}
+room() { dfs status --pool "$pool" --json | python3 -c 'import json, sys
+print(json.load(sys.stdin)["space"]["available_bytes"])'; }
+stop
+if [ "${#tmpfs_mounted[@]}" -lt 6 ]; then
+	skip "read-only disks" "needs disks of its own"
+else
+	before=$(room)
+	remount ro 6
+	refuse "not mounted, status tells of a read-only disk" 0 "is degraded" dfs status --pool "$pool"
+	start
+	refuse "mounted, too" 0 "disk6 .*is mounted read-only" dfs status --pool "$pool"
+	check "it brings no room" test "$(room)" -lt "$before"
+	check "writing goes on" cp "$work/file" "$mnt/more"
+	check "and is durable" sync "$mnt"
+	stop
+	remount ro 1 2 3 4 5
+	refuse "with all of them read-only" 1 "all .* read-only.*-o ro" \
+		dfs mount --pool "$pool" --mountpoint "$mnt"
+	refuse "set" 1 "mounted read-only" dfs set --pool "$pool" --copies 3
+	check "reading is possible" dfs mount --pool "$pool" --mountpoint "$mnt" -r
+	check "and right" cmp "$work/file" "$mnt/more"
+	stop
+	remount rw 1 2 3 4 5 6
+	start
+	check "all is well afterwards" cmp "$work/file" "$mnt/more"
+	check "the room, too" test "$(room)" -gt $((before * 9 / 10))
+fi
 finish
