@@ -154,7 +154,8 @@ json_t *cli_disk_rows(const json_t *disks)
 
 	json_array_foreach(rows, i, row)
 		if (!json_is_true(json_object_get(row, "present")) &&
-		    strcmp(format_str(row, "state"), "failed") != 0)
+		    strcmp(format_str(row, "state"), "failed") != 0 &&
+		    strcmp(format_str(row, "state"), "suspect") != 0)
 			json_object_set_new(row, "state", json_string("absent"));
 	return rows;
 }

@@ -312,7 +312,7 @@ static int op_finish(struct dev_call *c)
 static int ask(struct deadline *d, bool *ret_old)
 {
 	struct request r = {.op = REQ_ASK};
-	uint64_t seen = d->answers, start = env_now_ns(), limit = request_limit_ns(d, REQ_ASK);
+	uint64_t seen = d->answers, limit = request_limit_ns(d, REQ_ASK);
 	uint64_t patience = seen ? MIN(ASK_PATIENCE_NS, limit) : UINT64_MAX;
 	int rc = request_refused(d, REQ_ASK);
 
@@ -322,7 +322,7 @@ static int ask(struct deadline *d, bool *ret_old)
 		uint64_t now = env_now_ns();
 		uint64_t since = MAX(d->asking->since_ns, d->last_done_ns);
 
-		if (now - start >= patience)
+		if (now - d->asking->since_ns >= patience) /* not so long for each who asks */
 			break;
 		if (now >= since + limit && request_give_up(d))
 			return DFS_ETIMEDOUT;

@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Disks that hang: two of six lie behind a bindfs that is stopped. Whatever is asked of the pool returns;
+# what the deadline is does not matter, so it is short here.
+if [ "$(id -u)" -eq 0 ] && [ -z "${IN_OWN_NAMESPACE:-}" ] && unshare -m true 2>/dev/null; then
+	IN_OWN_NAMESPACE=1 exec unshare -m bash "$0"
+fi
+. "$(dirname "$0")/lib.sh"
+if [ "$(id -u)" -ne 0 ] || ! command -v bindfs >/dev/null; then
+	skip "disks that hang" "needs root and bindfs"
+	exit 0
+fi
+
+declare -A server
+hang() { kill -STOP "${server[$1]}"; }
+go_on() { kill -CONT "${server[$1]}"; }
+wake_all()
+{
+	local d
+
+	for d in "${!server[@]}"; do
+		go_on "$d" 2>/dev/null
+		umount -l "$work/$d"
+		kill "${server[$d]}"
+	done 2>/dev/null
+	sleep 0.2
+	cleanup
+}
+trap wake_all EXIT
+in_time() { timeout -s KILL 30 "$@"; }
+state_is() { "$dynamicfs" list-disks --pool "$pool" | grep "$1" | grep -q "$2"; }
+
+mkdir -p "$mnt"
+"$dynamicfs" init --pool "$pool" >/dev/null
+for i in 1 2 3 4 5 6; do
+	mkdir -p "$work/disk$i" "$work/real$i"
+	place=$work/disk$i
+	[ "$i" -gt 4 ] && place=$work/real$i
+	mount -t tmpfs -o size=400m dynamicfs-test "$place" && tmpfs_mounted+=("$place")
+	if [ "$i" -gt 4 ]; then
+		bindfs -f "$work/real$i" "$work/disk$i" &
+		server[disk$i]=$!
+		wait_for 10 mountpoint "$work/disk$i"
+	fi
+	"$dynamicfs" add-disk --pool "$pool" --disk "$work/disk$i" >/dev/null
+done
+start -o io_timeout=1000 || not_ok "mount" "see $pool"
+head -c 40000000 /dev/urandom >"$work/data"
+cp "$work/data" "$mnt/data"
+for i in $(seq 20); do head -c 20000 "$work/data" >"$mnt/small$i"; done
+sync "$mnt"
+forget() { sync && echo 3 >/proc/sys/vm/drop_caches; }
+
+# reading
+forget
+hang disk6
+read_it()
+{
+	local i pids=()
+
+	for i in $(seq 32); do
+		if [ $((i % 2)) -eq 0 ]; then
+			in_time cmp "$work/data" "$mnt/data" &
+		else
+			in_time cmp -n 20000 "$work/data" "$mnt/small$((i / 2 + 1))" &
+		fi
+		pids+=($!)
+	done
+	for i in "${pids[@]}"; do wait "$i" || return 1; done
+}
+check "32 readers, one disk hangs" read_it
+check "status" in_time "$dynamicfs" status --pool "$pool"
+check "list-disks" in_time "$dynamicfs" list-disks --pool "$pool"
+check "the disk is suspect" state_is disk6 suspect
+check "df" in_time df "$mnt"
+go_on disk6
+check "it is taken up again" wait_for 30 state_is disk6 healthy
+
+# writing, and the disk is given up
+hang disk6
+check "write and fsync" in_time dd if="$work/data" of="$mnt/more" bs=1M conv=fsync status=none
+check "create and fsync" in_time dd if="$work/data" of="$mnt/tiny" bs=100 count=1 conv=fsync status=none
+check "read it back" in_time cmp "$work/data" "$mnt/more"
+check "fail-disk" in_time "$dynamicfs" fail-disk --pool "$pool" --disk "$work/disk6"
+check "the disk is failed" state_is disk6 failed
+go_on disk6
+check "nothing is open there" wait_for 10 umount "$work/disk6"
+
+# unmounting and mounting
+forget
+echo last >"$mnt/last"
+hang disk5
+check "unmount" in_time "$dynamicfs" unmount --mountpoint "$mnt"
+check "mount without it" in_time "$dynamicfs" mount --pool "$pool" --mountpoint "$mnt" -o io_timeout=1000
+check "what was written last" grep -qx last "$mnt/last"
+check "the data" in_time cmp "$work/data" "$mnt/data"
+check "offline status, later" in_time "$dynamicfs" status --pool "$pool"
+go_on disk5
+check "unmount again" in_time "$dynamicfs" unmount --mountpoint "$mnt"
+finish
