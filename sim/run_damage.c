@@ -9,6 +9,7 @@
 #include "base/env.h"
 #include "base/probe.h"
 #include "sim/run.h"
+#include "sim/sim_env.h"
 
 /* ---- damage ---- */
 
@@ -182,6 +183,21 @@ static void note_lack(struct run *r)
 			 (run_somebody_full(r) && r->disk_count < run_damaged(r) + 3);
 }
 
+/* Shorter than the deadline, a little longer, or for the rest of the round. */
+static void hang(struct run_disk *d, struct sim_fault *f)
+{
+	static const uint64_t most_s[] = {8, 40, 40, 2000};
+	uint64_t ns = rng_between(&sim_run_now->rng, 1,
+				  most_s[rng_below(&sim_run_now->rng, ARRAY_SIZE(most_s))]) *
+		      1000000000;
+
+	PROBE("disk-hangs");
+	if (rng_one_in(&sim_run_now->rng, 2)) /* the round lasts until it is over */
+		sim_run_now->pace_ms = MAX(sim_run_now->pace_ms, 500u);
+	f->hang_until_ns = sim_env_now_ns() + ns;
+	sim_trace("disk %s hangs for %llu s", d->path, (unsigned long long)ns / 1000000000);
+}
+
 /* While the round runs, before some device operation. */
 static void damage_running(void *arg)
 {
@@ -192,7 +208,7 @@ static void damage_running(void *arg)
 	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
 		return;
 	f = sim_disk_fault(d->sim);
-	switch (rng_below(&r->rng, 6)) {
+	switch (rng_below(&r->rng, sim_disk_can_hang(d->sim) ? 12 : 6)) {
 	case 0:
 		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
@@ -215,9 +231,12 @@ static void damage_running(void *arg)
 		PROBE("disk-full-by-others");
 		f.full = true;
 		break;
-	default:
+	case 5:
 		PROBE("disk-read-errors");
 		f.read_error_one_in = (unsigned)rng_between(&r->rng, 1, 20);
+		break;
+	default:
+		hang(d, &f);
 	}
 	d->damage = DAMAGE_ERRORS;
 	sim_disk_set_fault(d->sim, &f);
@@ -229,7 +248,7 @@ static void damage_running(void *arg)
 
 void run_arm_faults(struct run *r)
 {
-	if (rng_one_in(&r->rng, 3))
+	if (rng_one_in(&r->rng, sim_disk_can_hang(r->disks[0].sim) ? 2 : 3))
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
 				damage_running, r);
 	if (rng_one_in(&r->rng, 6)) {

@@ -44,7 +44,7 @@ void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg)
 static int op_begin(struct sim_disk *d, bool changes, bool *ret_cut_after)
 {
 	*ret_cut_after = false;
-	while (d->fault.hang)
+	while (d->fault.hang_until_ns > sim_env_now_ns())
 		sim_env_delay(HANG_STEP_NS);
 	if (d->fault.slow_ns)
 		sim_env_delay(rng_below(&sim_disk_rng, d->fault.slow_ns));

@@ -55,7 +55,7 @@ void sim_disks_settle(void);
 struct sim_fault {
 	bool gone;		    /* DFS_EGONE from every call */
 	bool full;		    /* DFS_ENOSPC from whatever needs space */
-	bool hang;		    /* every call waits until this is gone */
+	uint64_t hang_until_ns;	    /* until then every call waits */
 	unsigned read_error_one_in; /* 0: never */
 	unsigned write_error_one_in;
 	unsigned sync_error_one_in; /* and what was not synced settles as if power went */
@@ -63,6 +63,7 @@ struct sim_fault {
 };
 void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f);
 struct sim_fault sim_disk_fault(struct sim_disk *d);
+bool sim_disk_can_hang(struct sim_disk *d);
 /* Calls fn before the n-th device operation from now; it may set faults. */
 void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg);
 void sim_disks_lie(unsigned lies);

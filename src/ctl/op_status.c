@@ -119,11 +119,12 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		if (d->info.state == DISK_FAILED)
 			continue; /* the operator or an earlier warning said so; the table shows it */
 		if (d->info.state == DISK_SUSPECT)
-			ctl_warn(c,
-				 "disk %s (%s) does not answer: it takes no new data, and others are "
-				 "read instead, until it does; check it, or give it up with "
-				 "'dynamicfs fail-disk --disk %s'",
-				 d->info.label, d->info.path, d->info.label);
+			ctl_warn(
+				c,
+				"disk %s (%s) does not answer: it takes no new data, and others are "
+				"read instead, until it does; check it, or give it up with "
+				"'dynamicfs fail-disk --disk %s'",
+				d->info.label, d->info.path, d->info.label);
 		else if (!d->present)
 			ctl_warn(c,
 				 "disk %s (%s) is not there: bring it back, or give it up with "

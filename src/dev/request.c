@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "dev/deadline_priv.h"
 
 #define SLOW_THREADS (DEADLINE_THREADS - 2) /* two are kept for what is quick */
@@ -282,8 +283,11 @@ static void run_one(struct deadline *d, struct request *r)
 	unwanted = learn(d, r);
 	if (r->file)
 		closing = dfile_put(d, r->file);
-	if (r->state == REQ_LEFT && --d->stuck == 0)
-		env_cond_broadcast(&d->work);
+	if (r->state == REQ_LEFT) {
+		PROBE("call-back-late");
+		if (--d->stuck == 0)
+			env_cond_broadcast(&d->work);
+	}
 	note_silence(d);
 	if (r->state == REQ_RUNNING && r->has_waiter) {
 		r->state = REQ_DONE;
@@ -504,6 +508,7 @@ static void dequeue(struct deadline *d, struct request *r)
 static void leave(struct deadline *d, struct request *r)
 {
 	ASSERT(r->state == REQ_RUNNING);
+	PROBE("call-left");
 	r->state = REQ_LEFT;
 	d->stuck++;
 }

@@ -8,6 +8,7 @@
  * A suspect disk is asked every REVIVE_RETRY_NS, off the path of I/O, whether it answers again (a little is
  * written, synced and read back in time): suspect -> healthy. Nothing else moves a disk back but an order.
  */
+#include "base/probe.h"
 #include "pool/internal.h"
 
 struct health_rule {
@@ -86,6 +87,7 @@ static void revive(struct pool *p, struct disk *d)
 
 	if (dev_revive(disk_dev(d)))
 		return;
+	PROBE("disk-answers-again");
 	info = disk_info(d);
 	if (info.state == DISK_SUSPECT)
 		disk_set_state(d, DISK_HEALTHY);
