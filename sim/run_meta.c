@@ -42,9 +42,8 @@ static unsigned reachable(struct run *r, struct meta_disk *out)
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		if (!devs[i] || lost[i])
 			continue;
-		out[n].id.v = i + 1;
-		out[n].uuid = (struct uuid){{9, (uint8_t)i}};
-		out[n++].dev = devs[i];
+		out[n++] = (struct meta_disk){
+			.id = {i + 1}, .uuid = {{9, (uint8_t)i}}, .dev = devs[i]};
 	}
 	return n;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A checkpoint's manifest: bytes to structure and back. Keeps P8 (a mirror is what its manifest says,
- * or is no mirror) and P10: names become names of files, so only plain ones are let in. Pure
- * functions without locks; knows nothing of devices.
+ * A checkpoint's manifest: bytes to structure and back. Keeps P8 (an image is what its manifest says,
+ * or is none) and P10: names become names of files, so only plain ones are let in. Pure functions
+ * without locks; knows nothing of devices.
  */
 #include "format/manifest.h"
 
@@ -29,15 +29,26 @@ _Static_assert(sizeof(struct dfs_manifest_fixed) == 128, "manifest size");
 _Static_assert(offsetof(struct dfs_manifest_fixed, count) == 48, "count");
 _Static_assert(offsetof(struct dfs_manifest_fixed, hash) == 96, "hash");
 
-struct dfs_manifest_file {
-	char name[64];	  /* 0: zeros after the name */
-	char stored[96];  /* 64: likewise */
-	le64 size_bytes;  /* 160 */
-	uint8_t hash[32]; /* 168 */
+struct dfs_manifest_file { /* then its k + m fragments */
+	char name[64];	   /* 0: zeros after the name */
+	le64 size_bytes;   /* 64 */
+	uint8_t hash[32];  /* 72 */
+	uint8_t k;	   /* 104 */
+	uint8_t m;	   /* 105 */
+	uint8_t pad0[6];   /* 106: 0 */
 } __attribute__((packed));
-_Static_assert(sizeof(struct dfs_manifest_file) == 200, "manifest entry size");
+_Static_assert(sizeof(struct dfs_manifest_file) == 112, "manifest entry size");
+_Static_assert(offsetof(struct dfs_manifest_file, k) == 104, "k");
+
+struct dfs_manifest_fragment {
+	le32 disk;	    /* 0 */
+	uint8_t header[32]; /* 4 */
+} __attribute__((packed));
+_Static_assert(sizeof(struct dfs_manifest_fragment) == 36, "manifest fragment size");
 _Static_assert(sizeof(struct dfs_manifest_fixed) +
-			       (uint64_t)MANIFEST_MAX_FILES * sizeof(struct dfs_manifest_file) <=
+			       (uint64_t)MANIFEST_MAX_FILES *
+				       (sizeof(struct dfs_manifest_file) +
+					TABLE_MAX_WIDTH * sizeof(struct dfs_manifest_fragment)) <=
 		       MANIFEST_MAX_BYTES,
 	       "manifest bounds");
 
@@ -49,43 +60,88 @@ void manifest_release(struct manifest *m)
 
 static int by_name(const void *a, const void *b)
 {
-	const struct manifest_file *const *x = a, *const *y = b;
+	const struct manifest_file *x = a, *y = b;
 
-	return strcmp((*x)->name, (*y)->name);
+	return strcmp(x->name, y->name);
 }
 
-static int by_stored(const void *a, const void *b)
+void manifest_sort(struct manifest *m)
 {
-	const struct manifest_file *const *x = a, *const *y = b;
-
-	return strcmp((*x)->stored, (*y)->stored);
+	if (m->count)
+		qsort(m->files, m->count, sizeof(*m->files), by_name);
 }
 
-static bool has_twins(const struct manifest *m, int (*cmp)(const void *, const void *))
+struct manifest_file *manifest_find(const struct manifest *m, const char *name)
 {
-	FREE const struct manifest_file **order = xcalloc(m->count + 1, sizeof(*order));
+	unsigned low = 0, high = m->count;
 
-	for (unsigned i = 0; i < m->count; i++)
-		order[i] = &m->files[i];
-	qsort(order, m->count, sizeof(*order), cmp);
-	for (unsigned i = 1; i < m->count; i++)
-		if (cmp(&order[i - 1], &order[i]) == 0)
-			return true;
-	return false;
+	while (low < high) {
+		unsigned mid = low + (high - low) / 2;
+		int c = strcmp(m->files[mid].name, name);
+
+		if (c == 0)
+			return &m->files[mid];
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+/* At least k fragments lie somewhere, no two on one disk. */
+static bool fragments_valid(const struct manifest_file *f)
+{
+	unsigned width = (unsigned)f->k + f->m, there = 0;
+
+	for (unsigned i = 0; i < width; i++) {
+		disk_id id = f->fragments[i].disk;
+
+		if (id.v == 0) {
+			if (!check_zero(f->fragments[i].header.b, HASH_LEN))
+				return false;
+			continue;
+		}
+		if (!disk_id_valid(id))
+			return false;
+		for (unsigned j = 0; j < i; j++)
+			if (f->fragments[j].disk.v == id.v)
+				return false;
+		there++;
+	}
+	return there >= f->k;
+}
+
+static bool file_valid(const struct manifest_file *f)
+{
+	return check_name(f->name, sizeof(f->name)) && f->size_bytes <= TABLE_MAX_BYTES &&
+	       f->k >= 1 && f->k <= TABLE_MAX_K && f->m <= TABLE_MAX_M && fragments_valid(f);
 }
 
 static bool manifest_valid(const struct manifest *m)
 {
 	if (uuid_is_null(&m->pool) || m->checkpoint_id == 0 || m->count > MANIFEST_MAX_FILES)
 		return false;
-	for (unsigned i = 0; i < m->count; i++) {
-		const struct manifest_file *f = &m->files[i];
-
-		if (!check_name(f->name, sizeof(f->name)) ||
-		    !check_name(f->stored, sizeof(f->stored)) || f->size_bytes > INT64_MAX)
+	for (unsigned i = 0; i < m->count; i++)
+		if (!file_valid(&m->files[i]) ||
+		    (i && strcmp(m->files[i - 1].name, m->files[i].name) >= 0))
 			return false;
+	return true;
+}
+
+static void file_encode(const struct manifest_file *s, struct buf *out)
+{
+	struct dfs_manifest_file d = {.size_bytes = le64_of(s->size_bytes), .k = s->k, .m = s->m};
+
+	memcpy(d.name, s->name, strnlen(s->name, sizeof(d.name)));
+	memcpy(d.hash, s->hash.b, HASH_LEN);
+	buf_put(out, &d, sizeof(d));
+	for (unsigned i = 0; i < (unsigned)s->k + s->m; i++) {
+		struct dfs_manifest_fragment g = {.disk = le32_of(s->fragments[i].disk.v)};
+
+		memcpy(g.header, s->fragments[i].header.b, HASH_LEN);
+		buf_put(out, &g, sizeof(g));
 	}
-	return !has_twins(m, by_name) && !has_twins(m, by_stored);
 }
 
 void manifest_encode(const struct manifest *m, struct buf *out)
@@ -97,47 +153,53 @@ void manifest_encode(const struct manifest *m, struct buf *out)
 		.seq = le64_of(m->seq),
 		.count = le32_of(m->count),
 	};
-	size_t total = sizeof(f) + m->count * sizeof(struct dfs_manifest_file);
+	size_t start = out->len;
 	struct hash hash;
-	uint8_t *start, *p;
+	le32 total;
 
 	ASSERT(manifest_valid(m));
-	f.total_len = le32_of((uint32_t)total);
 	memcpy(f.pool, m->pool.b, sizeof(f.pool));
-	p = start = buf_extend(out, total);
-	memcpy(p, &f, sizeof(f));
-	p += sizeof(f);
-	for (unsigned i = 0; i < m->count; i++, p += sizeof(struct dfs_manifest_file)) {
-		const struct manifest_file *s = &m->files[i];
-		struct dfs_manifest_file d = {.size_bytes = le64_of(s->size_bytes)};
-
-		memcpy(d.name, s->name, strnlen(s->name, sizeof(d.name)));
-		memcpy(d.stored, s->stored, strnlen(s->stored, sizeof(d.stored)));
-		memcpy(d.hash, s->hash.b, HASH_LEN);
-		memcpy(p, &d, sizeof(d));
-	}
-	hash_bytes(start, total, &hash);
-	memcpy(start + offsetof(struct dfs_manifest_fixed, hash), hash.b, HASH_LEN);
+	buf_put(out, &f, sizeof(f));
+	for (unsigned i = 0; i < m->count; i++)
+		file_encode(&m->files[i], out);
+	total = le32_of((uint32_t)(out->len - start));
+	memcpy(out->data + start + offsetof(struct dfs_manifest_fixed, total_len), &total,
+	       sizeof(total));
+	hash_bytes(out->data + start, out->len - start, &hash);
+	memcpy(out->data + start + offsetof(struct dfs_manifest_fixed, hash), hash.b, HASH_LEN);
 }
 
-static int files_parse(const uint8_t *p, struct manifest *m)
+static bool file_parse(struct reader *r, struct manifest_file *f)
 {
-	bool tails = true;
+	struct dfs_manifest_file d;
+
+	reader_copy(r, &d, sizeof(d));
+	memcpy(f->name, d.name, sizeof(f->name));
+	memcpy(f->hash.b, d.hash, HASH_LEN);
+	f->size_bytes = le64_get(d.size_bytes);
+	f->k = d.k;
+	f->m = d.m;
+	if (r->bad || d.k > TABLE_MAX_K || d.m > TABLE_MAX_M ||
+	    !check_zero(d.pad0, sizeof(d.pad0)) || !check_tail(d.name, sizeof(d.name)))
+		return false;
+	for (unsigned i = 0; i < (unsigned)d.k + d.m; i++) {
+		struct dfs_manifest_fragment g;
+
+		reader_copy(r, &g, sizeof(g));
+		f->fragments[i].disk.v = le32_get(g.disk);
+		memcpy(f->fragments[i].header.b, g.header, HASH_LEN);
+	}
+	return !r->bad;
+}
+
+static int files_parse(struct reader *r, struct manifest *m)
+{
+	bool whole = true;
 
 	m->files = xcalloc(m->count + 1, sizeof(*m->files));
-	for (unsigned i = 0; i < m->count; i++, p += sizeof(struct dfs_manifest_file)) {
-		struct manifest_file *f = &m->files[i];
-		struct dfs_manifest_file d;
-
-		memcpy(&d, p, sizeof(d));
-		memcpy(f->name, d.name, sizeof(f->name));
-		memcpy(f->stored, d.stored, sizeof(f->stored));
-		f->size_bytes = le64_get(d.size_bytes);
-		memcpy(f->hash.b, d.hash, HASH_LEN);
-		if (!check_tail(d.name, sizeof(d.name)) || !check_tail(d.stored, sizeof(d.stored)))
-			tails = false;
-	}
-	if (tails && manifest_valid(m))
+	for (unsigned i = 0; i < m->count && whole; i++)
+		whole = file_parse(r, &m->files[i]);
+	if (whole && reader_left(r) == 0 && manifest_valid(m))
 		return 0;
 	manifest_release(m);
 	return DFS_ECORRUPT;
@@ -148,8 +210,9 @@ int manifest_parse(const void *data, size_t len, struct manifest *ret_manifest)
 	const uint8_t *p = data;
 	struct dfs_manifest_fixed f, zeroed;
 	struct manifest m = {0};
+	struct reader r;
 	struct hash hash;
-	int r;
+	int err;
 
 	if (len < sizeof(f) || len > MANIFEST_MAX_BYTES)
 		return DFS_ECORRUPT;
@@ -165,15 +228,16 @@ int manifest_parse(const void *data, size_t len, struct manifest *ret_manifest)
 		return DFS_EVERSION;
 	m.count = le32_get(f.count);
 	if (m.count > MANIFEST_MAX_FILES || le16_get(f.flags) != 0 ||
-	    sizeof(f) + (size_t)m.count * sizeof(struct dfs_manifest_file) != len ||
+	    sizeof(f) + (size_t)m.count * sizeof(struct dfs_manifest_file) > len ||
 	    !check_zero(f.pad0, sizeof(f.pad0)))
 		return DFS_ECORRUPT;
 	memcpy(m.pool.b, f.pool, sizeof(f.pool));
 	m.checkpoint_id = le64_get(f.checkpoint_id);
 	m.seq = le64_get(f.seq);
-	r = files_parse(p + sizeof(f), &m);
-	if (r)
-		return r;
+	r = reader_of(p + sizeof(f), len - sizeof(f));
+	err = files_parse(&r, &m);
+	if (err)
+		return err;
 	*ret_manifest = m;
 	return 0;
 }

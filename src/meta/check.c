@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Offline check of one member: its ring of roots, its mirror against the manifest, its journal's
+ * Offline check of one member: its ring of roots, its manifest, its journal's
  * chain. Writes nothing. A torn record at the journal's end is what a crash leaves and no defect; a
  * break before transactions that had been acknowledged is.
  */
@@ -28,24 +28,18 @@ static __attribute__((format(printf, 2, 3))) void defect(struct check *c, const 
 		c->report(c->ctx, text);
 }
 
-static void check_mirror(struct check *c, struct dev *dev, const struct root *root)
+static void check_manifest(struct check *c, struct dev *dev, const struct root *root)
 {
 	struct manifest man = {0};
-	int err, local = 0;
+	int err;
 
 	if (root->checkpoint_id == 0)
 		return;
-	err = mirror_load_manifest(dev, root, &man);
+	err = image_load_manifest(dev, root, &man);
 	if (err) {
 		defect(c, "%s: the manifest of checkpoint %llu: %s", dev->name,
 		       (unsigned long long)root->checkpoint_id, dfs_err_text(err));
 		return;
-	}
-	for (unsigned i = 0; i < man.count; i++) {
-		err = mirror_read_file(NULL, dev, &man.files[i], &local);
-		if (err)
-			defect(c, "%s: mirrored index file %s: %s", dev->name, man.files[i].stored,
-			       dfs_err_text(err));
 	}
 	manifest_release(&man);
 }
@@ -94,7 +88,63 @@ int meta_check_member(struct dev *dev, const struct uuid *pool, meta_report_fn r
 		return err;
 	if (damaged)
 		defect(&c, "%s: %u metadata roots are damaged", dev->name, damaged);
-	check_mirror(&c, dev, &root);
+	check_manifest(&c, dev, &root);
 	check_journal(&c, dev, pool, &root);
+	return c.defects;
+}
+
+static struct dev *dev_of(const struct meta *m, disk_id id)
+{
+	for (unsigned i = 0; i < m->disk_count; i++)
+		if (m->disks[i].id.v == id.v)
+			return m->disks[i].dev;
+	return NULL;
+}
+
+/* What is found rotten is remembered: the next checkpoint writes it anew. */
+static void check_table(struct check *c, struct meta *m, struct manifest_file *f)
+{
+	unsigned whole = 0, absent = 0, width = (unsigned)f->k + f->m;
+	uint32_t rotten = 0;
+	char path[TABLE_PATH_LEN];
+
+	for (unsigned i = 0; i < width; i++) {
+		struct dev *dev = dev_of(m, f->fragments[i].disk);
+		int err;
+
+		if (!dev) {
+			absent++;
+			continue;
+		}
+		err = table_check(&m->cfg.pool, f, i, dev);
+		table_path(f, i, path);
+		if (err)
+			defect(c, "%s: the fragment %s of the index's table %s: %s", dev->name,
+			       path, f->name, dfs_err_text(err));
+		whole += err == 0;
+		rotten |= (uint32_t)(err != 0) << i;
+	}
+	if (rotten) {
+		ENV_LOCKED(&m->heal);
+		f->rotten |= rotten;
+		m->tables_due = true;
+	}
+	if (whole < f->k)
+		defect(c,
+		       "the index's table %s has %u whole fragments and needs %u (%u are on disks "
+		       "that are not there): without the local index it is lost",
+		       f->name, whole, f->k, absent);
+}
+
+int meta_check_tables(struct meta *m, meta_report_fn report, void *ctx)
+{
+	struct check c = {report, ctx, 0};
+
+	ENV_LOCKED(&m->admin);
+	if (m->manifest.checkpoint_id != m->root.checkpoint_id)
+		defect(&c, "no member has the manifest of checkpoint %llu whole",
+		       (unsigned long long)m->root.checkpoint_id);
+	for (unsigned i = 0; i < m->manifest.count; i++)
+		check_table(&c, m, &m->manifest.files[i]);
 	return c.defects;
 }

@@ -4,9 +4,9 @@
  *
  *   1. sync the journal; 2. at a group boundary C, every member starts a new journal file;
  *   3. flush the index; 4. freeze its image; 5. sync the journal again, so that it covers whatever
- *   the flush took along; 6. mirror the image to every member; 7. publish a root that names it, with
- *   C as its lower bound: the image itself says which transaction it ends with; 8. remove what only
- *   older roots needed.
+ *   the flush took along; 6. store the image's table files on the disks, then the manifest that names
+ *   them on every member; 7. publish a root that names it, with C as its lower bound: the image itself
+ *   says which transaction it ends with; 8. remove what only older roots needed.
  *
  * A crash anywhere leaves the older root with all it needs, or the newer. `admin` is held throughout;
  * commits and syncs go on.
@@ -24,7 +24,7 @@ static int add_file(void *ctx, const char *name, uint64_t size_bytes)
 	struct manifest *man = ctx;
 	struct manifest_file *f;
 
-	if (strlen(name) + 18 > sizeof(f->stored) || strlen(name) >= sizeof(f->name) ||
+	if (strlen(name) >= sizeof(f->name) || size_bytes > TABLE_MAX_BYTES ||
 	    man->count == MANIFEST_MAX_FILES) {
 		man->checkpoint_id = 0;
 		return 1;
@@ -61,7 +61,7 @@ static int cut_journal(struct meta *m, struct root *next, uint64_t *ret_bytes)
 }
 
 /* Steps 3 to 6. */
-static int mirror(struct meta *m, struct manifest *man, struct hash *ret_hash)
+static int store_image(struct meta *m, struct manifest *man, struct hash *ret_hash)
 {
 	int err = m->ops->flush(m->index);
 
@@ -74,9 +74,18 @@ static int mirror(struct meta *m, struct manifest *man, struct hash *ret_hash)
 		err = DFS_E2BIG;
 	if (err == 0)
 		err = meta_sync(m, meta_last_seq(m));
+	manifest_sort(man);
 	if (err == 0)
-		err = mirror_write(m, man, ret_hash);
+		err = tables_store(m, man);
 	m->ops->image_end(m->index);
+	if (err == 0)
+		err = image_write_manifest(m, man, ret_hash);
+	/* Before the root: whichever of the two roots counts, its files are these (T4). */
+	if (err == 0 && m->ops->set_marks) {
+		const struct hash marks[] = {m->root.manifest, *ret_hash};
+
+		m->ops->set_marks(m->index, marks, ARRAY_SIZE(marks));
+	}
 	return err;
 }
 
@@ -129,6 +138,12 @@ static int mark_clean(struct meta *m)
 	return err;
 }
 
+static bool tables_are_due(struct meta *m)
+{
+	ENV_LOCKED(&m->heal);
+	return m->tables_due;
+}
+
 static bool nothing_to_do(struct meta *m)
 {
 	bool whole = true;
@@ -138,10 +153,24 @@ static bool nothing_to_do(struct meta *m)
 		if (m->members[i]->listed == member_dead(m, m->members[i]))
 			whole = false; /* one joins, or one that died is still listed */
 	}
-	if (m->unequal || m->root.checkpoint_seq != meta_last_seq(m))
+	if (m->unequal || tables_are_due(m) || m->root.checkpoint_seq != meta_last_seq(m))
 		whole = false;
 	token_give(m);
 	return whole;
+}
+
+/* The manifest that the newest root names is the published one now. */
+static void adopt(struct meta *m, struct manifest *man)
+{
+	struct manifest old;
+
+	env_mutex_lock(&m->heal);
+	old = m->manifest;
+	m->manifest = *man;
+	env_mutex_unlock(&m->heal);
+	manifest_release(&old);
+	m->unequal = false;
+	space_update(m);
 }
 
 int checkpoint_run(struct meta *m, bool closing)
@@ -160,7 +189,9 @@ int checkpoint_run(struct meta *m, bool closing)
 		return err;
 	man.checkpoint_id = next.checkpoint_id;
 	man.seq = next.checkpoint_seq;
-	err = mirror(m, &man, &next.manifest);
+	err = store_image(m, &man, &next.manifest);
+	if (err && m->manifest.checkpoint_id == m->root.checkpoint_id)
+		image_clean(m, &m->manifest); /* what it wrote */
 	if (err == 0)
 		PROBE("checkpoint-mirrored");
 	if (err == 0)
@@ -177,11 +208,7 @@ int checkpoint_run(struct meta *m, bool closing)
 		manifest_release(&man);
 		return err;
 	}
-	manifest_release(&m->manifest);
-	m->manifest = man;
-	space_update(m);
-	m->manifest_fresh = true;
-	m->unequal = false;
+	adopt(m, &man);
 	for (unsigned i = 0; i < m->member_count; i++) {
 		if (member_dead(m, m->members[i]))
 			continue;
@@ -191,9 +218,9 @@ int checkpoint_run(struct meta *m, bool closing)
 		else
 			journal_clean(m->members[i]->disk.dev, next.journal_first,
 				      next.journal_first);
-		mirror_clean(m->members[i]->disk.dev, &m->manifest);
 	}
 	m->keep_damaged = false;
+	image_clean(m, &m->manifest);
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 /*
  * The index: an ordered key-value store, as a vtable, so that the simulator can replace RocksDB by
  * an in-memory map. It is a cache with memory: it may lose everything since its last flush (the
- * journal has it), and may be thrown away whole (a mirror has it). It never flushes what the
+ * journal has it), and may be thrown away whole (the fragments on the disks have it). It never flushes what the
  * journal has not made durable: only flush() and close() persist anything.
  *
  * Thread-safe: any number of readers; apply() calls come one at a time.
@@ -11,6 +11,7 @@
 #define DFS_META_INDEX_H
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/le.h"
 #include "base/types.h"
 
@@ -60,8 +61,18 @@ struct index_ops {
 	int (*image_begin)(struct index *x, index_file_fn fn, void *ctx);
 	int (*image_read)(struct index *x, const char *name, uint64_t off, void *buf, size_t len);
 	void (*image_end)(struct index *x);
-	/* Its files are known to be wrong: the next open() must say DFS_ECHECKSUM. */
+	/* Its files are known to be wrong and can't be healed: the next open() must say
+	 * DFS_ECHECKSUM. */
 	void (*condemn)(struct index *x);
+	/* The table file in which a checksum error was found last; false: not known. */
+	bool (*suspect)(struct index *x, char *ret_name, size_t size);
+	/* Writes right bytes over those of one of its table files, in place, while it is open. */
+	int (*heal_write)(struct index *x, const char *name, uint64_t off, const void *buf,
+			  size_t len);
+	/* Marks that lie with the index's files and are lost with them: manifests of which it is known
+	 * that the files here are just those that they name. May be lost, never wrong. */
+	void (*set_marks)(struct index *x, const struct hash *marks, unsigned count);
+	bool (*has_mark)(struct index *x, const struct hash *mark);
 	/* Restore: between restore_begin (destroys what is there) and restore_end, files are written
 	 * whole; afterwards open() opens them. */
 	int (*restore_begin)(void *arg);

@@ -5,11 +5,11 @@
  * than what meta lets pile up between two checkpoints, and shutting down does not flush.
  *
  * Keeps P3 (block checksums verified on every read) and P10 (a damaged block is an error, never a
- * crash). A damaged block leaves the mark DIR.damaged, so that the next open refuses the directory
- * and meta takes a mirror instead.
+ * crash). A damaged block is healed by meta from the fragments on the disks; where it can't be, the mark
+ * DIR.damaged is left, so that the next open refuses the directory and it is restored whole.
  *
- * Beside DIR: DIR.image (hard links of a flushed state, while a checkpoint is mirrored), DIR.restore
- * (a mirror being fetched; renamed to DIR when whole). This is the pool directory, not a disk: it is
+ * Beside DIR: DIR.image (hard links of a flushed state, while a checkpoint is stored), DIR.restore (an
+ * index being restored; renamed to DIR when whole). This is the pool directory, not a disk: it is
  * rebuildable (P5), so plain files do.
  */
 #include <dirent.h>
@@ -22,6 +22,7 @@
 
 #include <rocksdb/c.h>
 
+#include "base/env.h"
 #include "base/log.h"
 #include "meta/index.h"
 
@@ -38,6 +39,9 @@ struct index {
 	rocksdb_cache_t *cache;
 	rocksdb_readoptions_t *read_options;
 	rocksdb_writeoptions_t *write_options;
+
+	struct env_mutex lock; /* a leaf */
+	char suspect[32];      /* lock: the table file that the last checksum error was found in */
 };
 
 struct index_iter {
@@ -113,8 +117,8 @@ static void mark_damaged(const char *dir, const char *why)
 	FREE char *mark = xasprintf("%s.damaged", dir);
 	int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
-	log_error("the metadata index %s is damaged (%s): it is marked, and the next start takes "
-		  "the mirrored copy from the disks instead",
+	log_error("the metadata index %s is damaged (%s): it is marked, and the next start "
+		  "restores it from the disks",
 		  dir, why);
 	if (fd < 0) {
 		log_error("cannot create the mark %s: %s; remove the directory %s by hand before "
@@ -126,18 +130,38 @@ static void mark_damaged(const char *dir, const char *why)
 	close(fd);
 }
 
+/* RocksDB's text names the file: "... in /path/000012.sst offset 1234 size 4567". */
+static void suspect_set(struct index *x, const char *msg)
+{
+	const char *end = strstr(msg, ".sst"), *begin = end;
+
+	while (begin && begin > msg && begin[-1] >= '0' && begin[-1] <= '9')
+		begin--;
+	ENV_LOCKED(&x->lock);
+	x->suspect[0] = '\0';
+	if (begin && begin < end && (size_t)(end - begin) + 5 <= sizeof(x->suspect))
+		snprintf(x->suspect, sizeof(x->suspect), "%.*s", (int)(end - begin + 4), begin);
+}
+
+static bool rocks_suspect(struct index *x, char *ret_name, size_t size)
+{
+	ENV_LOCKED(&x->lock);
+	return x->suspect[0] && snprintf(ret_name, size, "%s", x->suspect) < (int)size;
+}
+
 /* Frees msg. */
-static int rocks_error(const char *dir, const char *doing, char *msg)
+static int rocks_error(struct index *x, const char *doing, char *msg)
 {
 	int err = DFS_EIO;
 
 	if (strncmp(msg, "Corruption", 10) == 0) {
 		err = DFS_ECHECKSUM;
-		mark_damaged(dir, msg);
+		log_warn("cannot %s the metadata index %s: %s", doing, x->dir, msg);
+		suspect_set(x, msg);
 	} else {
 		if (strstr(msg, "No space left") || strstr(msg, "NoSpace"))
 			err = DFS_ENOSPC;
-		log_error("cannot %s the metadata index %s: %s", doing, dir, msg);
+		log_error("cannot %s the metadata index %s: %s", doing, x->dir, msg);
 	}
 	rocksdb_free(msg);
 	return err;
@@ -193,6 +217,7 @@ static void index_free(struct index *x)
 	rocksdb_writeoptions_destroy(x->write_options);
 	rocksdb_options_destroy(x->options);
 	rocksdb_cache_destroy(x->cache);
+	env_mutex_release(&x->lock);
 	free(x->dir);
 	free(x);
 }
@@ -273,6 +298,7 @@ static int rocks_open(void *arg, struct index **ret_index)
 	}
 	x = xcalloc(1, sizeof(*x));
 	x->dir = xstrdup(dir);
+	env_mutex_init(&x->lock);
 	x->cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
 	x->options = options_new(x->cache);
 	x->read_options = rocksdb_readoptions_create();
@@ -282,7 +308,7 @@ static int rocks_open(void *arg, struct index **ret_index)
 	warm(dir);
 	x->db = rocksdb_open(x->options, dir, &msg);
 	if (msg) {
-		/* Whatever is wrong with a rebuildable directory, but the lock: take a mirror. */
+		/* Whatever is wrong with a rebuildable directory, but the lock: restore it. */
 		int err = strstr(msg, "lock") ? DFS_ELOCKED : DFS_ECHECKSUM;
 
 		if (strstr(msg, "No space left"))
@@ -321,7 +347,7 @@ static int rocks_flush(struct index *x)
 	rocksdb_flushoptions_set_wait(o, 1);
 	rocksdb_flush(x->db, o, &msg);
 	rocksdb_flushoptions_destroy(o);
-	return msg ? rocks_error(x->dir, "flush", msg) : 0;
+	return msg ? rocks_error(x, "flush", msg) : 0;
 }
 
 static void rocks_close(struct index *x, bool persist)
@@ -349,7 +375,7 @@ static int rocks_apply(struct index *x, const struct index_op *ops, size_t count
 	}
 	rocksdb_write(x->db, x->write_options, b, &msg);
 	rocksdb_writebatch_destroy(b);
-	return msg ? rocks_error(x->dir, "write to", msg) : 0;
+	return msg ? rocks_error(x, "write to", msg) : 0;
 }
 
 static int rocks_get(struct index *x, const void *key, size_t key_len, struct buf *out)
@@ -362,7 +388,7 @@ static int rocks_get(struct index *x, const void *key, size_t key_len, struct bu
 	buf_reset(out);
 	slice = rocksdb_get_pinned(x->db, x->read_options, key, key_len, &msg);
 	if (msg)
-		return rocks_error(x->dir, "read", msg);
+		return rocks_error(x, "read", msg);
 	if (!slice)
 		return DFS_ENOENT;
 	value = rocksdb_pinnableslice_value(slice, &len);
@@ -420,11 +446,13 @@ static void rocks_iter_free(struct index_iter *it)
 
 static void rocks_iter_seek(struct index_iter *it, const void *key, size_t key_len)
 {
+	it->err = 0;
 	rocksdb_iter_seek(it->it, key, key_len);
 }
 
 static void rocks_iter_seek_back(struct index_iter *it, const void *key, size_t key_len)
 {
+	it->err = 0;
 	rocksdb_iter_seek_for_prev(it->it, key, key_len);
 }
 
@@ -452,18 +480,19 @@ static int rocks_iter_error(struct index_iter *it)
 		return it->err;
 	rocksdb_iter_get_error(it->it, &msg);
 	if (msg)
-		it->err = rocks_error(it->x->dir, "read", msg);
+		it->err = rocks_error(it->x, "read", msg);
 	return it->err;
 }
 
 /* ---- image ---- */
 
-/* Only what an open needs: the tables, the manifest and the pointer to it. Logs are empty. */
+/* Only what an open needs: the tables and the manifest; the pointer to it (CURRENT) follows from its
+ * name. Logs are empty. */
 static bool image_wants(const char *name)
 {
 	size_t len = strlen(name);
 
-	return strcmp(name, "CURRENT") == 0 || strncmp(name, "MANIFEST-", 9) == 0 ||
+	return strncmp(name, "MANIFEST-", 9) == 0 ||
 	       (len > 4 && strcmp(name + len - 4, ".sst") == 0);
 }
 
@@ -507,12 +536,12 @@ static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
 	dir_remove(image);
 	cp = rocksdb_checkpoint_object_create(x->db, &msg);
 	if (msg)
-		return rocks_error(x->dir, "freeze", msg);
+		return rocks_error(x, "freeze", msg);
 	/* UINT64_MAX: never flush here, the image is that of the last flush. */
 	rocksdb_checkpoint_create(cp, image, UINT64_MAX, &msg);
 	rocksdb_checkpoint_object_destroy(cp);
 	if (msg)
-		return rocks_error(x->dir, "freeze", msg);
+		return rocks_error(x, "freeze", msg);
 	err = image_list(image, fn, ctx);
 	if (err)
 		rocks_image_end(x);
@@ -544,9 +573,82 @@ static int rocks_image_read(struct index *x, const char *name, uint64_t off, voi
 	return err;
 }
 
-static void rocks_condemn(struct index *x)
+static void rocks_condemn(struct index *x) { mark_damaged(x->dir, "a table file has rotted"); }
+
+static int write_all(int fd, const void *buf, size_t len, uint64_t off)
 {
-	mark_damaged(x->dir, "a table file differs from its mirror");
+	while (len) {
+		ssize_t n = pwrite(fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_from_errno(errno);
+		buf = (const char *)buf + n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* RocksDB has the file open: the same inode gets the right bytes, and a hard link of it, too. */
+static int rocks_heal_write(struct index *x, const char *name, uint64_t off, const void *buf,
+			    size_t len)
+{
+	FREE char *path = xasprintf("%s/%s", x->dir, name);
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	err = write_all(fd, buf, len, off);
+	if (err == 0 && fsync(fd) < 0)
+		err = err_from_errno(errno);
+	close(fd);
+	return err;
+}
+
+/* ---- marks: DIR/stored, a line of hex digits for each ---- */
+
+static void mark_text(const struct hash *mark, char text[2 * HASH_LEN + 2])
+{
+	for (unsigned i = 0; i < HASH_LEN; i++)
+		snprintf(text + 2 * i, 3, "%02x", mark->b[i]);
+	strcpy(text + 2 * HASH_LEN, "\n");
+}
+
+static void rocks_set_marks(struct index *x, const struct hash *marks, unsigned count)
+{
+	FREE char *path = xasprintf("%s/stored", x->dir);
+	FREE char *tmp = xasprintf("%s/stored.tmp", x->dir);
+	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), err = 0;
+
+	if (fd < 0) /* the next start compares the files instead */
+		return;
+	for (unsigned i = 0; i < count && err == 0; i++) {
+		char text[2 * HASH_LEN + 2];
+
+		mark_text(&marks[i], text);
+		err = write_all(fd, text, strlen(text), (uint64_t)i * strlen(text));
+	}
+	close(fd);
+	if (err || rename(tmp, path) < 0)
+		unlink(tmp);
+}
+
+static bool rocks_has_mark(struct index *x, const struct hash *mark)
+{
+	FREE char *path = xasprintf("%s/stored", x->dir);
+	char line[2 * HASH_LEN + 3], want[2 * HASH_LEN + 2];
+	FILE *f = fopen(path, "re");
+	bool found = false;
+
+	if (!f)
+		return false;
+	mark_text(mark, want);
+	while (!found && fgets(line, sizeof(line), f))
+		found = strcmp(line, want) == 0;
+	fclose(f);
+	return found;
 }
 
 /* ---- restore ---- */
@@ -565,26 +667,41 @@ static int rocks_restore_write(void *arg, const char *name, uint64_t off, const 
 			       size_t len)
 {
 	FREE char *path = xasprintf("%s.restore/%s", (const char *)arg, name);
-	int fd, err = 0;
+	int fd, err;
 
 	if (strchr(name, '/') || !image_wants(name)) /* names come from a disk (P10) */
 		return DFS_ECORRUPT;
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (off == 0 ? O_TRUNC : 0), 0600);
 	if (fd < 0)
 		return err_from_errno(errno);
-	while (len) {
-		ssize_t n = pwrite(fd, buf, len, (off_t)off);
+	err = write_all(fd, buf, len, off);
+	close(fd);
+	return err;
+}
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			err = err_from_errno(errno);
-			break;
-		}
-		buf = (const char *)buf + n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
+/* The pointer to the manifest: of the image, which has just one. */
+static int restore_current(const char *restore)
+{
+	FREE char *path = xasprintf("%s/CURRENT", restore);
+	FREE char *text = NULL;
+	DIR *d = opendir(restore);
+	struct dirent *de;
+	int fd, err;
+
+	if (!d)
+		return err_from_errno(errno);
+	while (!text && (de = readdir(d)))
+		if (strncmp(de->d_name, "MANIFEST-", 9) == 0)
+			text = xasprintf("%s\n", de->d_name);
+	closedir(d);
+	if (!text)
+		return DFS_ECORRUPT;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_from_errno(errno);
+	err = write_all(fd, text, strlen(text), 0);
+	if (err == 0 && fsync(fd) < 0)
+		err = err_from_errno(errno);
 	close(fd);
 	return err;
 }
@@ -606,6 +723,8 @@ static int rocks_restore_end(void *arg)
 			err = fsync_path(path);
 	}
 	closedir(d);
+	if (err == 0)
+		err = restore_current(restore);
 	if (err == 0)
 		err = fsync_path(restore);
 	if (err == 0 && rename(restore, dir) < 0)
@@ -635,6 +754,10 @@ const struct index_ops index_rocks_ops = {
 	.image_read = rocks_image_read,
 	.image_end = rocks_image_end,
 	.condemn = rocks_condemn,
+	.suspect = rocks_suspect,
+	.heal_write = rocks_heal_write,
+	.set_marks = rocks_set_marks,
+	.has_mark = rocks_has_mark,
 	.restore_begin = rocks_restore_begin,
 	.restore_write = rocks_restore_write,
 	.restore_end = rocks_restore_end,

@@ -11,13 +11,14 @@
 #include "format/journal.h"
 #include "format/manifest.h"
 #include "format/root.h"
+#include "format/table.h"
 #include "meta/meta.h"
 #include "meta/schema.h"
 
 #define ENVELOPE_LEN 24u
 #define ENVELOPE_VERSION 1u
 
-/* A disk that gets every journal record and every checkpoint. */
+/* A disk that gets every journal record and every checkpoint's manifest. */
 struct member {
 	struct meta_disk disk;
 	bool listed; /* whole: in the newest root, until it dies; else joining. The token's */
@@ -55,6 +56,8 @@ struct meta {
 	struct env_mutex commit; /* order of transactions; held across index->apply (memory only) */
 	struct env_mutex state;	 /* the small shared facts below */
 	struct env_mutex work;	 /* hand-over to the writer threads */
+	struct env_mutex heal;	 /* the published manifest as a healing reader needs it; held
+				  * across reads of disks; nothing is taken under it */
 	struct env_cond work_done;
 
 	/* Constant. */
@@ -78,9 +81,10 @@ struct meta {
 	struct root attempt; /* the last one that may have reached a disk */
 	uint64_t epoch_floor, generation_floor; /* what any disk has shown: the next are above */
 	bool force_epoch; /* the next epoch is made by force: it asks nobody */
-	struct meta_disk disks[META_MAX_DISKS]; /* reachable ones; and admin */
+	struct meta_disk disks[META_MAX_DISKS]; /* reachable ones; and admin; and heal */
 	bool mute[META_MAX_DISKS];		/* disks[i] failed to take a root: no vote */
 	unsigned disk_count;
+	bool table_failed[META_MAX_DISKS]; /* admin: disks[i] failed as a place for tables */
 	struct meta_disk
 		leavers[META_MAX_DISKS]; /* that set_disks takes away, if they still answer */
 	unsigned leaver_count;
@@ -97,9 +101,11 @@ struct meta {
 	unsigned member_count;
 	uint64_t journal_bytes; /* written since the last checkpoint */
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
-	bool journal_full;	    /* token: told that no member has space */
-	uint64_t image_bytes;	    /* of the files that the newest manifest names */
-	struct env_cond background; /* for the checkpoint thread */
+	bool journal_full;    /* token: told that no member has space */
+	uint64_t table_bytes; /* of all fragments that the published manifest names */
+	uint64_t disk_table_bytes[DISK_ID_MAX + 1]; /* likewise, by disk */
+	struct place_geometry geometry;		    /* that a new table gets */
+	struct env_cond background;		    /* for the checkpoint thread */
 	struct env_thread *thread;
 	struct meta_stats stats; /* commits and buffered_bytes: kept elsewhere */
 
@@ -110,11 +116,22 @@ struct meta {
 	} roles[META_MAX_DISKS];
 	unsigned role_count;
 
+	/* Protected by admin; changed with heal held, too. */
+	struct manifest manifest; /* of root.checkpoint_id; id 0: none yet, or none readable */
+	bool tables_due;	  /* heal: some table is short and might be made whole */
+
 	/* Protected by admin. */
-	struct manifest manifest; /* of root.checkpoint_id; count 0: none yet */
-	bool keep_damaged;	  /* the next checkpoint keeps the old journal files aside */
-	bool unequal;		  /* a member is behind or damaged: the next checkpoint is due */
-	bool manifest_fresh;	  /* made by this process: its hashes needn't be computed again */
+	bool keep_damaged; /* the next checkpoint keeps the old journal files aside */
+	bool unequal;	   /* a member is behind or damaged: the next checkpoint is due */
+
+	uint64_t table_serial; /* of the last temporary name */
+
+	/* Failures of disks as places for tables. Protected by state. */
+	struct {
+		disk_id id;
+		int err;
+	} table_failures[META_MAX_DISKS];
+	unsigned table_failure_count;
 };
 
 /* ---- schema_env.c: the envelope around every value ---- */
@@ -160,6 +177,8 @@ void member_sweep(struct meta *m);
 MUST_USE int members_settle(struct meta *m);
 /* No lock held: tells the pool of those that died. */
 void member_report(struct meta *m);
+/* A disk failed as a place for tables: the pool is told with the next member_report(). */
+void tables_disk_failed(struct meta *m, const struct meta_disk *d, int err, const char *doing);
 unsigned member_alive(struct meta *m);
 bool member_dead(struct meta *m, const struct member *mb);
 
@@ -237,22 +256,66 @@ MUST_USE int checkpoint_run(struct meta *m, bool closing);
 void checkpoint_thread_start(struct meta *m);
 void checkpoint_thread_stop(struct meta *m);
 
-/* ---- mirror.c ---- */
-/* Admin held: between image_begin and image_end. Fills m's next manifest, writes all files and the
- * manifest to every live member. DFS_ENOSPC: give up for now. Dead members are passed over. */
-MUST_USE int mirror_write(struct meta *m, struct manifest *next, struct hash *ret_hash);
-/* Removes files of the mirror that `keep` does not name. */
-void mirror_clean(struct dev *dev, const struct manifest *keep);
+/* ---- table_io.c ---- */
+#define TABLE_DIR "meta/tables"
+#define TABLE_PATH_LEN 64
+/* Where fragment `index` lies on its disk. */
+void table_path(const struct manifest_file *f, unsigned index, char path[TABLE_PATH_LEN]);
+/* Length of each of its fragments' files. */
+uint64_t table_fragment_bytes(uint64_t size_bytes, unsigned k);
+/*
+ * Between image_begin and image_end: writes the fragments of table f (name, size, k and m are given)
+ * whose devs[i] is not NULL, under their names and synced; their directories are not. Fills f's hash, or,
+ * when known, compares it: DFS_ECHECKSUM, the local file is not what it was. An error returned is the
+ * local index's, and nothing was written; ret_errs[i] are those of the disks.
+ */
+MUST_USE int table_write(struct meta *m, struct manifest_file *f, bool known,
+			 struct dev *const *devs, int *ret_errs);
+typedef int (*table_sink_fn)(void *ctx, uint64_t off, const void *data, size_t len);
+/*
+ * Reads table f from its fragments, verified, decoding around what is not there, in order into sink.
+ * devs[i]: fragment i's disk, NULL when it is not there. *ret_bad: bit i: fragment i is missing or
+ * wrong. DFS_ECHECKSUM: too few are whole. An error of sink's is in *ret_sink_err, too.
+ */
+MUST_USE int table_read(const struct uuid *pool, const struct manifest_file *f,
+			struct dev *const *devs, table_sink_fn sink, void *ctx, uint32_t *ret_bad,
+			int *ret_sink_err);
+/* Verifies all of one fragment. */
+MUST_USE int table_check(const struct uuid *pool, const struct manifest_file *f, unsigned index,
+			 struct dev *dev);
+
+/* ---- tables.c; admin held ---- */
+/*
+ * Between image_begin and image_end: puts every file of next (name and size are given) on the disks, or
+ * finds it there, and fills in where. Tables that are short are made whole as far as the disks allow.
+ * DFS_ENOSPC: give up for now.
+ */
+MUST_USE int tables_store(struct meta *m, struct manifest *next);
+/* Is a table of the published manifest short that the disks could make whole? */
+bool tables_short(struct meta *m);
+/* Removes the fragments on d that keep (NULL: nothing) does not name. */
+void tables_clean(const struct meta_disk *d, const struct manifest *keep);
+/* The geometry that tables want, were there disks enough. */
+struct place_geometry tables_wanted(const struct meta *m);
+
+/* ---- image.c ---- */
 void manifest_name(uint64_t id, char name[JOURNAL_NAME_LEN]);
+/* Admin held. To every live member; those that fail die, but not for want of space: DFS_ENOSPC. */
+MUST_USE int image_write_manifest(struct meta *m, const struct manifest *next,
+				  struct hash *ret_hash);
 /* Reads and verifies root's manifest from dev. */
-MUST_USE int mirror_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret);
-/* Verifies one stored file; unless m is NULL, copies it into m's index being restored, too.
- * *ret_local: an error of the index's own place rather than of dev. */
-MUST_USE int mirror_read_file(struct meta *m, struct dev *dev, const struct manifest_file *f,
-			      int *ret_local);
-/* Restores the index from whichever of devs holds each file whole. */
-MUST_USE int mirror_restore(struct meta *m, struct dev *const *devs, unsigned count,
-			    bool remove_rotten, bool *ret_rotten);
+MUST_USE int image_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret);
+void image_clean_manifests(struct dev *dev, uint64_t keep_id); /* 0: all go */
+/* Admin held. Removes what keep does not name, on all disks. */
+void image_clean(struct meta *m, const struct manifest *keep);
+/* Restores the index from the fragments that m->manifest names. DFS_ECHECKSUM: too few are whole. */
+MUST_USE int image_restore(struct meta *m);
+/* Writes the right bytes of a rotten file of the open index in its place. Without heal held. */
+bool image_heal(struct meta *m, const char *name);
+/* The index has just said DFS_ECHECKSUM: heals what it suspects, so that trying again may help; else the
+ * index is condemned. */
+bool image_heal_suspect(struct meta *m);
+#define HEAL_TRIES 4u /* files that one reader heals before it gives up */
 
 /* ---- space.c ---- */
 /* Admin held: the manifest has changed. */
@@ -276,7 +339,7 @@ struct recovery {
 	unsigned source_count;
 	bool unequal; /* some member is behind, damaged or rotten: checkpoint before anything new */
 };
-/* Fills m's root, index, seq, chain; writes nothing to the disks but the removal of rotten files. */
+/* Fills m's root, manifest, index, seq, chain; writes nothing to the disks. */
 MUST_USE int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret);
 
 #endif

@@ -89,10 +89,21 @@ void member_sweep(struct meta *m)
 		member_free(gone[i]);
 }
 
+void tables_disk_failed(struct meta *m, const struct meta_disk *d, int err, const char *doing)
+{
+	log_error("cannot %s on disk %u (%s): %s; other disks are taken instead; check the disk",
+		  doing, d->id.v, d->dev->name, dfs_err_text(err));
+	ENV_LOCKED(&m->state);
+	if (m->table_failure_count == META_MAX_DISKS)
+		return;
+	m->table_failures[m->table_failure_count].id = d->id;
+	m->table_failures[m->table_failure_count++].err = err;
+}
+
 void member_report(struct meta *m)
 {
-	disk_id ids[ROOT_MAX_MEMBERS];
-	int errs[ROOT_MAX_MEMBERS];
+	disk_id ids[ROOT_MAX_MEMBERS + META_MAX_DISKS];
+	int errs[ROOT_MAX_MEMBERS + META_MAX_DISKS];
 	unsigned count = 0;
 
 	env_mutex_lock(&m->state);
@@ -105,6 +116,11 @@ void member_report(struct meta *m)
 		ids[count] = mb->disk.id;
 		errs[count++] = mb->err;
 	}
+	for (unsigned i = 0; i < m->table_failure_count; i++) {
+		ids[count] = m->table_failures[i].id;
+		errs[count++] = m->table_failures[i].err;
+	}
+	m->table_failure_count = 0;
 	env_mutex_unlock(&m->state);
 	for (unsigned i = 0; i < count && m->cfg.member_failed; i++)
 		m->cfg.member_failed(m->cfg.ctx, ids[i], errs[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Metadata: transactions over an ordered index, made durable by a chained journal on several disks,
- * with mirrored checkpoints. docs/DESIGN.md section "Metadata" holds the states, the invariants
+ * with checkpoints of the index on the disks. docs/DESIGN.md section "Metadata" holds the states, the invariants
  * (M1..M9) and the order of writes; this is the interface.
  *
  * Commit makes a transaction visible to every reader at once; meta_sync() makes it durable. Knows
@@ -82,7 +82,7 @@ struct meta_loss {
 struct meta_recovery { /* what open found and did, for the log and status */
 	uint64_t epoch, generation, seq;
 	uint64_t replayed_transactions;
-	bool index_rebuilt; /* the local index was missing or unsound: taken from a mirror */
+	bool index_rebuilt; /* the local index was missing or unsound: restored from the disks */
 	bool was_clean;
 	uint64_t tail_cut_bytes;		  /* bytes after the last valid record */
 	unsigned damaged_roots, damaged_journals; /* found and passed over */
@@ -94,10 +94,10 @@ struct meta_recovery { /* what open found and did, for the log and status */
 /* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */
 MUST_USE int meta_format(const struct meta_config *cfg);
 /*
- * Recovers: newest valid root -> index (local if sound, else a mirror) -> replay; then, unless
+ * Recovers: newest valid root -> index (local if sound, else restored) -> replay; then, unless
  * read_only, makes all members equal (new epoch if members changed, checkpoint) before returning.
  * DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT (ret_recovery->refusal says why), DFS_ENOTPOOL (no root),
- * DFS_ECHECKSUM (no mirror is whole), DFS_EIO,
+ * DFS_ECHECKSUM (too few fragments are whole), DFS_EIO,
  * DFS_EJOURNAL (without force: acknowledged transactions are damaged; ret_recovery->loss says which).
  */
 MUST_USE int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
@@ -170,11 +170,11 @@ enum meta_counter {
 int64_t meta_counter(struct meta *m, uint32_t counter);
 
 /* ---- checkpoints and members ---- */
-/* Flush the index, mirror it, write roots, cut the journal. */
+/* Flush the index, store its new files on the disks, write roots, cut the journal. */
 MUST_USE int meta_checkpoint(struct meta *m);
 /*
  * The reachable disks have changed (one added, one failed): choose members anew (keeps present
- * ones, fills up to cfg.copies), mirror, new epoch. known: all disks of the pool; NULL: those known so
+ * ones, fills up to cfg.copies), new epoch. known: all disks of the pool; NULL: those known so
  * far, and what is new among disks. A disk that failed must live until this has returned without it among the disks (or meta_close has). DFS_ENOSPC: the
  * new members are not whole yet; a later checkpoint makes them so.
  */
@@ -216,9 +216,12 @@ uint64_t meta_disk_bytes(struct meta *m, disk_id id);
  * 16 slots are neither empty nor valid. DFS_ENOTPOOL when there is none.
  */
 MUST_USE int meta_read_root(struct dev *dev, struct root *ret_root, unsigned *ret_damaged);
-/* Verifies a member's journal chain and checkpoint mirror against its newest root (fsck). Calls
- * report for each defect; returns how many, or a negative code. */
+/* Verifies a member's journal chain and its manifest against its newest root (fsck). Calls report for
+ * each defect; returns how many, or a negative code. */
 typedef void (*meta_report_fn)(void *ctx, const char *text);
 int meta_check_member(struct dev *dev, const struct uuid *pool, meta_report_fn report, void *ctx);
+/* Verifies every fragment of the index's tables on the disks that are there; likewise. Keeps
+ * checkpoints waiting meanwhile. */
+int meta_check_tables(struct meta *m, meta_report_fn report, void *ctx);
 
 #endif

@@ -34,6 +34,7 @@ static struct meta *meta_new(const struct meta_config *cfg)
 	env_mutex_init(&m->commit);
 	env_mutex_init(&m->state);
 	env_mutex_init(&m->work);
+	env_mutex_init(&m->heal);
 	env_cond_init(&m->idle);
 	env_cond_init(&m->background);
 	env_cond_init(&m->work_done);
@@ -53,6 +54,7 @@ static void meta_free(struct meta *m)
 	env_cond_release(&m->work_done);
 	env_cond_release(&m->background);
 	env_cond_release(&m->idle);
+	env_mutex_release(&m->heal);
 	env_mutex_release(&m->work);
 	env_mutex_release(&m->state);
 	env_mutex_release(&m->commit);
@@ -125,7 +127,7 @@ static int wipe(struct dev *dev)
 	if (err)
 		return err;
 	journal_clean(dev, 1, 0);
-	mirror_clean(dev, NULL);
+	image_clean_manifests(dev, 0);
 	return 0;
 }
 
@@ -153,16 +155,12 @@ static unsigned staying(struct meta *m)
 	return n;
 }
 
-/* For a mirror of today's size and some journal: a disk that somebody else has filled can't join, and
- * would only keep the checkpoint from the others. */
-static bool has_room(struct meta *m, struct dev *dev)
+/* For a journal: a disk that somebody else has filled can't join. */
+static bool has_room(struct dev *dev)
 {
-	uint64_t need = JOIN_ROOM_BYTES;
 	struct dev_space space;
 
-	for (unsigned i = 0; i < m->manifest.count; i++)
-		need += m->manifest.files[i].size_bytes;
-	return dev_space(dev, &space) == 0 && space.free_bytes >= need;
+	return dev_space(dev, &space) == 0 && space.free_bytes >= JOIN_ROOM_BYTES;
 }
 
 unsigned members_fill(struct meta *m)
@@ -175,7 +173,7 @@ unsigned members_fill(struct meta *m)
 
 		if (staying(m) >= m->cfg.copies || m->member_count == ROOT_MAX_MEMBERS)
 			break;
-		if (has_slot(m, d) || !has_room(m, d->dev))
+		if (has_slot(m, d) || !has_room(d->dev))
 			continue;
 		err = wipe(d->dev);
 		if (err) {
@@ -320,7 +318,7 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 	/* An index that was flushed before its root was written may be ahead of the checkpoint with
 	 * nothing to replay: then the journals still count, and one of them may end early. */
 	m->unequal = members_fill(m) > 0 || r->unequal || m->seq > m->root.checkpoint_seq ||
-		     m->root.member_count != r->source_count;
+		     m->root.member_count != r->source_count || tables_short(m);
 	if (!m->unequal) {
 		struct root next = m->root;
 
@@ -467,6 +465,8 @@ static int change_disks(struct meta *m)
 	if (err == 0 && members_fill(m) > 0)
 		m->unequal = true;
 	token_give(m);
+	if (err == 0 && tables_short(m))
+		m->unequal = true;
 	if (err == 0 && m->unequal)
 		mirrored = checkpoint_run(m, false);
 	if (err == 0 && !drop_first) {
@@ -499,8 +499,10 @@ static void replace_disks(struct meta *m, const struct meta_disk *disks, unsigne
 		if (!stays && !m->mute[j])
 			m->leavers[m->leaver_count++] = m->disks[j];
 	}
-	memcpy(m->disks, disks, count * sizeof(*disks));
 	memcpy(m->mute, mute, sizeof(mute));
+	memset(m->table_failed, 0, sizeof(m->table_failed));
+	ENV_LOCKED(&m->heal);
+	memcpy(m->disks, disks, count * sizeof(*disks));
 	m->disk_count = count;
 }
 

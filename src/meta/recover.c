@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recovery: the root that history_choose() takes -> its members that are up to date -> the index, the
- * local one if it is sound, else from a mirror -> replay of the journal. The end is the same whichever
+ * local one if it is sound, else from its fragments on the disks -> replay of the journal. The end is the same whichever
  * members survive. Keeps P2 (the chain decides what counts), P5, P8 (a disk of an older epoch is
  * never read) and P10. Runs before any other thread knows the struct meta: no locks.
  */
@@ -321,6 +321,63 @@ static void drop_index(struct meta *m)
 	m->index = NULL;
 }
 
+static int hash_file(struct meta *m, const struct manifest_file *f, struct hash *ret_hash)
+{
+	FREE uint8_t *chunk = xmalloc(MIB(1));
+	struct hash_stream *s = hash_stream_new();
+	int err = 0;
+
+	for (uint64_t off = 0; off < f->size_bytes && err == 0; off += MIB(1)) {
+		size_t len = MIN(MIB(1), f->size_bytes - off);
+
+		err = m->ops->image_read(m->index, f->name, off, chunk, len);
+		if (err == 0)
+			hash_stream_add(s, chunk, len);
+	}
+	hash_stream_end(s, ret_hash);
+	return err;
+}
+
+struct comparison {
+	struct meta *m;
+	bool same;
+};
+
+static int compare_file(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct comparison *c = ctx;
+	const struct manifest_file *f = manifest_find(&c->m->manifest, name);
+	struct hash hash;
+
+	if (f && f->size_bytes == size_bytes &&
+	    (hash_file(c->m, f, &hash) || memcmp(&hash, &f->hash, sizeof(hash)) != 0))
+		c->same = false;
+	return !c->same;
+}
+
+/*
+ * A table file that the manifest names is not read again: what is stored is what is here. For an index
+ * that did not write this root's checkpoint (another pool directory's) that has to be seen first: two
+ * histories of an index may use one name for different bytes, of the same size (T4).
+ */
+static int same_files(struct meta *m, bool *ret_same)
+{
+	struct comparison c = {m, true};
+	int err;
+
+	if (!m->ops->has_mark || m->root.checkpoint_id == 0 ||
+	    m->ops->has_mark(m->index, &m->root.manifest))
+		return 0;
+	err = m->ops->image_begin(m->index, compare_file, &c);
+	if (err)
+		return err;
+	m->ops->image_end(m->index);
+	*ret_same = c.same;
+	if (c.same && m->ops->set_marks)
+		m->ops->set_marks(m->index, &m->root.manifest, 1);
+	return 0;
+}
+
 /* 0 with *ret_sound false: to be restored. */
 static int use_local(struct meta *m, struct recovery *r, struct meta_recovery *ret, bool *ret_sound)
 {
@@ -334,6 +391,8 @@ static int use_local(struct meta *m, struct recovery *r, struct meta_recovery *r
 	err = load_state(m, ret_sound);
 	if (err == 0 && *ret_sound)
 		err = replay(m, r, ret, ret_sound);
+	if (err == 0 && *ret_sound && !m->cfg.read_only)
+		err = same_files(m, ret_sound);
 	if (err == DFS_ECHECKSUM) {
 		*ret_sound = false;
 		err = 0;
@@ -342,18 +401,20 @@ static int use_local(struct meta *m, struct recovery *r, struct meta_recovery *r
 }
 
 /*
- * The mirror's image may end after the journal only if every member's journal has rotted: its state
- * was durable when the root was written, so it stands.
+ * The image may end after the journal only if every member's journal has rotted: its state was durable
+ * when the root was written, so it stands.
  */
-static int use_mirror(struct meta *m, struct recovery *r, struct meta_recovery *ret)
+static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 {
-	bool sound = false, rotten = false;
+	bool sound = false;
 	int err;
 
 	drop_index(m);
-	err = mirror_restore(m, r->sources, r->source_count, !m->cfg.read_only, &rotten);
+	err = image_restore(m);
 	if (err == 0)
 		err = m->ops->open(m->cfg.index_arg, &m->index);
+	if (err == 0 && m->ops->set_marks)
+		m->ops->set_marks(m->index, &m->root.manifest, 1);
 	if (err == 0)
 		err = load_state(m, &sound);
 	if (err == 0 && !sound)
@@ -361,8 +422,8 @@ static int use_mirror(struct meta *m, struct recovery *r, struct meta_recovery *
 	if (err == 0)
 		err = replay(m, r, ret, &sound);
 	if (err) {
-		log_error("cannot take the metadata index from its mirrors: %s; connect the other "
-			  "disks that held metadata",
+		log_error("cannot restore the metadata index from the disks: %s; connect the other "
+			  "disks of the pool",
 			  dfs_err_text(err));
 		return err;
 	}
@@ -370,9 +431,8 @@ static int use_mirror(struct meta *m, struct recovery *r, struct meta_recovery *
 		log_error("the metadata journal is damaged on every member: going on from the "
 			  "checkpoint's last transaction %llu",
 			  (unsigned long long)m->seq);
-		rotten = true;
+		r->unequal = true;
 	}
-	r->unequal = r->unequal || rotten;
 	return 0;
 }
 
@@ -397,6 +457,29 @@ static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery
 	return m->cfg.force ? 0 : DFS_EJOURNAL;
 }
 
+/* From whichever member has it whole. */
+static void load_manifest(struct meta *m, struct recovery *r)
+{
+	bool found = m->root.checkpoint_id == 0;
+
+	for (unsigned i = 0; i < r->source_count && m->root.checkpoint_id; i++) {
+		struct manifest man;
+		int err = image_load_manifest(r->sources[i], &m->root, &man);
+
+		if (err) {
+			r->unequal = true;
+			log_warn("cannot use the checkpoint's manifest on %s: %s; trying another "
+				 "member, and writing it anew",
+				 r->sources[i]->name, dfs_err_text(err));
+		} else if (found) {
+			manifest_release(&man);
+		} else {
+			m->manifest = man;
+			found = true;
+		}
+	}
+}
+
 int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 {
 	bool sound;
@@ -408,11 +491,12 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 		err = choose_sources(m, r);
 	if (err)
 		return err;
+	load_manifest(m, r);
 	err = use_local(m, r, ret, &sound);
 	if (err == 0 && !sound) {
 		PROBE("index-from-mirror");
 		ret->index_rebuilt = true;
-		err = use_mirror(m, r, ret);
+		err = use_image(m, r, ret);
 	}
 	if (err == 0)
 		err = check_damage(m, r, ret);
@@ -420,11 +504,6 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 		return err;
 	m->durable = m->seq;
 	m->durable_chain = m->chain;
-	for (unsigned i = 0; i < r->source_count && m->root.checkpoint_id; i++) {
-		if (mirror_load_manifest(r->sources[i], &m->root, &m->manifest) == 0)
-			break;
-		r->unequal = true;
-	}
 	space_update(m);
 	ret->epoch = m->root.epoch;
 	ret->generation = m->root.generation;

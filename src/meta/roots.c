@@ -26,6 +26,8 @@ int roots_prepare(struct dev *dev)
 	if (err == 0)
 		err = dev_mkdir(dev, "meta/checkpoint");
 	if (err == 0)
+		err = dev_mkdir(dev, "meta/tables");
+	if (err == 0)
 		err = dev_open(dev, RING_NAME, DEV_CREATE, &f);
 	if (err)
 		return err;

@@ -7,30 +7,36 @@
 
 void space_update(struct meta *m)
 {
-	uint64_t bytes = 0;
+	FREE uint64_t *bytes = xcalloc(DISK_ID_MAX + 1, sizeof(*bytes));
+	uint64_t sum = 0;
 
-	for (unsigned i = 0; i < m->manifest.count; i++)
-		bytes += m->manifest.files[i].size_bytes;
+	for (unsigned i = 0; i < m->manifest.count; i++) {
+		const struct manifest_file *f = &m->manifest.files[i];
+		uint64_t each = ALIGN_UP(table_fragment_bytes(f->size_bytes, f->k), 4096);
+
+		for (unsigned j = 0; j < (unsigned)f->k + f->m; j++) {
+			bytes[f->fragments[j].disk.v] += each;
+			sum += each;
+		}
+	}
 	ENV_LOCKED(&m->state);
-	m->image_bytes = bytes;
+	memcpy(m->disk_table_bytes, bytes, sizeof(m->disk_table_bytes));
+	m->table_bytes = sum;
 }
 
 void meta_space(struct meta *m, struct meta_space *ret)
 {
 	ENV_LOCKED(&m->state);
 	*ret = (struct meta_space){
-		.table_bytes = m->image_bytes * m->root.member_count,
-		.next_bytes = (m->image_bytes + 3 * m->cfg.checkpoint_bytes) * m->cfg.copies,
+		.table_bytes = m->table_bytes,
+		.next_bytes = m->table_bytes + 3 * m->cfg.checkpoint_bytes * m->cfg.copies,
 		.journal_bytes = 3 * m->cfg.checkpoint_bytes * m->cfg.copies,
-		.geometry = {1, (uint8_t)(m->cfg.copies - 1)},
+		.geometry = tables_wanted(m),
 	};
 }
 
 uint64_t meta_disk_bytes(struct meta *m, disk_id id)
 {
 	ENV_LOCKED(&m->state);
-	for (unsigned i = 0; i < m->root.member_count; i++)
-		if (m->root.members[i].id.v == id.v)
-			return m->image_bytes;
-	return 0;
+	return disk_id_valid(id) ? m->disk_table_bytes[id.v] : 0;
 }

@@ -331,18 +331,25 @@ int64_t meta_counter(struct meta *m, uint32_t counter)
 
 int meta_get(struct meta *m, const void *key, size_t key_len, struct buf *out)
 {
-	return m->ops->get(m->index, key, key_len, out);
+	int err = m->ops->get(m->index, key, key_len, out);
+
+	for (unsigned i = 0; err == DFS_ECHECKSUM && i < HEAL_TRIES && image_heal_suspect(m); i++)
+		err = m->ops->get(m->index, key, key_len, out);
+	return err;
 }
 
 struct meta_iter {
+	struct meta *m;
 	const struct index_ops *ops;
 	struct index_iter *it;
+	struct buf key; /* where it was before it moved */
 };
 
 struct meta_iter *meta_iter_new(struct meta *m)
 {
-	struct meta_iter *it = xmalloc(sizeof(*it));
+	struct meta_iter *it = xcalloc(1, sizeof(*it));
 
+	it->m = m;
 	it->ops = m->ops;
 	it->it = m->ops->iter_new(m->index);
 	return it;
@@ -354,7 +361,8 @@ struct meta_iter *meta_iter_new_within(struct meta *m, const void *prefix, size_
 
 	if (!m->ops->iter_new_within)
 		return meta_iter_new(m);
-	it = xmalloc(sizeof(*it));
+	it = xcalloc(1, sizeof(*it));
+	it->m = m;
 	it->ops = m->ops;
 	it->it = m->ops->iter_new_within(m->index, prefix, prefix_len);
 	return it;
@@ -365,24 +373,82 @@ void meta_iter_free(struct meta_iter *it)
 	if (!it)
 		return;
 	it->ops->iter_free(it->it);
+	buf_release(&it->key);
 	free(it);
+}
+
+/* Did it stop at rot that is healed now? Then it is to be moved again; it sees what it saw before. */
+static bool healed(struct meta_iter *it, unsigned *tries)
+{
+	return !it->ops->iter_valid(it->it) && it->ops->iter_error(it->it) == DFS_ECHECKSUM &&
+	       (*tries)++ < HEAL_TRIES && image_heal_suspect(it->m);
 }
 
 void meta_iter_seek(struct meta_iter *it, const void *key, size_t key_len)
 {
-	it->ops->iter_seek(it->it, key, key_len);
+	unsigned tries = 0;
+
+	do
+		it->ops->iter_seek(it->it, key, key_len);
+	while (healed(it, &tries));
 }
 
 void meta_iter_seek_back(struct meta_iter *it, const void *key, size_t key_len)
 {
-	it->ops->iter_seek_back(it->it, key, key_len);
+	unsigned tries = 0;
+
+	do
+		it->ops->iter_seek_back(it->it, key, key_len);
+	while (healed(it, &tries));
 }
 
 bool meta_iter_valid(struct meta_iter *it) { return it->ops->iter_valid(it->it); }
 
-void meta_iter_next(struct meta_iter *it) { it->ops->iter_next(it->it); }
+static void remember(struct meta_iter *it)
+{
+	size_t len;
+	const uint8_t *key = it->ops->iter_key(it->it, &len);
 
-void meta_iter_prev(struct meta_iter *it) { it->ops->iter_prev(it->it); }
+	buf_reset(&it->key);
+	buf_put(&it->key, key, len);
+}
+
+static bool at_remembered(struct meta_iter *it)
+{
+	size_t len;
+	const uint8_t *key;
+
+	if (!it->ops->iter_valid(it->it))
+		return false;
+	key = it->ops->iter_key(it->it, &len);
+	return len == it->key.len && memcmp(key, it->key.data, len) == 0;
+}
+
+void meta_iter_next(struct meta_iter *it)
+{
+	unsigned tries = 0;
+
+	remember(it);
+	it->ops->iter_next(it->it);
+	while (healed(it, &tries)) {
+		it->ops->iter_seek(it->it, it->key.data, it->key.len);
+		if (at_remembered(it))
+			it->ops->iter_next(it->it);
+	}
+}
+
+void meta_iter_prev(struct meta_iter *it)
+{
+	unsigned tries = 0;
+
+	remember(it);
+	it->ops->iter_prev(it->it);
+	while (healed(it, &tries)) {
+		it->ops->iter_seek_back(it->it, it->key.data, it->key.len);
+		if (at_remembered(it))
+			it->ops->iter_prev(it->it);
+	}
+}
 
 const uint8_t *meta_iter_key(struct meta_iter *it, size_t *ret_len)
 {

@@ -517,9 +517,16 @@ static void on_member_defect(void *ctx, const char *text)
 	fsck_problem(r->f, "metadata on disk %s: %s", r->label, text);
 }
 
+static void on_table_defect(void *ctx, const char *text)
+{
+	fsck_problem(ctx, "metadata: %s", text);
+}
+
 static void check_members(struct fsck *f)
 {
 	struct uuid uuid = pool_uuid(f->p);
+
+	(void)meta_check_tables(f->p->meta, on_table_defect, f);
 
 	for (unsigned i = 0; i < disk_count(f->p->disks); i++) {
 		struct disk *d = disk_at(f->p->disks, i);

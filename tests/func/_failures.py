@@ -288,11 +288,11 @@ def manifests_flipped(p):
         flip(p.inside(i, 'meta/checkpoint/manifest-*')[-1], 100)
 
 
-def index_and_mirrors_flipped(p):
+def index_and_tables_flipped(p):
     for path in glob.glob(p.pool + '/index/*.sst'):
         flip(path, 300)
     for i in (1, 2, 4):
-        for path in p.inside(i, 'meta/checkpoint/*.sst-*'):
+        for path in p.inside(i, 'meta/tables/*'):
             flip(path, 200)
 
 
@@ -540,7 +540,7 @@ CASES = {
     'newest_roots_flipped': damage(newest_roots_flipped),
     'roots_zeroed': damage(roots_zeroed),
     'manifests_flipped': damage(manifests_flipped),
-    'index_and_mirrors_flipped': damage(index_and_mirrors_flipped),
+    'index_and_tables_flipped': damage(index_and_tables_flipped),
     'index_current_hostile': damage(index_current_hostile, found=False),
     'journal_flipped_at_different_places': damage(journal_flipped_at_different_places),
     'journal_left_on_one': damage(journal_left_on_one, found=False),

@@ -139,11 +139,35 @@ static void manifest_seeds(void)
 		m.files = xcalloc(n + 1, sizeof(*m.files));
 		for (unsigned i = 0; i < n; i++) {
 			snprintf(m.files[i].name, sizeof(m.files[i].name), "%06u.sst", i);
-			snprintf(m.files[i].stored, sizeof(m.files[i].stored), "%06u.sst-ab", i);
 			m.files[i].size_bytes = i;
+			m.files[i].k = 2;
+			m.files[i].m = 2;
+			for (uint32_t j = 0; j < 4; j++)
+				m.files[i].fragments[j].disk.v = 1 + j;
 		}
 		manifest_encode(&m, &out);
 		seed_write("fuzz_manifest", n, out.data, out.len);
+	}
+}
+
+static void table_seeds(void)
+{
+	static const uint64_t sizes[] = {0, 1, 70000, 700000};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) {
+		struct table_header h = {.pool = uuid_of(1),
+					 .name = "000012.sst",
+					 .size_bytes = sizes[n],
+					 .k = (uint8_t)(n + 1),
+					 .m = 3};
+		FREE uint8_t *blocks = xcalloc(table_shape(sizes[n], h.k).block_count + 1,
+					       HASH_LEN);
+		struct hash hash;
+		BUF out = {0};
+
+		h.blocks = blocks;
+		table_header_encode(&h, &out, &hash);
+		seed_write("fuzz_table", n, out.data, out.len);
 	}
 }
 
@@ -278,6 +302,7 @@ int main(int argc, char **argv)
 	root_seeds();
 	journal_seeds();
 	manifest_seeds();
+	table_seeds();
 	json_seeds();
 	schema_seeds();
 	ctl_seeds();

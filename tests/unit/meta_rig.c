@@ -46,9 +46,8 @@ unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS])
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		if (r->absent[i])
 			continue;
-		disks[n].id.v = i + 1;
-		disks[n].uuid = r->uuids[i];
-		disks[n++].dev = r->devs[i];
+		disks[n++] =
+			(struct meta_disk){.id = {i + 1}, .uuid = r->uuids[i], .dev = r->devs[i]};
 	}
 	return n;
 }
@@ -62,6 +61,7 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 		.disks = disks,
 		.copies = r->copies,
 		.witness = r->witness,
+		.table_k = r->table_k,
 		.force = r->force,
 		.read_only = r->read_only,
 		.checkpoint_bytes = r->checkpoint_bytes,

@@ -12,7 +12,7 @@ struct rig {
 	char dir[64];
 	char index_dir[96];
 	unsigned disk_count;
-	unsigned copies;
+	unsigned copies, table_k;
 	bool rocks;
 	bool absent[RIG_MAX_DISKS]; /* not given to meta_open */
 	struct dev *devs[RIG_MAX_DISKS];

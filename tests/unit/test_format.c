@@ -641,9 +641,16 @@ static struct manifest manifest_make(unsigned count)
 		struct manifest_file *f = &m.files[i];
 
 		snprintf(f->name, sizeof(f->name), "%06u.sst", i);
-		snprintf(f->stored, sizeof(f->stored), "%06u.sst-0123456789abcdef", i);
 		f->size_bytes = 1000 + i;
 		f->hash = hash_of((uint8_t)i);
+		f->k = (uint8_t)(1 + i % 3);
+		f->m = 3;
+		for (unsigned j = 0; j < (unsigned)f->k + f->m; j++) {
+			if (j == 1 && i % 5 == 0)
+				continue; /* lost */
+			f->fragments[j].disk.v = 1 + j;
+			f->fragments[j].header = hash_of((uint8_t)(i + j));
+		}
 	}
 	return m;
 }
@@ -687,31 +694,172 @@ static void manifest_refuses_names(void **state)
 	static const char *const names[] = {"", ".", "..", ".hidden", "a/b", "../x", "a b", "a\n"};
 	CLEANUP(manifest_release) struct manifest m = manifest_make(2);
 	BUF out = {0};
+	/* the first entry has 4 fragments */
+	const size_t second = 128 + 112 + 4 * 36;
 
 	(void)state;
 	manifest_encode(&m, &out);
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-		for (unsigned at = 128; at <= 192; at += 64) {
-			FREE uint8_t *copy = xmalloc(out.len);
+		FREE uint8_t *copy = xmalloc(out.len);
 
-			memcpy(copy, out.data, out.len);
-			memset(copy + at, 0, 64);
-			memcpy(copy + at, names[i], strlen(names[i]));
-			reseal(copy, out.len, 96, 0);
-			assert_int_equal(manifest_parse_only(copy, out.len), DFS_ECORRUPT);
-		}
+		memcpy(copy, out.data, out.len);
+		memset(copy + 128, 0, 64);
+		memcpy(copy + 128, names[i], strlen(names[i]));
+		reseal(copy, out.len, 96, 0);
+		assert_int_equal(manifest_parse_only(copy, out.len), DFS_ECORRUPT);
 	}
 	/* The same name twice; a name without an end; bytes after the end. */
-	memcpy(out.data + 328, out.data + 128, 64);
+	memcpy(out.data + second, out.data + 128, 64);
 	reseal(out.data, out.len, 96, 0);
 	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
-	memset(out.data + 328, 'x', 64);
+	memset(out.data + second, 'x', 64);
 	reseal(out.data, out.len, 96, 0);
 	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
-	memset(out.data + 328, 0, 62);
-	out.data[328] = 'x';
+	memset(out.data + second, 0, 62);
+	out.data[second] = 'x';
 	reseal(out.data, out.len, 96, 0);
 	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
+}
+
+static void manifest_refuses_lies(void **state)
+{
+	static const struct {
+		size_t at;
+		uint32_t value; /* of four bytes there */
+	} lies[] = {
+		{128 + 104, 0x000300},	 /* k 0 */
+		{128 + 104, 0x000311},	 /* k 17 */
+		{128 + 104, 0x000901},	 /* m 9 */
+		{128 + 104, 0x010301},	 /* padding */
+		{128 + 104, 0x000302},	 /* an entry that runs into the next */
+		{128 + 112, 496},	 /* no such disk */
+		{128 + 112, 3},		 /* two on one disk */
+		{128 + 112 + 36 + 4, 1}, /* a lost one with a hash */
+		{128 + 64 + 4, 0x11},	 /* too long a table */
+	};
+	CLEANUP(manifest_release) struct manifest m = manifest_make(2);
+	BUF out = {0};
+
+	(void)state;
+	manifest_encode(&m, &out);
+	assert_int_equal(manifest_parse_only(out.data, out.len), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		FREE uint8_t *copy = xmalloc(out.len);
+		le32 v = le32_of(lies[i].value);
+
+		memcpy(copy, out.data, out.len);
+		memcpy(copy + lies[i].at, &v, sizeof(v));
+		reseal(copy, out.len, 96, 0);
+		assert_int_equal(manifest_parse_only(copy, out.len), DFS_ECORRUPT);
+	}
+	for (unsigned j = 0; j < 4; j++) { /* fewer than k fragments */
+		memset(&m.files[0].fragments[j], 0, sizeof(m.files[0].fragments[j]));
+		if (j == 3)
+			break;
+		buf_reset(&out);
+		manifest_encode(&m, &out);
+	}
+	memset(out.data + 128 + 112 + 3 * 36, 0, 36);
+	reseal(out.data, out.len, 96, 0);
+	assert_int_equal(manifest_parse_only(out.data, out.len), DFS_ECORRUPT);
+}
+
+/* ---- table fragments ---- */
+
+static int table_parse_only(const void *data, size_t len)
+{
+	struct table_header h;
+	struct hash hash;
+
+	return table_header_parse(data, len, &h, &hash);
+}
+
+static void table_make(uint64_t size, uint8_t k, struct buf *out, struct hash *ret_hash)
+{
+	struct table_shape s = table_shape(size, k);
+	FREE uint8_t *blocks = xcalloc(s.block_count + 1, HASH_LEN);
+	struct table_header h = {.pool = uuid_of(1),
+				 .name = "000012.sst",
+				 .size_bytes = size,
+				 .hash = hash_of(7),
+				 .k = k,
+				 .m = 3,
+				 .index = k,
+				 .blocks = blocks};
+
+	for (size_t i = 0; i < (size_t)s.block_count * HASH_LEN; i++)
+		blocks[i] = (uint8_t)i;
+	table_header_encode(&h, out, ret_hash);
+	assert_int_equal(out->len, s.header_len);
+}
+
+static void table_round_trips(void **state)
+{
+	static const uint64_t sizes[] = {0, 1, 65535, 65536, 65537, 3 * 65536 * 4 + 1, 100000000};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (uint8_t k = 1; k <= TABLE_MAX_K; k++) {
+			struct table_shape s = table_shape(sizes[i], k);
+			struct table_header h;
+			struct hash hash, got;
+			uint64_t sum = 0;
+			BUF out = {0};
+
+			for (uint32_t b = 0; b < s.block_count; b++)
+				sum += table_block_len(&s, b);
+			assert_int_equal(sum, s.payload_len);
+			assert_true(s.payload_len * k >= sizes[i]);
+			assert_true(s.payload_len * k < sizes[i] + 64u * k + 64);
+			table_make(sizes[i], k, &out, &hash);
+			assert_int_equal(table_header_parse(out.data, out.len, &h, &got), 0);
+			assert_memory_equal(&hash, &got, sizeof(hash));
+			assert_int_equal(h.size_bytes, sizes[i]);
+			assert_int_equal(h.k, k);
+			assert_int_equal(h.index, k);
+			assert_string_equal(h.name, "000012.sst");
+		}
+	}
+}
+
+static void table_refuses_damage(void **state)
+{
+	struct hash hash;
+	BUF out = {0};
+
+	(void)state;
+	table_make(300000, 2, &out, &hash);
+	refuse_flips(table_parse_only, out.data, out.len);
+	refuse_cuts(table_parse_only, out.data, out.len);
+}
+
+static void table_refuses_lies(void **state)
+{
+	static const struct {
+		size_t at;
+		uint8_t value;
+		int err;
+	} lies[] = {
+		{8, 2, DFS_EVERSION},	  {10, 1, DFS_ECORRUPT}, {32, 1, DFS_ECORRUPT},
+		{36, 0x11, DFS_ECORRUPT}, {40, 1, DFS_ECORRUPT}, {50, 2, DFS_ECORRUPT},
+		{52, 9, DFS_ECORRUPT},	  {56, 0, DFS_ECORRUPT}, {56, 17, DFS_ECORRUPT},
+		{57, 9, DFS_ECORRUPT},	  {58, 5, DFS_ECORRUPT}, {59, 0, DFS_ECORRUPT},
+		{59, 2, DFS_EVERSION},	  {60, 1, DFS_ECORRUPT}, {64, '/', DFS_ECORRUPT},
+		{127, 'x', DFS_ECORRUPT},
+	};
+	struct hash hash;
+	BUF out = {0};
+
+	(void)state;
+	table_make(300000, 2, &out, &hash);
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		FREE uint8_t *copy = xmalloc(out.len);
+
+		memcpy(copy, out.data, out.len);
+		copy[lies[i].at] = lies[i].value;
+		reseal(copy, out.len, 160, 0);
+		assert_int_equal(table_parse_only(copy, out.len), lies[i].err);
+	}
 }
 
 int main(void)
@@ -734,6 +882,10 @@ int main(void)
 		cmocka_unit_test(manifest_round_trips),
 		cmocka_unit_test(manifest_refuses_damage),
 		cmocka_unit_test(manifest_refuses_names),
+		cmocka_unit_test(manifest_refuses_lies),
+		cmocka_unit_test(table_round_trips),
+		cmocka_unit_test(table_refuses_damage),
+		cmocka_unit_test(table_refuses_lies),
 	};
 
 	return cmocka_run_group_tests_name("format", tests, NULL, NULL);

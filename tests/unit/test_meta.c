@@ -189,13 +189,18 @@ static void test_lost_index(void **state)
 	rig_release(&r);
 }
 
-/* Any one survivor of the members gives everything back, with the index lost, too. */
-static void test_any_member_suffices(void **state)
+/* What is left when as many disks are lost as metadata bears gives everything back, with the index
+ * lost, too; when one more is lost, that is said and nothing invented. */
+static void test_tolerance(void **state)
 {
-	for (unsigned survivor = 0; survivor < 3; survivor++) {
+	for (unsigned mask = 0; mask < 64; mask++) {
+		unsigned left = (unsigned)__builtin_popcount(mask);
 		struct rig r;
 
-		rig_init(&r, rocks_of(state), 5, 3);
+		if (left < 3 || left > 4 || !(mask & 7))
+			continue; /* the members are the first three */
+		rig_init(&r, rocks_of(state), 6, 3);
+		r.table_k = 4;
 		rig_must_open(&r);
 		rig_fill(&r, 0, 200, 1);
 		assert_int_equal(meta_checkpoint(r.m), 0);
@@ -203,14 +208,16 @@ static void test_any_member_suffices(void **state)
 		r.witness = meta_witness(r.m);
 		rig_kill(&r);
 		rig_destroy_index(&r);
-		for (unsigned i = 0; i < 5; i++)
-			r.absent[i] = i != survivor;
-		assert_int_equal(rig_open(&r), DFS_ENOQUORUM); /* the four could have gone on */
-		r.force = true;
+		for (unsigned i = 0; i < 6; i++)
+			r.absent[i] = !(mask & (1u << i));
+		r.force = left == 3; /* 4 + 2; also half of the disks or fewer */
+		if (left == 3) {
+			assert_int_equal(rig_open(&r), DFS_ECHECKSUM);
+			rig_release(&r);
+			continue;
+		}
 		rig_must_open(&r);
-		assert_true(r.rec.forced);
 		rig_expect(&r, 0, 300, 1);
-		assert_true(meta_epoch(r.m) > r.witness.epoch);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -287,11 +294,10 @@ static void test_member_fails(void **state)
 	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 
-	/* Only the newcomer: it has everything. */
+	/* Of the members only the newcomer: it has everything, but for tables that others hold. */
 	rig_destroy_index(&r);
 	for (unsigned i = 0; i < 5; i++)
-		r.absent[i] = i != 3;
-	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
+		r.absent[i] = i < 3;
 	r.force = true;
 	rig_must_open(&r);
 	rig_expect(&r, 0, 150, 1);
@@ -494,7 +500,7 @@ static void test_torn_tail(void **state)
 	rig_release(&r);
 }
 
-static void test_rotten_mirror(void **state)
+static void test_rotten_image(void **state)
 {
 	char path[256];
 	struct rig r;
@@ -503,18 +509,22 @@ static void test_rotten_mirror(void **state)
 	rig_must_open(&r);
 	rig_fill(&r, 0, 300, 1);
 	rig_must_close(&r);
-	assert_true(rig_find(&r, 0, "meta/checkpoint", rocks_of(state) ? "0" : "map-6b", path));
-	rig_flip(path, 200);
+	assert_true(rig_find(&r, 0, "meta/tables", "", path));
+	rig_flip(path, -10);
 	assert_true(rig_find(&r, 1, "meta/checkpoint", "manifest", path));
 	rig_flip(path, 20);
-	assert_int_equal(meta_check_member(r.devs[0], &r.pool, NULL, NULL), 1);
+	assert_int_equal(meta_check_member(r.devs[0], &r.pool, NULL, NULL), 0);
 	assert_int_equal(meta_check_member(r.devs[1], &r.pool, NULL, NULL), 1);
 	assert_int_equal(meta_check_member(r.devs[2], &r.pool, NULL, NULL), 0);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
 	rig_expect(&r, 0, 300, 1);
+	/* mended at open if it was read then, else by the checkpoint after somebody has looked */
+	assert_in_range(meta_check_tables(r.m, NULL, NULL), 0, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	assert_int_equal(meta_check_tables(r.m, NULL, NULL), 0);
 	rig_must_close(&r);
-	for (unsigned i = 0; i < 3; i++) /* mended by the checkpoint at open */
+	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(meta_check_member(r.devs[i], &r.pool, NULL, NULL), 0);
 
 	for (unsigned i = 0; i < 3; i++) { /* rotten everywhere: refused, not invented */
@@ -526,11 +536,74 @@ static void test_rotten_mirror(void **state)
 	rig_release(&r);
 }
 
-static void test_rotten_local_index(void **state)
+static void flip_local_tables(struct rig *r)
 {
 	char path[256], cmd[256];
-	struct rig r;
 	FILE *p;
+
+	snprintf(cmd, sizeof(cmd), "ls %s/*.sst", r->index_dir);
+	p = popen(cmd, "r");
+	while (p && fgets(path, sizeof(path), p)) {
+		path[strcspn(path, "\n")] = '\0';
+		rig_flip(path, rig_size(path) / 2);
+	}
+	pclose(p);
+}
+
+/* A local table that rots while it is in use is healed from its fragments: look-ups and scans go on as
+ * if nothing had been. */
+static void test_heals_while_open(void **state)
+{
+	struct rig r;
+
+	if (!rocks_of(state))
+		return;
+	for (unsigned scan = 0; scan < 2; scan++) {
+		struct meta_iter *it;
+		unsigned n = 0;
+
+		rig_init(&r, true, 6, 4);
+		r.table_k = 4;
+		rig_must_open(&r);
+		rig_fill(&r, 0, 3000, 1);
+		rig_must_close(&r);
+		rig_must_open(&r);
+		flip_local_tables(&r);
+		it = meta_iter_new(r.m);
+		if (scan)
+			for (meta_iter_seek(it, "k", 1); meta_iter_valid(it); meta_iter_next(it)) {
+				size_t len;
+
+				n += meta_iter_key(it, &len)[0] == 'k';
+			}
+		else
+			for (meta_iter_seek_back(it, "k9", 2); meta_iter_valid(it);
+			     meta_iter_prev(it)) {
+				size_t len;
+
+				n += meta_iter_key(it, &len)[0] == 'k';
+			}
+		assert_int_equal(meta_iter_error(it), 0);
+		assert_int_equal(n, 3000);
+		meta_iter_free(it);
+		rig_expect(&r, 0, 3000, 1);
+		rig_commit(&r, 1, 1);
+		assert_int_equal(meta_checkpoint(r.m), 0);
+		rig_must_close(&r);
+		rig_must_open(&r);
+		assert_false(r.rec.index_rebuilt);
+		rig_expect(&r, 0, 3000, 1);
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
+/* With too few fragments left to heal it the read fails, and the next start says so, too. */
+static void test_rotten_local_index(void **state)
+{
+	struct rig r;
+	BUF out = {0};
+	int err = 0;
 
 	if (!rocks_of(state))
 		return;
@@ -538,32 +611,23 @@ static void test_rotten_local_index(void **state)
 	rig_must_open(&r);
 	rig_fill(&r, 0, 3000, 1);
 	rig_must_close(&r);
-	snprintf(cmd, sizeof(cmd), "ls %s/*.sst", r.index_dir);
-	p = popen(cmd, "r");
-	while (p && fgets(path, sizeof(path), p)) {
-		path[strcspn(path, "\n")] = '\0';
-		rig_flip(path, rig_size(path) / 2);
-	}
-	pclose(p);
-	if (rig_open(&r) == 0) { /* a data block: found when read, or when mirrored */
-		BUF out = {0};
-		int err = 0;
+	rig_must_open(&r);
+	flip_local_tables(&r);
+	for (unsigned i = 0; i < 3; i++) {
+		char path[256];
 
-		for (unsigned i = 0; i < 3000 && err == 0; i++) {
-			char key[32];
-
-			err = meta_get(r.m, key, (size_t)snprintf(key, sizeof(key), "k%08u", i),
-				       &out);
-		}
-		assert_int_equal(err, DFS_ECHECKSUM);
-		rig_commit(&r, 1, 1);
-		assert_int_equal(meta_checkpoint(r.m), DFS_ECHECKSUM);
-		rig_kill(&r);
-		rig_must_open(&r);
+		assert_true(rig_find(&r, i, "meta/tables", "", path));
+		while (rig_find(&r, i, "meta/tables", "", path))
+			assert_int_equal(unlink(path), 0);
 	}
-	assert_true(r.rec.index_rebuilt);
-	rig_expect(&r, 0, 3000, 1);
-	rig_must_close(&r);
+	for (unsigned i = 0; i < 3000 && err == 0; i++) {
+		char key[32];
+
+		err = meta_get(r.m, key, (size_t)snprintf(key, sizeof(key), "k%08u", i), &out);
+	}
+	assert_int_equal(err, DFS_ECHECKSUM);
+	rig_kill(&r);
+	assert_int_equal(rig_open(&r), DFS_ECHECKSUM);
 	rig_release(&r);
 }
 
@@ -666,7 +730,7 @@ static void test_concurrent(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		env_thread_join(t[i]);
 	assert_true(meta_stats(r.m).checkpoints > 3);
-	assert_int_equal(r.failed[3], 1);
+	assert_in_range(r.failed[3], 1, 2); /* as a member, and as a place for tables */
 	assert_int_equal(meta_last_seq(r.m), 6000);
 	assert_int_equal(meta_counter(r.m, META_COUNT_INODES), 6000);
 	r.witness = meta_witness(r.m);
@@ -909,7 +973,7 @@ int main(void)
 		BOTH(test_iterators_are_snapshots),
 		BOTH(test_deletes_and_counters),
 		BOTH(test_lost_index),
-		BOTH(test_any_member_suffices),
+		BOTH(test_tolerance),
 		BOTH(test_three_of_five),
 		BOTH(test_member_fails),
 		BOTH(test_all_members_fail),
@@ -918,7 +982,8 @@ int main(void)
 		BOTH(test_rotten_roots),
 		BOTH(test_rotten_journals),
 		BOTH(test_torn_tail),
-		BOTH(test_rotten_mirror),
+		BOTH(test_rotten_image),
+		BOTH(test_heals_while_open),
 		BOTH(test_rotten_local_index),
 		BOTH(test_index_ahead),
 		BOTH(test_checkpoints_clean_up),

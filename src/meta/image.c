@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index's image on the disks: the manifest on every member, and the way back from the fragments
+ * that it names, for the whole index at open (P5) or for one table file that has rotted here while it is
+ * in use (P3).
+ *
+ * `heal` protects the published manifest against being replaced, and its fragments against being
+ * removed, while a reader heals from them; it is held across reads of disks and nothing is taken under it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "meta/internal.h"
+
+#define DIR_NAME "meta/checkpoint"
+
+void manifest_name(uint64_t id, char name[JOURNAL_NAME_LEN])
+{
+	snprintf(name, JOURNAL_NAME_LEN, DIR_NAME "/manifest-%016llx", (unsigned long long)id);
+}
+
+/* ---- the manifest on the members ---- */
+
+/* Never kills for want of space: the checkpoint is given up instead, and tried again. */
+int image_write_manifest(struct meta *m, const struct manifest *next, struct hash *ret_hash)
+{
+	char name[JOURNAL_NAME_LEN];
+	BUF bytes = {0};
+
+	manifest_encode(next, &bytes);
+	manifest_name(next->checkpoint_id, name);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+		int err;
+
+		if (member_dead(m, mb))
+			continue;
+		err = dev_replace(mb->disk.dev, name, bytes.data, bytes.len);
+		if (err == DFS_ENOSPC) {
+			log_warn("cannot write the metadata checkpoint's manifest to disk %u (%s): "
+				 "no space left; it is tried again later; free some space there",
+				 mb->disk.id.v, mb->disk.dev->name);
+			return err;
+		}
+		if (err)
+			member_kill(m, mb, err, "write the metadata checkpoint's manifest");
+	}
+	hash_bytes(bytes.data, bytes.len, ret_hash);
+	return 0;
+}
+
+int image_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret)
+{
+	char name[JOURNAL_NAME_LEN];
+	FREE uint8_t *data = NULL;
+	struct hash hash;
+	size_t len;
+	int err;
+
+	manifest_name(root->checkpoint_id, name);
+	err = dev_read_all(dev, name, MANIFEST_MAX_BYTES, &data, &len);
+	if (err)
+		return err;
+	hash_bytes(data, len, &hash);
+	if (memcmp(&hash, &root->manifest, sizeof(hash)) != 0)
+		return DFS_ECHECKSUM;
+	err = manifest_parse(data, len, ret);
+	if (err)
+		return err;
+	if (!uuid_eq(&ret->pool, &root->pool) || ret->checkpoint_id != root->checkpoint_id) {
+		manifest_release(ret);
+		return DFS_ECORRUPT;
+	}
+	return 0;
+}
+
+/* ---- removing what no root needs ---- */
+
+struct clean {
+	char keep[JOURNAL_NAME_LEN];
+	char (*names)[JOURNAL_NAME_LEN];
+	unsigned count;
+};
+
+static int collect(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct clean *c = ctx;
+	char path[JOURNAL_NAME_LEN];
+
+	(void)size_bytes;
+	if (snprintf(path, sizeof(path), DIR_NAME "/%s", name) >= (int)sizeof(path) ||
+	    strcmp(path, c->keep) == 0)
+		return 0;
+	c->names = xrealloc(c->names, (c->count + 1) * sizeof(*c->names));
+	memcpy(c->names[c->count++], path, sizeof(path));
+	return 0;
+}
+
+void image_clean_manifests(struct dev *dev, uint64_t keep_id)
+{
+	struct clean c = {0};
+	int err;
+
+	if (keep_id)
+		manifest_name(keep_id, c.keep);
+	err = dev_list(dev, DIR_NAME, collect, &c);
+	for (unsigned i = 0; i < c.count && err == 0; i++)
+		err = dev_remove(dev, c.names[i]);
+	if (err && err != DFS_ENOENT)
+		log_warn("cannot remove old checkpoint manifests on %s: %s; they take space until "
+			 "the next checkpoint",
+			 dev->name, dfs_err_text(err));
+	free(c.names);
+}
+
+void image_clean(struct meta *m, const struct manifest *keep)
+{
+	for (unsigned i = 0; i < m->member_count; i++)
+		if (!member_dead(m, m->members[i]))
+			image_clean_manifests(m->members[i]->disk.dev, keep->checkpoint_id);
+	for (unsigned i = 0; i < m->disk_count; i++)
+		tables_clean(&m->disks[i], keep);
+}
+
+/* ---- the way back ---- */
+
+static void devs_of(struct meta *m, const struct manifest_file *f, struct dev **devs)
+{
+	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++) {
+		devs[i] = NULL;
+		for (unsigned d = 0; d < m->disk_count && f->fragments[i].disk.v; d++)
+			if (m->disks[d].id.v == f->fragments[i].disk.v)
+				devs[i] = m->disks[d].dev;
+	}
+}
+
+/* Says which fragments are missing, so that a person knows what to bring back (P4). */
+static void say_lost(const struct manifest_file *f, struct dev *const *devs, uint32_t bad)
+{
+	char text[512] = "";
+	size_t at = 0;
+
+	for (unsigned i = 0; i < (unsigned)f->k + f->m && at < sizeof(text); i++)
+		if (bad & (1u << i))
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%u (%s)",
+					       at ? ", " : "", f->fragments[i].disk.v,
+					       devs[i] ? "damaged" : "not there");
+	log_error("the metadata table %s cannot be read: it needs %u of its %u fragments whole; "
+		  "those on these disks are not: %s; bring one of them back",
+		  f->name, f->k, (unsigned)f->k + f->m, text);
+}
+
+/* Reads a table from its fragments; remembers which of those that are there are rotten. */
+static int read_table(struct meta *m, struct manifest_file *f, table_sink_fn sink, void *ctx,
+		      int *ret_sink_err)
+{
+	struct dev *devs[TABLE_MAX_WIDTH];
+	uint32_t bad = 0;
+	int err;
+
+	devs_of(m, f, devs);
+	err = table_read(&m->cfg.pool, f, devs, sink, ctx, &bad, ret_sink_err);
+	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++)
+		if ((bad & (1u << i)) && devs[i])
+			f->rotten |= 1u << i;
+	if (f->rotten)
+		m->tables_due = true;
+	if (err && *ret_sink_err == 0)
+		say_lost(f, devs, bad);
+	return err;
+}
+
+struct restore {
+	struct meta *m;
+	const struct manifest_file *f;
+};
+
+static int restore_sink(void *ctx, uint64_t off, const void *data, size_t len)
+{
+	struct restore *r = ctx;
+
+	return r->m->ops->restore_write(r->m->cfg.index_arg, r->f->name, off, data, len);
+}
+
+int image_restore(struct meta *m)
+{
+	int err;
+
+	if (m->root.checkpoint_id == 0)
+		return m->ops->destroy(m->cfg.index_arg);
+	if (m->manifest.checkpoint_id != m->root.checkpoint_id)
+		return DFS_ECHECKSUM;
+	err = m->ops->restore_begin(m->cfg.index_arg);
+	for (unsigned i = 0; i < m->manifest.count && err == 0; i++) {
+		struct restore r = {m, &m->manifest.files[i]};
+		int local = 0;
+
+		err = read_table(m, &m->manifest.files[i], restore_sink, &r, &local);
+		if (err && local == 0)
+			err = DFS_ECHECKSUM;
+	}
+	return err ? err : m->ops->restore_end(m->cfg.index_arg);
+}
+
+/* ---- healing in place ---- */
+
+static int heal_sink(void *ctx, uint64_t off, const void *data, size_t len)
+{
+	struct restore *r = ctx;
+
+	return r->m->ops->heal_write(r->m->index, r->f->name, off, data, len);
+}
+
+static int discard(void *ctx, uint64_t off, const void *data, size_t len)
+{
+	(void)ctx;
+	(void)off;
+	(void)data;
+	(void)len;
+	return 0;
+}
+
+bool image_heal(struct meta *m, const char *name)
+{
+	struct manifest_file *f;
+	int err, local = 0;
+
+	ENV_LOCKED(&m->heal);
+	f = manifest_find(&m->manifest, name);
+	if (!f || !m->ops->heal_write)
+		return false;
+	/* first see that all of it is there: half a file healed would be worse than none */
+	err = read_table(m, f, discard, NULL, &local);
+	if (err == 0) {
+		struct restore r = {m, f};
+
+		err = read_table(m, f, heal_sink, &r, &local);
+	}
+	if (err) {
+		log_error("the local index file %s has rotted and cannot be healed from its "
+			  "fragments: %s",
+			  name, dfs_err_text(err));
+		return false;
+	}
+	log_warn("the local index file %s had rotted: it was healed from its fragments on the "
+		 "disks",
+		 name);
+	return true;
+}
+
+bool image_heal_suspect(struct meta *m)
+{
+	char name[TABLE_NAME_LEN];
+
+	if (m->ops->suspect && m->ops->suspect(m->index, name, sizeof(name)) && image_heal(m, name))
+		return true;
+	m->ops->condemn(m->index);
+	return false;
+}
