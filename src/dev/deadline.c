@@ -324,7 +324,7 @@ static int ask(struct deadline *d, bool *ret_old)
 
 		if (now - d->asking->since_ns >= patience) /* not so long for each who asks */
 			break;
-		if (now >= since + limit && request_give_up(d))
+		if (now >= since + limit && request_give_up(d, REQ_ASK))
 			return DFS_ETIMEDOUT;
 		(void)env_cond_wait_ms(&d->changed, &d->lock,
 				       DIV_UP(MIN(patience, limit / 4), 1000000));
@@ -332,7 +332,8 @@ static int ask(struct deadline *d, bool *ret_old)
 	}
 	*ret_old = d->answers == seen;
 	if (*ret_old && !rc && d->asking &&
-	    env_now_ns() >= MAX(d->asking->since_ns, d->last_done_ns) + limit && request_give_up(d))
+	    env_now_ns() >= MAX(d->asking->since_ns, d->last_done_ns) + limit &&
+	    request_give_up(d, REQ_ASK))
 		return DFS_ETIMEDOUT;
 	return rc;
 }
@@ -455,6 +456,17 @@ int dev_deadline_open(struct dev_group *g, dev_opener open, void *ctx, const cha
 		deadline_release(d);
 	else
 		*ret_dev = &d->base;
+	return rc;
+}
+
+int dev_call_in_time(struct dev_group *g, const char *what, void (*fn)(void *arg), void *arg,
+		     void (*drop)(void *arg))
+{
+	struct deadline *d = deadline_alloc(g, what);
+	struct request r = {.op = REQ_CALL, .call = fn, .arg = arg, .drop = drop};
+	int rc = request_run(d, &r);
+
+	deadline_release(d);
 	return rc;
 }
 

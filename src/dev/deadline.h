@@ -27,6 +27,12 @@ typedef int (*dev_opener)(void *ctx, const char *path, const char *subdir, bool 
  * the process. DFS_ETIMEDOUT, or what open returned. */
 MUST_USE int dev_deadline_open(struct dev_group *g, dev_opener open, void *ctx, const char *path,
 			       const char *subdir, bool create, struct dev **ret_dev);
+/*
+ * Runs fn(arg), which may hang, on a thread of its own. 0: it has returned. DFS_ETIMEDOUT: arg is not the
+ * caller's any more, drop(arg) is called when it returns. `what` is for the message.
+ */
+MUST_USE int dev_call_in_time(struct dev_group *g, const char *what, void (*fn)(void *arg),
+			      void *arg, void (*drop)(void *arg));
 /* The same over a device that is open. Takes ownership of below. */
 struct dev *dev_deadline_new(struct dev_group *g, struct dev *below);
 

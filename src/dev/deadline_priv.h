@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between deadline.c (the device's calls) and request.c (requests, their threads, the fence).
+ * Between deadline.c (the device's calls), request.c (requests and their deadlines) and
+ * deadline_threads.c (who runs them; the disk's life).
  *
  * Locks: deadline.lock, then dev_group.lock; both leaves, none held while the disk works.
  */
@@ -22,6 +23,7 @@
 
 enum request_op {
 	REQ_OPEN_DEV,
+	REQ_CALL,
 	REQ_OPEN,
 	REQ_CLOSE,
 	REQ_READ,
@@ -68,6 +70,9 @@ struct request {
 	void *buf; /* read */
 	dev_opener opener;
 	void *opener_ctx;
+	void (*call)(void *arg);
+	void (*drop)(void *arg);
+	void *arg;
 	/* results: the thread's until it is done, then the waiter's */
 	int result;
 	size_t got;
@@ -143,22 +148,33 @@ int request_refused(struct deadline *d, enum request_op op);
 struct request *request_submit_locked(struct deadline *d, const struct request *r, bool has_waiter,
 				      int *ret_err);
 uint64_t request_limit_ns(struct deadline *d, enum request_op op);
-/* Lock held. Gives the disk up, unless too many are silent: then false. */
-bool request_give_up(struct deadline *d);
+/* Lock held. Gives the disk up for a request, unless too many are silent: then false. */
+bool request_give_up(struct deadline *d, enum request_op op);
 /* The caller's thread enters the disk itself; 0 or DFS_EGONE. */
 MUST_USE int inline_enter(struct deadline *d);
 void inline_leave(struct deadline *d);
 /* Does it, on this thread. */
 void request_execute(struct request *r);
 void request_free(struct request *r);
-/* Fails what is queued, closes the disk once nothing runs there. Lock held. */
+bool request_is_quick(enum request_op op); /* changes nothing */
+/* Lock held: a request that nobody has begun goes. */
+void request_dequeue(struct deadline *d, struct request *r);
+
+/* ---- deadline_threads.c; all but the last two with the lock held ---- */
+/* Somebody is to look at the queues. */
+void deadline_wake_thread(struct deadline *d);
+/* Tells the group from when on this disk counts as silent: half of what a request that runs may take. */
+void deadline_note_silence(struct deadline *d);
+bool deadline_closing_due(struct deadline *d);
+/* Lets the lock go meanwhile: closes all that is open below. */
+void deadline_close_below(struct deadline *d);
+/* Returns a file below for the caller to close without the lock, or NULL. */
+struct dev_file *dfile_put(struct deadline *d, struct dfile *f);
+/* Fails what is queued, closes the disk once nothing runs there. */
 void deadline_retire_locked(struct deadline *d);
 /* Waits for that, unless calls are stuck: then the last of them does it. */
 void deadline_release(struct deadline *d);
 struct deadline *deadline_alloc(struct dev_group *g, const char *name);
-
-/* Lock held. Returns a file below for the caller to close without the lock, or NULL. */
-struct dev_file *dfile_put(struct deadline *d, struct dfile *f);
 
 /* ---- deadline.c ---- */
 extern const struct dev_ops deadline_ops;

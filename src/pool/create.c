@@ -163,22 +163,19 @@ int pool_init(const char *dir, const struct pool_settings *settings, const struc
 
 /* Adds the disk at path to json. */
 static int import_disk(struct pool_json *json, const char *path, const struct pool_env *env,
-		       struct pool_message *msg)
+		       struct dev_group *g, struct pool_message *msg)
 {
 	char real[4096];
 	struct pool_json_disk *j;
 	struct disk_json dj;
 	struct dev *dev = NULL;
-	int err;
+	int err = 0;
 
 	snprintf(real, sizeof(real), "%s", path);
-	if (!env || !env->open_dev) {
-		FREE char *r = realpath(path, NULL);
-
-		if (r && strlen(r) < sizeof(real))
-			memcpy(real, r, strlen(r) + 1);
-	}
-	err = open_dev(env, real, "dynamicfs", false, &dev);
+	if (!env || !env->open_dev)
+		err = path_real_in_time(g, path, real, sizeof(real));
+	if (!err)
+		err = open_disk_dev(env, g, real, "dynamicfs", false, &dev);
 	if (!err)
 		err = disk_json_read(dev, &dj);
 	dev_free(dev);
@@ -263,6 +260,7 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 {
 	CLEANUP(pool_json_release) struct pool_json json = {0};
 	struct pool_settings defaults;
+	struct dev_group *group;
 	struct dev *dev = NULL;
 	bool made = false;
 	int err = 0;
@@ -271,8 +269,10 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 		pool_say(msg, "cannot import: no disk was given");
 		return DFS_EINVAL;
 	}
+	group = dev_group_new(0);
 	for (unsigned i = 0; i < count && !err; i++)
-		err = import_disk(&json, disk_paths[i], env, msg);
+		err = import_disk(&json, disk_paths[i], env, group, msg);
+	dev_group_put(group);
 	for (unsigned i = 0; i < json.disk_count && !err; i++)
 		err = import_place(dir, json.disks[i].path, env, msg);
 	if (err)

@@ -95,6 +95,10 @@ void health_note_spare(struct pool *p);
 MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
 			     struct pool_message *msg);
 
+/* The path without links; as it is when it is not there. DFS_ETIMEDOUT. */
+MUST_USE int path_real_in_time(struct dev_group *g, const char *path, char *ret_real,
+			       size_t real_size);
+
 /* ---- pool.c ---- */
 MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
 /* Opens metadata and extents over the devices; devs[i] belongs to json.disks[i], NULL when absent.

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,18 +50,50 @@ static bool json_disk_at(struct pool *p, unsigned i, struct pool_json_disk *ret)
 	return true;
 }
 
-int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
-		    struct pool_message *msg)
-{
-	FREE char *real = realpath(path, NULL), *pool_real = realpath(p->dir, NULL);
-	struct stat st;
-	int err;
+/* What the filesystem says of a path. Asking may hang, so all of it is on the heap. */
+struct path_look {
+	char *path, *real; /* real: NULL when it is not there */
+	bool is_dir;
+	int access_errno; /* 0: it may be read and written */
+};
 
-	if (!real || stat(real, &st) != 0) {
+static void path_look(void *arg)
+{
+	struct path_look *l = arg;
+	struct stat st;
+
+	l->real = realpath(l->path, NULL);
+	if (l->real && stat(l->real, &st) != 0) {
+		free(l->real);
+		l->real = NULL;
+	}
+	if (!l->real)
+		return;
+	l->is_dir = S_ISDIR(st.st_mode);
+	/* by the effective ids, which faccessat() asks about when told to */
+	if (faccessat(AT_FDCWD, l->real, R_OK | W_OK | X_OK, AT_EACCESS) != 0)
+		l->access_errno = errno;
+}
+
+static void path_look_free(void *arg)
+{
+	struct path_look *l = arg;
+
+	free(l->path);
+	free(l->real);
+	free(l);
+}
+
+static int check_look(const char *path, const struct path_look *l, size_t real_size,
+		      struct pool_message *msg)
+{
+	const char *real = l->real;
+
+	if (!real) {
 		pool_say(msg, "cannot add %s: no such directory", path);
 		return DFS_ENODISK;
 	}
-	if (!S_ISDIR(st.st_mode)) {
+	if (!l->is_dir) {
 		pool_say(msg,
 			 "cannot add %s: it is not a directory. DynamicFS stores on directories of "
 			 "mounted filesystems, not on devices",
@@ -71,9 +104,8 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 		pool_say(msg, "cannot add %s: its path is longer than 1023 bytes", path);
 		return DFS_ENAMETOOLONG;
 	}
-	/* by the effective ids, which faccessat() asks about when told to */
-	if (faccessat(AT_FDCWD, real, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
-		bool rofs = errno == EROFS;
+	if (l->access_errno) {
+		bool rofs = l->access_errno == EROFS;
 
 		pool_say(msg, "cannot add %s: %s%s; nothing was done", path,
 			 rofs ? "its filesystem is mounted read-only"
@@ -81,6 +113,14 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 			 rofs ? "" : owner_note());
 		return rofs ? DFS_EROFS : DFS_EACCES;
 	}
+	return 0;
+}
+
+static int check_place(struct pool *p, const char *real, struct pool_message *msg)
+{
+	FREE char *pool_real = realpath(p->dir, NULL);
+	int err;
+
 	err = pool_real ? check_within(real, pool_real, "the pool directory", msg) : 0;
 	for (unsigned i = 0; !err; i++) {
 		struct pool_json_disk j;
@@ -93,7 +133,41 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 		if (p->meta && get_disk(p->meta, j.id, &rec) == 0 && rec.state != DISK_FAILED)
 			err = check_against(real, &j, rec.label, msg);
 	}
+	return err;
+}
+
+int path_real_in_time(struct dev_group *g, const char *path, char *ret_real, size_t real_size)
+{
+	struct path_look *l = xcalloc(1, sizeof(*l));
+	int err;
+
+	l->path = xstrdup(path);
+	err = dev_call_in_time(g, path, path_look, l, path_look_free);
+	if (err)
+		return err;
+	snprintf(ret_real, real_size, "%s",
+		 l->real && strlen(l->real) < real_size ? l->real : path);
+	path_look_free(l);
+	return 0;
+}
+
+int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
+		    struct pool_message *msg)
+{
+	struct path_look *l = xcalloc(1, sizeof(*l));
+	int err;
+
+	l->path = xstrdup(path);
+	err = dev_call_in_time(p->group, path, path_look, l, path_look_free);
+	if (err) {
+		pool_say(msg, "cannot add %s: it does not answer; nothing was done", path);
+		return err;
+	}
+	err = check_look(path, l, real_size, msg);
 	if (!err)
-		memcpy(ret_real, real, strlen(real) + 1);
+		err = check_place(p, l->real, msg);
+	if (!err)
+		memcpy(ret_real, l->real, strlen(l->real) + 1);
+	path_look_free(l);
 	return err;
 }

@@ -456,6 +456,43 @@ static void opening_a_disk_has_a_deadline(void **state)
 	assert_int_equal(descriptors_below(r->top), before);
 }
 
+static atomic_bool call_hangs;
+static atomic_uint dropped;
+
+static void long_call(void *arg)
+{
+	while (atomic_load(&call_hangs))
+		env_sleep_ms(5);
+	++*(unsigned *)arg;
+}
+
+static void drop_arg(void *arg)
+{
+	free(arg);
+	atomic_fetch_add(&dropped, 1);
+}
+
+static void anything_can_have_a_deadline(void **state)
+{
+	struct rig *r = *state;
+	unsigned *arg = xcalloc(1, sizeof(*arg));
+
+	/* nothing depends on what is only looked at, so it is never waited for */
+	dev_group_set_most(r->group, 0);
+	atomic_store(&call_hangs, false);
+	assert_int_equal(dev_call_in_time(r->group, "a call", long_call, arg, drop_arg), 0);
+	assert_int_equal(*arg, 1);
+	assert_int_equal(atomic_load(&dropped), 0);
+	atomic_store(&call_hangs, true);
+	assert_int_equal(dev_call_in_time(r->group, "a call", long_call, arg, drop_arg),
+			 DFS_ETIMEDOUT);
+	assert_int_equal(atomic_load(&dropped), 0);
+	atomic_store(&call_hangs, false);
+	for (int i = 0; i < 500 && !atomic_load(&dropped); i++)
+		env_sleep_ms(10);
+	assert_int_equal(atomic_load(&dropped), 1);
+}
+
 /* ---- beneath a set of disks ---- */
 
 static int disks_up(void **state)
@@ -574,6 +611,7 @@ int main(void)
 		R(old_answers_will_do),
 		R(a_disk_that_is_needed_is_waited_for),
 		R(opening_a_disk_has_a_deadline),
+		R(anything_can_have_a_deadline),
 		D(one_hung_disk_costs_a_batch_one_deadline),
 		D(a_late_record_hits_nothing),
 		D(a_sync_that_hangs_has_failed),
