@@ -106,6 +106,8 @@ static void set_up(struct run *r)
 		.seal_workers = (unsigned)rng_between(&r->rng, 1, 3),
 		.inode_cache_count = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, 16) : 0,
 		.name_cache_bytes = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, KIB(8)) : 0,
+		/* Garbage is looked for more often than worth it, so that it meets everything else. */
+		.fold_percent = rng_one_in(&r->rng, 2) ? 100 : 0,
 		/* The least bound makes steps of what fits in one transaction otherwise (T1, T2). */
 		.txn_bytes = rng_one_in(&r->rng, 2) ? KIB(16) : 0,
 	};

@@ -29,7 +29,7 @@ static const struct {
 	{TABLE_DENTRY, "dentry"},     {TABLE_MAP, "map"},     {TABLE_EXTENT, "extent"},
 	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"}, {TABLE_ORPHAN, "orphan"},
 	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"}, {TABLE_META, "meta"},
-	{TABLE_INLINE, "inline"},
+	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"}, {TABLE_FOLD, "fold"},
 };
 
 static const char *table_name(uint8_t letter)
@@ -198,6 +198,10 @@ static int inspect_inode(struct inspect *x, ino_id ino)
 		err = add_prefix(x, key.data, 9, rows);
 	}
 	if (!err) {
+		key_usage(&key, ino, 0);
+		err = add_prefix(x, key.data, 9, rows);
+	}
+	if (!err) {
 		key_dentry_from(&key, ino, 0);
 		err = add_prefix(x, key.data, 9, rows);
 	}
@@ -254,7 +258,7 @@ static int inspect_table(struct inspect *x, const char *name)
 	return ctl_fail(
 		x->c, DFS_EUSAGE,
 		"cannot inspect table '%s': there are settings, disk, inode, inline, dentry, "
-		"map, extent, bydisk, xattr, orphan, freed, audit and meta",
+		"map, extent, bydisk, xattr, orphan, freed, usage, fold, audit and meta",
 		name);
 }
 

@@ -73,17 +73,26 @@ void extent_settle(struct extent_store *s, const struct extent_new *extents, uns
  */
 MUST_USE int extent_sync(struct extent_store *s);
 
+/* What all its records take on the disks. */
+static inline uint64_t extent_stored_bytes(const struct rec_extent *rec)
+{
+	return ((uint64_t)rec->k + rec->m) *
+	       ALIGN_UP((uint64_t)rec->header_len + rec->fragment_len, SEGMENT_ALIGN);
+}
+
 /* ---- references: collected per transaction, since reads do not see a transaction's own puts ---- */
 struct extent_ref {
 	extent_id id;
 	int32_t delta;
+	uint64_t tag;	      /* the caller's: as first given */
+	uint64_t freed_bytes; /* out of extent_refs_apply: what it gives back, if it goes */
 };
 struct extent_refs { /* zero-initialise */
 	struct extent_ref *refs;
 	unsigned count, cap;
 	struct extent_store *store; /* set from apply to release */
 };
-void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta);
+void extent_refs_add(struct extent_refs *r, extent_id id, uint64_t tag, int32_t delta);
 /* What each reference may add to the transaction, at most: an extent of the greatest width is freed. */
 #define EXTENT_REF_BYTES (128u + DFS_EXTENT_MAX_FRAGMENTS * 88u)
 /*

@@ -14,7 +14,7 @@
 #include "extent/internal.h"
 
 #define END_MIN_BYTES KIB(128)
-#define END_MAX_BYTES MIB(16)
+#define END_MAX_BYTES MIB(4)
 
 struct reclaim {
 	struct extent_store *s;

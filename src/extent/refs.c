@@ -71,7 +71,7 @@ size_t extent_publish_bytes(const struct extent_new *e)
 	return 128 + ((size_t)e->rec.k + e->rec.m) * 132;
 }
 
-void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta)
+void extent_refs_add(struct extent_refs *r, extent_id id, uint64_t tag, int32_t delta)
 {
 	for (unsigned i = r->count; i > 0 && i + 16 > r->count; i--)
 		if (extent_id_eq(r->refs[i - 1].id, id)) {
@@ -82,7 +82,7 @@ void extent_refs_add(struct extent_refs *r, extent_id id, int32_t delta)
 		r->cap = r->cap ? r->cap * 2 : 16;
 		r->refs = xrealloc(r->refs, r->cap * sizeof(*r->refs));
 	}
-	r->refs[r->count++] = (struct extent_ref){id, delta};
+	r->refs[r->count++] = (struct extent_ref){id, delta, tag, 0};
 }
 
 static int by_id(const void *a, const void *b)
@@ -126,7 +126,7 @@ static void free_extent(struct meta_txn *t, const struct rec_extent *rec)
 	meta_add(t, META_COUNT_EXTENTS, -1);
 }
 
-static int apply_one(struct extent_store *s, struct meta_txn *t, const struct extent_ref *ref)
+static int apply_one(struct extent_store *s, struct meta_txn *t, struct extent_ref *ref)
 {
 	struct rec_extent rec;
 	int err;
@@ -149,6 +149,7 @@ static int apply_one(struct extent_store *s, struct meta_txn *t, const struct ex
 	if (ref->delta < 0 && rec.refs <= (uint32_t)-ref->delta) {
 		free_extent(t, &rec);
 		cache_drop(s, rec.id);
+		ref->freed_bytes = extent_stored_bytes(&rec);
 		return 0;
 	}
 	rec.refs = (uint32_t)((int64_t)rec.refs + ref->delta);

@@ -7,7 +7,8 @@
  *   fs.rename_lock	one rename between directories at a time: keeps "is below" answers stable
  *   inode.lock		directories before all others, each kind by inode number; held during index
  *			look-ups and commits, never during I/O of file data
- *   fs.dirty_lock, fs.queue_lock, fs.space_lock, fs.reap_lock, fs.names_lock, fs.table_lock
+ *   fs.dirty_lock, fs.queue_lock, fs.space_lock, fs.reap_lock, fs.fold_lock, fs.names_lock,
+ *   fs.table_lock
  *			leaves: nothing is called under them; only table_lock is taken under
  *			dirty_lock
  */
@@ -40,9 +41,12 @@
 #define GROUP_MAX_BYTES MIB(4)
 #define TXN_RESERVE_BYTES                                                                          \
 	768u /* an inode's record, its orphan record, its inline content's end, counters */
-#define MAP_PUT_BYTES 80u /* at most what a map entry takes in a transaction */
-#define MAP_OLD_BYTES (2 * MAP_PUT_BYTES + EXTENT_REF_BYTES) /* an entry that is cut or goes */
-#define XATTR_DEL_BYTES 280u   /* at most what the removal of an attribute takes */
+#define MAP_PUT_BYTES 80u   /* at most what a map entry takes in a transaction */
+#define MAP_SLOT_BYTES 128u /* the usage of a slot */
+/* An entry that is cut or goes; it may be the only one of its slot. */
+#define MAP_OLD_BYTES (2 * MAP_PUT_BYTES + MAP_SLOT_BYTES + EXTENT_REF_BYTES)
+#define XATTR_DEL_BYTES 280u /* at most what the removal of an attribute takes */
+#define FOLD_BAD_MAX 16u
 #define WRITE_STEP MIB(4)      /* copied under one hold of the inode's lock */
 #define RETRY_NS 1000000000ull /* F3 */
 #define LINK_MAX_COUNT 0x7fffffffu
@@ -203,6 +207,21 @@ struct fs {
 	TAILQ_HEAD(, names) names;   /* the one used last is last */
 	uint64_t names_bytes;
 
+	struct env_mutex fold_lock; /* a leaf */
+	struct env_cond fold_wake;  /* there may be something to fold */
+	struct env_cond fold_less;  /* the excess has fallen */
+	int64_t fold_excess;	    /* bytes, over all slots; what this process has seen of it */
+	uint64_t folded_slots;
+	struct fold_bad { /* slots that could not be read, passed over for a while */
+		ino_id ino;
+		uint64_t slot, until_ns;
+	} fold_bad[FOLD_BAD_MAX];
+	unsigned fold_bad_next;
+	bool fold_stalled; /* what there is can't be folded now */
+	bool stop_fold, fold_paused, folding;
+	struct rec_usage fold_at;	      /* the slot that was last tried */
+	struct geometry fit_large, fit_small; /* what extents get (usage_refresh) */
+
 	struct env_mutex reap_lock; /* what the background thread is to do */
 	struct env_cond reap_wake, reap_idle;
 	unsigned reap_busy;
@@ -210,7 +229,7 @@ struct fs {
 	bool stop_background;
 
 	bool abandoned; /* atomic */
-	struct env_thread *flusher, *background, **workers;
+	struct env_thread *flusher, *background, *folder, **workers;
 };
 
 /* ---- inode.c ---- */
@@ -321,6 +340,8 @@ void flush_kick(struct fs *fs);
 /* ---- space.c ---- */
 /* F4: 0 or DFS_ENOSPC. No lock held. */
 MUST_USE int space_take(struct fs *fs, uint64_t bytes);
+/* The same for what can wait: takes the bytes if there is plenty. */
+bool space_try(struct fs *fs, uint64_t bytes);
 
 /* ---- map.c ---- */
 struct map_cursor { /* zero-initialise; map_done() */
@@ -351,11 +372,18 @@ void entries_add(struct map_entries *e, const struct rec_map *r);
 void entries_release(struct map_entries *e);
 
 /* A change of the map within one transaction; what it does to extents is gathered until map_apply. */
+struct slot_change {
+	uint64_t slot;
+	int64_t stored, mapped, entries;
+	uint64_t whole_stored; /* of a new extent that came as one entry, for all of it */
+};
 struct map_change { /* fill in and t, zeros else; map_change_release() after the commit */
 	struct inode *in;
 	struct meta_txn *t; /* borrowed */
 	struct extent_refs refs;
 	int64_t delta_bytes; /* change of mapped bytes */
+	struct slot_change *slots;
+	unsigned slot_count, slot_cap;
 };
 void map_change_release(struct map_change *m);
 /* What may still be added to the transaction (T1), but for the inode's record and its orphan record. */
@@ -363,8 +391,9 @@ size_t map_room(const struct map_change *m);
 /* Works out what is left of an entry under the pieces, from the first that ends beyond its start. */
 void map_cut(struct map_change *m, const struct rec_map *old, const struct map_piece *p,
 	     const struct map_piece *end);
-/* The last step: adds what becomes of the extents. Then commit or cancel, and nothing else. */
-MUST_USE int map_apply(struct map_change *m);
+/* The last step: adds what becomes of the extents and of the slots' usage. Then commit or cancel, and
+ * nothing else. r: the inode's record that is put with it; NULL when that goes. */
+MUST_USE int map_apply(struct map_change *m, struct rec_inode *r);
 /* Unmaps from `from` as many entries below `to` as fit in the transaction, one at least; *ret_next:
  * where to go on, `to` when all is done. */
 MUST_USE int map_unmap_step(struct map_change *m, uint64_t from, uint64_t to, uint64_t *ret_next);
@@ -376,6 +405,23 @@ MUST_USE int map_unmap_some(struct inode *in, struct rec_inode *r);
  * the end of the file, and an orphan record covers the steps. */
 MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to,
 		       bool tail);
+
+/* ---- usage.c: what slots take on the disks (U1..U3) ---- */
+/* The change of the slot that holds the file's byte off. */
+struct slot_change *usage_change(struct map_change *m, uint64_t off);
+MUST_USE int usage_apply(struct map_change *m, struct rec_inode *r);
+/* By how many bytes the slot takes more than it may before it is folded; 0: no more. */
+uint64_t usage_excess(struct fs *fs, const struct rec_usage *u);
+/* Looks which geometries extents get with the disks there are. */
+void usage_refresh(struct fs *fs);
+
+/* ---- fold.c ---- */
+void fold_main(void *arg);			/* thread */
+void fold_excess(struct fs *fs, int64_t bytes); /* the slots' excess has changed */
+/* A writer waits a little while there is too much of it (P9). No lock held. */
+void fold_throttle(struct fs *fs);
+/* Folds up to max slots now; how many it did. For a pool that has no more room. No lock held. */
+unsigned fold_some(struct fs *fs, unsigned max);
 
 /* ---- orphan.c ---- */
 struct victim {

@@ -19,6 +19,9 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 		c->inode_cache_count = 65536;
 	if (!c->name_cache_bytes)
 		c->name_cache_bytes = MIB(32);
+	if (!c->fold_percent)
+		c->fold_percent = 200;
+	ASSERT(c->fold_percent >= 100);
 	if (!c->txn_bytes)
 		c->txn_bytes = META_TXN_BYTES;
 	ASSERT(c->txn_bytes >= KIB(16) && c->txn_bytes <= META_TXN_BYTES);
@@ -39,6 +42,9 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 	env_mutex_init(&fs->queue_lock);
 	env_mutex_init(&fs->space_lock);
 	env_mutex_init(&fs->reap_lock);
+	env_mutex_init(&fs->fold_lock);
+	env_cond_init(&fs->fold_wake);
+	env_cond_init(&fs->fold_less);
 	env_mutex_init(&fs->names_lock);
 	TAILQ_INIT(&fs->names);
 	env_cond_init(&fs->room);
@@ -65,6 +71,9 @@ static void fs_free(struct fs *fs)
 	env_cond_release(&fs->flush_wake);
 	env_cond_release(&fs->room);
 	env_mutex_release(&fs->names_lock);
+	env_cond_release(&fs->fold_less);
+	env_cond_release(&fs->fold_wake);
+	env_mutex_release(&fs->fold_lock);
 	env_mutex_release(&fs->reap_lock);
 	env_mutex_release(&fs->space_lock);
 	env_mutex_release(&fs->queue_lock);
@@ -143,6 +152,8 @@ static void start_threads(struct fs *fs)
 		fs->workers[i] = env_thread_start("seal", seal_worker, fs);
 	fs->flusher = env_thread_start("flush", flusher, fs);
 	fs->background = env_thread_start("file-bg", background, fs);
+	if (!fs->cfg.no_fold)
+		fs->folder = env_thread_start("fold", fold_main, fs);
 }
 
 static void stop_flusher(struct fs *fs)
@@ -169,6 +180,19 @@ static void stop_background(struct fs *fs)
 	fs->background = NULL;
 }
 
+static void stop_folder(struct fs *fs)
+{
+	if (!fs->folder)
+		return;
+	env_mutex_lock(&fs->fold_lock);
+	fs->stop_fold = true;
+	env_cond_broadcast(&fs->fold_wake);
+	env_cond_broadcast(&fs->fold_less);
+	env_mutex_unlock(&fs->fold_lock);
+	env_thread_join(fs->folder);
+	fs->folder = NULL;
+}
+
 static void stop_workers(struct fs *fs)
 {
 	if (!fs->workers)
@@ -191,6 +215,7 @@ int fs_open(struct pool *pool, const struct fs_config *cfg, struct fs **ret_fs)
 	if (!pool_has_disks(pool))
 		return DFS_ENODISK;
 	fs = fs_alloc(pool, cfg);
+	usage_refresh(fs);
 	rc = check_root(fs);
 	if (rc == 0)
 		rc = find_next_ino(fs);
@@ -230,6 +255,7 @@ int fs_close(struct fs *fs)
 {
 	int rc = 0, err;
 
+	stop_folder(fs);
 	stop_flusher(fs);
 	if (!fs->read_only) {
 		rc = seal_everything(fs);
@@ -250,6 +276,7 @@ int fs_close(struct fs *fs)
 void fs_abandon(struct fs *fs)
 {
 	__atomic_store_n(&fs->abandoned, true, __ATOMIC_RELAXED);
+	stop_folder(fs);
 	stop_flusher(fs);
 	stop_background(fs);
 	stop_workers(fs);

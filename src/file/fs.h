@@ -26,6 +26,9 @@ struct fs_config {		    /* 0: the default */
 	unsigned seal_workers;	    /* threads that encode and write; 2 */
 	uint64_t inode_cache_count; /* unreferenced inodes kept in memory; 65536 */
 	uint64_t name_cache_bytes;  /* for the names of directories in use; 32 MiB */
+	unsigned
+		fold_percent; /* a slot is folded that takes so much of what it must; 200, 100 at least */
+	bool no_fold;	      /* garbage stays until there is no other space (tests) */
 	uint64_t txn_bytes; /* bound of one transaction (T1), 16 KiB at least; META_TXN_BYTES */
 };
 
@@ -154,6 +157,10 @@ MUST_USE int fs_getxattr(struct fs *fs, struct inode *in, const char *name, stru
 MUST_USE int fs_listxattr(struct fs *fs, struct inode *in, struct buf *out);
 MUST_USE int fs_removexattr(struct fs *fs, struct inode *in, const char *name);
 
+/* Stops folding in the background once the slot that is at it is done, for who looks at the index as a whole;
+ * or lets it go on. */
+void fs_pause_folding(struct fs *fs, bool pause);
+
 struct fs_statfs {
 	uint64_t total_bytes, free_bytes, available_bytes, files, files_free;
 };
@@ -172,6 +179,7 @@ MUST_USE int fs_list_extents(struct fs *fs, struct inode *in, fs_extent_fn fn, v
 
 struct fs_stats {
 	uint64_t dirty_bytes, dirty_limit_bytes, inodes_cached, sealed_extents, seal_errors;
+	uint64_t folded_slots, fold_excess_bytes; /* of what is listed to be folded */
 };
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats);
 

@@ -89,7 +89,11 @@ void entries_release(struct map_entries *e) { free(e->v); }
 
 static uint64_t rec_end(const struct rec_map *r) { return r->file_offset + r->len; }
 
-void map_change_release(struct map_change *m) { extent_refs_release(&m->refs); }
+void map_change_release(struct map_change *m)
+{
+	extent_refs_release(&m->refs);
+	free(m->slots);
+}
 
 size_t map_room(const struct map_change *m)
 {
@@ -113,11 +117,13 @@ void map_cut(struct map_change *m, const struct rec_map *old, const struct map_p
 	     const struct map_piece *end)
 {
 	uint64_t pos = old->file_offset, stop = rec_end(old);
+	struct slot_change *sc;
 	bool key_taken = false;
 	int32_t parts = 0;
 
 	if (p == end || p->start >= stop)
 		return; /* untouched: it only shares the span */
+	sc = usage_change(m, pos);
 	for (; p < end && p->start < stop; p++) {
 		if (p->start > pos) {
 			put_part(m, old, pos, p->start);
@@ -126,6 +132,7 @@ void map_cut(struct map_change *m, const struct rec_map *old, const struct map_p
 		}
 		key_taken |= !p->hole && p->key == old->file_offset;
 		m->delta_bytes -= (int64_t)(MIN(p->end, stop) - MAX(p->start, pos));
+		sc->mapped -= (int64_t)(MIN(p->end, stop) - MAX(p->start, pos));
 		pos = MIN(p->end, stop);
 	}
 	if (pos < stop) {
@@ -134,8 +141,9 @@ void map_cut(struct map_change *m, const struct rec_map *old, const struct map_p
 	}
 	if (!key_taken)
 		del_map(m->t, m->in->ino, old->file_offset);
+	sc->entries += parts - 1;
 	if (parts != 1)
-		extent_refs_add(&m->refs, old->extent, parts - 1);
+		extent_refs_add(&m->refs, old->extent, sc->slot, parts - 1);
 }
 
 int map_unmap_step(struct map_change *m, uint64_t from, uint64_t to, uint64_t *ret_next)
@@ -190,15 +198,22 @@ int map_drop_all(struct map_change *m, size_t room, bool *ret_fits)
 		entries_add(&all, &c.rec);
 	}
 	for (unsigned i = 0; rc == 0 && i < all.count; i++) {
-		del_map(m->t, in->ino, all.v[i].file_offset);
-		extent_refs_add(&m->refs, all.v[i].extent, -1);
+		const struct rec_map *r = &all.v[i];
+		struct slot_change *sc = usage_change(m, r->file_offset);
+
+		del_map(m->t, in->ino, r->file_offset);
+		sc->entries--;
+		sc->mapped -= r->len;
+		extent_refs_add(&m->refs, r->extent, sc->slot, -1);
 	}
 	return rc;
 }
 
-int map_apply(struct map_change *m)
+int map_apply(struct map_change *m, struct rec_inode *r)
 {
-	return m->refs.count ? extent_refs_apply(m->in->fs->extents, m->t, &m->refs) : 0;
+	int rc = m->refs.count ? extent_refs_apply(m->in->fs->extents, m->t, &m->refs) : 0;
+
+	return rc ? rc : usage_apply(m, r);
 }
 
 struct unmap {
@@ -231,7 +246,7 @@ static int unmap_once(struct unmap *u)
 	int rc = map_unmap_step(&m, u->next, u->to, &next);
 
 	if (rc == 0)
-		rc = map_apply(&m);
+		rc = map_apply(&m, &put);
 	if (rc) {
 		meta_cancel(m.t);
 		return rc;

@@ -95,9 +95,10 @@ static size_t piece_bytes(const struct map_edit *e, const struct map_piece *p)
 	const struct extent_new *x = &e->ext[p->ext];
 	bool first = !e->part_count || e->part[e->part_count - 1].ext != p->ext;
 
-	return 2 * MAP_PUT_BYTES + (!first	   ? 0
-				    : x->published ? EXTENT_REF_BYTES
-						   : extent_publish_bytes(x));
+	if (!first)
+		return 2 * MAP_PUT_BYTES;
+	return 2 * MAP_PUT_BYTES + MAP_SLOT_BYTES +
+	       (x->published ? EXTENT_REF_BYTES : extent_publish_bytes(x));
 }
 
 /* Chooses the part: pieces while there is room, the last one perhaps cut; at least up to the second of the
@@ -136,6 +137,8 @@ static int choose_part(struct map_edit *e, struct taking *k, uint64_t must)
 static unsigned put_extent_pieces(struct map_edit *e, struct map_change *m, unsigned at)
 {
 	struct extent_new *x = &e->ext[e->part[at].ext];
+	struct slot_change *sc = usage_change(m, e->part[at].start);
+	uint64_t mapped = 0;
 	unsigned end = at, begun = 0;
 
 	for (; end < e->part_count && e->part[end].ext == e->part[at].ext; end++) {
@@ -146,14 +149,20 @@ static unsigned put_extent_pieces(struct map_edit *e, struct map_change *m, unsi
 				    .extent_offset = p->extent_offset};
 
 		put_map(m->t, m->in->ino, &r);
-		m->delta_bytes += (int64_t)(p->end - p->start);
+		mapped += p->end - p->start;
 		begun += p->start == p->key;
 	}
+	m->delta_bytes += (int64_t)mapped;
+	sc->mapped += (int64_t)mapped;
+	sc->entries += begun;
 	if (!x->published) {
+		sc->stored += (int64_t)extent_stored_bytes(&x->rec);
+		if (begun == 1 && mapped == x->len)
+			sc->whole_stored = extent_stored_bytes(&x->rec);
 		x->rec.refs = begun;
 		extent_publish(m->t, x);
 	} else if (begun) {
-		extent_refs_add(&m->refs, x->rec.id, (int32_t)begun);
+		extent_refs_add(&m->refs, x->rec.id, sc->slot, (int32_t)begun);
 	}
 	return end;
 }

@@ -79,7 +79,7 @@ static int try_free(struct victim *v, bool *ret_fits)
 		meta_add(t, META_COUNT_LOGICAL_BYTES, -(int64_t)in->rec.mapped_bytes);
 	if (in->beyond_end)
 		del_orphan(t, in->ino);
-	return map_apply(&v->change);
+	return map_apply(&v->change, NULL);
 }
 
 int victim_prepare(struct victim *v, struct meta_txn *t, struct inode *in)

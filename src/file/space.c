@@ -3,7 +3,8 @@
  * Is there room? (F4) A write is accepted only if its bytes fit in the safest and most expensive
  * way, as copies, next to all that is still unsealed. The budget comes from the one capacity
  * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
- * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, and the question asked again. So
+ * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, what
+ * overwriting has left behind is folded (fold.c), and the question asked again. So
  * ENOSPC comes at write(), early and clean; deleting and shortening never ask.
  *
  * Owns fs.space_lock.
@@ -15,6 +16,8 @@
 #define MARGIN_BYTES ((int64_t)MIB(1))
 #define HOLD_MAX_BYTES MIB(64) /* allocated beyond what is asked for */
 #define RECLAIM_ROUNDS 64u
+#define FOLD_BATCH 8u
+#define FOLD_ROUNDS 256u
 
 /* What bytes take with their share of headers and roundings. */
 static int64_t cost(uint64_t bytes) { return (int64_t)(bytes + bytes / 4 + 8192); }
@@ -95,6 +98,8 @@ static bool known_full(struct fs *fs)
 	return fs->full_ns && fs->full_seq == seq && now - fs->full_ns < BUDGET_NS;
 }
 
+bool space_try(struct fs *fs, uint64_t bytes) { return try_take(fs, cost(bytes), false); }
+
 int space_take(struct fs *fs, uint64_t bytes)
 {
 	int64_t need = cost(bytes);
@@ -114,6 +119,12 @@ int space_take(struct fs *fs, uint64_t bytes)
 	reclaim(fs);
 	if (try_take(fs, need, true))
 		return 0;
+	/* Garbage within extents (U4): each fold needs what the margin has, and gives more. */
+	for (unsigned i = 0; i < FOLD_ROUNDS && fold_some(fs, FOLD_BATCH); i++) {
+		reclaim(fs);
+		if (try_take(fs, need, true))
+			return 0;
+	}
 	seq = meta_last_seq(fs->meta);
 	ENV_LOCKED(&fs->space_lock);
 	PROBE("enospc-at-write");

@@ -136,6 +136,7 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 		return DFS_EFBIG;
 	if (!len)
 		return 0;
+	fold_throttle(fs);
 	rc = space_take(fs, len);
 	while (rc == 0 && len) {
 		size_t n = MIN(len, WRITE_STEP);

@@ -97,6 +97,17 @@ void key_orphan(struct buf *k, ino_id ino)
 	buf_put_be64(k, ino.v);
 }
 
+static void key_slot(struct buf *k, enum table table, ino_id ino, uint64_t slot)
+{
+	key_begin(k, table);
+	buf_put_be64(k, ino.v);
+	buf_put_be64(k, slot);
+}
+
+void key_usage(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_USAGE, ino, slot); }
+
+void key_fold(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_FOLD, ino, slot); }
+
 void key_disk(struct buf *k, disk_id disk)
 {
 	key_begin(k, TABLE_DISK);
@@ -263,6 +274,24 @@ void put_orphan(struct meta_txn *t, const struct rec_orphan *r)
 	value_put(t);
 }
 
+void put_usage(struct meta_txn *t, const struct rec_usage *r)
+{
+	struct buf *v = value_begin(t);
+
+	key_usage(&t->key, r->ino, r->slot);
+	buf_put_le64(v, r->stored_bytes);
+	buf_put_le32(v, r->mapped_bytes);
+	buf_put_le32(v, r->entries);
+	value_put(t);
+}
+
+void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
+{
+	(void)value_begin(t);
+	key_fold(&t->key, ino, slot);
+	value_put(t);
+}
+
 void put_disk(struct meta_txn *t, const struct rec_disk *r)
 {
 	struct buf *v = value_begin(t);
@@ -365,6 +394,18 @@ void del_freed(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offs
 void del_orphan(struct meta_txn *t, ino_id ino)
 {
 	key_orphan(&t->key, ino);
+	del_key(t);
+}
+
+void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot)
+{
+	key_usage(&t->key, ino, slot);
+	del_key(t);
+}
+
+void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
+{
+	key_fold(&t->key, ino, slot);
 	del_key(t);
 }
 

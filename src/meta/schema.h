@@ -27,6 +27,8 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_EXTENT = 'X',   /* X uuid(16) */
 	TABLE_BYDISK = 'R',   /* R disk(4) segment(4) offset(4) */
 	TABLE_XATTR = 'A',    /* A ino(8) name */
+	TABLE_USAGE = 'U',    /* U ino(8) slot(8) */
+	TABLE_FOLD = 'C',     /* C ino(8) slot(8) */
 	TABLE_ORPHAN = 'O',   /* O ino(8) */
 	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
 	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
@@ -60,6 +62,8 @@ struct rec_inode {
 };
 #define INODE_INLINE 1u /* the content is the inline record (then there are no map entries) */
 #define INODE_XATTRS 2u /* it has, or had, extended attributes; without it there are none */
+#define INODE_USAGE                                                                                \
+	8u /* there are, or were, usage records of its slots; without it there are none */
 #define INODE_BEYOND 4u /* map entries may lie beyond the size, under an ORPHAN_TRUNCATE record */
 
 struct rec_dentry {
@@ -75,6 +79,13 @@ struct rec_map {
 	uint32_t len;
 	extent_id extent;
 	uint32_t extent_offset;
+};
+
+struct rec_usage {     /* what a slot of a file (an aligned MiB) takes on the disks, and for what */
+	ino_id ino;    /* these two from the key */
+	uint64_t slot; /* file offset >> 20 */
+	uint64_t stored_bytes; /* all records of the extents that are mapped there */
+	uint32_t mapped_bytes, entries;
 };
 
 struct rec_fragment {
@@ -150,6 +161,8 @@ void key_bydisk(struct buf *k, disk_id disk, uint32_t segment, uint32_t offset);
 void key_freed(struct buf *k, disk_id disk, uint32_t segment, uint32_t offset);
 void key_xattr(struct buf *k, ino_id ino, const char *name); /* name may be "": for seeks */
 void key_orphan(struct buf *k, ino_id ino);
+void key_usage(struct buf *k, ino_id ino, uint64_t slot);
+void key_fold(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
 void key_settings(struct buf *k, const char *name);
 void key_audit(struct buf *k, uint64_t wall_ns, uint32_t nth);
@@ -165,6 +178,8 @@ void put_extent(struct meta_txn *t, const struct rec_extent *r);
 void put_bydisk(struct meta_txn *t, const struct rec_bydisk *r);
 void put_freed(struct meta_txn *t, const struct rec_freed *r);
 void put_orphan(struct meta_txn *t, const struct rec_orphan *r);
+void put_usage(struct meta_txn *t, const struct rec_usage *r);
+void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
 void put_settings(struct meta_txn *t, const struct rec_settings *r);
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
@@ -177,6 +192,8 @@ void del_extent(struct meta_txn *t, extent_id id);
 void del_bydisk(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offset);
 void del_freed(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offset);
 void del_orphan(struct meta_txn *t, ino_id ino);
+void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot);
+void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
 
 /* All: DFS_ENOENT, DFS_ECORRUPT / DFS_ECHECKSUM (named in the log), DFS_EIO. */
@@ -186,6 +203,7 @@ MUST_USE int get_inline(struct meta *m, ino_id ino, struct buf *out);
 MUST_USE int get_dentry(struct meta *m, ino_id dir, const char *name, struct rec_dentry *ret);
 MUST_USE int get_extent(struct meta *m, extent_id id, struct rec_extent *ret);
 MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
+MUST_USE int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret);
 MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
 MUST_USE int get_settings(struct meta *m, struct rec_settings *ret);
 /* Appends the value to out (emptied first). DFS_ENODATA when absent. */
@@ -210,6 +228,10 @@ MUST_USE int parse_freed(const void *key, size_t key_len, const void *val, size_
 			 struct rec_freed *ret);
 MUST_USE int parse_orphan(const void *key, size_t key_len, const void *val, size_t val_len,
 			  struct rec_orphan *ret);
+MUST_USE int parse_usage(const void *key, size_t key_len, const void *val, size_t val_len,
+			 struct rec_usage *ret);
+MUST_USE int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len,
+			ino_id *ret_ino, uint64_t *ret_slot);
 MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 			struct rec_disk *ret);
 /* ret_name and ret_value are borrowed. */

@@ -313,6 +313,50 @@ int parse_orphan(const void *key, size_t key_len, const void *val, size_t val_le
 	return 0;
 }
 
+/* Slots of 1 MiB: files end at 2^63. */
+#define SLOTS_MAX (1ull << 43)
+
+int parse_usage(const void *key, size_t key_len, const void *val, size_t val_len,
+		struct rec_usage *ret)
+{
+	struct rec_usage u;
+	struct reader k, v;
+	int err = begin(TABLE_USAGE, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	u.ino.v = reader_be64(&k);
+	u.slot = reader_be64(&k);
+	u.stored_bytes = reader_le64(&v);
+	u.mapped_bytes = reader_le32(&v);
+	u.entries = reader_le32(&v);
+	if (end(&k, &v) || u.ino.v == 0 || u.slot >= SLOTS_MAX || u.stored_bytes > INT64_MAX ||
+	    u.mapped_bytes == 0 || u.mapped_bytes > RECORD_MAX_PAYLOAD || u.entries == 0 ||
+	    u.entries > u.mapped_bytes)
+		return DFS_ECORRUPT;
+	*ret = u;
+	return 0;
+}
+
+int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+	       uint64_t *ret_slot)
+{
+	struct reader k, v;
+	uint64_t slot;
+	ino_id ino;
+	int err = begin(TABLE_FOLD, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ino.v = reader_be64(&k);
+	slot = reader_be64(&k);
+	if (end(&k, &v) || ino.v == 0 || slot >= SLOTS_MAX)
+		return DFS_ECORRUPT;
+	*ret_ino = ino;
+	*ret_slot = slot;
+	return 0;
+}
+
 int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	       struct rec_disk *ret)
 {
@@ -484,6 +528,19 @@ int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret)
 	if (err)
 		return err;
 	return report(&key, &val, parse_orphan(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_usage(&key, ino, slot);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_usage(key.data, key.len, val.data, val.len, ret));
 }
 
 int get_disk(struct meta *m, disk_id id, struct rec_disk *ret)

@@ -175,6 +175,33 @@ static int orphan_text(const void *key, size_t key_len, const void *val, size_t 
 	return 0;
 }
 
+static int usage_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		      struct buf *out)
+{
+	struct rec_usage r;
+	int err = parse_usage(key, key_len, val, val_len, &r);
+
+	if (err)
+		return err;
+	say(out, "usage %llu %llu: stored_bytes=%llu mapped_bytes=%u entries=%u",
+	    (unsigned long long)r.ino.v, (unsigned long long)r.slot,
+	    (unsigned long long)r.stored_bytes, r.mapped_bytes, r.entries);
+	return 0;
+}
+
+static int fold_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		     struct buf *out)
+{
+	uint64_t slot;
+	ino_id ino;
+	int err = parse_fold(key, key_len, val, val_len, &ino, &slot);
+
+	if (err)
+		return err;
+	say(out, "fold %llu %llu", (unsigned long long)ino.v, (unsigned long long)slot);
+	return 0;
+}
+
 static int disk_text(const void *key, size_t key_len, const void *val, size_t val_len,
 		     struct buf *out)
 {
@@ -252,6 +279,10 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return freed_text(key, key_len, val, val_len, out);
 	case TABLE_ORPHAN:
 		return orphan_text(key, key_len, val, val_len, out);
+	case TABLE_USAGE:
+		return usage_text(key, key_len, val, val_len, out);
+	case TABLE_FOLD:
+		return fold_text(key, key_len, val, val_len, out);
 	case TABLE_DISK:
 		return disk_text(key, key_len, val, val_len, out);
 	case TABLE_XATTR:

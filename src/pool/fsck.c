@@ -6,7 +6,7 @@
  *
  * What is checked: every record parses and has the right check value; names lead to inodes, link counts
  * and parents agree, directories are reachable from the root; map entries don't overlap, stay inside
- * their extents and files; reference counts; every fragment has its by-disk record and the other way
+ * their extents and files; reference counts; what slots take (fsck_usage.c); every fragment has its by-disk record and the other way
  * round, none overlap, none are in the freed table; counters; roots, journal and checkpoint of every
  * member; each fragment's header, and with `deep` its payload (P3, P4).
  */
@@ -60,6 +60,8 @@ static int walk(struct fsck *f, enum table table, fsck_record_fn fn)
 	}
 	err = meta_iter_error(it);
 	meta_iter_free(it);
+	if (table == TABLE_MAP)
+		fsck_usage_end(f);
 	if (err)
 		fsck_problem(f, "the index cannot be read on in table %c: %s", table,
 			     dfs_err_text(err));
@@ -68,7 +70,7 @@ static int walk(struct fsck *f, enum table table, fsck_record_fn fn)
 
 /* ---- inodes and names ---- */
 
-static struct fsck_inode *find_inode(struct fsck *f, ino_id ino)
+struct fsck_inode *fsck_find_inode(struct fsck *f, ino_id ino)
 {
 	struct fsck_inode *i;
 
@@ -96,6 +98,7 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	i->inlined = rec.flags & INODE_INLINE;
 	i->may_have_xattrs = rec.flags & INODE_XATTRS;
 	i->beyond = rec.flags & INODE_BEYOND;
+	i->may_have_usage = rec.flags & INODE_USAGE;
 	HASH_ADD(hh, f->inodes, ino, sizeof(i->ino), i);
 	f->res->inodes++;
 	f->logical_bytes += rec.mapped_bytes;
@@ -112,7 +115,7 @@ static int on_inline(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 
 	if (err)
 		return err;
-	i = find_inode(f, ino);
+	i = fsck_find_inode(f, ino);
 	if (!i)
 		fsck_problem(f, "inline content belongs to inode %llu, which does not exist",
 			     (unsigned long long)ino.v);
@@ -129,7 +132,7 @@ static int on_orphan(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 
 	if (err)
 		return err;
-	i = find_inode(f, o.ino);
+	i = fsck_find_inode(f, o.ino);
 	if (!i)
 		fsck_problem(f, "an orphan record names inode %llu, which does not exist",
 			     (unsigned long long)o.ino.v);
@@ -148,8 +151,8 @@ static int on_dentry(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 	if (err)
 		return err;
 	f->res->dentries++;
-	i = find_inode(f, d.ino);
-	parent = find_inode(f, dir);
+	i = fsck_find_inode(f, d.ino);
+	parent = fsck_find_inode(f, dir);
 	if (!parent || !S_ISDIR(parent->mode))
 		fsck_problem(f, "the name \"%s\" is in inode %llu, which is no directory", d.name,
 			     (unsigned long long)dir.v);
@@ -189,7 +192,7 @@ static int on_xattr(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 
 	if (err)
 		return err;
-	i = find_inode(f, ino);
+	i = fsck_find_inode(f, ino);
 	if (!i)
 		fsck_problem(f,
 			     "the attribute \"%.*s\" belongs to inode %llu, which does not exist",
@@ -203,7 +206,7 @@ static int on_xattr(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 
 /* ---- maps ---- */
 
-static struct fsck_extent *extent_entry(struct fsck *f, extent_id id)
+struct fsck_extent *fsck_extent_entry(struct fsck *f, extent_id id)
 {
 	struct fsck_extent *e;
 
@@ -232,7 +235,7 @@ static int on_map(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *
 			     (unsigned long long)ino.v, (unsigned long long)m.file_offset);
 	f->map_ino = ino.v;
 	f->map_end = m.file_offset + m.len;
-	i = find_inode(f, ino);
+	i = fsck_find_inode(f, ino);
 	if (!i) {
 		fsck_problem(f, "a map entry belongs to inode %llu, which does not exist",
 			     (unsigned long long)ino.v);
@@ -249,13 +252,14 @@ static int on_map(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *
 				(unsigned long long)ino.v, (unsigned long long)m.file_offset,
 				(unsigned long long)i->size);
 	}
-	e = extent_entry(f, m.extent);
+	e = fsck_extent_entry(f, m.extent);
 	e->refs++;
 	e->end = MAX(e->end, (uint64_t)m.extent_offset + m.len);
 	if (e->ino != 0 && e->ino != ino.v)
 		fsck_problem(f, "inodes %llu and %llu share an extent", (unsigned long long)e->ino,
 			     (unsigned long long)ino.v);
 	e->ino = ino.v;
+	fsck_usage_map(f, ino, &m);
 	return 0;
 }
 
@@ -268,12 +272,12 @@ static bool reaches_root(struct fsck *f, struct fsck_inode *dir)
 
 	while (up && up->ino != DFS_ROOT_INO && up->climb == CLIMB_UNKNOWN) {
 		up->climb = CLIMB_GOING_ON;
-		up = find_inode(f, (ino_id){up->parent});
+		up = fsck_find_inode(f, (ino_id){up->parent});
 	}
 	reaches = up && (up->ino == DFS_ROOT_INO || up->climb == CLIMB_REACHES);
 	for (up = dir; up && up->climb == CLIMB_GOING_ON; up = next) {
 		up->climb = reaches ? CLIMB_REACHES : CLIMB_LOST;
-		next = find_inode(f, (ino_id){up->parent});
+		next = fsck_find_inode(f, (ino_id){up->parent});
 	}
 	return reaches;
 }
@@ -497,6 +501,9 @@ static void check_totals(struct fsck *f)
 	check_counter(f, META_COUNT_INODES, f->res->inodes, "inodes");
 	check_counter(f, META_COUNT_EXTENTS, f->res->extents, "extents");
 	check_counter(f, META_COUNT_LOGICAL_BYTES, f->logical_bytes, "bytes in files");
+	if (f->usages != f->usages_seen)
+		fsck_problem(f, "there are %llu usage records, but %llu slots that have one",
+			     (unsigned long long)f->usages, (unsigned long long)f->usages_seen);
 	for (unsigned d = 1; d < META_COUNTERS - META_COUNT_DISK_USED; d++) {
 		snprintf(what, sizeof(what), "bytes used on disk %u", d);
 		check_counter(f, META_COUNT_DISK_USED + d, f->used[d], what);
@@ -609,10 +616,10 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		enum table table;
 		fsck_record_fn fn;
 	} passes[] = {
-		{TABLE_DISK, on_disk},	   {TABLE_INODE, on_inode},   {TABLE_INLINE, on_inline},
-		{TABLE_ORPHAN, on_orphan}, {TABLE_DENTRY, on_dentry}, {TABLE_XATTR, on_xattr},
-		{TABLE_MAP, on_map},	   {TABLE_EXTENT, on_extent}, {TABLE_BYDISK, on_bydisk},
-		{TABLE_FREED, on_freed},
+		{TABLE_DISK, on_disk},	   {TABLE_INODE, on_inode},	 {TABLE_INLINE, on_inline},
+		{TABLE_ORPHAN, on_orphan}, {TABLE_DENTRY, on_dentry},	 {TABLE_XATTR, on_xattr},
+		{TABLE_MAP, on_map},	   {TABLE_USAGE, fsck_on_usage}, {TABLE_FOLD, fsck_on_fold},
+		{TABLE_EXTENT, on_extent}, {TABLE_BYDISK, on_bydisk},	 {TABLE_FREED, on_freed},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;
@@ -636,6 +643,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 			fsck_segments(f);
 	}
 	release(f);
+	free(f->slot.extents);
 	free(f);
 	return ret_result->problems ? DFS_EDAMAGED : err;
 }

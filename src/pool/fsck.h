@@ -11,7 +11,7 @@ struct fsck_inode { /* what the tables say of one inode */
 	uint64_t ino;
 	uint32_t mode, nlink, links, subdirs, orphan, inline_len, inline_seen;
 	uint64_t size, mapped_bytes, mapped_seen, parent;
-	bool inlined, may_have_xattrs, beyond;
+	bool inlined, may_have_xattrs, beyond, may_have_usage;
 	enum fsck_climb {
 		CLIMB_UNKNOWN,
 		CLIMB_GOING_ON,
@@ -25,7 +25,14 @@ struct fsck_extent { /* what the maps say of one extent */
 	uint32_t refs;
 	bool seen;
 	uint64_t end, ino;
+	bool alone; /* its slot has no usage record: then it must be mapped whole */
 	UT_hash_handle hh;
+};
+struct fsck_slot { /* what the map says of the slot that is being walked */
+	uint64_t ino, slot, mapped;
+	uint32_t entries;
+	extent_id *extents; /* that it names, some of them more than once */
+	size_t count, cap;
 };
 
 struct fsck {
@@ -36,14 +43,27 @@ struct fsck {
 	struct pool_fsck_result *res;
 	struct fsck_inode *inodes;
 	struct fsck_extent *extents;
-	uint64_t began_ns, told_ns;		/* for progress */
-	uint64_t map_ino, map_end;		/* of the last map entry */
+	uint64_t began_ns, told_ns; /* for progress */
+	uint64_t map_ino, map_end;  /* of the last map entry */
+	struct fsck_slot slot;
+	uint64_t usages, usages_seen;		/* records; slots of the map that have one */
 	uint64_t seg_disk, seg_number, seg_end; /* of the last by-disk record */
 	uint64_t fragments, bydisk_seen, logical_bytes;
 	uint64_t used[META_COUNTERS]; /* by disk id */
 };
 
 void fsck_problem(struct fsck *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* NULL when there is none; the other makes one. */
+struct fsck_inode *fsck_find_inode(struct fsck *f, ino_id ino);
+struct fsck_extent *fsck_extent_entry(struct fsck *f, extent_id id);
+
+/* ---- fsck_usage.c ---- */
+/* Map entries come in order; the last slot ends with fsck_usage_end(). */
+void fsck_usage_map(struct fsck *f, ino_id ino, const struct rec_map *m);
+void fsck_usage_end(struct fsck *f);
+int fsck_on_usage(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
+int fsck_on_fold(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
 
 /* ---- fsck_segments.c ---- */
 /* Looks for whole records in the segments that the index does not know (left by crashes): they are

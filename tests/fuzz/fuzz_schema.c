@@ -33,6 +33,8 @@ static bool check_files(const struct input *in, struct meta_txn *t)
 	struct rec_inode inode;
 	struct rec_map map;
 	struct rec_orphan orphan;
+	struct rec_usage usage;
+	uint64_t slot;
 	const uint8_t *data;
 	size_t len;
 	ino_id ino;
@@ -47,6 +49,10 @@ static bool check_files(const struct input *in, struct meta_txn *t)
 		put_map(t, ino, &map);
 	} else if (parse_orphan(ARGS, &orphan) == 0) {
 		put_orphan(t, &orphan);
+	} else if (parse_usage(ARGS, &usage) == 0) {
+		put_usage(t, &usage);
+	} else if (parse_fold(ARGS, &ino, &slot) == 0) {
+		put_fold(t, ino, slot);
 	} else {
 		return false;
 	}

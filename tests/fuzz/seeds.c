@@ -227,6 +227,8 @@ static void schema_seeds(void)
 	struct rec_bydisk bydisk = {.disk = {1}, .segment = 1, .offset = 512, .record_len = 512};
 	struct rec_freed freed = {.disk = {1}, .segment = 1, .offset = 512, .record_len = 512};
 	struct rec_orphan orphan = {.ino = {2}, .kind = ORPHAN_TRUNCATE, .from = 4096};
+	struct rec_usage usage = {
+		.ino = {2}, .slot = 1, .stored_bytes = 4096, .mapped_bytes = 9, .entries = 3};
 	struct rec_disk disk = {.id = {1},
 				.uuid = uuid_of(4),
 				.state = 1,
@@ -258,6 +260,10 @@ static void schema_seeds(void)
 	put_freed(t, &freed);
 	schema_seed(n++, t);
 	put_orphan(t, &orphan);
+	schema_seed(n++, t);
+	put_usage(t, &usage);
+	schema_seed(n++, t);
+	put_fold(t, (ino_id){2}, 1);
 	schema_seed(n++, t);
 	put_disk(t, &disk);
 	schema_seed(n++, t);

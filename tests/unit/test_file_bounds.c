@@ -19,7 +19,8 @@
 
 static struct file_rig *rig(uint64_t txn_bytes)
 {
-	struct fs_config cfg = {.flush_interval_ms = 3600000, .txn_bytes = txn_bytes};
+	struct fs_config cfg = {
+		.flush_interval_ms = 3600000, .txn_bytes = txn_bytes, .no_fold = true};
 
 	return file_rig_new(&cfg, 0);
 }

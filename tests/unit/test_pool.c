@@ -371,7 +371,7 @@ static void test_freed_space_comes_back(void **state)
 		struct extent_refs refs = {0};
 		uint64_t seq;
 
-		extent_refs_add(&refs, ids[i], -1);
+		extent_refs_add(&refs, ids[i], 0, -1);
 		assert_int_equal(extent_refs_apply(s, t, &refs), 0);
 		del_map(t, (ino_id){7}, i * MIB(1));
 		assert_int_equal(meta_commit(t, &seq), 0);

@@ -199,11 +199,13 @@ static void test_extent_and_others(void **state)
 			     .path = "/mnt/a disk"},
 			d_out;
 	struct rec_settings s = {4, 2, 3, 4, true, 1 << 20, 9}, s_out;
+	struct rec_usage us = {{5}, 1ull << 40, 1ull << 33, 1 << 20, 300}, us_out;
 	struct meta_txn *t = meta_begin(r.m);
 
 	(void)state;
 	put_extent(t, &x);
 	put_orphan(t, &o);
+	put_usage(t, &us);
 	put_disk(t, &d);
 	put_settings(t, &s);
 	commit(t);
@@ -212,6 +214,8 @@ static void test_extent_and_others(void **state)
 	assert_int_equal(get_orphan(r.m, o.ino, &o_out), 0);
 	assert_int_equal(o_out.kind, ORPHAN_TRUNCATE);
 	assert_int_equal(o_out.from, 1 << 30);
+	assert_int_equal(get_usage(r.m, us.ino, us.slot, &us_out), 0);
+	assert_memory_equal(&us, &us_out, sizeof(us));
 	assert_int_equal(get_disk(r.m, d.id, &d_out), 0);
 	assert_memory_equal(&d, &d_out, sizeof(d));
 	assert_int_equal(get_settings(r.m, &s_out), 0);
@@ -223,9 +227,11 @@ static void test_extent_and_others(void **state)
 	t = meta_begin(r.m);
 	del_extent(t, x.id);
 	del_orphan(t, o.ino);
+	del_usage(t, us.ino, us.slot);
 	commit(t);
 	assert_int_equal(get_extent(r.m, x.id, &x_out), DFS_ENOENT);
 	assert_int_equal(get_orphan(r.m, o.ino, &o_out), DFS_ENOENT);
+	assert_int_equal(get_usage(r.m, us.ino, us.slot, &us_out), DFS_ENOENT);
 }
 
 static void test_xattr(void **state)
@@ -313,11 +319,14 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 		struct rec_bydisk bydisk;
 		struct rec_freed freed;
 		struct rec_orphan orphan;
+		struct rec_usage usage;
 		struct rec_disk disk;
 	} u;
 	const char *name;
 	const uint8_t *value;
 	size_t name_len, value_len;
+	uint64_t slot;
+	ino_id ino;
 	BUF text = {0};
 	int err = DFS_ENOTSUP;
 
@@ -349,6 +358,12 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 	case TABLE_ORPHAN:
 		err = parse_orphan(k + 1, key_len, v + 1, val_len, &u.orphan);
 		break;
+	case TABLE_USAGE:
+		err = parse_usage(k + 1, key_len, v + 1, val_len, &u.usage);
+		break;
+	case TABLE_FOLD:
+		err = parse_fold(k + 1, key_len, v + 1, val_len, &ino, &slot);
+		break;
 	case TABLE_DISK:
 		err = parse_disk(k + 1, key_len, v + 1, val_len, &u.disk);
 		break;
@@ -373,6 +388,7 @@ static void put_one_of_each(struct meta_txn *t)
 	struct rec_bydisk bydisk = {{1}, 2, 1024, 512, some_extent(3), 5};
 	struct rec_freed freed = {{1}, 2, 512, 512};
 	struct rec_orphan orphan = {{7}, ORPHAN_UNLINKED, 0};
+	struct rec_usage usage = {{7}, 3, 1 << 21, 1 << 20, 17};
 	struct rec_disk disk = {
 		.id = {1}, .uuid = {{2}}, .state = 1, .label = "l", .domain = "d", .path = "/p"};
 	struct rec_settings settings = {4, 2, 3, 3, false, 1 << 20, 2};
@@ -385,6 +401,8 @@ static void put_one_of_each(struct meta_txn *t)
 	put_bydisk(t, &bydisk);
 	put_freed(t, &freed);
 	put_orphan(t, &orphan);
+	put_usage(t, &usage);
+	put_fold(t, (ino_id){7}, 3);
 	put_disk(t, &disk);
 	put_settings(t, &settings);
 	put_xattr(t, (ino_id){7}, "user.x", "value", 5);
@@ -439,7 +457,7 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 13);
+	assert_int_equal(tables, 15);
 	meta_iter_free(it);
 }
 

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Folding: a slot that takes more than it may (usage.c) is read and stored again, whole, and with that all
+ * the garbage in it goes: extents of which little is left, and extents so small that their headers are most
+ * of them. So what overwriting leaves behind is bounded by what is alive (U4), and each byte that a fold
+ * writes was paid for by one that had become garbage (U5): docs/DESIGN.md.
+ *
+ * Old until new (P7): what is mapped is looked up under the inode's lock, read and written again without a
+ * lock, and then, under the lock, every entry that is still as it was read, or a part of one that is, is
+ * moved to the new extents, in transactions like those of any overwriting. What was written meanwhile stays.
+ * No byte of the file changes, so a crash between the parts is no matter.
+ *
+ * Owns fs.fold_lock.
+ */
+#include "file/file_internal.h"
+
+#include <stdlib.h>
+
+#define ENTRIES_MAX 65536u	      /* of one fold; a slot with more takes several */
+#define EXCESS_MAX ((int64_t)MIB(32)) /* writers wait beyond it */
+#define THROTTLE_MS 50
+#define LAP_MS 1000 /* between looks at the table when nothing is known to be there */
+#define TRIES 8u
+#define BAD_NS 600000000000ull
+#define REST_MAX_NS 100000000ull
+#define RECLAIM_EVERY 8u /* folds: what they free is given back */
+
+/* ---- one slot ---- */
+struct fold {
+	struct inode *in;
+	uint64_t slot;
+	struct map_entries old; /* as it was read */
+	struct batch b;		/* the new extents of it */
+	struct slot *buf;
+};
+
+static void fold_release(struct fold *f)
+{
+	if (f->buf)
+		slot_free(f->in->fs, f->buf);
+	free(f->b.ext);
+	free(f->b.pieces);
+	free(f->b.packed);
+	entries_release(&f->old);
+}
+
+static int forget(struct inode *in, uint64_t slot)
+{
+	struct meta_txn *t = meta_begin(in->fs->meta);
+	uint64_t seq;
+
+	del_fold(t, in->ino, slot);
+	return meta_commit(t, &seq);
+}
+
+/* What is mapped in the slot, if it is to be folded. */
+static int look_up(struct fold *f)
+{
+	CLEANUP(map_done) struct map_cursor c = {0};
+	struct inode *in = f->in;
+	struct rec_usage u;
+	int rc;
+
+	ENV_LOCKED(&in->lock);
+	if (in->excl)
+		return DFS_EBUSY;
+	rc = in->freed ? DFS_ENOENT : get_usage(in->fs->meta, in->ino, f->slot, &u);
+	if (rc == DFS_ENOENT || (rc == 0 && !usage_excess(in->fs, &u)))
+		return forget(in, f->slot);
+	if (rc)
+		return rc;
+	rc = map_seek(&c, in, f->slot << SLOT_SHIFT);
+	for (; rc == 0 && c.valid && f->old.count < ENTRIES_MAX; rc = map_next(&c)) {
+		if (c.rec.file_offset >> SLOT_SHIFT != f->slot)
+			break;
+		/* The map is what it is (P10): not all of it need be in the slot, or apart. */
+		if ((c.rec.file_offset & (SLOT_BYTES - 1)) + c.rec.len > SLOT_BYTES)
+			return DFS_ECORRUPT;
+		entries_add(&f->old, &c.rec);
+	}
+	return rc;
+}
+
+static int read_slot(struct fold *f)
+{
+	struct fs *fs = f->in->fs;
+	int rc = 0;
+
+	f->buf = slot_new(f->slot);
+	for (unsigned i = 0; rc == 0 && i < f->old.count; i++) {
+		const struct rec_map *r = &f->old.v[i];
+		uint32_t at = (uint32_t)(r->file_offset & (SLOT_BYTES - 1));
+		FREE uint8_t *bytes = xmalloc(r->len);
+		uint64_t charge = 0;
+
+		rc = extent_read(fs->extents, r->extent, r->extent_offset, r->len, bytes);
+		if (rc == 0)
+			rc = slot_prepare(fs, f->buf, at, r->len, &charge);
+		dirty_charge(fs, (int64_t)charge);
+		if (rc == 0)
+			slot_store(f->buf, at, bytes, r->len);
+		if (__atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED))
+			return DFS_EBUSY;
+	}
+	return rc;
+}
+
+static int write_slot(struct fold *f)
+{
+	f->b.in = f->in;
+	f->b.slots[0] = f->buf;
+	f->b.slot_count = 1;
+	batch_build(&f->b);
+	return extent_write(f->in->fs->extents, f->b.ext, f->b.ext_count);
+}
+
+/* Is the entry, or was it once a part of, one that was read? */
+static bool was_read(const struct fold *f, const struct rec_map *now)
+{
+	unsigned lo = 0, hi = f->old.count;
+
+	while (lo < hi) { /* the first that begins beyond it */
+		unsigned mid = (lo + hi) / 2;
+
+		if (f->old.v[mid].file_offset <= now->file_offset)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo)
+		return false;
+	const struct rec_map *old = &f->old.v[lo - 1];
+	uint64_t in = now->file_offset - old->file_offset;
+
+	return uuid_eq(&old->extent.u, &now->extent.u) && in < old->len &&
+	       now->len <= old->len - in && now->extent_offset == old->extent_offset + in;
+}
+
+/* Pieces for the entries that were read and are still there. Returns NULL when there are none. */
+static int choose_pieces(struct fold *f, struct map_piece **ret_pieces, unsigned *ret_count)
+{
+	CLEANUP(map_done) struct map_cursor c = {0};
+	const struct extent_new *x = f->b.ext, *end = x + f->b.ext_count;
+	struct map_piece *v = xcalloc(f->old.count * 2u + 2, sizeof(*v));
+	unsigned count = 0, piece = 0, most = f->old.count * 2u + 2;
+	uint32_t at = 0; /* of the piece in its extent */
+	int rc = map_seek(&c, f->in, f->slot << SLOT_SHIFT);
+
+	for (; rc == 0 && c.valid && c.rec.file_offset >> SLOT_SHIFT == f->slot;
+	     rc = map_next(&c)) {
+		const struct rec_map *r = &c.rec;
+		struct map_piece p = {.start = r->file_offset,
+				      .end = r->file_offset + r->len,
+				      .key = r->file_offset};
+
+		if (!was_read(f, r))
+			continue;
+		while (x < end &&
+		       x->pieces[piece].file_offset + x->pieces[piece].len <= r->file_offset) {
+			at += x->pieces[piece].len;
+			if (++piece == x->piece_count) {
+				x++;
+				piece = 0;
+				at = 0;
+			}
+		}
+		if (x == end || count == most)
+			break;
+		p.extent = x->rec.id;
+		p.ext = (unsigned)(x - f->b.ext);
+		p.extent_offset = at + (uint32_t)(r->file_offset - x->pieces[piece].file_offset);
+		if (count && v[count - 1].end == p.start && v[count - 1].ext == p.ext)
+			v[count - 1].end = p.end;
+		else
+			v[count++] = p;
+	}
+	*ret_pieces = v;
+	*ret_count = count;
+	return rc;
+}
+
+static int move_part(struct inode *in, struct map_edit *e)
+{
+	CLEANUP(map_change_release)
+	struct map_change m = {.in = in, .t = meta_begin(in->fs->meta)};
+	struct rec_inode r = in->rec;
+	int rc = map_edit_step(e, &m, 0);
+
+	if (rc == 0)
+		rc = map_apply(&m, &r);
+	if (rc) {
+		meta_cancel(m.t);
+		return rc;
+	}
+	r.mapped_bytes = (uint64_t)((int64_t)r.mapped_bytes + m.delta_bytes);
+	rc = inode_commit(in, m.t, &r);
+	if (rc == 0)
+		map_edit_took(e);
+	return rc;
+}
+
+static int move(struct fold *f)
+{
+	struct map_piece *pieces;
+	struct inode *in = f->in;
+	struct map_edit e;
+	unsigned count;
+	int rc;
+
+	ENV_LOCKED(&in->lock);
+	if (in->freed || in->excl)
+		return DFS_EBUSY;
+	rc = choose_pieces(f, &pieces, &count);
+	if (rc || !count) {
+		free(pieces);
+		return rc ? rc : DFS_EBUSY;
+	}
+	map_edit_init(&e, in, f->b.ext, pieces, count);
+	while (rc == 0 && !map_edit_done(&e))
+		rc = move_part(in, &e);
+	map_edit_release(&e);
+	return rc;
+}
+
+static void note_bad(struct fold *f, int err)
+{
+	struct fs *fs = f->in->fs;
+
+	inode_log(f->in, "store a part anew that is mostly garbage", err,
+		  "it keeps its space, and is tried again later; run fsck");
+	ENV_LOCKED(&fs->fold_lock);
+	fs->fold_bad[fs->fold_bad_next++ % FOLD_BAD_MAX] = (struct fold_bad){f->in->ino, f->slot,
+									     env_now_ns() + BAD_NS};
+}
+
+static bool is_bad(struct fs *fs, ino_id ino, uint64_t slot)
+{
+	uint64_t now = env_now_ns();
+
+	ENV_LOCKED(&fs->fold_lock);
+	for (unsigned i = 0; i < FOLD_BAD_MAX; i++)
+		if (fs->fold_bad[i].ino.v == ino.v && fs->fold_bad[i].slot == slot &&
+		    fs->fold_bad[i].until_ns > now)
+			return true;
+	return false;
+}
+
+static int fold_slot(struct fs *fs, ino_id ino, uint64_t slot)
+{
+	struct fold f = {.slot = slot};
+	int rc = fs_inode_get(fs, ino, &f.in);
+
+	if (rc == DFS_ENOENT) { /* gone since it was listed */
+		struct meta_txn *t = meta_begin(fs->meta);
+		uint64_t seq;
+
+		del_fold(t, ino, slot);
+		return meta_commit(t, &seq);
+	}
+	if (rc)
+		return rc;
+	rc = look_up(&f);
+	if (rc == 0 && f.old.count)
+		rc = read_slot(&f);
+	if (rc == 0 && f.old.count)
+		rc = write_slot(&f);
+	if (rc == 0 && f.old.count) {
+		rc = move(&f);
+		batch_settle(&f.b);
+	}
+	if (rc == 0 && f.old.count) {
+		ENV_LOCKED(&fs->fold_lock);
+		fs->folded_slots++;
+	}
+	if (rc == DFS_EIO || rc == DFS_ECORRUPT || rc == DFS_ECHECKSUM)
+		note_bad(&f, rc);
+	fold_release(&f);
+	inode_put(f.in, 1);
+	return rc;
+}
+
+/* ---- all of them ---- */
+/* The next slot that is listed after fs.fold_at, which it becomes; from the first on after the last. */
+static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
+{
+	const uint8_t table = TABLE_FOLD;
+	struct meta_iter *it = meta_iter_new_within(fs->meta, &table, 1);
+	int rc = DFS_ENOENT;
+	BUF key = {0};
+
+	env_mutex_lock(&fs->fold_lock);
+	key_fold(&key, fs->fold_at.ino, fs->fold_at.slot + 1);
+	env_mutex_unlock(&fs->fold_lock);
+	for (unsigned lap = 0; rc == DFS_ENOENT && lap < 2; lap++) {
+		if (lap == 0)
+			meta_iter_seek(it, key.data, key.len);
+		else
+			meta_iter_seek(it, &table, 1);
+		for (; rc == DFS_ENOENT && meta_iter_valid(it); meta_iter_next(it)) {
+			size_t klen, vlen;
+			const uint8_t *k = meta_iter_key(it, &klen);
+			const uint8_t *v = meta_iter_value(it, &vlen);
+
+			if (!klen || k[0] != table)
+				break;
+			if (parse_fold(k, klen, v, vlen, ret_ino, ret_slot) == 0 &&
+			    !is_bad(fs, *ret_ino, *ret_slot))
+				rc = 0; /* what can't be read is fsck's to tell */
+		}
+	}
+	if (rc && meta_iter_error(it))
+		rc = meta_iter_error(it);
+	meta_iter_free(it);
+	if (rc)
+		return rc;
+	ENV_LOCKED(&fs->fold_lock);
+	fs->fold_at.ino = *ret_ino;
+	fs->fold_at.slot = *ret_slot;
+	return 0;
+}
+
+unsigned fold_some(struct fs *fs, unsigned max)
+{
+	unsigned done = 0, tried = 0;
+	uint64_t slot;
+	ino_id ino;
+
+	/* Some may not be possible: a damaged extent, a file that is being truncated. */
+	while (done < max && tried++ < TRIES * max && next_listed(fs, &ino, &slot) == 0)
+		done += fold_slot(fs, ino, slot) == 0;
+	return done;
+}
+
+void fold_excess(struct fs *fs, int64_t bytes)
+{
+	if (!bytes)
+		return;
+	ENV_LOCKED(&fs->fold_lock);
+	fs->fold_excess = MAX(fs->fold_excess + bytes, 0);
+	if (bytes > 0)
+		env_cond_signal(&fs->fold_wake);
+	else
+		env_cond_broadcast(&fs->fold_less);
+}
+
+void fold_throttle(struct fs *fs)
+{
+	ENV_LOCKED(&fs->fold_lock);
+	if (fs->fold_excess > EXCESS_MAX && fs->folder && !fs->fold_stalled && !fs->stop_fold)
+		env_cond_wait_ms(&fs->fold_less, &fs->fold_lock, THROTTLE_MS);
+}
+
+/* Foreground first: while there is little of it, half of the time at most goes into this. */
+static void rest(struct fs *fs, uint64_t took_ns)
+{
+	ENV_LOCKED(&fs->fold_lock);
+	if (fs->fold_excess < EXCESS_MAX / 2 && !fs->stop_fold)
+		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock,
+				 MIN(took_ns, REST_MAX_NS) / 1000000u + 1);
+}
+
+static int fold_next(struct fs *fs, unsigned *folds)
+{
+	uint64_t slot, began = env_now_ns();
+	unsigned done;
+	ino_id ino;
+	int rc = next_listed(fs, &ino, &slot);
+
+	if (rc)
+		return rc;
+	if (!space_try(fs, SLOT_BYTES)) /* what writes were promised is not ours */
+		return DFS_ENOSPC;
+	rc = fold_slot(fs, ino, slot);
+	if (rc)
+		return rc;
+	if (++*folds % RECLAIM_EVERY == 0 && extent_reclaim(fs->extents, 1024, &done))
+		return DFS_EFAILED; /* logged by who does it regularly */
+	rest(fs, env_now_ns() - began);
+	return 0;
+}
+
+void fs_pause_folding(struct fs *fs, bool pause)
+{
+	ENV_LOCKED(&fs->fold_lock);
+	fs->fold_paused = pause;
+	while (pause && fs->folding)
+		env_cond_wait(&fs->fold_less, &fs->fold_lock);
+}
+
+/* Nothing to do, or nothing that can be done: until something is listed, or for a while. */
+static bool wait_for_work(struct fs *fs, int rc)
+{
+	ENV_LOCKED(&fs->fold_lock);
+	fs->folding = false;
+	env_cond_broadcast(&fs->fold_less);
+	fs->fold_stalled = rc != 0 || fs->fold_paused;
+	if (rc == DFS_ENOENT)
+		fs->fold_excess = 0; /* the table is the truth, this only sums up */
+	if (rc && !fs->stop_fold)
+		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock, LAP_MS);
+	while (fs->fold_paused && !fs->stop_fold)
+		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock, LAP_MS);
+	fs->folding = true;
+	return !fs->stop_fold;
+}
+
+void fold_main(void *arg)
+{
+	struct fs *fs = arg;
+	uint64_t refreshed_ns = 0;
+	unsigned folds = 0;
+	int rc = 0;
+
+	while (wait_for_work(fs, rc)) {
+		if (env_now_ns() - refreshed_ns > LAP_MS * 1000000ull) {
+			usage_refresh(fs);
+			refreshed_ns = env_now_ns();
+		}
+		rc = fold_next(fs, &folds);
+	}
+}
