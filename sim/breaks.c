@@ -62,8 +62,7 @@ int __wrap_meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 
 	if (sim_run_now) {
 		small.checkpoint_bytes = sim_run_now->meta_checkpoint_bytes;
-		if (cfg->checkpoint_bytes) /* --meta sets none */
-			small.checkpoint_bytes = MIN(small.checkpoint_bytes, cfg->checkpoint_bytes);
+		small.checkpoint_bytes = MIN(small.checkpoint_bytes, cfg->checkpoint_bytes);
 		small.buffer_bytes = sim_run_now->meta_buffer_bytes;
 	}
 	return __real_meta_open(&small, ret_meta, ret_recovery);

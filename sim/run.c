@@ -71,7 +71,7 @@ static void set_up_disks(struct run *r)
 
 		snprintf(name, sizeof(name), "d%u", i);
 		snprintf(r->disks[i].path, sizeof(r->disks[i].path), "/d%u", i);
-		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 3, 12))
+		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 6, 16))
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
 		cfg.can_hang = can_hang;
@@ -87,7 +87,7 @@ static void set_up(struct run *r)
 {
 	static const unsigned switching[] = {1, 2, 4, 8, 8, 16, 16, 32, 64};
 	static const unsigned paces[] = {0, 0, 2, 20, 200, 1000};
-	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), MIB(1), MIB(64)};
+	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), KIB(512), MIB(1)};
 
 	rng_seed(&r->rng, rng_mix(r->opt->seed));
 	sim_env_start(rng_u64(&r->rng), switching[rng_below(&r->rng, ARRAY_SIZE(switching))]);

@@ -115,7 +115,12 @@ bool sim_disk_flip(struct sim_disk *d, enum sim_where where, char *text, size_t 
 	TAILQ_FOREACH(n, &d->names, link)
 		if (n->node && n->node->size && is_where(n->path, where) && pick-- == 0)
 			break;
-	off = rng_below(&sim_disk_rng, n->node->size);
+	/* rather where something is: much of a file may be allocated and never have been written */
+	for (unsigned tries = 0; tries < 200; tries++) {
+		off = rng_below(&sim_disk_rng, n->node->size);
+		if (n->node->data[off])
+			break;
+	}
 	for (uint64_t i = 0; i < flips; i++)
 		n->node->data[(off + i * 100) % n->node->size] ^=
 			(uint8_t)(1u << rng_below(&sim_disk_rng, 8));

@@ -404,17 +404,22 @@ static json_t *journal_record_json(struct inspect *x, const struct journal_recor
 	return o;
 }
 
-/* One journal file, read whole: a checkpoint cuts it long before it is large. */
+/* One journal file, read whole, to the first record that does not follow: what lies beyond is of an
+ * earlier use of the file. One that claims to follow and is not whole is shown as such. */
 static int show_journal_file(struct inspect *x, struct dev *dev, const char *name, json_t *rows)
 {
 	FREE uint8_t *data = NULL;
 	FREE char *path = xasprintf("%s/%s", JOURNAL_DIR, name);
 	struct uuid pool = pool_uuid(x->c->pool);
+	uint64_t next = strtoull(name, NULL, 16);
 	struct journal_record r;
-	size_t len, at = 0;
+	size_t len = 0, at = 0;
+	uint32_t claimed = 0;
 	int err = dev_read_all(dev, path, GIB(1), &data, &len);
 
 	while (!err && !x->more) {
+		if (journal_record_peek(data + at, len - at, &pool, &claimed) != next)
+			return 0;
 		err = journal_record_parse(data + at, len - at, &pool, &r);
 		if (err)
 			break;
@@ -426,6 +431,7 @@ static int show_journal_file(struct inspect *x, struct dev *dev, const char *nam
 			set_text(o, "file", name);
 			json_array_append_new(rows, o);
 			at += r.total_len;
+			next++;
 		}
 	}
 	if (err && err != DFS_EEND) {
@@ -449,6 +455,8 @@ static int add_name(void *arg, const char *name, uint64_t size_bytes)
 	struct names *n = arg;
 
 	(void)size_bytes;
+	if (strlen(name) != 16 || strspn(name, "0123456789abcdef") != 16)
+		return 0; /* one never used, or kept because it was damaged */
 	n->list = xrealloc(n->list, (n->count + 1) * sizeof(*n->list));
 	snprintf(n->list[n->count++], sizeof(*n->list), "%s", name);
 	return 0;

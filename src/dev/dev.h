@@ -30,6 +30,8 @@ enum dev_open_flags {
 	DEV_CREATE = 1, /* create when absent */
 	DEV_EXCL = 2,	/* with DEV_CREATE: DFS_EEXIST when present */
 	DEV_RDONLY = 4,
+	DEV_IN_PLACE =
+		8, /* a file that is created will be overwritten in place: no copy on write */
 };
 enum dev_read_flags {
 	DEV_READ_MEDIA = 1, /* bypass the page cache as far as the filesystem below lets us */

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <linux/btrfs.h>
 #include <linux/magic.h>
+#include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -182,6 +183,19 @@ static int regular_open(struct dir_dev *d, const char *name, int flags)
 	return -1;
 }
 
+/* Where the filesystem would write each change elsewhere (Btrfs), and so might find no space for it. It
+ * takes that only of an empty file; elsewhere the question fails, or changes nothing. */
+static void overwrite_in_place(int fd)
+{
+	struct stat st;
+	int attr = 0;
+
+	if (fstat(fd, &st) || st.st_size || ioctl(fd, FS_IOC_GETFLAGS, &attr))
+		return;
+	attr |= FS_NOCOW_FL;
+	(void)!ioctl(fd, FS_IOC_SETFLAGS, &attr);
+}
+
 static int op_open(struct dev *dev, const char *name, unsigned flags, struct dev_file **ret_file)
 {
 	struct dir_dev *d = dir_of(dev);
@@ -201,6 +215,8 @@ static int op_open(struct dev *dev, const char *name, unsigned flags, struct dev
 	}
 	if (fd < 0)
 		return map_errno(d, errno);
+	if ((flags & DEV_IN_PLACE) && (flags & DEV_CREATE))
+		overwrite_in_place(fd);
 	f = xcalloc(1, sizeof(*f) + strlen(name) + 1);
 	f->base.dev = dev;
 	f->fd = fd;

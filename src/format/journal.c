@@ -232,3 +232,16 @@ uint64_t journal_record_peek(const void *data, size_t len, const struct uuid *po
 	*ret_total_len = total;
 	return le64_get(f.seq);
 }
+
+size_t journal_record_own(const uint8_t *data, uint64_t *ret_seq, struct hash *ret_hash)
+{
+	struct dfs_journal_fixed f;
+
+	memcpy(&f, data, sizeof(f));
+	ASSERT(le32_get(f.magic) == JOURNAL_MAGIC);
+	if (ret_seq)
+		*ret_seq = le64_get(f.seq);
+	if (ret_hash)
+		memcpy(ret_hash->b, f.hash, HASH_LEN);
+	return le32_get(f.total_len);
+}

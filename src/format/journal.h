@@ -65,6 +65,9 @@ struct journal_record {
  * DFS_EFOREIGN (another pool's), DFS_E2BIG (goes past len: torn). */
 MUST_USE int journal_record_parse(const void *data, size_t len, const struct uuid *pool,
 				  struct journal_record *ret_record);
+/* Of a record that journal_record_encode() has just made: its length; sequence number and hash where
+ * wanted. */
+size_t journal_record_own(const uint8_t *data, uint64_t *ret_seq, struct hash *ret_hash);
 /* What the first bytes claim, unchecked: sequence number and length; 0 when a record can't begin so. For
  * a scan that needs to hash only what may matter. */
 uint64_t journal_record_peek(const void *data, size_t len, const struct uuid *pool,

@@ -44,18 +44,6 @@ static void check_manifest(struct check *c, struct dev *dev, const struct root *
 	manifest_release(&man);
 }
 
-static bool file_exists(struct dev *dev, uint64_t first)
-{
-	char name[JOURNAL_NAME_LEN];
-	struct dev_file *f;
-
-	journal_name(first, name);
-	if (dev_open(dev, name, DEV_RDONLY, &f))
-		return false;
-	dev_close(f);
-	return true;
-}
-
 static void check_journal(struct check *c, struct dev *dev, const struct uuid *pool,
 			  const struct root *root)
 {
@@ -64,9 +52,6 @@ static void check_journal(struct check *c, struct dev *dev, const struct uuid *p
 	struct meta_loss loss = {0};
 
 	w.sources[0].dev = dev;
-	if (!file_exists(dev, root->journal_first) && !root->clean)
-		defect(c, "%s: the journal file %016llx is missing", dev->name,
-		       (unsigned long long)root->journal_first);
 	walk_begin(&w, pool, root);
 	while (walk_next(&w, &rec) == 0)
 		;

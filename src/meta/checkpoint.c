@@ -2,7 +2,8 @@
 /*
  * Checkpoints, in this order (M5, M6):
  *
- *   1. sync the journal; 2. at a group boundary C, every member starts a new journal file;
+ *   1. sync the journal; 2. at a group boundary C, every member starts its other journal file, or has
+ *   done so before (a file was full, or an attempt failed): then C is where that was;
  *   3. flush the index; 4. freeze its image; 5. sync the journal again, so that it covers whatever
  *   the flush took along; 6. store the image's table files on the disks, then the manifest that names
  *   them on every member; 7. publish a root that names it, with C as its lower bound: the image itself
@@ -38,24 +39,54 @@ static int add_file(void *ctx, const char *name, uint64_t size_bytes)
 	return 0;
 }
 
-/* Steps 1 and 2. */
-static int cut_journal(struct meta *m, struct root *next, uint64_t *ret_bytes)
+/* What one attempt is about. */
+struct cut {
+	struct root next;   /* its checkpoint fields */
+	uint64_t old_bytes; /* of the journal that it makes superfluous */
+	bool is_old; /* the journal goes on behind it by more than what is being committed now */
+};
+
+/* Nobody commits yet, nothing is in the buffer: all that there is goes into the image, and the members
+ * start their next file when no older one counts any more. */
+static void cut_opening(struct meta *m, struct cut *c)
 {
-	int err = meta_sync(m, meta_last_seq(m));
+	c->next.checkpoint_seq = m->seq;
+	c->next.chain = m->chain;
+	c->next.journal_first = m->seq + 1;
+	c->old_bytes = m->journal_bytes;
+}
+
+/* Token held. */
+static int cut_running(struct meta *m, struct cut *c)
+{
+	int err = 0;
+
+	c->is_old = m->file_first != m->root.journal_first;
+	if (!c->is_old)
+		err = journal_switch(m, m->durable + 1, &m->durable_chain);
+	c->next.checkpoint_seq = m->file_first - 1;
+	c->next.chain = m->file_chain;
+	c->next.journal_first = m->file_first;
+	c->old_bytes = m->journal_bytes - MIN(m->journal_bytes, m->file_off);
+	return err ? err : members_settle(m);
+}
+
+/* Steps 1 and 2. */
+static int cut_journal(struct meta *m, struct cut *c)
+{
+	int err = m->opening ? 0 : meta_sync(m, meta_last_seq(m));
 
 	if (err)
 		return err;
 	token_take(m);
-	next->checkpoint_id = m->root.checkpoint_id + 1;
-	next->checkpoint_seq = m->durable;
-	next->chain = m->durable_chain;
-	next->journal_first = m->durable + 1;
-	*ret_bytes = m->journal_bytes;
-	journal_switch(m, next->journal_first);
-	err = members_settle(m);
+	c->next.checkpoint_id = m->root.checkpoint_id + 1;
+	if (m->opening)
+		cut_opening(m, c);
+	else
+		err = cut_running(m, c);
 	token_give(m);
 	member_report(m);
-	if (err)
+	if (err && err != DFS_ENOSPC)
 		state_fail(m, err, "start a metadata journal file on any disk");
 	return err;
 }
@@ -72,7 +103,7 @@ static int store_image(struct meta *m, struct manifest *man, struct hash *ret_ha
 		return err;
 	if (man->checkpoint_id == 0)
 		err = DFS_E2BIG;
-	if (err == 0)
+	if (err == 0 && !m->opening)
 		err = meta_sync(m, meta_last_seq(m));
 	manifest_sort(man);
 	if (err == 0)
@@ -89,9 +120,10 @@ static int store_image(struct meta *m, struct manifest *man, struct hash *ret_ha
 	return err;
 }
 
-/* Step 7. Every live member is whole now, those that joined too. */
-static int publish(struct meta *m, struct root *next, bool closing, uint64_t old_bytes)
+/* Step 7. Every live member is whole now, those that joined too, if they have the journal from C on. */
+static int publish(struct meta *m, const struct cut *c, bool closing)
 {
+	const struct root *next = &c->next;
 	struct root root;
 	int err;
 
@@ -104,20 +136,42 @@ static int publish(struct meta *m, struct root *next, bool closing, uint64_t old
 	root.journal_first = next->journal_first;
 	root.clean = closing && meta_last_seq(m) == next->checkpoint_seq;
 	for (unsigned i = 0; i < m->member_count; i++) {
-		if (!member_dead(m, m->members[i]))
+		if (!member_dead(m, m->members[i]) && (m->opening || m->members[i]->journal))
 			m->members[i]->listed = true;
 	}
 	err = roots_publish(m, &root);
 	if (err == 0) {
 		env_mutex_lock(&m->state);
-		m->journal_bytes -= old_bytes;
+		m->journal_bytes -= c->old_bytes;
 		m->stats.checkpoints++;
+		if (m->opening) {
+			__atomic_store_n(&m->durable, m->seq, __ATOMIC_RELAXED);
+			m->durable_chain = m->chain;
+		}
 		env_cond_broadcast(&m->idle);
 		env_mutex_unlock(&m->state);
+		journal_room_update(m, 0); /* the older file is spare now */
 	}
 	token_give(m);
 	if (err)
 		state_fail(m, err, "write the metadata root to any disk");
+	return err;
+}
+
+/* After the root of an opening: the journal begins. */
+static int begin_journal(struct meta *m)
+{
+	int err;
+
+	token_take(m);
+	for (unsigned i = 0; i < m->member_count && m->keep_damaged; i++)
+		if (!member_dead(m, m->members[i]))
+			journal_keep_damaged(m->members[i]->disk.dev, m->journal_file_bytes);
+	m->keep_damaged = false;
+	err = journal_switch(m, m->seq + 1, &m->chain);
+	if (err == 0)
+		err = members_settle(m);
+	token_give(m);
 	return err;
 }
 
@@ -173,29 +227,24 @@ static void adopt(struct meta *m, struct manifest *man)
 	space_update(m);
 }
 
-int checkpoint_run(struct meta *m, bool closing)
+static int checkpoint_once(struct meta *m, bool closing, bool *ret_old)
 {
 	struct manifest man = {.pool = m->cfg.pool};
-	struct root next = {0};
-	uint64_t old_bytes = 0;
+	struct cut c = {0};
 	int err;
 
-	if (state_failed(m))
-		return DFS_EFAILED;
-	if (nothing_to_do(m))
-		return closing ? mark_clean(m) : 0;
-	err = cut_journal(m, &next, &old_bytes);
+	err = cut_journal(m, &c);
 	if (err)
 		return err;
-	man.checkpoint_id = next.checkpoint_id;
-	man.seq = next.checkpoint_seq;
-	err = store_image(m, &man, &next.manifest);
+	man.checkpoint_id = c.next.checkpoint_id;
+	man.seq = c.next.checkpoint_seq;
+	err = store_image(m, &man, &c.next.manifest);
 	if (err && m->manifest.checkpoint_id == m->root.checkpoint_id)
 		image_clean(m, &m->manifest); /* what it wrote */
 	if (err == 0)
 		PROBE("checkpoint-mirrored");
 	if (err == 0)
-		err = publish(m, &next, closing, old_bytes);
+		err = publish(m, &c, closing);
 	if (err == 0)
 		PROBE("checkpoint-published");
 	member_report(m);
@@ -209,19 +258,26 @@ int checkpoint_run(struct meta *m, bool closing)
 		return err;
 	}
 	adopt(m, &man);
-	for (unsigned i = 0; i < m->member_count; i++) {
-		if (member_dead(m, m->members[i]))
-			continue;
-		if (m->keep_damaged)
-			journal_keep_damaged(m->members[i]->disk.dev, next.journal_first,
-					     next.journal_first);
-		else
-			journal_clean(m->members[i]->disk.dev, next.journal_first,
-				      next.journal_first);
-	}
-	m->keep_damaged = false;
 	image_clean(m, &m->manifest);
-	return 0;
+	*ret_old = c.is_old;
+	return m->opening ? begin_journal(m) : 0;
+}
+
+/* Where the journal's files were both in use, the first checkpoint frees one, and the second brings
+ * us up to now and lets those join that have no part of the older one. */
+int checkpoint_run(struct meta *m, bool closing)
+{
+	bool was_old = false;
+	int err;
+
+	if (state_failed(m))
+		return DFS_EFAILED;
+	if (nothing_to_do(m))
+		return closing ? mark_clean(m) : 0;
+	err = checkpoint_once(m, closing, &was_old);
+	if (err == 0 && was_old && !nothing_to_do(m))
+		err = checkpoint_once(m, closing, &was_old);
+	return err;
 }
 
 int meta_checkpoint(struct meta *m)
@@ -249,8 +305,9 @@ static void background(void *arg)
 		env_mutex_unlock(&m->state);
 		err = meta_checkpoint(m);
 		env_mutex_lock(&m->state);
+		m->checkpoint_attempts++;
 		m->checkpoint_stuck = err != 0;
-		m->checkpoint_wanted = err || m->journal_bytes >= m->cfg.checkpoint_bytes;
+		m->checkpoint_wanted = err || sync_checkpoint_due(m);
 		env_cond_broadcast(&m->idle);
 		if (err && !m->stopping && !m->failed)
 			env_cond_wait_ms(&m->background, &m->state, RETRY_MS);

@@ -27,7 +27,8 @@ struct scan {
 	struct dev *dev;
 	uint64_t journal_first, end;
 	uint64_t durable; /* the greatest that is proved */
-	uint64_t records; /* on this disk */
+	uint64_t records; /* on this disk, each counted once though it may be there twice */
+	uint64_t last;	  /* the greatest of them */
 	uint64_t hashed;  /* bytes, of the file looked at */
 };
 
@@ -43,7 +44,8 @@ static size_t look_at(struct scan *s, const uint8_t *p, size_t len)
 		s->hashed += total_len;
 		return 8;
 	}
-	s->records++;
+	s->records += rec.seq > s->last;
+	s->last = MAX(s->last, rec.seq);
 	s->durable = MAX(s->durable, rec.durable);
 	return rec.total_len;
 }
@@ -131,7 +133,6 @@ int damage_record(struct meta *m, const struct meta_loss *found)
 {
 	struct meta_loss old, both = *found, *loss = &both;
 	struct meta_txn *t;
-	uint64_t seq;
 	int err = meta_loss(m, &old);
 
 	if (err)
@@ -150,7 +151,7 @@ int damage_record(struct meta *m, const struct meta_loss *found)
 	buf_put_le64(&t->value, loss->wall_ns);
 	envelope_seal(LOSS_KEY, LOSS_KEY_LEN, &t->value, meta_generation(m));
 	meta_put(t, LOSS_KEY, LOSS_KEY_LEN, t->value.data, t->value.len);
-	return meta_commit(t, &seq);
+	return txn_apply_opening(m, t);
 }
 
 int meta_loss(struct meta *m, struct meta_loss *ret_loss)

@@ -27,18 +27,25 @@ struct member {
 	int err;     /* why it died. Protected by state */
 
 	/* Protected by the token. */
-	struct dev_file *journal;
-	uint64_t journal_first; /* first sequence number of that file; 0: none open */
-	uint64_t journal_off;	/* where the next record goes */
-	uint64_t write_ns;	/* recent time of one journal write, smoothed */
+	struct dev_file *journal; /* the chain's last; NULL: it joins, and starts with the next */
+	uint64_t journal_bytes;	  /* its size */
+	uint64_t second_off;	  /* where it has the second copy of offset 0 */
+	uint64_t write_ns;	  /* recent time of one journal write, smoothed */
 
 	/* The writer thread, started at the first slow write. Protected by meta.work. */
 	struct env_thread *thread;
 	struct env_cond wake;
-	const struct buf *job; /* NULL: idle */
+	const struct journal_job *job; /* NULL: idle */
 	int job_err;
 	bool stop;
 	struct meta *m;
+};
+
+struct journal_job { /* what one write stores, the same on each member */
+	const uint8_t *data;
+	size_t len;
+	uint64_t off;
+	bool twice;
 };
 
 struct meta_txn {
@@ -63,6 +70,7 @@ struct meta {
 	/* Constant. */
 	struct meta_config cfg; /* disks: see below */
 	const struct index_ops *ops;
+	uint64_t journal_file_bytes; /* of new journal files */
 	struct index *index;
 	struct uuid writer; /* random: in each journal record of this opening */
 
@@ -71,11 +79,18 @@ struct meta {
 	struct hash chain;
 	struct buf buffer; /* records after flying and durable ones */
 	int64_t counters[META_COUNTERS];
+	uint64_t unwritten; /* bytes of buffer and flying */
+	uint64_t room;	    /* of the journal for all that is not written (J3) */
 	struct buf applied; /* scratch: the applied record */
 	uint64_t commits, largest_txn_bytes;
 
 	/* Protected by the token. */
-	struct buf flying;	   /* records being written */
+	struct buf flying; /* records being written */
+	/* The chain's last file: its name, the chain's hash at its start, where the next record goes, how
+	 * much all members can hold; half: if they hold it twice, as they do when they are few. */
+	uint64_t file_first, file_off, file_cap, file_half;
+	struct hash file_chain;
+	bool file_twice;
 	struct hash durable_chain; /* of durable */
 	struct root root;    /* the newest durable one (epoch, generation and list: also state) */
 	struct root attempt; /* the last one that may have reached a disk */
@@ -101,6 +116,7 @@ struct meta {
 	unsigned member_count;
 	uint64_t journal_bytes; /* written since the last checkpoint */
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
+	uint64_t checkpoint_attempts;
 	bool journal_full;    /* token: told that no member has space */
 	uint64_t table_bytes; /* of all fragments that the published manifest names */
 	uint64_t disk_table_bytes[DISK_ID_MAX + 1]; /* likewise, by disk */
@@ -121,6 +137,7 @@ struct meta {
 	bool tables_due;	  /* heal: some table is short and might be made whole */
 
 	/* Protected by admin. */
+	bool opening;	   /* nobody can commit yet: what the checkpoint holds ends where m does */
 	bool keep_damaged; /* the next checkpoint keeps the old journal files aside */
 	bool unequal;	   /* a member is behind or damaged: the next checkpoint is due */
 
@@ -153,6 +170,8 @@ struct replay {
 };
 MUST_USE int txn_replay_add(struct meta *m, struct replay *p, const struct journal_record *r);
 MUST_USE int txn_replay_flush(struct meta *m, struct replay *p);
+/* While opening: applies t as the next transaction, without the journal. Consumes t. */
+MUST_USE int txn_apply_opening(struct meta *m, struct meta_txn *t);
 /* The index's own (seq, chain, counters). seq 0 when absent. DFS_ECORRUPT, DFS_ECHECKSUM. */
 MUST_USE int txn_load_applied(struct meta *m, uint64_t *ret_seq, struct hash *ret_chain);
 
@@ -165,6 +184,11 @@ int state_failed(struct meta *m);
 MUST_USE int sync_group(struct meta *m);
 /* Waits while too much journal has piled up since the last checkpoint. */
 int sync_throttle(struct meta *m);
+/* Waits for room in the journal for a record of len bytes. DFS_ENOSPC: there is none, and no checkpoint
+ * succeeds. */
+MUST_USE int sync_make_room(struct meta *m, size_t len);
+/* State held. Is a checkpoint due? */
+bool sync_checkpoint_due(const struct meta *m);
 
 /* ---- member.c ---- */
 struct member *member_new(struct meta *m, const struct meta_disk *d, bool listed);
@@ -179,24 +203,37 @@ MUST_USE int members_settle(struct meta *m);
 void member_report(struct meta *m);
 /* A disk failed as a place for tables: the pool is told with the next member_report(). */
 void tables_disk_failed(struct meta *m, const struct meta_disk *d, int err, const char *doing);
-unsigned member_alive(struct meta *m);
 bool member_dead(struct meta *m, const struct member *mb);
 
-/* ---- journal.c ---- */
+/* ---- journal_files.c ---- */
 #define JOURNAL_NAME_LEN 48
+#define JOURNAL_FILE_MIN KIB(768) /* half of it holds the greatest transaction */
 void journal_name(uint64_t first, char name[JOURNAL_NAME_LEN]);
-/* Token held. Every live member starts the file `first` (unless it is there); failures kill. */
-void journal_switch(struct meta *m, uint64_t first);
-/* Token held. Appends data to every live member and syncs; failures kill. */
-/* DFS_ENOSPC: no member has space; nothing was written, and nobody died for it. */
-MUST_USE int journal_write(struct meta *m, const struct buf *data);
-/* Removes journal files other than those from `first` to `last` (both names). */
-void journal_clean(struct dev *dev, uint64_t first, uint64_t last);
-/* The same, but renames them to damaged-NAME. Those of an earlier damage go. */
-void journal_keep_damaged(struct dev *dev, uint64_t first, uint64_t last);
-void journal_remove_damaged(struct dev *dev);
 /* The first sequence number that a journal file's name (within its directory) stands for. */
 bool journal_name_parse(const char *name, uint64_t *ret_first);
+static inline uint64_t journal_second_off(uint64_t size_bytes)
+{
+	return ALIGN_DOWN(size_bytes / 2, 4096);
+}
+/* A member's two files of that size, allocated; those that are there are kept. DFS_ENOSPC. */
+MUST_USE int journal_prepare(struct dev *dev, uint64_t size_bytes);
+/* Token held. Every live member starts the file `first`; chain: of first - 1, which is durable.
+ * Failures kill, but for DFS_ENOSPC: nothing has changed then. */
+MUST_USE int journal_switch(struct meta *m, uint64_t first, const struct hash *chain);
+/* Token held. Every live listed member goes on with the file `first`, at off. */
+void journal_resume(struct meta *m, uint64_t first, const struct hash *chain, uint64_t off);
+/* Token held. `written` bytes have left the buffer; tells committers how much room there is. */
+void journal_room_update(struct meta *m, uint64_t written);
+/* All but damaged ones. */
+void journal_remove(struct dev *dev);
+/* Renames all that held records to damaged-NAME, and makes new ones. Those of an earlier damage go. */
+void journal_keep_damaged(struct dev *dev, uint64_t size_bytes);
+void journal_remove_damaged(struct dev *dev);
+
+/* ---- member.c, again ---- */
+/* Token held. Writes whole records to every live member at file_off and syncs; failures kill.
+ * DFS_ENOSPC: nobody died for it; the same bytes are to be written again. */
+MUST_USE int journal_write(struct meta *m, const uint8_t *data, size_t len);
 
 /* ---- damage.c ---- */
 /*
@@ -205,26 +242,31 @@ bool journal_name_parse(const char *name, uint64_t *ret_first);
  */
 void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
 		 uint64_t journal_first, uint64_t end, struct meta_loss *ret);
-/* Token held, members' journals open: what was lost becomes part of the state. */
+/* While opening: what was lost becomes part of the state, as a transaction that no journal holds: the
+ * next root's image does. */
 MUST_USE int damage_record(struct meta *m, const struct meta_loss *loss);
 
 /* Walks the chain over several members at once: each next record may come from any of them. */
 struct walk_source {
 	struct dev *dev;
 	struct dev_file *file; /* of the current journal file; NULL: not there */
+	uint64_t second_off;   /* where it has the second copy, if it has one */
 	bool damaged;	       /* another one had a record that this one had not */
 };
 struct journal_walk {
 	const struct uuid *pool;
 	struct walk_source sources[ROOT_MAX_MEMBERS];
 	unsigned count, preferred;
-	uint64_t file_first; /* name of the current file */
-	uint64_t off;	     /* of the next record in it */
-	uint64_t seq;	     /* of the last record */
-	struct hash chain;
-	struct buf window; /* bytes of the preferred source from window_off on */
+	uint64_t file_first;	       /* name of the current file */
+	uint64_t off;		       /* of the next record in it */
+	uint64_t seq;		       /* of the last record */
+	struct hash chain, file_chain; /* of seq; at the current file's start */
+	struct buf window;	       /* bytes of the preferred lane from window_off on */
 	uint64_t window_off;
-	uint64_t tail_bytes; /* after the end: bytes there that are no record */
+	/* after the end: the last file that had a record (0: none had), and where it ended */
+	uint64_t end_first, end_off;
+	struct hash end_chain;
+	uint64_t tail_bytes; /* after the end: bytes of a torn record */
 };
 void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct root *root);
 /* 0, or DFS_EEND. ret_record's ops are borrowed until the next call. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Journal files on the members: meta/journal/<first sequence number, 16 hex digits>. A file holds
- * records back to back; the next file is named by the record that would have come next. Members
- * that write the same files write the same bytes at the same offsets, so a walk can take each record
- * from whichever member still has it whole (M2).
+ * Walking the journal's chain over all its copies at once. A file holds records back to back; the next
+ * file is named by the record that would have come next. All members hold the same bytes at the same
+ * offsets, and where few members are left each file holds them twice, so each record can be taken
+ * from whichever copy still has it whole (M2).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,163 +14,6 @@
 
 #define WINDOW_BYTES MIB(1)
 
-#define DIR_NAME "meta/journal"
-#define DAMAGED "damaged-"
-
-void journal_name(uint64_t first, char name[JOURNAL_NAME_LEN])
-{
-	snprintf(name, JOURNAL_NAME_LEN, DIR_NAME "/%016llx", (unsigned long long)first);
-}
-
-static void damaged_name(const char *leaf, char name[JOURNAL_NAME_LEN])
-{
-	snprintf(name, JOURNAL_NAME_LEN, DIR_NAME "/" DAMAGED "%.16s", leaf);
-}
-
-/* What stood under that name before the damage is found: it has a part of it. */
-static int make_way(struct meta *m, struct dev *dev, const char *name)
-{
-	char aside[JOURNAL_NAME_LEN];
-
-	if (!m->keep_damaged)
-		return dev_remove(dev, name);
-	damaged_name(strrchr(name, '/') + 1, aside);
-	return dev_rename(dev, name, aside);
-}
-
-static int start_file(struct member *mb, uint64_t first)
-{
-	char name[JOURNAL_NAME_LEN];
-	struct dev_file *f;
-	int err;
-
-	journal_name(first, name);
-	/* One of that name holds nothing that counts: the chain ended before it. */
-	err = make_way(mb->m, mb->disk.dev, name);
-	if (err && err != DFS_ENOENT)
-		return err;
-	err = dev_open(mb->disk.dev, name, DEV_CREATE | DEV_EXCL, &f);
-	if (err)
-		return err;
-	err = dev_sync_dir(mb->disk.dev, DIR_NAME);
-	if (err) {
-		dev_close(f);
-		return err;
-	}
-	dev_close(mb->journal);
-	mb->journal = f;
-	mb->journal_first = first;
-	mb->journal_off = 0;
-	return 0;
-}
-
-void journal_switch(struct meta *m, uint64_t first)
-{
-	for (unsigned i = 0; i < m->member_count; i++) {
-		struct member *mb = m->members[i];
-		int err;
-
-		if (member_dead(m, mb) || mb->journal_first == first)
-			continue;
-		err = start_file(mb, first);
-		if (err)
-			member_kill(m, mb, err, "start a metadata journal file");
-	}
-}
-
-/* ---- cleaning ---- */
-
-struct name_list {
-	char (*names)[JOURNAL_NAME_LEN];
-	unsigned count;
-	uint64_t first, last;
-};
-
-bool journal_name_parse(const char *name, uint64_t *ret_first)
-{
-	char *end;
-
-	if (strlen(name) != 16 || strspn(name, "0123456789abcdef") != 16)
-		return false;
-	*ret_first = strtoull(name, &end, 16);
-	return true;
-}
-
-static int collect(void *ctx, const char *name, uint64_t size_bytes)
-{
-	struct name_list *l = ctx;
-	uint64_t first;
-
-	(void)size_bytes;
-	if (!journal_name_parse(name, &first) || (first >= l->first && first <= l->last))
-		return 0;
-	l->names = xrealloc(l->names, (l->count + 1) * sizeof(*l->names));
-	journal_name(first, l->names[l->count++]);
-	return 0;
-}
-
-void journal_clean(struct dev *dev, uint64_t first, uint64_t last)
-{
-	struct name_list l = {.first = first, .last = last};
-	int err = dev_list(dev, DIR_NAME, collect, &l);
-
-	for (unsigned i = 0; i < l.count && err == 0; i++)
-		err = dev_remove(dev, l.names[i]);
-	if (err && err != DFS_ENOENT)
-		log_warn("cannot remove old metadata journal files on %s: %s; they take space "
-			 "until the next checkpoint",
-			 dev->name, dfs_err_text(err));
-	free(l.names);
-}
-
-static int collect_damaged(void *ctx, const char *name, uint64_t size_bytes)
-{
-	struct name_list *l = ctx;
-	uint64_t first;
-
-	(void)size_bytes;
-	if (strncmp(name, DAMAGED, strlen(DAMAGED)) != 0 ||
-	    !journal_name_parse(name + strlen(DAMAGED), &first))
-		return 0;
-	l->names = xrealloc(l->names, (l->count + 1) * sizeof(*l->names));
-	damaged_name(name + strlen(DAMAGED), l->names[l->count++]);
-	return 0;
-}
-
-void journal_remove_damaged(struct dev *dev)
-{
-	struct name_list l = {0};
-	int err = dev_list(dev, DIR_NAME, collect_damaged, &l);
-
-	for (unsigned i = 0; i < l.count && err == 0; i++)
-		err = dev_remove(dev, l.names[i]);
-	if (err && err != DFS_ENOENT)
-		log_warn("cannot remove damaged metadata journal files on %s: %s", dev->name,
-			 dfs_err_text(err));
-	free(l.names);
-}
-
-void journal_keep_damaged(struct dev *dev, uint64_t first, uint64_t last)
-{
-	struct name_list l = {.first = first, .last = last};
-	int err = dev_list(dev, DIR_NAME, collect, &l);
-
-	for (unsigned i = 0; i < l.count && err == 0; i++) {
-		char aside[JOURNAL_NAME_LEN];
-
-		damaged_name(strrchr(l.names[i], '/') + 1, aside);
-		err = dev_rename(dev, l.names[i], aside);
-	}
-	if (err == 0)
-		err = dev_sync_dir(dev, DIR_NAME);
-	if (err)
-		log_warn("cannot keep the damaged metadata journal files on %s aside: %s",
-			 dev->name, dfs_err_text(err));
-	free(l.names);
-}
-
-/* ---- walking the chain ---- */
-
 static void open_files(struct journal_walk *w)
 {
 	char name[JOURNAL_NAME_LEN];
@@ -178,16 +21,21 @@ static void open_files(struct journal_walk *w)
 	journal_name(w->file_first, name);
 	for (unsigned i = 0; i < w->count; i++) {
 		struct walk_source *s = &w->sources[i];
+		uint64_t size = 0;
 		int err;
 
 		dev_close(s->file);
 		s->file = NULL;
 		err = dev_open(s->dev, name, DEV_RDONLY, &s->file);
+		if (err == 0 && dev_size(s->file, &size))
+			size = 0;
+		s->second_off = journal_second_off(size);
 		if (err && err != DFS_ENOENT)
 			log_warn("cannot open %s on %s: %s; using the other members' copies", name,
 				 s->dev->name, dfs_err_text(err));
 	}
 	w->off = 0;
+	w->file_chain = w->chain;
 	buf_reset(&w->window);
 	w->window_off = 0;
 }
@@ -212,15 +60,23 @@ void walk_end(struct journal_walk *w)
 	buf_release(&w->window);
 }
 
-/* Loads len bytes from off (fewer at the file's end) into the window. */
-static int load(struct journal_walk *w, unsigned source, uint64_t len)
+/* Lane n is the first copy of source n, lane count + n its second. */
+static struct walk_source *lane_source(struct journal_walk *w, unsigned lane)
 {
+	return &w->sources[lane % w->count];
+}
+
+/* Loads len bytes from off (fewer at the file's end) into the window. */
+static int load(struct journal_walk *w, unsigned lane, uint64_t len)
+{
+	struct walk_source *s = lane_source(w, lane);
+	uint64_t base = lane < w->count ? 0 : s->second_off;
 	size_t got = 0;
 	int err;
 
 	buf_reset(&w->window);
 	buf_extend(&w->window, len);
-	err = dev_read(w->sources[source].file, w->window.data, len, w->off, 0, &got);
+	err = dev_read(s->file, w->window.data, len, base + w->off, 0, &got);
 	w->window.len = err ? 0 : got;
 	w->window_off = w->off;
 	return err;
@@ -231,17 +87,17 @@ static bool follows(const struct journal_walk *w, const struct journal_record *r
 	return r->seq == w->seq + 1 && memcmp(&r->prev, &w->chain, sizeof(r->prev)) == 0;
 }
 
-/* The record at w->off as this source has it. */
-static int try_source(struct journal_walk *w, unsigned source, struct journal_record *ret)
+/* The record at w->off as this lane has it. */
+static int try_lane(struct journal_walk *w, unsigned lane, struct journal_record *ret)
 {
 	uint64_t size = WINDOW_BYTES;
 	int err;
 
-	if (!w->sources[source].file)
+	if (!lane_source(w, lane)->file)
 		return DFS_ENOENT;
-	if (source != w->preferred || w->off < w->window_off ||
+	if (lane != w->preferred || w->off < w->window_off ||
 	    w->off - w->window_off >= w->window.len) {
-		err = load(w, source, size);
+		err = load(w, lane, size);
 		if (err)
 			return err;
 	}
@@ -254,50 +110,61 @@ static int try_source(struct journal_walk *w, unsigned source, struct journal_re
 		if (err != DFS_E2BIG || size > JOURNAL_MAX_RECORD)
 			return err;
 		size = at == 0 ? 2 * JOURNAL_MAX_RECORD : size; /* first move it to the start */
-		if (load(w, source, size))
+		if (load(w, lane, size))
 			return DFS_EIO;
 	}
 }
 
+static void note_damaged(struct journal_walk *w, unsigned source, int err)
+{
+	if (w->sources[source].damaged)
+		return;
+	w->sources[source].damaged = true;
+	PROBE("journal-record-from-another-member");
+	log_warn("the metadata journal on %s is damaged or ends early after transaction %llu "
+		 "(%s): using another copy",
+		 w->sources[source].dev->name, (unsigned long long)w->seq, dfs_err_text(err));
+}
+
+/* Second copies only when no first one has it: they may never have been written. */
 static int try_all(struct journal_walk *w, struct journal_record *ret)
 {
-	unsigned first = w->preferred;
-	int errs[ROOT_MAX_MEMBERS] = {0};
+	unsigned first = w->preferred < w->count ? w->preferred : 0, lanes = 2 * w->count;
+	int errs[2 * ROOT_MAX_MEMBERS] = {0};
 
-	for (unsigned n = 0; n < w->count; n++) {
-		unsigned i = (first + n) % w->count;
+	if (first != w->preferred)
+		w->window_off = UINT64_MAX;
+	for (unsigned n = 0; n < lanes; n++) {
+		unsigned lane = n < w->count ? (first + n) % w->count : n;
 
 		if (n > 0)
-			w->window_off = UINT64_MAX; /* another source's bytes */
-		errs[i] = try_source(w, i, ret);
-		if (errs[i])
+			w->window_off = UINT64_MAX; /* another lane's bytes */
+		errs[lane] = try_lane(w, lane, ret);
+		if (errs[lane])
 			continue;
-		for (unsigned j = 0; j < w->count; j++) {
-			if (errs[j] == 0 || w->sources[j].damaged)
-				continue;
-			w->sources[j].damaged = true;
-			PROBE("journal-record-from-another-member");
-			log_warn("the metadata journal on %s is damaged or ends early after "
-				 "transaction %llu (%s): using another member's copy",
-				 w->sources[j].dev->name, (unsigned long long)w->seq,
-				 dfs_err_text(errs[j]));
-		}
-		w->preferred = i;
+		for (unsigned j = 0; j < w->count; j++)
+			if (errs[j])
+				note_damaged(w, j, errs[j]);
+		w->preferred = lane;
 		return 0;
 	}
 	w->window_off = UINT64_MAX;
 	return DFS_EEND;
 }
 
-/* Bytes after the last record that are not zeros: a torn tail. */
+/* Does something there claim to be the next record, and is not whole? Then it was torn. */
 static void measure_tail(struct journal_walk *w)
 {
 	for (unsigned i = 0; i < w->count; i++) {
-		uint64_t size = 0;
+		uint8_t head[JOURNAL_FIXED_LEN];
+		uint32_t len = 0;
+		size_t got = 0;
 
-		if (!w->sources[i].file || dev_size(w->sources[i].file, &size) || size <= w->off)
+		if (!w->sources[i].file ||
+		    dev_read(w->sources[i].file, head, sizeof(head), w->off, 0, &got))
 			continue;
-		w->tail_bytes = MAX(w->tail_bytes, size - w->off);
+		if (journal_record_peek(head, got, w->pool, &len) > w->seq)
+			w->tail_bytes = MAX(w->tail_bytes, len);
 	}
 }
 
@@ -308,6 +175,9 @@ int walk_next(struct journal_walk *w, struct journal_record *ret_record)
 	/* The end of this file; the next one, if any, is named by the record to come. */
 	if (err && w->file_first != w->seq + 1) {
 		measure_tail(w);
+		w->end_first = w->file_first;
+		w->end_chain = w->file_chain;
+		w->end_off = w->off;
 		w->file_first = w->seq + 1;
 		open_files(w);
 		err = try_all(w, ret_record);

@@ -53,16 +53,6 @@ void member_kill(struct meta *m, struct member *mb, int err, const char *doing)
 	mb->err = err;
 }
 
-unsigned member_alive(struct meta *m)
-{
-	unsigned n = 0;
-
-	ENV_LOCKED(&m->state);
-	for (unsigned i = 0; i < m->member_count; i++)
-		n += !m->members[i]->dead;
-	return n;
-}
-
 bool member_dead(struct meta *m, const struct member *mb)
 {
 	ENV_LOCKED(&m->state);
@@ -128,16 +118,17 @@ void member_report(struct meta *m)
 
 /* ---- journal writes ---- */
 
-static int write_one(struct member *mb, const struct buf *data)
+static int write_one(struct member *mb, const struct journal_job *job)
 {
 	uint64_t start_ns = env_now_ns(), took_ns;
-	int err = dev_write(mb->journal, data->data, data->len, mb->journal_off);
+	int err = dev_write(mb->journal, job->data, job->len, job->off);
 
+	if (err == 0 && job->twice)
+		err = dev_write(mb->journal, job->data, job->len, mb->second_off + job->off);
 	if (err == 0)
 		err = dev_sync(mb->journal);
 	if (err)
 		return err;
-	mb->journal_off += data->len;
 	took_ns = env_now_ns() - start_ns;
 	mb->write_ns = (3 * mb->write_ns + took_ns) / 4;
 	return 0;
@@ -150,7 +141,7 @@ static void writer(void *arg)
 
 	env_mutex_lock(&m->work);
 	while (!mb->stop) {
-		const struct buf *job = mb->job;
+		const struct journal_job *job = mb->job;
 		int err;
 
 		if (!job) {
@@ -167,12 +158,12 @@ static void writer(void *arg)
 	env_mutex_unlock(&m->work);
 }
 
-static void hand_over(struct member *mb, const struct buf *data)
+static void hand_over(struct member *mb, const struct journal_job *job)
 {
 	if (!mb->thread)
 		mb->thread = env_thread_start("meta-writer", writer, mb);
 	env_mutex_lock(&mb->m->work);
-	mb->job = data;
+	mb->job = job;
 	env_cond_signal(&mb->wake);
 	env_mutex_unlock(&mb->m->work);
 }
@@ -186,17 +177,15 @@ static int wait_for(struct member *mb)
 }
 
 /*
- * Members that failed die; unless all are without space: then there is nobody to go on with, and nothing
- * is lost by waiting until there is space again. What a failed write left is overwritten.
+ * Members that failed die; but not for want of space: then the group waits until there is space again,
+ * on all members, and nothing is lost. What was written is overwritten by the same bytes.
  */
 static int judge(struct meta *m, struct member **tried, const int *errs, unsigned count)
 {
-	bool written = false, full = false;
+	bool full = false;
 
-	for (unsigned i = 0; i < count; i++)
-		written = written || errs[i] == 0;
 	for (unsigned i = 0; i < count; i++) {
-		if (errs[i] == DFS_ENOSPC && !written)
+		if (errs[i] == DFS_ENOSPC)
 			full = true;
 		else if (errs[i])
 			member_kill(m, tried[i], errs[i], "write the metadata journal");
@@ -204,8 +193,9 @@ static int judge(struct meta *m, struct member **tried, const int *errs, unsigne
 	return full ? DFS_ENOSPC : 0;
 }
 
-int journal_write(struct meta *m, const struct buf *data)
+int journal_write(struct meta *m, const uint8_t *data, size_t len)
 {
+	const struct journal_job job = {data, len, m->file_off, m->file_twice};
 	struct member *tried[ROOT_MAX_MEMBERS];
 	int errs[ROOT_MAX_MEMBERS];
 	unsigned count = 0, theirs;
@@ -234,9 +224,9 @@ int journal_write(struct meta *m, const struct buf *data)
 	if (theirs && theirs == count)
 		theirs--;
 	for (unsigned i = 0; i < theirs; i++)
-		hand_over(tried[i], data);
+		hand_over(tried[i], &job);
 	for (unsigned i = theirs; i < count; i++)
-		errs[i] = write_one(tried[i], data);
+		errs[i] = write_one(tried[i], &job);
 	for (unsigned i = 0; i < theirs; i++)
 		errs[i] = wait_for(tried[i]);
 	return judge(m, tried, errs, count);

@@ -10,9 +10,16 @@
 #include "base/probe.h"
 #include "meta/internal.h"
 
-#define DEFAULT_CHECKPOINT_BYTES MIB(64)
+#define DEFAULT_CHECKPOINT_BYTES MIB(4)
 #define DEFAULT_BUFFER_BYTES MIB(8)
 #define JOIN_ROOM_BYTES MIB(1)
+
+static uint64_t journal_file_bytes(uint64_t checkpoint_bytes)
+{
+	uint64_t bytes = checkpoint_bytes ? checkpoint_bytes : DEFAULT_CHECKPOINT_BYTES;
+
+	return MAX(ALIGN_UP(bytes, KIB(64)), JOURNAL_FILE_MIN);
+}
 
 static struct meta *meta_new(const struct meta_config *cfg)
 {
@@ -26,6 +33,7 @@ static struct meta *meta_new(const struct meta_config *cfg)
 		m->cfg.checkpoint_bytes = DEFAULT_CHECKPOINT_BYTES;
 	if (m->cfg.buffer_bytes == 0)
 		m->cfg.buffer_bytes = DEFAULT_BUFFER_BYTES;
+	m->journal_file_bytes = journal_file_bytes(m->cfg.checkpoint_bytes);
 	m->ops = cfg->index_ops;
 	uuid_random(&m->writer);
 	memcpy(m->disks, cfg->disks, cfg->disk_count * sizeof(*m->disks));
@@ -119,16 +127,31 @@ static bool has_slot(struct meta *m, const struct meta_disk *d)
 	return false;
 }
 
-/* What it holds is of no use: of another time, or nothing. */
-static int wipe(struct dev *dev)
+/* A journal file's size on this disk: a small one must not be filled with them. */
+static uint64_t file_bytes_on(struct meta *m, struct dev *dev)
+{
+	struct dev_space space;
+	uint64_t most = m->journal_file_bytes;
+
+	if (dev_space(dev, &space) == 0)
+		most = MIN(most, ALIGN_DOWN(space.total_bytes / 64, KIB(64)));
+	return MAX(most, JOURNAL_FILE_MIN);
+}
+
+/* What it holds is of no use: of another time, or nothing. Old journal files are not taken over: records
+ * of another history in them would look like proof of damage (M11). */
+static int wipe(struct meta *m, struct dev *dev)
 {
 	int err = roots_prepare(dev);
 
 	if (err)
 		return err;
-	journal_clean(dev, 1, 0);
+	journal_remove(dev);
 	image_clean_manifests(dev, 0);
-	return 0;
+	err = journal_prepare(dev, file_bytes_on(m, dev));
+	if (err)
+		journal_remove(dev); /* its space is wanted more than half a journal is */
+	return err;
 }
 
 static const struct meta_disk *find_disk(const struct meta_disk *disks, unsigned count,
@@ -156,11 +179,12 @@ static unsigned staying(struct meta *m)
 }
 
 /* For a journal: a disk that somebody else has filled can't join. */
-static bool has_room(struct dev *dev)
+static bool has_room(struct meta *m, struct dev *dev)
 {
+	uint64_t need = JOIN_ROOM_BYTES + 2 * file_bytes_on(m, dev);
 	struct dev_space space;
 
-	return dev_space(dev, &space) == 0 && space.free_bytes >= JOIN_ROOM_BYTES;
+	return dev_space(dev, &space) == 0 && space.free_bytes >= need;
 }
 
 unsigned members_fill(struct meta *m)
@@ -173,9 +197,9 @@ unsigned members_fill(struct meta *m)
 
 		if (staying(m) >= m->cfg.copies || m->member_count == ROOT_MAX_MEMBERS)
 			break;
-		if (has_slot(m, d) || !has_room(d->dev))
+		if (has_slot(m, d) || !has_room(m, d->dev))
 			continue;
-		err = wipe(d->dev);
+		err = wipe(m, d->dev);
 		if (err) {
 			log_warn("cannot let disk %u (%s) hold metadata: %s; trying another",
 				 d->id.v, d->dev->name, dfs_err_text(err));
@@ -231,19 +255,17 @@ static void keep_members(struct meta *m, const struct recovery *r)
 }
 
 /* Does this member's journal alone lead to where recovery ended? */
-static bool journal_whole(struct meta *m, struct dev *dev)
+static bool journal_whole(struct meta *m, struct dev *dev, struct journal_walk *w)
 {
-	struct journal_walk w = {.count = 1};
 	struct journal_record rec;
-	bool whole;
 
-	w.sources[0].dev = dev;
-	walk_begin(&w, &m->cfg.pool, &m->root);
-	while (walk_next(&w, &rec) == 0)
+	*w = (struct journal_walk){.count = 1};
+	w->sources[0].dev = dev;
+	walk_begin(w, &m->cfg.pool, &m->root);
+	while (walk_next(w, &rec) == 0)
 		;
-	whole = w.seq == m->seq && memcmp(&w.chain, &m->chain, sizeof(w.chain)) == 0;
-	walk_end(&w);
-	return whole;
+	walk_end(w);
+	return w->seq == m->seq && memcmp(&w->chain, &m->chain, sizeof(w->chain)) == 0;
 }
 
 /*
@@ -253,24 +275,36 @@ static bool journal_whole(struct meta *m, struct dev *dev)
  */
 static int without_checkpoint(struct meta *m)
 {
+	struct journal_walk w, end = {0};
 	struct root next;
-	int err;
+	int err = 0;
 
 	PROBE("opened-without-checkpoint");
 	token_take(m);
 	for (unsigned i = 0; i < m->member_count; i++) {
 		struct member *mb = m->members[i];
 
-		if (!mb->listed || member_dead(m, mb) || journal_whole(m, mb->disk.dev))
+		if (!mb->listed || member_dead(m, mb))
 			continue;
+		if (journal_whole(m, mb->disk.dev, &w)) {
+			end = w; /* the same for all of them (M2) */
+			continue;
+		}
 		log_warn("disk %u (%s) holds no metadata until a checkpoint succeeds: its journal "
 			 "ends early",
 			 mb->disk.id.v, mb->disk.dev->name);
 		mb->dead = mb->told = true;
 	}
+	/* They go on where their journal ends: both files may be in use, so no other can be begun. */
+	if (end.end_first)
+		journal_resume(m, end.end_first, &end.end_chain, end.end_off);
+	else
+		err = journal_switch(m, m->seq + 1, &m->chain);
+	m->journal_bytes = m->file_off;
 	next = m->root;
 	next.clean = false;
-	err = roots_publish(m, &next);
+	if (err == 0)
+		err = roots_publish(m, &next);
 	m->checkpoint_wanted = m->checkpoint_stuck = true;
 	token_give(m);
 	return err;
@@ -290,23 +324,24 @@ static void heal_roots(struct meta *m)
 	token_give(m);
 }
 
-/*
- * Force was used over damage: that goes into the state before anything else, as the transaction after
- * the last one recovered. Until the checkpoint after it has succeeded, the next open finds the same
- * damage; it keeps the files.
- */
-static int record_loss(struct meta *m, const struct meta_loss *loss)
+/* Those that were here already: files of today's size, if there is room. */
+static void prepare_journals(struct meta *m)
 {
-	token_take(m);
-	m->keep_damaged = true;
-	for (unsigned i = 0; i < m->member_count; i++)
-		journal_remove_damaged(m->members[i]->disk.dev); /* of an earlier damage */
-	journal_switch(m, m->seq + 1);
-	token_give(m);
-	return damage_record(m, loss);
+	for (unsigned i = 0; i < m->member_count; i++) {
+		const struct meta_disk *d = &m->members[i]->disk;
+		int err = journal_prepare(d->dev, file_bytes_on(m, d->dev));
+
+		if (err)
+			log_warn("cannot make metadata journal files on disk %u (%s): %s", d->id.v,
+				 d->dev->name, dfs_err_text(err));
+	}
 }
 
-/* M9. */
+/*
+ * M9. Force was used over damage: that goes into the state before anything else, as the transaction
+ * after the last one recovered, and becomes durable by the root of the checkpoint at open. Until then
+ * the next open finds the same damage.
+ */
 static int make_equal(struct meta *m, const struct recovery *r, const struct meta_loss *loss)
 {
 	bool behind = somebody_behind(m, &r->scan);
@@ -315,6 +350,7 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 	forget_foreign(m, &r->scan);
 	token_take(m);
 	keep_members(m, r);
+	prepare_journals(m);
 	/* An index that was flushed before its root was written may be ahead of the checkpoint with
 	 * nothing to replay: then the journals still count, and one of them may end early. */
 	m->unequal = members_fill(m) > 0 || r->unequal || m->seq > m->root.checkpoint_seq ||
@@ -322,18 +358,23 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 	if (!m->unequal) {
 		struct root next = m->root;
 
-		journal_switch(m, m->seq + 1);
-		if (behind || roots_due(m))
+		err = journal_switch(m, m->seq + 1, &m->chain);
+		if (err == 0 && (behind || roots_due(m)))
 			err = roots_publish(m, &next);
-		else
+		else if (err == 0)
 			err = members_settle(m);
 	}
 	token_give(m);
-	if (err == 0 && loss->from)
-		err = record_loss(m, loss);
-	if (err == 0 && m->unequal)
+	if (err == 0 && loss->from) {
+		m->keep_damaged = true;
+		err = damage_record(m, loss);
+	}
+	if (err == 0 && m->unequal) {
+		m->opening = true;
 		err = checkpoint_run(m, false);
-	if (err == DFS_ENOSPC)
+		m->opening = false;
+	}
+	if (err == DFS_ENOSPC && !loss->from)
 		err = without_checkpoint(m);
 	member_report(m);
 	return err;

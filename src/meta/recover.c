@@ -441,6 +441,8 @@ static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery
 {
 	struct meta_loss *loss = &ret->loss;
 
+	if (m->root.clean)
+		return 0; /* nothing was committed after it: the first group takes that mark off */
 	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, m->seq, loss);
 	if (loss->from == 0)
 		return 0;

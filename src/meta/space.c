@@ -30,7 +30,8 @@ void meta_space(struct meta *m, struct meta_space *ret)
 	*ret = (struct meta_space){
 		.table_bytes = m->table_bytes,
 		.next_bytes = m->table_bytes + 3 * m->cfg.checkpoint_bytes * m->cfg.copies,
-		.journal_bytes = 3 * m->cfg.checkpoint_bytes * m->cfg.copies,
+		.journal_bytes = 2 * m->journal_file_bytes *
+				 (m->cfg.copies - MIN(m->cfg.copies, m->root.member_count)),
 		.geometry = tables_wanted(m),
 	};
 }

@@ -46,33 +46,27 @@ void state_fail(struct meta *m, int err, const char *doing)
 	env_cond_broadcast(&m->background);
 }
 
-/* Takes what is buffered. Returns the last sequence number in it. */
-static uint64_t take_buffer(struct meta *m, struct hash *ret_chain)
+static void take_buffer(struct meta *m)
 {
 	struct buf empty;
-	uint64_t last;
 
 	buf_reset(&m->flying);
-	env_mutex_lock(&m->commit);
+	ENV_LOCKED(&m->commit);
 	empty = m->flying;
 	m->flying = m->buffer;
 	m->buffer = empty;
-	last = m->seq;
-	*ret_chain = m->chain;
-	env_mutex_unlock(&m->commit);
-	return last;
 }
 
-/* What could not be written is the first part of the buffer again, for the next attempt. */
-static void give_buffer_back(struct meta *m)
+/* What could not be written, from `at` on, is the first part of the buffer again. */
+static void give_buffer_back(struct meta *m, size_t at)
 {
-	struct buf empty;
+	struct buf rest = {0};
 
 	ENV_LOCKED(&m->commit);
-	buf_put(&m->flying, m->buffer.data, m->buffer.len);
-	empty = m->buffer;
-	m->buffer = m->flying;
-	m->flying = empty;
+	buf_put(&rest, m->flying.data + at, m->flying.len - at);
+	buf_put(&rest, m->buffer.data, m->buffer.len);
+	buf_release(&m->buffer);
+	m->buffer = rest;
 	buf_reset(&m->flying);
 }
 
@@ -92,15 +86,110 @@ int members_settle(struct meta *m)
 	return roots_publish(m, &next);
 }
 
+bool sync_checkpoint_due(const struct meta *m)
+{
+	/* file_cap: also read without the token; it changes only when the file does */
+	return m->journal_bytes >=
+	       MIN(m->cfg.checkpoint_bytes, __atomic_load_n(&m->file_cap, __ATOMIC_RELAXED) / 2);
+}
+
+static void note_full(struct meta *m)
+{
+	if (!m->journal_full)
+		log_error("cannot write the metadata journal: no space left; changes are kept in "
+			  "memory and nothing new is durable until there is; free some space on "
+			  "the disks that hold metadata");
+	m->journal_full = true;
+	PROBE("journal-full");
+	ENV_LOCKED(&m->state);
+	m->checkpoint_wanted = true;
+	env_cond_signal(&m->background);
+}
+
+/* A chunk is on every member that lives. */
+static void chunk_durable(struct meta *m, size_t len, uint64_t seq, const struct hash *chain)
+{
+	m->file_off += len;
+	m->journal_full = false;
+	env_mutex_lock(&m->state);
+	__atomic_store_n(&m->durable, seq, __ATOMIC_RELAXED);
+	m->durable_chain = *chain;
+	m->journal_bytes += len;
+	m->stats.journal_syncs++;
+	if (sync_checkpoint_due(m) && !m->checkpoint_wanted) {
+		m->checkpoint_wanted = true;
+		env_cond_signal(&m->background);
+	}
+	env_mutex_unlock(&m->state);
+	journal_room_update(m, len);
+}
+
+/*
+ * The flying records in chunks of as many whole ones as the file takes; the next file, if it is
+ * spare, takes the rest (J2). DFS_ENOSPC: what was not written is back in the buffer.
+ */
+static int write_flying(struct meta *m)
+{
+	size_t at = 0;
+	int err = 0;
+
+	while (at < m->flying.len && err == 0) {
+		size_t len = 0;
+		uint64_t seq = 0;
+		struct hash chain;
+
+		while (at + len < m->flying.len) {
+			const uint8_t *p = m->flying.data + at + len;
+			size_t next = journal_record_own(p, NULL, NULL);
+
+			if (m->file_off + len + next > m->file_cap)
+				break;
+			(void)journal_record_own(p, &seq, &chain);
+			len += next;
+		}
+		if (len == 0 && m->file_first != m->root.journal_first)
+			err = DFS_ENOSPC; /* J3 keeps that from happening, but for sizes that changed */
+		else if (len == 0)
+			err = journal_switch(m, m->durable + 1, &m->durable_chain);
+		else
+			err = journal_write(m, m->flying.data + at, len);
+		if (err == 0)
+			err = members_settle(m);
+		if (err == 0 && len)
+			chunk_durable(m, len, seq, &chain);
+		at += err ? 0 : len;
+	}
+	if (err == DFS_ENOSPC) {
+		note_full(m);
+		give_buffer_back(m, at);
+	} else if (err) {
+		state_fail(m, err, "write the metadata journal to any disk");
+	}
+	return err;
+}
+
+/* The first group after a clean close: from now on the journal may hold something. */
+static int not_clean_any_more(struct meta *m)
+{
+	struct root next = m->root;
+	int err;
+
+	if (!next.clean)
+		return 0;
+	next.clean = false;
+	err = roots_publish(m, &next);
+	if (err)
+		state_fail(m, err, "write the metadata root to any disk");
+	return err;
+}
+
 int sync_group(struct meta *m)
 {
-	struct hash chain;
-	uint64_t last;
 	int err = state_failed(m);
 
 	if (err)
 		return DFS_EFAILED;
-	last = take_buffer(m, &chain);
+	take_buffer(m);
 	if (m->flying.len == 0)
 		return 0;
 	if (m->cfg.data_sync) {
@@ -110,36 +199,12 @@ int sync_group(struct meta *m)
 			return err;
 		}
 	}
-	err = journal_write(m, &m->flying);
-	if (err) {
-		if (!m->journal_full)
-			log_error("cannot write the metadata journal: no space left on any disk "
-				  "that holds metadata; changes are kept in memory and nothing new "
-				  "is durable until there is; free some space on them");
-		m->journal_full = true;
-		PROBE("journal-full");
-		give_buffer_back(m);
-		return err;
-	}
-	m->journal_full = false;
-	err = members_settle(m);
-	if (err) {
-		state_fail(m, err, "write the metadata journal to any disk");
-		return err;
-	}
-	env_mutex_lock(&m->state);
-	__atomic_store_n(&m->durable, last, __ATOMIC_RELAXED);
-	m->durable_chain = chain;
-	m->journal_bytes += m->flying.len;
-	m->stats.journal_syncs++;
-	if (m->journal_bytes >= m->cfg.checkpoint_bytes && !m->checkpoint_wanted) {
-		m->checkpoint_wanted = true;
-		env_cond_signal(&m->background);
-	}
-	env_mutex_unlock(&m->state);
+	err = not_clean_any_more(m);
+	if (err == 0)
+		err = write_flying(m);
 	if (m->flying.cap > 2 * m->cfg.buffer_bytes)
 		buf_release(&m->flying);
-	return 0;
+	return err;
 }
 
 int meta_sync(struct meta *m, uint64_t seq)
@@ -184,6 +249,34 @@ int sync_throttle(struct meta *m)
 	       !m->failed && m->thread)
 		env_cond_wait(&m->idle, &m->state);
 	return m->failed ? DFS_EFAILED : 0;
+}
+
+/* Commit not held. */
+static bool has_room(struct meta *m, size_t len)
+{
+	ENV_LOCKED(&m->commit);
+	return m->unwritten + len <= m->room;
+}
+
+int sync_make_room(struct meta *m, size_t len)
+{
+	uint64_t attempts;
+	int err = meta_sync(m, meta_last_seq(m));
+
+	if (err)
+		return err == DFS_ENOSPC ? err : DFS_EFAILED;
+	if (has_room(m, len))
+		return 0;
+	ENV_LOCKED(&m->state);
+	attempts = m->checkpoint_attempts;
+	m->checkpoint_wanted = true;
+	env_cond_signal(&m->background);
+	while (m->checkpoint_attempts == attempts && !m->checkpoint_stuck && !m->failed &&
+	       m->thread)
+		env_cond_wait(&m->idle, &m->state);
+	if (m->failed)
+		return DFS_EFAILED;
+	return m->checkpoint_stuck || !m->thread ? DFS_ENOSPC : 0;
 }
 
 struct meta_stats meta_stats(struct meta *m)

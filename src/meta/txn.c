@@ -238,6 +238,8 @@ int txn_replay_flush(struct meta *m, struct replay *p)
 	return err;
 }
 
+#define NO_ROOM 1 /* in the journal: nothing happened */
+
 static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *batch,
 			 uint64_t *ret_seq)
 {
@@ -246,22 +248,44 @@ static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *ba
 				      .seq = m->seq + 1,
 				      .durable = __atomic_load_n(&m->durable, __ATOMIC_RELAXED),
 				      .prev = m->chain};
-	size_t mark = m->buffer.len;
+	size_t mark = m->buffer.len, len = ALIGN_UP(t->ops.len + JOURNAL_FIXED_LEN, 8);
 	struct hash hash;
 	int err = state_failed(m);
 
 	if (err)
 		return DFS_EFAILED;
+	if (m->unwritten + len > m->room)
+		return NO_ROOM;
 	journal_record_encode(&frame, &t->ops, &m->buffer, &hash);
 	err = apply_locked(m, m->seq + 1, &hash, reader_of(t->ops.data, t->ops.len), batch);
 	if (err) {
 		m->buffer.len = mark;
 		return err;
 	}
+	m->unwritten += len;
 	m->commits++;
 	m->largest_txn_bytes = MAX(m->largest_txn_bytes, t->ops.len);
 	*ret_seq = m->seq;
 	return 0;
+}
+
+int txn_apply_opening(struct meta *m, struct meta_txn *t)
+{
+	struct journal_frame frame = {.pool = m->cfg.pool,
+				      .writer = m->writer,
+				      .seq = m->seq + 1,
+				      .durable = m->seq,
+				      .prev = m->chain};
+	struct index_op batch[BATCH_ON_STACK + 1];
+	struct hash hash;
+	BUF record = {0};
+	int err;
+
+	ASSERT(t->count <= BATCH_ON_STACK);
+	journal_record_encode(&frame, &t->ops, &record, &hash);
+	err = apply_locked(m, frame.seq, &hash, reader_of(t->ops.data, t->ops.len), batch);
+	meta_cancel(t);
+	return err;
 }
 
 /* The buffer is bounded (P9): who finds it full writes it out before adding to it. */
@@ -281,11 +305,20 @@ static int wait_for_room(struct meta *m)
 	return sync_throttle(m);
 }
 
+/* One that no file of the journal can hold would wait for ever. */
+static bool fits(struct meta *m, const struct meta_txn *t)
+{
+	uint64_t most = MIN(JOURNAL_MAX_RECORD, __atomic_load_n(&m->file_half, __ATOMIC_RELAXED));
+
+	return ALIGN_UP(t->ops.len + JOURNAL_FIXED_LEN, 8) <= most;
+}
+
 int meta_commit(struct meta_txn *t, uint64_t *ret_seq)
 {
 	struct index_op few[BATCH_ON_STACK + 1], *batch = few;
 	struct meta *m = t->m;
 	uint64_t seq = 0;
+	bool no_room;
 	int err;
 
 	if (t->ops.len == 0) {
@@ -294,7 +327,7 @@ int meta_commit(struct meta_txn *t, uint64_t *ret_seq)
 		return 0;
 	}
 	err = m->cfg.read_only ? DFS_EROFS : 0;
-	if (err == 0 && ALIGN_UP(t->ops.len + JOURNAL_FIXED_LEN, 8) > JOURNAL_MAX_RECORD)
+	if (err == 0 && !fits(m, t))
 		err = DFS_E2BIG;
 	if (err == 0)
 		err = wait_for_room(m);
@@ -304,10 +337,15 @@ int meta_commit(struct meta_txn *t, uint64_t *ret_seq)
 	}
 	if (t->count > BATCH_ON_STACK)
 		batch = xcalloc(t->count + 1, sizeof(*batch));
-	env_mutex_lock(&m->commit);
-	err = commit_locked(m, t, batch, &seq);
-	env_mutex_unlock(&m->commit);
-	if (err && err != DFS_EFAILED) {
+	do {
+		env_mutex_lock(&m->commit);
+		err = commit_locked(m, t, batch, &seq);
+		env_mutex_unlock(&m->commit);
+		no_room = err == NO_ROOM;
+		if (no_room)
+			err = sync_make_room(m, ALIGN_UP(t->ops.len + JOURNAL_FIXED_LEN, 8));
+	} while (no_room && err == 0);
+	if (err && err != DFS_EFAILED && !no_room) {
 		state_fail(m, err, "apply a transaction to the metadata index");
 		err = DFS_EFAILED;
 	}

@@ -436,8 +436,8 @@ static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *o
 	return n;
 }
 
-/* The journal, which grows to three times this, must fit in the reserve of each disk: a pool that is
- * full still takes changes of metadata. */
+/* Each member has two journal files of this size: they must fit in the reserve of each disk, beside what
+ * a checkpoint needs. */
 static uint64_t checkpoint_bytes(const struct meta_disk *disks, unsigned count)
 {
 	uint64_t bytes = CHECKPOINT_BYTES;

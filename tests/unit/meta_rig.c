@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "format/journal.h"
 #include "unit/meta_rig.h"
 
 static int data_sync(void *ctx)
@@ -277,4 +278,54 @@ void rig_destroy_index(struct rig *r)
 	const struct index_ops *ops = r->rocks ? &index_rocks_ops : &index_mem_ops;
 
 	assert_int_equal(ops->destroy(r->rocks ? (void *)r->index_dir : (void *)r->store), 0);
+}
+
+void rig_find_record(struct rig *r, unsigned disk, uint64_t seq, struct rig_record *ret)
+{
+	char dir[200], name[64];
+	struct dirent *de;
+	DIR *d;
+
+	rig_path(r, disk, "meta/journal", ret->path);
+	snprintf(dir, sizeof(dir), "%.199s", ret->path);
+	d = opendir(dir);
+	assert_non_null(d);
+	while ((de = readdir(d))) {
+		FREE uint8_t *data = NULL;
+		size_t len = 0;
+
+		if (strlen(de->d_name) != 16)
+			continue;
+		snprintf(name, sizeof(name), "meta/journal/%.16s", de->d_name);
+		assert_int_equal(dev_read_all(r->devs[disk], name, MIB(64), &data, &len), 0);
+		for (size_t at = 0; at < len / 2; at += 8) {
+			uint32_t total = 0;
+
+			if (journal_record_peek(data + at, len - at, &r->pool, &total) != seq)
+				continue;
+			snprintf(ret->path, sizeof(ret->path), "%s/%.16s", dir, de->d_name);
+			ret->off = at;
+			ret->len = total;
+			ret->second_off = ALIGN_DOWN(len / 2, 4096);
+			closedir(d);
+			return;
+		}
+	}
+	fail_msg("no record %u on disk %u", (unsigned)seq, disk);
+}
+
+unsigned rig_count_journals(struct rig *r, unsigned disk, const char *prefix)
+{
+	char dir[256];
+	struct dirent *de;
+	unsigned n = 0;
+	DIR *d;
+
+	rig_path(r, disk, "meta/journal", dir);
+	d = opendir(dir);
+	assert_non_null(d);
+	while ((de = readdir(d)))
+		n += de->d_name[0] != '.' && strncmp(de->d_name, prefix, strlen(prefix)) == 0;
+	closedir(d);
+	return n;
 }

@@ -55,6 +55,15 @@ long rig_size(const char *path);
 void rig_remove_tree(const char *path);
 /* The first file in a directory of disk i whose name begins so and that isn't empty. */
 bool rig_find(struct rig *r, unsigned disk, const char *dir, const char *prefix, char path[256]);
+/* Where record seq lies in disk i's journal; its second copy, if there is one, second_off further. */
+struct rig_record {
+	char path[256];
+	size_t off, second_off;
+	uint32_t len;
+};
+void rig_find_record(struct rig *r, unsigned disk, uint64_t seq, struct rig_record *ret);
+/* Journal files of disk i whose names begin so ("": all). */
+unsigned rig_count_journals(struct rig *r, unsigned disk, const char *prefix);
 void rig_destroy_index(struct rig *r);
 
 #endif

@@ -5,17 +5,14 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/env.h"
 #include "base/log.h"
-#include "format/journal.h"
 #include "unit/meta_rig.h"
 
 #define GROUPS 50u
@@ -35,64 +32,13 @@ static void fill_groups(struct rig *r)
 	rig_fill(r, GROUPS - 1, 3, 1);
 }
 
-/* Disk i's journal file that holds record seq, and where the record lies in it. */
-static void find_record(struct rig *r, unsigned disk, uint64_t seq, char path[256], size_t *ret_off,
-			uint32_t *ret_len)
-{
-	char dir[256], name[64];
-	struct dirent *de;
-	DIR *d;
-
-	rig_path(r, disk, "meta/journal", dir);
-	d = opendir(dir);
-	assert_non_null(d);
-	while ((de = readdir(d))) {
-		FREE uint8_t *data = NULL;
-		struct journal_record rec;
-		size_t len = 0, at = 0;
-
-		if (strlen(de->d_name) != 16)
-			continue;
-		snprintf(name, sizeof(name), "meta/journal/%.16s", de->d_name);
-		assert_int_equal(dev_read_all(r->devs[disk], name, MIB(64), &data, &len), 0);
-		while (at < len && journal_record_parse(data + at, len - at, &r->pool, &rec) == 0) {
-			if (rec.seq == seq) {
-				assert_true(snprintf(path, 256, "%s/%s", dir, de->d_name) < 256);
-				*ret_off = at;
-				*ret_len = rec.total_len;
-				closedir(d);
-				return;
-			}
-			at += rec.total_len;
-		}
-	}
-	fail_msg("no record %u on disk %u", (unsigned)seq, disk);
-}
-
 static void rot(struct rig *r, unsigned disk, uint64_t seq)
 {
-	char path[256];
-	uint32_t len;
-	size_t off;
+	struct rig_record rec;
 
-	find_record(r, disk, seq, path, &off, &len);
-	rig_flip(path, (long)(off + seq * 7 % len));
-}
-
-static unsigned count_damaged(struct rig *r, unsigned disk)
-{
-	char dir[256];
-	struct dirent *de;
-	unsigned n = 0;
-	DIR *d;
-
-	rig_path(r, disk, "meta/journal", dir);
-	d = opendir(dir);
-	assert_non_null(d);
-	while ((de = readdir(d)))
-		n += strncmp(de->d_name, "damaged-", 8) == 0;
-	closedir(d);
-	return n;
+	rig_find_record(r, disk, seq, &rec);
+	rig_flip(rec.path, (long)(rec.off + seq * 7 % rec.len));
+	rig_flip(rec.path, (long)(rec.second_off + rec.off + seq * 7 % rec.len));
 }
 
 static void expect_prefix(struct rig *r, unsigned n)
@@ -153,7 +99,7 @@ static void test_rot_on_all_members(void **state)
 		rig_must_open(&r);
 		r.force = false;
 		expect_prefix(&r, (unsigned)seq - 1);
-		assert_true(count_damaged(&r, 0) > 0);
+		assert_true(rig_count_journals(&r, 0, "damaged-") > 0);
 		rig_fill(&r, 100, 5, 1);
 		rig_kill(&r);
 		rig_destroy_index(&r);
@@ -170,7 +116,39 @@ static void test_rot_on_all_members(void **state)
 		assert_int_equal(meta_loss(r.m, &loss), 0);
 		assert_int_equal(loss.from, 0);
 		for (unsigned i = 0; i < 3; i++)
-			assert_int_equal(count_damaged(&r, i), 0);
+			assert_int_equal(rig_count_journals(&r, i, "damaged-"), 0);
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
+/* On one disk, and on two, each record lies there twice: rot of either costs nothing. */
+static void test_twice(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < 16; n++) {
+		unsigned disks = 1 + n % 2;
+		struct rig_record rec;
+		struct rig r;
+
+		rig_init(&r, false, disks, 4);
+		rig_must_open(&r);
+		fill_groups(&r);
+		rig_kill(&r);
+		for (uint64_t seq = 1; seq <= GROUPS + 2; seq++) {
+			bool second = n < 4 ? n / 2 : seq * n % 3;
+
+			for (unsigned d = 0; d < disks; d++) {
+				rig_find_record(&r, d, seq, &rec);
+				rig_flip(rec.path, (long)(rec.off + 60) +
+							   (second ? (long)rec.second_off : 0));
+				if (n >= 8 && seq % 4 == 1)
+					break;
+			}
+		}
+		rig_destroy_index(&r);
+		rig_must_open(&r);
+		rig_expect(&r, 0, GROUPS + 2, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -227,10 +205,8 @@ static void test_torn_group(void **state)
 
 	(void)state;
 	for (uint64_t lost = GROUPS; lost <= GROUPS + 2; lost++) {
-		char path[256];
-		uint32_t len;
+		struct rig_record rec;
 		struct rig r;
-		size_t off;
 
 		rig_init(&r, false, 3, 3);
 		rig_must_open(&r);
@@ -239,11 +215,11 @@ static void test_torn_group(void **state)
 		for (unsigned i = 0; i < 3; i++) {
 			FILE *f;
 
-			find_record(&r, i, lost, path, &off, &len);
-			f = fopen(path, "r+b");
+			rig_find_record(&r, i, lost, &rec);
+			f = fopen(rec.path, "r+b");
 			assert_non_null(f);
-			fseek(f, (long)off, SEEK_SET);
-			fwrite(zeros, 1, len, f);
+			fseek(f, (long)rec.off, SEEK_SET);
+			fwrite(zeros, 1, rec.len, f);
 			fclose(f);
 		}
 		for (unsigned round = 0; round < 3; round++) {
@@ -264,13 +240,216 @@ static void test_torn_group(void **state)
 	}
 }
 
+/* The disks go at any call of a checkpoint: what was synced is there, each member has its two files. */
+static void test_crash_while_recycling(void **state)
+{
+	int err = DFS_EIO;
+
+	(void)state;
+	for (uint64_t calls = 1; err; calls += 3) {
+		struct fault_plan none = {0}, cut = {.gone_after = calls};
+		struct rig r;
+
+		rig_init(&r, false, 3, 2);
+		rig_must_open(&r);
+		fill_groups(&r);
+		assert_int_equal(meta_checkpoint(r.m), 0);
+		rig_fill(&r, 100, 20, 1);
+		for (unsigned i = 0; i < 3; i++)
+			dev_fault_set(r.devs[i], &cut);
+		err = meta_checkpoint(r.m);
+		rig_kill(&r);
+		for (unsigned i = 0; i < 3; i++)
+			dev_fault_set(r.devs[i], &none);
+		rig_destroy_index(&r);
+		for (unsigned round = 0; round < 2; round++) {
+			rig_must_open(&r);
+			rig_expect(&r, 0, GROUPS + 2, 1);
+			rig_expect(&r, 100, 20 + round, 1);
+			for (unsigned i = 0; i < 3; i++)
+				if (meta_is_member(r.m, (disk_id){i + 1}))
+					assert_int_equal(rig_count_journals(&r, i, ""), 2);
+			rig_fill(&r, 120, 1, 1);
+			rig_kill(&r);
+		}
+		rig_release(&r);
+	}
+}
+
+/* Commits keys of their own until one is refused. Returns how many there are. */
+static unsigned fill_up(struct rig *r, unsigned from, int *ret_err)
+{
+	static const char value[8000];
+
+	for (unsigned n = from;; n++) {
+		struct meta_txn *t = meta_begin(r->m);
+		uint64_t seq;
+		char key[32];
+
+		meta_put(t, key, (size_t)snprintf(key, sizeof(key), "full%08u", n), value,
+			 sizeof(value));
+		*ret_err = meta_commit(t, &seq);
+		if (*ret_err)
+			return n;
+		if (n % 3 == 0)
+			assert_int_equal(meta_sync(r->m, seq), 0);
+	}
+}
+
+static void expect_full(struct rig *r, unsigned count)
+{
+	for (unsigned n = 0; n <= count; n++) {
+		char key[32];
+		BUF out = {0};
+
+		assert_int_equal(meta_get(r->m, key,
+					  (size_t)snprintf(key, sizeof(key), "full%08u", n), &out),
+				 n < count ? 0 : DFS_ENOENT);
+	}
+}
+
+/* No checkpoint succeeds: the journal takes what it has room for, then commits are refused and nothing
+ * that was accepted is lost; with room again it goes on by itself. */
+static void test_full_journal(void **state)
+{
+	struct fault_plan full = {.no_space = true}, none = {0};
+	struct rig r;
+	unsigned count;
+	int err;
+
+	(void)state;
+	rig_init(&r, false, 3, 3);
+	r.checkpoint_bytes = KIB(256);
+	rig_must_open(&r);
+	for (unsigned i = 0; i < 3; i++)
+		dev_fault_set(r.devs[i], &full);
+	count = fill_up(&r, 0, &err);
+	assert_int_equal(err, DFS_ENOSPC);
+	assert_true(count * 8000 > KIB(768)); /* more than one file */
+	assert_int_equal(meta_sync(r.m, meta_last_seq(r.m)), 0);
+	assert_int_equal(fill_up(&r, count, &err), count);
+	assert_int_equal(err, DFS_ENOSPC);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_true(meta_is_member(r.m, (disk_id){i}));
+		assert_int_equal(r.failed[i], 0);
+	}
+	/* killed, still full: it opens, and what was accepted is there */
+	for (unsigned round = 0; round < 2; round++) {
+		if (round)
+			rig_must_close(&r);
+		else
+			rig_kill(&r);
+		rig_destroy_index(&r);
+		rig_must_open(&r);
+		expect_full(&r, count);
+		assert_int_equal(fill_up(&r, count, &err), count);
+		assert_int_equal(err, DFS_ENOSPC);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		dev_fault_set(r.devs[i], &none);
+	for (unsigned n = 0; n < 200; n++) {
+		struct meta_txn *t = meta_begin(r.m);
+		uint64_t seq;
+
+		meta_put(t, "again", 5, "x", 1);
+		err = meta_commit(t, &seq);
+		if (err != DFS_ENOSPC)
+			break;
+		env_sleep_ms(100);
+	}
+	assert_int_equal(err, 0);
+	for (unsigned i = 1; i <= 3; i++)
+		assert_true(meta_is_member(r.m, (disk_id){i}));
+	rig_must_close(&r);
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	expect_full(&r, count);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+/* Groups larger than a file are split; one transaction larger than that is refused. */
+static void test_large_groups(void **state)
+{
+	static const uint8_t value[KIB(100)];
+	struct meta_txn *t;
+	uint64_t seq = 0;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, false, 2, 2);
+	r.checkpoint_bytes = KIB(512);
+	rig_must_open(&r);
+	for (unsigned n = 0; n < 100; n++) {
+		t = meta_begin(r.m);
+		for (unsigned i = 0; i < 2; i++) {
+			char key[32];
+			int len = snprintf(key, sizeof(key), "big%u-%u", n, i);
+
+			meta_put(t, key, (size_t)len, value, sizeof(value));
+		}
+		assert_int_equal(meta_commit(t, &seq), 0);
+	}
+	assert_int_equal(meta_sync(r.m, seq), 0);
+	t = meta_begin(r.m);
+	for (unsigned i = 0; i < 6; i++)
+		meta_put(t, "huge", 4, value, sizeof(value));
+	assert_int_equal(meta_commit(t, &seq), DFS_E2BIG);
+	rig_kill(&r);
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	assert_int_equal(meta_last_seq(r.m), 100);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+/* A disk without room for a journal does not become a member, and none is left half made. */
+static void test_no_room_to_join(void **state)
+{
+	struct fault_plan full = {.no_space = true}, none = {0};
+	struct meta_disk disks[RIG_MAX_DISKS];
+	struct rig r;
+	unsigned n;
+
+	(void)state;
+	rig_init(&r, false, 3, 3);
+	r.absent[2] = true;
+	rig_must_open(&r);
+	rig_fill(&r, 0, 10, 1);
+	dev_fault_set(r.devs[2], &full);
+	r.absent[2] = false;
+	n = rig_disks(&r, disks);
+	assert_int_equal(meta_set_disks(r.m, disks, n, NULL, 0), 0);
+	assert_false(meta_is_member(r.m, (disk_id){3}));
+	assert_int_equal(r.failed[3], 0);
+	rig_fill(&r, 10, 10, 1);
+	dev_fault_set(r.devs[2], &none);
+	assert_int_equal(meta_set_disks(r.m, disks, n, NULL, 0), 0);
+	assert_true(meta_is_member(r.m, (disk_id){3}));
+	assert_int_equal(rig_count_journals(&r, 2, ""), 2);
+	rig_fill(&r, 20, 10, 1);
+	rig_kill(&r);
+	r.absent[0] = r.absent[1] = true;
+	r.force = true;
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 30, 1);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rot_on_one_member),
 		cmocka_unit_test(test_rot_on_all_members),
+		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_force_and_crash),
 		cmocka_unit_test(test_torn_group),
+		cmocka_unit_test(test_crash_while_recycling),
+		cmocka_unit_test(test_full_journal),
+		cmocka_unit_test(test_large_groups),
+		cmocka_unit_test(test_no_room_to_join),
 	};
 
 	log_set_sink(quiet, NULL);

@@ -440,9 +440,8 @@ static void test_rotten_roots(void **state)
 /* A different part of each journal is rotten: together they are whole. */
 static void test_rotten_journals(void **state)
 {
-	char path[256];
+	struct rig_record rec;
 	struct rig r;
-	long size = 0;
 
 	rig_init(&r, rocks_of(state), 3, 3);
 	rig_must_open(&r);
@@ -451,9 +450,8 @@ static void test_rotten_journals(void **state)
 	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_true(rig_find(&r, i, "meta/journal", "0", path));
-		size = rig_size(path);
-		rig_flip(path, size / 5 * (i + 1));
+		rig_find_record(&r, i, 40 * (i + 1), &rec);
+		rig_flip(rec.path, (long)rec.off + 70);
 		assert_int_equal(meta_check_member(r.devs[i], &r.pool, NULL, NULL), 1);
 	}
 	rig_destroy_index(&r);
@@ -468,7 +466,7 @@ static void test_rotten_journals(void **state)
 
 static void test_torn_tail(void **state)
 {
-	char path[256];
+	struct rig_record rec;
 	struct rig r;
 
 	rig_init(&r, rocks_of(state), 3, 3);
@@ -477,9 +475,9 @@ static void test_torn_tail(void **state)
 	rig_fill(&r, 99, 1, 1);
 	rig_kill(&r);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_true(rig_find(&r, i, "meta/journal", "0", path));
+		rig_find_record(&r, i, 100, &rec);
 		if (i < 2)
-			assert_int_equal(truncate(path, rig_size(path) - 11), 0);
+			assert_int_equal(truncate(rec.path, (long)rec.off + rec.len - 11), 0);
 		if (i == 0)
 			assert_int_equal(meta_check_member(r.devs[i], &r.pool, NULL, NULL), 0);
 	}
@@ -655,7 +653,9 @@ static void test_index_ahead(void **state)
 		rig_path(&r, 0, "meta/roots", path);
 		rig_flip(path, (long)(root.generation % ROOT_SLOTS * ROOT_SLOT_BYTES + 100));
 	}
-	/* Its mirror is gone already, so the local index must not be believed either. */
+	/* Its mirror is gone already, and if the journal is, too, the local index must not be believed. */
+	rig_path(&r, 0, "meta/journal", path);
+	rig_remove_tree(path);
 	assert_int_equal(rig_open(&r), DFS_ECHECKSUM);
 	rig_release(&r);
 }
@@ -665,14 +665,13 @@ static void test_index_ahead(void **state)
 static void test_checkpoints_clean_up(void **state)
 {
 	struct rig r;
-	char path[256];
 
 	rig_init(&r, rocks_of(state), 3, 2);
 	rig_must_open(&r);
 	for (unsigned i = 0; i < 5; i++) {
 		rig_fill(&r, i * 100, 100, i);
 		assert_int_equal(meta_checkpoint(r.m), 0);
-		assert_false(rig_find(&r, 0, "meta/journal", "0", path)); /* only an empty one */
+		assert_int_equal(rig_count_journals(&r, 0, ""), 2);
 		assert_int_equal(meta_stats(r.m).journal_bytes, 0);
 	}
 	assert_int_equal(meta_stats(r.m).checkpoints, 5);
@@ -809,25 +808,26 @@ static void test_rolled_back_member(void **state)
 /* A record is missing in the middle of a group, all others are whole: the chain ends before it. */
 static void test_missing_record(void **state)
 {
-	FREE uint8_t *data = NULL;
-	char path[256], name[64];
-	struct journal_record rec;
+	struct rig_record rec, end;
+	char name[64];
 	struct rig r;
-	size_t len, at = 0;
+	size_t len;
 
-	rig_init(&r, rocks_of(state), 1, 1);
+	rig_init(&r, rocks_of(state), 3, 3);
 	rig_must_open(&r);
 	rig_fill(&r, 0, 100, 1);
 	rig_kill(&r);
-	assert_true(rig_find(&r, 0, "meta/journal", "0", path));
-	snprintf(name, sizeof(name), "meta/journal/%.16s", strrchr(path, '/') + 1);
-	assert_int_equal(dev_read_all(r.devs[0], name, MIB(1), &data, &len), 0);
-	for (unsigned i = 0; i <= 40; i++) {
-		assert_int_equal(journal_record_parse(data + at, len - at, &r.pool, &rec), 0);
-		at += rec.total_len;
+	for (unsigned i = 0; i < 3; i++) {
+		FREE uint8_t *data = NULL;
+
+		rig_find_record(&r, i, 41, &rec);
+		rig_find_record(&r, i, 100, &end);
+		snprintf(name, sizeof(name), "meta/journal/%.16s", strrchr(rec.path, '/') + 1);
+		assert_int_equal(dev_read_all(r.devs[i], name, MIB(8), &data, &len), 0);
+		memmove(data + rec.off, data + rec.off + rec.len,
+			end.off + end.len - rec.off - rec.len);
+		assert_int_equal(dev_replace(r.devs[i], name, data, len), 0);
 	}
-	memmove(data + at - rec.total_len, data + at, len - at);
-	assert_int_equal(dev_replace(r.devs[0], name, data, len - rec.total_len), 0);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
 	rig_expect(&r, 0, 40, 1);
@@ -901,7 +901,7 @@ static void test_full_member(void **state)
 static void test_full_and_unequal(void **state)
 {
 	struct fault_plan full = {.no_space = true}, none = {0};
-	char path[256];
+	struct rig_record rec;
 	struct rig r;
 
 	rig_init(&r, rocks_of(state), 3, 3);
@@ -909,8 +909,8 @@ static void test_full_and_unequal(void **state)
 	rig_fill(&r, 0, 100, 1);
 	rig_kill(&r);
 	for (unsigned i = 0; i < 2; i++) { /* the first two lost the end */
-		assert_true(rig_find(&r, i, "meta/journal", "0", path));
-		assert_int_equal(truncate(path, rig_size(path) - 100), 0);
+		rig_find_record(&r, i, 100, &rec);
+		rig_flip(rec.path, (long)rec.off + 70);
 	}
 	dev_fault_set(r.devs[1], &full);
 	rig_must_open(&r);
