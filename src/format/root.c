@@ -39,8 +39,9 @@ struct dfs_root_disk {
 	le16 flags;	  /* 2 */
 	le32 votes;	  /* 4 */
 	uint8_t uuid[16]; /* 8 */
+	le64 left_epoch;  /* 24 */
 } __attribute__((packed));
-_Static_assert(sizeof(struct dfs_root_disk) == 24, "disk size");
+_Static_assert(sizeof(struct dfs_root_disk) == 32, "disk size");
 
 struct dfs_root {
 	le64 magic;					  /* 0 */
@@ -66,8 +67,8 @@ struct dfs_root {
 	le32 open_count;				  /* 572 */
 	struct dfs_root_epoch history[ROOT_MAX_HISTORY];  /* 576 */
 	struct dfs_root_disk disks[ROOT_MAX_DISKS];	  /* 4160 */
-	uint8_t pad0[312];				  /* 16040: 0 */
-	uint8_t hash[32];				  /* 16352: of all bytes before */
+	uint8_t pad0[448];				  /* 20000: 0 */
+	uint8_t hash[32];				  /* 20448: of all bytes before */
 } __attribute__((packed));
 _Static_assert(sizeof(struct dfs_root) == ROOT_SLOT_BYTES, "root size");
 _Static_assert(offsetof(struct dfs_root, pool) == 16, "pool");
@@ -77,7 +78,7 @@ _Static_assert(offsetof(struct dfs_root, members) == 160, "members");
 _Static_assert(offsetof(struct dfs_root, epoch_id) == 544, "epoch_id");
 _Static_assert(offsetof(struct dfs_root, history) == 576, "history");
 _Static_assert(offsetof(struct dfs_root, disks) == 4160, "disks");
-_Static_assert(offsetof(struct dfs_root, hash) == 16352, "hash");
+_Static_assert(offsetof(struct dfs_root, hash) == 20448, "hash");
 
 /* Numbers only grow, by one at a time: what is read must leave room for that. */
 #define NUMBER_MAX_READ (1ull << 62)
@@ -124,7 +125,8 @@ static bool disks_valid(const struct root *r)
 		const struct root_disk *d = &r->disks[i];
 
 		if (!disk_id_valid(d->id) || uuid_is_null(&d->uuid) || (d->votes & ~open) ||
-		    (d->given_up && (d->votes & 1)) || (i > 0 && d->id.v <= r->disks[i - 1].id.v))
+		    (d->given_up && (d->votes & 1)) || d->left_epoch >= r->epoch ||
+		    (d->left_epoch && (d->votes & 1)) || (i > 0 && d->id.v <= r->disks[i - 1].id.v))
 			return false;
 		votes |= d->votes;
 		order[i] = d->uuid;
@@ -184,6 +186,7 @@ static void lists_encode(const struct root *r, struct dfs_root *d)
 		d->disks[i].id = le16_of((uint16_t)r->disks[i].id.v);
 		d->disks[i].flags = le16_of(r->disks[i].given_up ? DISK_FLAG_GIVEN_UP : 0);
 		d->disks[i].votes = le32_of(r->disks[i].votes);
+		d->disks[i].left_epoch = le64_of(r->disks[i].left_epoch);
 		memcpy(d->disks[i].uuid, r->disks[i].uuid.b, sizeof(d->disks[i].uuid));
 	}
 }
@@ -279,6 +282,7 @@ static int disks_parse(const struct dfs_root *d, struct root *r)
 		r->disks[i].id.v = le16_get(row->id);
 		r->disks[i].given_up = flags & DISK_FLAG_GIVEN_UP;
 		r->disks[i].votes = le32_get(row->votes);
+		r->disks[i].left_epoch = le64_get(row->left_epoch);
 		memcpy(r->disks[i].uuid.b, row->uuid, sizeof(row->uuid));
 	}
 	if (!check_zero(&d->disks[r->disk_count],

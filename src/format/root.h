@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The root record: one 16 KiB slot of the ring of 16 in DISK/dynamicfs/meta/roots. It says which
+ * The root record: one 20 KiB slot of the ring of 16 in DISK/dynamicfs/meta/roots. It says which
  * disks hold the metadata (the members) in which epoch, which checkpoint to start from, where the
  * journal goes on, which disks the pool has, who votes, and from which epochs this one descends.
  * Slot = generation % 16. docs/FORMAT.md section "Root record"; docs/DESIGN.md "One history".
@@ -15,7 +15,7 @@
 
 #define ROOT_MAGIC 0x544f4f5253464431ull
 #define ROOT_VERSION 1
-#define ROOT_SLOT_BYTES 16384u
+#define ROOT_SLOT_BYTES 20480u
 #define ROOT_SLOTS 16u
 #define ROOT_MAX_MEMBERS 16u
 #define ROOT_MAX_DISKS DISK_ID_MAX
@@ -30,8 +30,9 @@ struct root_member {
 struct root_disk { /* one disk of the pool, there or not */
 	disk_id id;
 	struct uuid uuid;
-	bool given_up;	/* by a person: never counts again */
-	uint32_t votes; /* bit 0: in this epoch; bit j: in the j-th set that is still open */
+	bool given_up;	     /* by a person: never counts again */
+	uint32_t votes;	     /* bit 0: in this epoch; bit j: in the j-th set that is still open */
+	uint64_t left_epoch; /* the last one that it voted in; 0: it votes now, or never did */
 };
 struct root_epoch { /* an epoch before this one */
 	struct uuid id;
@@ -56,7 +57,7 @@ struct root {
 	bool clean;		  /* nothing in the journal after checkpoint_seq when written */
 	unsigned member_count;
 	struct root_member members[ROOT_MAX_MEMBERS];
-	unsigned history_count; /* the parent first */
+	unsigned history_count; /* the parent first; older ones may be left out */
 	struct root_epoch history[ROOT_MAX_HISTORY];
 	unsigned disk_count; /* all disks of the pool, by id */
 	struct root_disk disks[ROOT_MAX_DISKS];

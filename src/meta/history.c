@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEPT_ALWAYS 40u /* of the youngest epochs */
+
 struct epoch_seen {  /* one of the distinct epochs that disks show */
 	unsigned at; /* index of its newest root */
 	bool tip;    /* no other epoch that is seen descends from it */
@@ -74,19 +76,30 @@ static int reach(const struct root *tip)
 		return 0;
 	while (i < tip->history_count && !tip->history[i].formed)
 		i++;
-	return (int)i + 1;
+	return (int)MIN(i + 1, tip->history_count);
 }
 
-static bool set_back(const struct root *newest, const struct root *r)
+/*
+ * Within an epoch every voter gets each root before any gets the next: one may be missing when a crash
+ * stopped that; none, of those that the pool directory knows all to have got.
+ */
+static bool set_back(const struct history_witness *w, const struct root *newest,
+		     const struct history_seen *s)
 {
-	return uuid_eq(&newest->epoch_id, &r->epoch_id) && r->generation + 1 < newest->generation;
+	uint64_t least = newest->generation - 1;
+
+	if (s->rotten || !uuid_eq(&newest->epoch_id, &s->root->epoch_id))
+		return false;
+	if (w->known && uuid_eq(&w->id, &newest->epoch_id))
+		least = MAX(least, MIN(w->generation, newest->generation));
+	return s->root->generation < least;
 }
 
-static const struct root *root_on(const struct view *v, const struct uuid *disk)
+static const struct history_seen *seen_on(const struct view *v, const struct uuid *disk)
 {
 	for (unsigned i = 0; i < v->count; i++)
 		if (uuid_eq(&v->seen[i].disk, disk))
-			return v->seen[i].root;
+			return v->seen[i].root ? &v->seen[i] : NULL;
 	return NULL;
 }
 
@@ -106,8 +119,8 @@ static struct tally count_votes(const struct view *v, const struct root *tip)
 
 	for (unsigned i = 0; i < tip->disk_count; i++) {
 		const struct root_disk *row = &tip->disks[i];
-		const struct root *r = row->votes ? root_on(v, &row->uuid) : NULL;
-		int at = r && !set_back(tip, r) ? place_in_line(tip, &r->epoch_id) : -1;
+		const struct history_seen *s = row->votes ? seen_on(v, &row->uuid) : NULL;
+		int at = s && !set_back(v->w, tip, s) ? place_in_line(tip, &s->root->epoch_id) : -1;
 
 		for (unsigned j = 0; j <= tip->open_count; j++) {
 			if (!(row->votes >> j & 1))
@@ -166,6 +179,8 @@ static bool better(const struct view *v, const struct root *a, const struct root
 
 	if (votes_a != votes_b)
 		return votes_a;
+	if (mere_attempt(a, b) != mere_attempt(b, a))
+		return mere_attempt(a, b);
 	if (dir_a != dir_b)
 		return dir_a;
 	if (a->epoch != b->epoch)
@@ -175,7 +190,8 @@ static bool better(const struct view *v, const struct root *a, const struct root
 	return memcmp(&a->epoch_id, &b->epoch_id, sizeof(a->epoch_id)) > 0;
 }
 
-static enum history_role role_of(const struct root *chosen, const struct history_seen *s)
+static enum history_role role_of(const struct history_witness *w, const struct root *chosen,
+				 const struct history_seen *s)
 {
 	const struct root_disk *row = root_find_disk(chosen, &s->disk);
 	int place;
@@ -191,7 +207,7 @@ static enum history_role role_of(const struct root *chosen, const struct history
 		return HISTORY_GIVEN_UP;
 	if (!s->root)
 		return HISTORY_NO_ROOT;
-	if (set_back(chosen, s->root))
+	if (set_back(w, chosen, s))
 		return HISTORY_SET_BACK;
 	return place == 0 ? HISTORY_CURRENT : HISTORY_BEHIND;
 }
@@ -199,7 +215,8 @@ static enum history_role role_of(const struct root *chosen, const struct history
 /* Does the pool directory know better than the disks that are here? */
 static enum history_verdict ask_witness(const struct history_witness *w, const struct root *chosen)
 {
-	int place;
+	int back = reach(chosen), place;
+	uint64_t formed = back ? chosen->history[back - 1].epoch : chosen->epoch;
 
 	if (!w->known)
 		return HISTORY_ACCEPTED;
@@ -208,7 +225,7 @@ static enum history_verdict ask_witness(const struct history_witness *w, const s
 		return w->generation > chosen->generation ? HISTORY_STALE : HISTORY_ACCEPTED;
 	if (place > 0)
 		return HISTORY_ACCEPTED;
-	if (w->epoch > chosen->epoch)
+	if (w->epoch > formed) /* what the chosen one has beyond that was never formed */
 		return HISTORY_STALE;
 	/* older than what the root remembers: it says nothing any more */
 	if (chosen->history_count == ROOT_MAX_HISTORY &&
@@ -261,7 +278,7 @@ void history_choose(const struct history_seen *seen, unsigned count,
 
 		if (r)
 			c.max_generation = MAX(c.max_generation, r->generation);
-		ret_roles[i] = chosen ? role_of(chosen, &seen[i]) : HISTORY_NO_ROOT;
+		ret_roles[i] = chosen ? role_of(witness, chosen, &seen[i]) : HISTORY_NO_ROOT;
 		if (ret_roles[i] == HISTORY_OTHER &&
 		    (c.other < 0 || better(v, r, seen[c.other].root)))
 			c.other = (int)i;
@@ -269,6 +286,147 @@ void history_choose(const struct history_seen *seen, unsigned count,
 	if (chosen)
 		judge(v, chosen, force, &c);
 	*ret_choice = c;
+}
+
+/* ---- the next root ---- */
+
+static bool same_members(const struct root *a, const struct root *b)
+{
+	if (a->member_count != b->member_count)
+		return false;
+	for (unsigned i = 0; i < a->member_count; i++) {
+		bool found = false;
+
+		for (unsigned j = 0; j < b->member_count; j++)
+			found = found || uuid_eq(&a->members[i].uuid, &b->members[j].uuid);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static bool same_voters(const struct root *a, const struct root *b)
+{
+	for (unsigned i = 0; i < a->disk_count; i++) {
+		const struct root_disk *row = root_find_disk(b, &a->disks[i].uuid);
+
+		if ((a->disks[i].votes & 1) != (row ? row->votes & 1 : 0))
+			return false;
+	}
+	return true;
+}
+
+static bool same_disks(const struct root *a, const struct root *b)
+{
+	if (a->disk_count != b->disk_count || !same_voters(a, b))
+		return false;
+	for (unsigned i = 0; i < a->disk_count; i++) {
+		const struct root_disk *row = root_find_disk(b, &a->disks[i].uuid);
+
+		if (!row || row->given_up != a->disks[i].given_up)
+			return false;
+	}
+	return true;
+}
+
+/* The epoch goes on as it is: nobody came or went, and nothing about it is open. */
+bool history_goes_on(const struct root *next, const struct root *last)
+{
+	return last->open_count == 0 && same_members(next, last) && same_disks(next, last);
+}
+
+void history_keep(struct root *next, const struct root *last)
+{
+	next->epoch = last->epoch;
+	next->epoch_id = last->epoch_id;
+	next->forced = last->forced;
+	next->open_count = 0;
+	next->history_count = last->history_count;
+	memcpy(next->history, last->history, sizeof(next->history));
+	memcpy(next->disks, last->disks, sizeof(next->disks));
+	next->disk_count = last->disk_count;
+}
+
+/* The last one's voters, and all that it left open, must agree to the next one. */
+static void keep_open(struct root *next, const struct root *last)
+{
+	unsigned shift = last->open_count && same_voters(next, last) && same_voters(last, next) ? 0
+												: 1;
+
+	next->open_count = last->open_count + shift;
+	for (unsigned i = 0; i < next->disk_count; i++) {
+		struct root_disk *row = &next->disks[i];
+		const struct root_disk *old = root_find_disk(last, &row->uuid);
+
+		if (old)
+			row->votes |= shift ? old->votes << 1 : old->votes & ~1u;
+	}
+}
+
+static bool somebody_left_in(const struct root *r, uint64_t epoch)
+{
+	for (unsigned i = 0; i < r->disk_count; i++)
+		if (!r->disks[i].given_up && r->disks[i].left_epoch == epoch)
+			return true;
+	return false;
+}
+
+/*
+ * The parent, and what it remembers. When there is no room, the oldest goes that no disk of the pool can
+ * still show as its newest, but the youngest always stay; so a disk that comes back after any time is
+ * known for what it is.
+ */
+static void keep_history(struct root *next, const struct root *last)
+{
+	unsigned drop = ROOT_MAX_HISTORY - 1;
+
+	memset(next->history, 0, sizeof(next->history));
+	next->history[0] = (struct root_epoch){.id = last->epoch_id,
+					       .epoch = last->epoch,
+					       .formed = last->open_count == 0,
+					       .forced = last->forced};
+	next->history_count = MIN(last->history_count + 1, ROOT_MAX_HISTORY);
+	while (drop > KEPT_ALWAYS && somebody_left_in(next, last->history[drop].epoch))
+		drop--;
+	if (last->history_count < ROOT_MAX_HISTORY || drop == KEPT_ALWAYS)
+		drop = ROOT_MAX_HISTORY - 1;
+	memcpy(next->history + 1, last->history,
+	       MIN(drop, last->history_count) * sizeof(next->history[0]));
+	if (last->history_count == ROOT_MAX_HISTORY)
+		memcpy(next->history + 1 + drop, last->history + drop + 1,
+		       (ROOT_MAX_HISTORY - 1 - drop) * sizeof(next->history[0]));
+}
+
+static void note_leavers(struct root *next, const struct root *last)
+{
+	for (unsigned i = 0; i < next->disk_count; i++) {
+		struct root_disk *row = &next->disks[i];
+		const struct root_disk *old = root_find_disk(last, &row->uuid);
+
+		row->left_epoch = 0;
+		if (old && !(row->votes & 1))
+			row->left_epoch = old->votes & 1 ? last->epoch : old->left_epoch;
+	}
+}
+
+int history_begin(struct root *next, const struct root *last, uint64_t epoch_floor, bool forced)
+{
+	if (last->open_count == ROOT_MAX_OPEN)
+		return DFS_E2BIG;
+	next->epoch = MAX(last->epoch, epoch_floor) + 1;
+	uuid_random(&next->epoch_id);
+	next->forced = forced;
+	note_leavers(next, last);
+	keep_history(next, last);
+	keep_open(next, last);
+	return 0;
+}
+
+void history_close(struct root *next)
+{
+	next->open_count = 0;
+	for (unsigned i = 0; i < next->disk_count; i++)
+		next->disks[i].votes &= 1;
 }
 
 static bool among(const struct uuid *list, unsigned count, const struct uuid *u)

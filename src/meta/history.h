@@ -15,6 +15,7 @@
 struct history_seen {
 	struct uuid disk;
 	const struct root *root; /* borrowed; NULL: it has none that can be read */
+	bool rotten;		 /* some slot of its ring is: its newest root may be lost */
 };
 
 /* What the pool directory remembers. One vote, for that epoch alone; never a proof by itself. */
@@ -64,6 +65,20 @@ struct history_choice {
 void history_choose(const struct history_seen *seen, unsigned count,
 		    const struct history_witness *witness, bool force,
 		    struct history_choice *ret_choice, enum history_role *ret_roles);
+
+/*
+ * The next root of a process whose last one, perhaps only attempted, is `last`. The caller has filled in
+ * its members and the table of disks, with bit 0 of votes as it is now. Does the epoch go on, since
+ * nobody came or went and it is formed? Then history_keep() takes it over. Else history_begin() makes
+ * next one that is drawn up: its sets are open. epoch_floor: the greatest number seen anywhere.
+ */
+bool history_goes_on(const struct root *next, const struct root *last);
+void history_keep(struct root *next, const struct root *last);
+/* DFS_E2BIG: too many sets are open; nothing was changed. */
+MUST_USE int history_begin(struct root *next, const struct root *last, uint64_t epoch_floor,
+			   bool forced);
+/* Now it is formed. */
+void history_close(struct root *next);
 
 /*
  * May the epoch of `next` count as formed once its root is durable on all its voters, and on these disks

@@ -95,6 +95,7 @@ struct meta {
 	struct root root;    /* the newest durable one (epoch, generation and list: also state) */
 	struct root attempt; /* the last one that may have reached a disk */
 	uint64_t epoch_floor, generation_floor; /* what any disk has shown: the next are above */
+	bool new_epoch;	  /* one is due: each opening for writing has its own */
 	bool force_epoch; /* the next epoch is made by force: it asks nobody */
 	struct meta_disk disks[META_MAX_DISKS]; /* reachable ones; and admin; and heal */
 	bool mute[META_MAX_DISKS];		/* disks[i] failed to take a root: no vote */
@@ -290,7 +291,6 @@ MUST_USE int roots_publish(struct meta *m, struct root *next);
 bool root_newer(const struct root *a, const struct root *b);
 /* Token held. Would the next root begin a new epoch? */
 bool roots_due(struct meta *m);
-bool roots_same_list(const struct root *a, const struct root *b);
 
 /* ---- checkpoint.c ---- */
 /* Admin held, token not. */
@@ -372,6 +372,7 @@ unsigned members_fill(struct meta *m);
 struct root_scan {
 	struct root roots[META_MAX_DISKS]; /* of cfg.disks[i], when errs[i] is 0 */
 	int errs[META_MAX_DISKS];
+	unsigned damaged[META_MAX_DISKS]; /* slots of its ring */
 	enum history_role roles[META_MAX_DISKS];
 	struct history_choice choice;
 };

@@ -108,6 +108,8 @@ enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid);
 int meta_failed(struct meta *m);
 /* Syncs, checkpoints, writes a clean root (unless read-only or failed). Frees even on error. */
 int meta_close(struct meta *m);
+/* Likewise. *ret_last (unless NULL): what the pool directory is to remember of it; on success only. */
+int meta_close_last(struct meta *m, struct history_witness *ret_last);
 /* Drops everything without writing (tests, read-only use). */
 void meta_abandon(struct meta *m);
 

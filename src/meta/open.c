@@ -91,7 +91,8 @@ int meta_format(const struct meta_config *cfg)
 	root.member_count = copies;
 	uuid_random(&root.epoch_id);
 	for (unsigned i = 0; i < cfg->disk_count; i++)
-		root.disks[i] = (struct root_disk){cfg->disks[i].id, cfg->disks[i].uuid, false, 1};
+		root.disks[i] = (struct root_disk){
+			.id = cfg->disks[i].id, .uuid = cfg->disks[i].uuid, .votes = 1};
 	for (unsigned i = 0; i < cfg->disk_count; i++) {
 		int err = roots_prepare(cfg->disks[i].dev);
 
@@ -424,7 +425,9 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	return 0;
 }
 
-int meta_close(struct meta *m)
+int meta_close(struct meta *m) { return meta_close_last(m, NULL); }
+
+int meta_close_last(struct meta *m, struct history_witness *ret_last)
 {
 	int err = 0;
 
@@ -436,6 +439,8 @@ int meta_close(struct meta *m)
 		if (err == DFS_ENOSPC && meta_durable_seq(m) == meta_last_seq(m))
 			err = 0;
 	}
+	if (ret_last && err == 0)
+		*ret_last = meta_witness(m);
 	meta_free(m);
 	return err;
 }

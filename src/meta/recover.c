@@ -22,6 +22,7 @@ static int scan_disks(struct meta *m, struct root_scan *s, struct meta_recovery 
 		int err = roots_read(m->disks[i].dev, &m->cfg.pool, &s->roots[i], &damaged);
 
 		s->errs[i] = err;
+		s->damaged[i] = damaged;
 		ret->damaged_roots += damaged;
 		if (err == DFS_EFEATURE || err == DFS_EVERSION) {
 			log_error("cannot open the pool: its metadata on %s was written by a newer "
@@ -166,7 +167,8 @@ static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery
 	int err;
 
 	for (unsigned i = 0; i < m->disk_count; i++)
-		seen[i] = (struct history_seen){m->disks[i].uuid, s->errs[i] ? NULL : &s->roots[i]};
+		seen[i] = (struct history_seen){m->disks[i].uuid, s->errs[i] ? NULL : &s->roots[i],
+						s->damaged[i] > 0};
 	history_choose(seen, m->disk_count, &m->cfg.witness, m->cfg.force, c, s->roles);
 	err = verdict_error(c->verdict);
 	if (c->chosen >= 0) {
@@ -174,6 +176,7 @@ static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery
 		m->generation = m->root.generation;
 		m->generation_floor = c->max_generation;
 		m->epoch_floor = MAX(c->max_epoch, m->cfg.witness.epoch);
+		m->new_epoch = true;
 		m->force_epoch = c->forced;
 		ret->forced = c->forced;
 		know_disks(m);

@@ -165,21 +165,6 @@ int meta_read_root(struct dev *dev, struct root *ret_root, unsigned *ret_damaged
 
 /* ---- what the next root says ---- */
 
-bool roots_same_list(const struct root *a, const struct root *b)
-{
-	if (a->member_count != b->member_count)
-		return false;
-	for (unsigned i = 0; i < a->member_count; i++) {
-		bool found = false;
-
-		for (unsigned j = 0; j < b->member_count; j++)
-			found = found || uuid_eq(&a->members[i].uuid, &b->members[j].uuid);
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
 static bool writable(struct meta *m, const struct member *mb)
 {
 	return mb->listed && !member_dead(m, mb);
@@ -237,81 +222,6 @@ static void list_disks(struct meta *m, struct root *next)
 	}
 }
 
-static bool same_voters(const struct root *a, const struct root *b)
-{
-	for (unsigned i = 0; i < a->disk_count; i++) {
-		const struct root_disk *row = root_find_disk(b, &a->disks[i].uuid);
-
-		if ((a->disks[i].votes & 1) != (row ? row->votes & 1 : 0))
-			return false;
-	}
-	return true;
-}
-
-static bool same_disks(const struct root *a, const struct root *b)
-{
-	if (a->disk_count != b->disk_count || !same_voters(a, b))
-		return false;
-	for (unsigned i = 0; i < a->disk_count; i++) {
-		const struct root_disk *row = root_find_disk(b, &a->disks[i].uuid);
-
-		if (!row || row->given_up != a->disks[i].given_up)
-			return false;
-	}
-	return true;
-}
-
-/* The epoch goes on as it is: nobody came or went, and nothing about it is open. */
-static bool same_epoch(struct meta *m, const struct root *next, const struct root *last)
-{
-	return last->open_count == 0 && !m->force_epoch && roots_same_list(next, last) &&
-	       same_disks(next, last);
-}
-
-static void keep_epoch(struct root *next, const struct root *last)
-{
-	next->epoch = last->epoch;
-	next->epoch_id = last->epoch_id;
-	next->forced = last->forced;
-	next->open_count = 0;
-	next->history_count = last->history_count;
-	memcpy(next->history, last->history, sizeof(next->history));
-	memcpy(next->disks, last->disks, sizeof(next->disks));
-	next->disk_count = last->disk_count;
-}
-
-/* The last one's voters, and all that it left open, must agree to the next one. */
-static void keep_open(struct root *next, const struct root *last)
-{
-	unsigned shift = last->open_count && same_voters(next, last) && same_voters(last, next) ? 0
-												: 1;
-
-	next->open_count = last->open_count + shift;
-	for (unsigned i = 0; i < next->disk_count; i++) {
-		struct root_disk *row = &next->disks[i];
-		const struct root_disk *old = root_find_disk(last, &row->uuid);
-
-		if (old)
-			row->votes |= shift ? old->votes << 1 : old->votes & ~1u;
-	}
-}
-
-static void new_epoch(struct meta *m, struct root *next, const struct root *last)
-{
-	next->epoch = MAX(last->epoch, m->epoch_floor) + 1;
-	uuid_random(&next->epoch_id);
-	next->forced = m->force_epoch;
-	memset(next->history, 0, sizeof(next->history));
-	next->history_count = MIN(last->history_count + 1, ROOT_MAX_HISTORY);
-	next->history[0] = (struct root_epoch){.id = last->epoch_id,
-					       .epoch = last->epoch,
-					       .formed = last->open_count == 0,
-					       .forced = last->forced};
-	memcpy(next->history + 1, last->history,
-	       (next->history_count - 1) * sizeof(next->history[0]));
-	keep_open(next, last);
-}
-
 /* Whatever next says of members, disks and epoch: as it is now. */
 static int draw_up(struct meta *m, struct root *next)
 {
@@ -319,11 +229,9 @@ static int draw_up(struct meta *m, struct root *next)
 	list_disks(m, next);
 	if (next->member_count == 0)
 		return DFS_EFAILED;
-	if (same_epoch(m, next, &m->attempt))
-		keep_epoch(next, &m->attempt);
-	else if (m->attempt.open_count < ROOT_MAX_OPEN)
-		new_epoch(m, next, &m->attempt);
-	else
+	if (history_goes_on(next, &m->attempt) && !m->new_epoch)
+		history_keep(next, &m->attempt);
+	else if (history_begin(next, &m->attempt, m->epoch_floor, m->force_epoch))
 		return DFS_ENOQUORUM;
 	next->generation = MAX(m->attempt.generation, m->generation_floor) + 1;
 	next->written_wall_ns = env_wall_ns();
@@ -336,7 +244,7 @@ bool roots_due(struct meta *m)
 
 	list_members(m, next);
 	list_disks(m, next);
-	return !same_epoch(m, next, &m->attempt);
+	return m->new_epoch || !history_goes_on(next, &m->attempt);
 }
 
 /* ---- publishing ---- */
@@ -459,11 +367,9 @@ static int form(struct meta *m, struct root *next, bool *ret_told)
 			"nothing new can be promised: somebody else could go on with the others");
 		return DFS_ENOQUORUM;
 	}
-	next->open_count = 0;
-	for (unsigned i = 0; i < next->disk_count; i++)
-		next->disks[i].votes &= 1;
+	history_close(next);
 	next->generation++;
-	m->force_epoch = false;
+	m->new_epoch = m->force_epoch = false;
 	return 0;
 }
 

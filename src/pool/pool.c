@@ -569,18 +569,17 @@ static void start_threads(struct pool *p)
 }
 
 /* The pool directory remembers what is in force now. */
-static void take_witness(struct pool *p)
+static void take_witness(struct pool *p, const struct history_witness *w)
 {
-	struct history_witness w = meta_witness(p->meta);
-
 	ENV_LOCKED(&p->json_lock);
-	p->json.epoch = w.epoch;
-	p->json.epoch_id = w.id;
-	p->json.generation = w.generation;
+	p->json.epoch = w->epoch;
+	p->json.epoch_id = w->id;
+	p->json.generation = w->generation;
 }
 
 int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
+	struct history_witness now;
 	bool is_new = false;
 	int err;
 
@@ -611,7 +610,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 	}
 	if (err)
 		return err;
-	take_witness(p);
+	now = meta_witness(p->meta);
+	take_witness(p, &now);
 	start_threads(p);
 	/* the disks hold all that matters: a pool directory that can't be written is told of, and is
 	 * behind until it can */
@@ -786,6 +786,7 @@ static void stop_threads(struct pool *p)
 
 int pool_close(struct pool *p)
 {
+	struct history_witness last;
 	int err = 0;
 
 	if (p->read_only || !p->meta) {
@@ -796,10 +797,11 @@ int pool_close(struct pool *p)
 	disk_jsons_update(p);
 	/* the healer may commit until it stops; meta's close still needs data_sync */
 	extent_store_quiesce(p->extents);
-	take_witness(p);
 	for (unsigned i = 0; i < disk_count(p->disks); i++)
 		disk_let_go(disk_at(p->disks, i));
-	err = meta_close(p->meta);
+	last = meta_witness(p->meta);
+	err = meta_close_last(p->meta, &last);
+	take_witness(p, &last);
 	p->meta = NULL;
 	extent_store_free(p->extents);
 	p->extents = NULL;

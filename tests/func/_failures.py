@@ -274,15 +274,15 @@ def newest_roots_flipped(p):
     for i in (1, 2, 3):
         with open(p.inside(i, 'meta/roots')[0], 'rb') as f:
             ring = f.read()
-        slots = [s for s in range(16) if ring[s * 16384:s * 16384 + 8] == b'1DFSROOT']
-        newest = max(slots, key=lambda s: ring[s * 16384 + 32:s * 16384 + 40][::-1])
-        flip(p.inside(i, 'meta/roots')[0], newest * 16384 + 40)
+        slots = [s for s in range(16) if ring[s * 20480:s * 20480 + 8] == b'1DFSROOT']
+        newest = max(slots, key=lambda s: ring[s * 20480 + 32:s * 20480 + 40][::-1])
+        flip(p.inside(i, 'meta/roots')[0], newest * 20480 + 40)
 
 
 def roots_zeroed(p):
     for i in (1, 6):
         with open(p.inside(i, 'meta/roots')[0], 'r+b') as f:
-            f.write(bytes(262144))
+            f.write(bytes(327680))
 
 
 def manifests_flipped(p):

@@ -300,10 +300,11 @@ static struct root root_make(unsigned members)
 		r.members[i].uuid = uuid_of((uint8_t)(100 + i));
 	}
 	for (unsigned i = 0; i < r.disk_count; i++)
-		r.disks[i] =
-			(struct root_disk){{i + 1}, uuid_of((uint8_t)(100 + i)), false, 1 + i % 7};
+		r.disks[i] = (struct root_disk){
+			{i + 1}, uuid_of((uint8_t)(100 + i)), false, 1 + i % 7, 0};
 	r.disks[members].given_up = true;
 	r.disks[members].votes = 4;
+	r.disks[members].left_epoch = 3;
 	for (unsigned i = 0; i < 3; i++)
 		r.history[i] = (struct root_epoch){uuid_of((uint8_t)(50 + i)), 3 - i, i == 2,
 						   i == 1};
@@ -412,16 +413,19 @@ static void root_refuses_lies(void **state)
 		{584, 4, DFS_ECORRUPT},
 		{588, 1, DFS_ECORRUPT},
 		{672, 1, DFS_ECORRUPT},
-		/* disks: order, flag, a vote in no set, given up and voting, twice, beyond the count */
+		/* disks: order, flag, a vote in no set, given up and voting, twice, beyond the count,
+		 * left in an epoch to come, left and voting */
 		{4160, 2, DFS_ECORRUPT},
 		{4162, 2, DFS_ECORRUPT},
 		{4164, 9, DFS_ECORRUPT},
 		{4162, 1, DFS_ECORRUPT},
-		{4168 + 24, 100, DFS_ECORRUPT},
-		{4160 + 5 * 24, 9, DFS_ECORRUPT},
-		{16039, 1, DFS_ECORRUPT},
-		{16040, 1, DFS_ECORRUPT},
-		{16351, 1, DFS_ECORRUPT},
+		{4168 + 32, 100, DFS_ECORRUPT},
+		{4160 + 5 * 32, 9, DFS_ECORRUPT},
+		{4184 + 3 * 32, 4, DFS_ECORRUPT},
+		{4184, 1, DFS_ECORRUPT},
+		{19999, 1, DFS_ECORRUPT},
+		{20000, 1, DFS_ECORRUPT},
+		{20447, 1, DFS_ECORRUPT},
 	};
 	struct root r = root_make(3);
 	uint8_t bytes[ROOT_SLOT_BYTES];
@@ -430,7 +434,7 @@ static void root_refuses_lies(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
 		root_encode(&r, bytes);
 		bytes[lies[i].at] = lies[i].value;
-		reseal(bytes, sizeof(bytes), 16352, 16352);
+		reseal(bytes, sizeof(bytes), 20448, 20448);
 		if (root_parse_only(bytes, sizeof(bytes)) != lies[i].want)
 			fail_msg("byte %u = %u: %d", lies[i].at, lies[i].value,
 				 root_parse_only(bytes, sizeof(bytes)));
