@@ -228,7 +228,6 @@ static const struct command_option add_options[] = {
 	{"label", 0, OPT_TEXT, "label", "L", "its name (else the last part of DIR)"},
 	{"domain", 0, OPT_TEXT, "domain", "D", "failure domain: disks of one fail together"},
 	{"dry-run", 0, OPT_FLAG, "dry_run", NULL, "only say what would be"},
-	{"force", 0, OPT_FLAG, "force", NULL, "add it though something speaks against it"},
 	END_OPTIONS,
 };
 static const struct command_option fail_options[] = {

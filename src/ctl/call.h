@@ -101,7 +101,7 @@ bool arg_bool(struct ctl_call *c, const char *key, bool absent);
 bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
 struct disk_view {
 	disk_id id;
-	bool present, member, read_only;
+	bool present, member, read_only, given_up;
 	struct disk_info info;
 };
 struct disk_views {

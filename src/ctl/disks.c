@@ -32,6 +32,7 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.present = s->present && s->info.state != DISK_FAILED,
 			.member = s->metadata_member,
 			.read_only = s->read_only,
+			.given_up = s->given_up,
 			.info = s->info,
 		};
 		if (views.v[views.count - 1].present) {
@@ -111,7 +112,7 @@ static const struct disk_view *find_named(const struct disk_views *views, const 
 
 			if (!is_named(&d->info, kind, which, path))
 				continue;
-			if (d->info.state != DISK_FAILED)
+			if (!d->given_up)
 				return d;
 			failed = failed ? failed : d;
 		}
@@ -152,6 +153,7 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_text(o, "state", disk_state_name(s->info.state));
 	set_bool(o, "present", s->present);
 	set_bool(o, "read_only", s->read_only);
+	set_bool(o, "given_up", s->given_up);
 	set_bool(o, "metadata_member", s->metadata_member);
 	set_u64(o, "capacity_bytes", s->info.capacity_bytes);
 	set_u64(o, "total_bytes", s->total_bytes);

@@ -88,11 +88,11 @@ int op_add_disk(struct ctl_call *c)
 		.domain = arg_text(c, "domain"),
 		.capacity_bytes = arg_u64(c, "capacity_bytes", 0),
 		.dry_run = c->checking || arg_bool(c, "dry_run", false),
-		.force = arg_bool(c, "force", false),
 	};
 	struct pool_message msg = {.text = ""};
 	struct disk_info *info = xcalloc(1, sizeof(*info));
 	struct pool_space before, after;
+	struct ctl_mount below;
 	bool same_fs = false;
 	json_t *o;
 	int err;
@@ -124,64 +124,62 @@ int op_add_disk(struct ctl_call *c)
 			"%s is on the same filesystem as another disk of the pool: they fail together, "
 			"and what one takes the other has not",
 			path);
+	if (ctl_mount_of(info->path, &below) == 0) {
+		ctl_warn(
+			c,
+			"%s is on the mount of another DynamicFS pool (%s): mount that pool before this "
+			"one, and unmount it after this one",
+			path, below.pool_dir);
+		ctl_mount_release(&below);
+	}
 	free(info);
 	return 0;
 }
 
-/* What can still be read without the disk. DFS_EREFUSED when that is less than now. */
-static int plan_fail(struct ctl_call *c, json_t *o, disk_id id)
+/* For people: how safe the extents would be without the disk. */
+static int set_safety_without(struct ctl_call *c, json_t *o, disk_id id)
 {
-	struct safety_table *now = xmalloc(2 * sizeof(*now)), *after = now + 1;
+	struct safety_table *after = xmalloc(sizeof(*after));
 	json_t *counts = json_object();
 	struct disk_views views;
 	bool whole;
 	int err;
 
 	disk_views_take(c->pool, &views);
-	err = safety_scan(c->pool, &views, 0, now, &whole);
 	for (unsigned i = 0; i < views.count; i++)
-		if (views.v[i].id.v == id.v) {
-			views.present -= views.v[i].present;
+		if (views.v[i].id.v == id.v)
 			views.v[i].present = false;
-		}
+	err = safety_scan(c->pool, &views, 0, after, &whole);
 	if (!err)
-		err = safety_scan(c->pool, &views, 0, after, &whole);
-	if (!err) {
 		set_safety(counts, &after->total);
-		if (after->total.lost > now->total.lost || views.present == 0)
-			err = DFS_EREFUSED;
-	}
 	json_object_set_new(o, "redundancy_after", counts);
 	disk_views_release(&views);
-	free(now);
+	free(after);
 	return err;
 }
 
-/* Fails it, or finds out whether that would be allowed. */
-static int fail_or_plan(struct ctl_call *c, struct disk_info *info, bool force)
+/* Fails it, or finds out whether that would be allowed: pool/ judges both. */
+static int fail_or_plan(struct ctl_call *c, const char *uuid, struct pool_fail_plan *plan)
 {
+	bool force = arg_bool(c, "force", false);
 	struct pool_message msg = {.text = ""};
-	char uuid[UUID_TEXT_LEN + 1];
-	int err = plan_fail(c, c->answer->result, info->id);
+	int err = pool_plan_fail(c->pool, uuid, plan, &msg), scan;
 
-	if (err == DFS_EREFUSED && (force || arg_bool(c, "dry_run", false)))
-		err = 0;
-	if (err == DFS_EREFUSED)
-		return ctl_fail(
-			c, err,
-			"cannot fail disk %s: without it some extents could not be read (see "
-			"--dry-run), or no disk would be left; nothing was changed; bring other disks "
-			"back first, or use --force to lose those files",
-			info->label);
-	if (err)
-		return ctl_fail(c, err, "cannot tell what disk %s holds: %s", info->label,
-				dfs_err_text(err));
+	if (err == DFS_ENODISK)
+		return ctl_fail_pool(c, err, &msg, "cannot fail a disk");
+	set_u64(c->answer->result, "disks_left", plan->disks_left);
+	set_u64(c->answer->result, "extents_lost", plan->extents_lost);
+	scan = set_safety_without(c, c->answer->result, plan->info.id);
+	if (err && (err != DFS_EREFUSED || !force))
+		return ctl_fail_pool(c, err, &msg, "cannot fail disk %s", plan->info.label);
+	if (scan)
+		return ctl_fail(c, scan, "cannot tell what disk %s holds: %s", plan->info.label,
+				dfs_err_text(scan));
 	if (c->checking || arg_bool(c, "dry_run", false))
 		return 0;
-	uuid_format(&info->uuid, uuid);
-	err = pool_fail_disk(c->pool, uuid, force, info, &msg);
+	err = pool_fail_disk(c->pool, uuid, force, &plan->info, &msg);
 	if (err)
-		return ctl_fail_pool(c, err, &msg, "cannot fail disk %s", info->label);
+		return ctl_fail_pool(c, err, &msg, "cannot fail disk %s", plan->info.label);
 	if (msg.text[0])
 		ctl_warn(c, "%s", msg.text);
 	return 0;
@@ -190,9 +188,10 @@ static int fail_or_plan(struct ctl_call *c, struct disk_info *info, bool force)
 int op_fail_disk(struct ctl_call *c)
 {
 	const char *which = arg_text(c, "disk");
+	char uuid[UUID_TEXT_LEN + 1];
 	const struct disk_view *d;
+	struct pool_fail_plan *plan;
 	struct disk_views views;
-	struct disk_info *info;
 	int err;
 
 	if (!which)
@@ -203,16 +202,14 @@ int op_fail_disk(struct ctl_call *c)
 		disk_views_release(&views);
 		return DFS_ENODISK;
 	}
-	info = xmalloc(sizeof(*info));
-	*info = d->info;
+	plan = xcalloc(1, sizeof(*plan));
+	plan->info = d->info;
+	uuid_format(&d->info.uuid, uuid);
 	disk_views_release(&views);
 	c->answer->result = json_object();
 	set_bool(c->answer->result, "dry_run", arg_bool(c, "dry_run", false));
-	err = info->state == DISK_FAILED
-		      ? ctl_fail(c, DFS_EEXIST, "cannot fail disk %s: it has failed already",
-				 info->label)
-		      : fail_or_plan(c, info, arg_bool(c, "force", false));
-	json_object_set_new(c->answer->result, "disk", info_json(info));
-	free(info);
+	err = fail_or_plan(c, uuid, plan);
+	json_object_set_new(c->answer->result, "disk", info_json(&plan->info));
+	free(plan);
 	return err;
 }

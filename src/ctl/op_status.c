@@ -88,9 +88,8 @@ static void set_counters(json_t *o, const struct extent_stats *e)
 static bool disks_trouble(const struct disk_views *views)
 {
 	for (unsigned i = 0; i < views->count; i++)
-		if (views->v[i].info.state != DISK_FAILED &&
-		    (!views->v[i].present || views->v[i].read_only ||
-		     views->v[i].info.state != DISK_HEALTHY))
+		if (!views->v[i].given_up && (!views->v[i].present || views->v[i].read_only ||
+					      views->v[i].info.state != DISK_HEALTHY))
 			return true;
 	return false;
 }
@@ -116,8 +115,16 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 	for (unsigned i = 0; i < views->count; i++) {
 		const struct disk_view *d = &views->v[i];
 
-		if (d->info.state == DISK_FAILED)
-			continue; /* the operator or an earlier warning said so; the table shows it */
+		if (d->given_up)
+			continue; /* the operator said so; the table shows it */
+		if (d->info.state == DISK_FAILED) {
+			ctl_warn(
+				c,
+				"disk %s (%s) has failed and is not used until the next mount: bring it "
+				"back, or give it up with 'dynamicfs fail-disk --disk %s'",
+				d->info.label, d->info.path, d->info.label);
+			continue;
+		}
 		if (d->info.state == DISK_SUSPECT)
 			ctl_warn(
 				c,

@@ -217,7 +217,12 @@ static int make_socket(const char *pool_dir, int *ret_fd)
 		if (fchmod(fd, SOCKET_MODE) != 0 ||
 		    bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) != 0 ||
 		    chmod(addr.sun_path, SOCKET_MODE) != 0 || listen(fd, 64) != 0)
-			err = errno == EROFS ? DFS_EROFS : errno == ENOSPC ? DFS_ENOSPC : DFS_EIO;
+			err = errno == EROFS			      ? DFS_EROFS
+			      : errno == ENOSPC			      ? DFS_ENOSPC
+			      : errno == EPERM || errno == EOPNOTSUPP ? DFS_ENOTSUP
+			      : errno == EACCES			      ? DFS_EACCES
+			      : errno == EMFILE || errno == ENFILE    ? DFS_EBUSY
+								      : DFS_EIO;
 	}
 	ctl_dir_close(dir);
 	if (err && fd >= 0)

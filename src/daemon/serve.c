@@ -103,6 +103,7 @@ static void run_ready(void *arg)
 	if (session_wait_ready(m->session) != 0)
 		return; /* serve() reports what became of it */
 	lease_note_device(m->lease, session_device(m->session));
+	pool_note_mount(m->pool, session_device(m->session));
 	/* An ordinary user's mount keeps the kernel's default. */
 	if (!session_set_read_ahead(m->session, m->cfg->options->read_ahead_kib))
 		log_debug("the kernel's read-ahead at %s stays as it is: %s", m->cfg->mountpoint,

@@ -12,6 +12,7 @@
 #include "base/owner.h"
 #include "base/path.h"
 #include "base/utf8.h"
+#include "dev/home.h"
 #include "pool/internal.h"
 
 static int first_entry(void *ctx, const char *name, uint64_t size_bytes)
@@ -97,9 +98,19 @@ static int prepare(const char *dir, const struct pool_env *env, struct dev **ret
 				"pool; nothing was changed",
 				dir, entry);
 	}
+	if (!err && (!env || !env->open_dev)) {
+		char why[256];
+
+		err = home_check(dir, why, sizeof(why));
+		if (err)
+			pool_say(msg, "cannot make a pool in %s: %s; nothing was changed", dir,
+				 why);
+	}
 	if (err) {
 		dev_free(*ret_dev);
 		*ret_dev = NULL;
+		if (*ret_made)
+			(void)!rmdir(dir); /* the failure to use it is what is reported */
 	}
 	return err;
 }

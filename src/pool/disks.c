@@ -537,6 +537,11 @@ static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const 
 	return err;
 }
 
+void pool_note_mount(struct pool *p, uint64_t dev)
+{
+	__atomic_store_n(&p->mount_dev, dev, __ATOMIC_RELAXED);
+}
+
 int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec, struct disk_info *ret_info,
 		  bool *ret_same_fs, struct pool_message *msg)
 {
@@ -589,7 +594,22 @@ static struct disk *find_disk(struct pool *p, const char *which)
 	return NULL;
 }
 
-/* How many extents would have fewer than k fragments on present disks without this one. */
+/* Is the extent readable now, and would it not be without the disk? */
+static bool is_lost_without(struct pool *p, const struct rec_extent *rec, disk_id id)
+{
+	unsigned now = 0, then = 0;
+
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
+		struct disk *d = disk_get(p->disks, rec->frags[i].disk);
+
+		if (!d || !disk_present(d))
+			continue;
+		now++;
+		then += rec->frags[i].disk.v != id.v;
+	}
+	return now >= rec->k && then < rec->k;
+}
+
 static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
 {
 	struct meta_iter *it = meta_iter_new(p->meta);
@@ -604,7 +624,6 @@ static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
 		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
 		struct rec_bydisk by;
 		struct rec_extent rec;
-		unsigned left = 0;
 
 		if (klen == 0 || k[0] != TABLE_BYDISK)
 			break;
@@ -616,12 +635,7 @@ static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
 			err = 0;
 			continue;
 		}
-		for (unsigned i = 0; !err && i < (unsigned)rec.k + rec.m; i++) {
-			struct disk *d = disk_get(p->disks, rec.frags[i].disk);
-
-			left += d && rec.frags[i].disk.v != id.v && disk_present(d);
-		}
-		*ret_lost += !err && left < rec.k;
+		*ret_lost += !err && is_lost_without(p, &rec, id);
 	}
 	if (!err)
 		err = meta_iter_error(it);
@@ -629,34 +643,69 @@ static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
 	return err;
 }
 
-static int fail_allowed(struct pool *p, const struct disk_info *info, struct pool_message *msg)
+/* change_lock held. */
+static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_plan,
+		     struct pool_message *msg)
 {
-	unsigned others = 0;
-	uint64_t lost;
+	struct pool_fail_plan plan = {.info = disk_info(d)};
+	const char *label = plan.info.label;
+	struct rec_disk rec;
 	int err;
 
-	for (unsigned i = 0; i < disk_count(p->disks); i++)
-		others += disk_present(disk_at(p->disks, i)) &&
-			  disk_info(disk_at(p->disks, i)).id.v != info->id.v;
-	if (others == 0) {
-		pool_say(msg,
-			 "cannot fail disk %s: it is the last one that holds the pool's metadata",
-			 info->label);
-		return DFS_EREFUSED;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *other = disk_at(p->disks, i);
+
+		plan.disks_left += other != d && disk_present(other);
 	}
-	err = count_lost_without(p, info->id, &lost);
+	err = get_disk(p->meta, plan.info.id, &rec);
+	if (!err && rec.state != DISK_FAILED)
+		err = count_lost_without(p, plan.info.id, &plan.extents_lost);
+	*ret_plan = plan;
 	if (err) {
-		pool_say(msg, "cannot tell what disk %s holds: %s", info->label, dfs_err_text(err));
-		return err;
+		pool_say(msg, "cannot tell what disk %s holds: %s", label, dfs_err_text(err));
+	} else if (rec.state == DISK_FAILED) {
+		pool_say(msg, "cannot fail disk %s: it has failed already", label);
+		err = DFS_EEXIST;
+	} else if (plan.disks_left == 0) {
+		pool_say(
+			msg,
+			"cannot fail disk %s: no other disk of the pool is there; nothing was changed; "
+			"bring other disks back first",
+			label);
+		err = DFS_EREFUSED;
+	} else if (plan.extents_lost) {
+		pool_say(
+			msg,
+			"cannot fail disk %s: %llu extents that can be read now could not be read "
+			"without it; nothing was changed; bring other disks back first, or use --force "
+			"to lose those files (with --dry-run: to see what would be left)",
+			label, (unsigned long long)plan.extents_lost);
+		err = DFS_EREFUSED;
 	}
-	if (lost == 0)
-		return 0;
-	pool_say(
-		msg,
-		"failing disk %s would make %llu extents unreadable: too few of their fragments are on other "
-		"disks. Bring other disks back first, or use --force to lose those files",
-		info->label, (unsigned long long)lost);
-	return DFS_EREFUSED;
+	return err;
+}
+
+static int find_and_plan(struct pool *p, const char *which, struct disk **ret_disk,
+			 struct pool_fail_plan *ret_plan, struct pool_message *msg)
+{
+	struct disk *d = p->meta ? find_disk(p, which) : NULL;
+
+	msg->text[0] = '\0';
+	if (!d) {
+		pool_say(msg, "pool %s has no disk with the path, label or uuid %s", p->dir, which);
+		return DFS_ENODISK;
+	}
+	*ret_disk = d;
+	return plan_fail(p, d, ret_plan, msg);
+}
+
+int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_plan *ret_plan,
+		   struct pool_message *msg)
+{
+	struct disk *d;
+
+	ENV_LOCKED(&p->change_lock);
+	return find_and_plan(p, which, &d, ret_plan, msg);
 }
 
 static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
@@ -704,33 +753,28 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 int pool_fail_disk(struct pool *p, const char *which, bool force, struct disk_info *ret_info,
 		   struct pool_message *msg)
 {
-	struct disk_info info;
+	struct pool_fail_plan plan;
 	struct disk *d;
-	int err = 0;
+	int err;
 
 	ENV_LOCKED(&p->change_lock);
-	msg->text[0] = '\0';
-	d = p->meta ? find_disk(p, which) : NULL;
-	if (!d) {
-		pool_say(msg, "pool %s has no disk with the path, label or uuid %s", p->dir, which);
-		return DFS_ENODISK;
+	err = find_and_plan(p, which, &d, &plan, msg);
+	if (err == DFS_EREFUSED && force) {
+		msg->text[0] = '\0';
+		err = 0;
 	}
+	if (err)
+		return err;
 	if (p->read_only)
 		return DFS_EROFS;
-	info = disk_info(d);
-	if (!force)
-		err = fail_allowed(p, &info, msg);
-	if (!err) {
-		err = fail_now(p, d, &info);
-		if (err)
-			pool_say(
-				msg,
-				"cannot record that disk %s has failed: %s; it is not used any more "
-				"until the pool is closed",
-				info.label, dfs_err_text(err));
-	}
-	if (!err)
-		*ret_info = info;
+	err = fail_now(p, d, &plan.info);
+	if (err)
+		pool_say(msg,
+			 "cannot record that disk %s has failed: %s; it is not used any more "
+			 "until the pool is closed",
+			 plan.info.label, dfs_err_text(err));
+	else
+		*ret_info = plan.info;
 	env_mutex_lock(&p->lock);
 	p->space_ns = 0;
 	env_mutex_unlock(&p->lock);

@@ -37,6 +37,7 @@ struct pool {
 	struct extent_store *extents; /* likewise */
 	struct meta_recovery recovery;
 	bool read_only, force;
+	uint64_t mount_dev; /* 0: not mounted; atomic */
 
 	struct env_cond wake;	   /* with lock */
 	bool stop;		   /* (l) */

@@ -21,6 +21,10 @@ static int check_within(const char *path, const char *other, const char *what,
 
 	if (other[0] == '\0' || (!inside && !path_lies_in(other, path)))
 		return 0;
+	if (!strcmp(path, other)) {
+		pool_say(msg, "cannot add %s: it is %s; nothing was done", path, what);
+		return DFS_EEXIST;
+	}
 	pool_say(msg, "cannot add %s: it %s %s, which is %s; nothing was done", path,
 		 inside ? "lies inside" : "contains", other, what);
 	return DFS_EINVAL;
@@ -54,6 +58,7 @@ static bool json_disk_at(struct pool *p, unsigned i, struct pool_json_disk *ret)
 struct path_look {
 	char *path, *real; /* real: NULL when it is not there */
 	bool is_dir;
+	dev_t dev;
 	int access_errno; /* 0: it may be read and written */
 };
 
@@ -70,6 +75,7 @@ static void path_look(void *arg)
 	if (!l->real)
 		return;
 	l->is_dir = S_ISDIR(st.st_mode);
+	l->dev = st.st_dev;
 	/* by the effective ids, which faccessat() asks about when told to */
 	if (faccessat(AT_FDCWD, l->real, R_OK | W_OK | X_OK, AT_EACCESS) != 0)
 		l->access_errno = errno;
@@ -116,11 +122,17 @@ static int check_look(const char *path, const struct path_look *l, size_t real_s
 	return 0;
 }
 
-static int check_place(struct pool *p, const char *real, struct pool_message *msg)
+static int check_place(struct pool *p, const char *real, dev_t dev, struct pool_message *msg)
 {
 	FREE char *pool_real = realpath(p->dir, NULL);
 	int err;
 
+	if (dev == __atomic_load_n(&p->mount_dev, __ATOMIC_RELAXED)) {
+		pool_say(msg,
+			 "cannot add %s: it lies in the mount of this very pool; nothing was done",
+			 real);
+		return DFS_EINVAL;
+	}
 	err = pool_real ? check_within(real, pool_real, "the pool directory", msg) : 0;
 	for (unsigned i = 0; !err; i++) {
 		struct pool_json_disk j;
@@ -165,7 +177,7 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 	}
 	err = check_look(path, l, real_size, msg);
 	if (!err)
-		err = check_place(p, l->real, msg);
+		err = check_place(p, l->real, l->dev, msg);
 	if (!err)
 		memcpy(ret_real, l->real, strlen(l->real) + 1);
 	path_look_free(l);

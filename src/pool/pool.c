@@ -14,6 +14,7 @@
 
 #include "base/probe.h"
 #include "base/owner.h"
+#include "dev/home.h"
 #include "pool/internal.h"
 
 #define CHECKPOINT_BYTES MIB(16) /* bounds the replay after a crash to about a second */
@@ -486,6 +487,23 @@ static int blame_read_only(struct pool *p, const struct meta_disk *disks, unsign
 	return DFS_EROFS;
 }
 
+/* Is it the pool directory that can't hold what it must? */
+static int blame_home(struct pool *p, int err, struct pool_message *msg)
+{
+	char why[256];
+	int home_err;
+
+	if (p->env.open_dev || (err != DFS_EIO && err != DFS_ENOSPC && err != DFS_ECHECKSUM &&
+				err != DFS_EACCES && err != DFS_ENOTSUP && err != DFS_EROFS))
+		return err;
+	home_err = home_check(p->dir, why, sizeof(why));
+	if (!home_err)
+		return err;
+	pool_say(msg, "cannot open pool %s: %s; nothing was changed, and all data is on the disks",
+		 p->dir, why);
+	return home_err;
+}
+
 static int start_meta(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	struct meta_disk disks[META_MAX_DISKS];
@@ -546,6 +564,7 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		pool_say(msg, "cannot read the metadata of pool %s: %s", p->dir, dfs_err_text(err));
 	if (err == DFS_EFAILED || err == DFS_EROFS)
 		err = blame_read_only(p, disks, cfg.disk_count, err, msg);
+	err = blame_home(p, err, msg);
 	return err;
 }
 
@@ -701,8 +720,18 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 	err = dir_lock_take(p->dir, &p->dir_lock, &pid);
 	if (err == DFS_ELOCKED)
 		pool_say(msg, "pool %s is in use by process %ld", p->dir, pid);
-	else if (err)
-		pool_say(msg, "cannot lock pool %s: %s", p->dir, dfs_err_text(err));
+	else if (err == DFS_EROFS)
+		pool_say(
+			msg,
+			"cannot open pool %s: its directory is on a filesystem that is mounted read-only, "
+			"and the live index there is written even for reading; mount it writable, or copy "
+			"the directory to another place (cp -a) and use it there",
+			p->dir);
+	else if (err) {
+		pool_say(msg, "cannot lock pool %s: %s%s", p->dir, dfs_err_text(err),
+			 err == DFS_EACCES ? owner_note() : "");
+		err = blame_home(p, err, msg);
+	}
 	return err;
 }
 

@@ -72,13 +72,26 @@ struct pool_disk_spec {
 	const char *label;	 /* NULL: the last part of the path */
 	const char *domain;	 /* NULL: none */
 	uint64_t capacity_bytes; /* 0: no limit */
-	bool dry_run, force;
+	bool dry_run;
 };
+/* The pool is mounted: no directory on that device (stat()'s st_dev) may become a disk. Any thread. */
+void pool_note_mount(struct pool *p, uint64_t dev);
 /* Works while the pool is in use. *ret_same_fs: shares a filesystem with another disk (warn). */
 MUST_USE int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec,
 			   struct disk_info *ret_info, bool *ret_same_fs, struct pool_message *msg);
-/* which: path, label or uuid. Marks it failed: not used any more, not believed later. Refused
- * (DFS_EREFUSED) without force when files would become unreadable. */
+struct pool_fail_plan { /* what giving a disk up would do */
+	struct disk_info info;
+	unsigned disks_left;   /* present without it */
+	uint64_t extents_lost; /* readable now, and not then */
+};
+/*
+ * The one judgement of a dry run and of the real one. which: path, label or uuid. 0: nothing speaks against
+ * it. DFS_EREFUSED: files would become unreadable, or no disk would be left; needs force. DFS_ENODISK;
+ * DFS_EEXIST: it was given up before. Except for DFS_ENODISK *ret_plan is set.
+ */
+MUST_USE int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_plan *ret_plan,
+			    struct pool_message *msg);
+/* Marks it failed: not used any more, not believed later. As pool_plan_fail, but for force. */
 MUST_USE int pool_fail_disk(struct pool *p, const char *which, bool force,
 			    struct disk_info *ret_info, struct pool_message *msg);
 /* Rebuilds DIR from the disks. */
@@ -126,6 +139,7 @@ struct pool_disk_status {
 	struct disk_info info;
 	bool present, metadata_member;
 	bool read_only; /* its filesystem is */
+	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
 	uint64_t total_bytes, used_bytes, free_bytes, fs_id;
 	struct disk_counters counters;
 };

@@ -76,6 +76,7 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status)
 {
 	struct pool_disk_status st = {0};
+	struct rec_disk rec;
 	struct dev_space space;
 	struct disk *d;
 
@@ -98,6 +99,8 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 		if (st.read_only)
 			st.free_bytes = 0;
 	}
+	st.given_up = p->meta && get_disk(p->meta, st.info.id, &rec) == 0 &&
+		      rec.state == DISK_FAILED;
 	st.counters = disk_counters(d);
 	*ret_status = st;
 	return true;

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Disks that come and go: a successor at a failed disk's place, read-only disks.
+# Disks that come and go: a successor at a failed disk's place, dry and real runs of giving up, places
+# that can't be disks, read-only disks.
 . "$(dirname "$0")/lib.sh"
 
 dfs() { "$dynamicfs" "$@"; }
@@ -35,6 +36,72 @@ check "the label means the one that lives" dfs fail-disk --pool "$pool" --disk d
 mkdir "$work/other"
 refuse "but a living disk's label is taken" 1 "another disk has the label" \
 	dfs add-disk --pool "$pool" --disk "$work/other" --label disk3
+
+# ---- the pool's own mount, and another pool's
+mkdir "$mnt/inside"
+refuse "a disk in the pool's own mount" 2 "this very pool" \
+	dfs add-disk --pool "$pool" --disk "$mnt/inside"
+if [ "$(id -u)" -eq 0 ]; then
+	mkdir "$work/bound"
+	mount --bind "$mnt/inside" "$work/bound"
+	refuse "by a bind mount" 2 "this very pool" dfs add-disk --pool "$pool" --disk "$work/bound"
+	umount "$work/bound"
+fi
+dfs init --pool "$work/upper" >/dev/null
+refuse "another pool's mount is taken, with a warning" 0 "another DynamicFS pool" \
+	dfs add-disk --pool "$work/upper" --disk "$mnt/inside"
+rm -r "$mnt/inside" "$work/upper"
+refuse "--force is no option of add-disk" 2 "no option --force" \
+	dfs add-disk --pool "$pool" --disk "$work/other" --force
+
+# ---- a dry run says what the real one would
+same()
+{
+	local dry real
+
+	dry=$(dfs fail-disk --pool "$pool" --disk "$1" --dry-run 2>&1)
+	dry="$? $dry"
+	real=$(dfs fail-disk --pool "$pool" --disk "$1" 2>&1)
+	real="$? $real"
+	real=${real/Failed disk/Would fail disk}
+	if [ "${dry%%:*}" = "${real%%:*}" ]; then
+		ok "dry and real run agree, $1: ${dry%% *}"
+	else
+		not_ok "dry and real run agree, $1" "'$dry' and '$real'"
+	fi
+}
+same disk1
+same disk1
+same disk2
+same disk4
+same disk5
+same disk6
+check "by force one more goes" dfs fail-disk --pool "$pool" --disk disk4 --force
+same disk5
+same disk6
+exit_of() { "$@" >/dev/null 2>&1; echo $?; }
+check "the last disk stays" test "$(exit_of dfs fail-disk --pool "$pool" --disk disk6)" != 0
+stop
+rm -rf "$pool" "$work"/disk?/dynamicfs
+make_pool
+start
+cp "$work/file" "$mnt/file"
+
+# A disk that went away by itself can be given up.
+stop
+start
+mv "$work/disk2/dynamicfs" "$work/away"
+sync "$mnt"
+echo x >"$mnt/x"
+sync "$mnt"
+wait_for 10 eval "dfs status --pool '$pool' | grep -q 'disk2.*\(absent\|failed\|not there\)'"
+refuse "status warns of it" 0 "give it up" dfs status --pool "$pool"
+check "give up what has gone" dfs fail-disk --pool "$pool" --disk disk2
+stop
+rm -rf "$pool" "$work"/disk?/dynamicfs "$work/away"
+make_pool
+start
+cp "$work/file" "$mnt/file"
 
 # ---- read-only disks are not healthy and have no room
 remount()
