@@ -264,6 +264,7 @@ static int serve_requests(struct mount *m)
 /* Closes what is open, in the opposite order of opening. err is what went wrong before. */
 static int close_all(struct mount *m, int err)
 {
+	char silent[512] = "";
 	int failed = 0;
 
 	if (m->ctl)
@@ -277,6 +278,8 @@ static int close_all(struct mount *m, int err)
 		env_thread_join(m->ready);
 	if (m->fs)
 		failed = fs_close(m->fs);
+	if (m->pool)
+		pool_silent_disks(m->pool, silent, sizeof(silent));
 	if (m->pool && pool_read_only(m->pool))
 		pool_abandon(m->pool);
 	else if (m->pool) {
@@ -291,7 +294,12 @@ static int close_all(struct mount *m, int err)
 		     m->cfg->pool_dir, dfs_err_text(failed), m->cfg->pool_dir);
 		log_error("%s", m->msg->text);
 	}
-	lease_end(m->lease, err ? err : failed, err || failed ? m->msg->text : "");
+	if (!failed && !err && silent[0])
+		fail(m->msg, 0,
+		     "all data is stored, but not on %s: no answer from there; calls to it "
+		     "may go on until it answers",
+		     silent);
+	lease_end(m->lease, err ? err : failed, err || failed || silent[0] ? m->msg->text : "");
 	return err ? err : failed;
 }
 

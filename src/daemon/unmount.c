@@ -190,6 +190,8 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 	if (!err && lease.outcome)
 		err = fail(msg, DFS_EIO, "%s is unmounted, but %s", mount->mountpoint,
 			   lease.text[0] ? lease.text : dfs_err_text(lease.outcome));
+	else if (!err && lease.text[0])
+		(void)fail(msg, 0, "%s is unmounted: %s", mount->mountpoint, lease.text);
 	return err;
 }
 

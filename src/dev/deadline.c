@@ -487,6 +487,10 @@ bool dev_deadline_state(struct dev *dev, struct dev_deadline_state *ret_state)
 		return false;
 	ENV_LOCKED(&d->lock);
 	*ret_state = (struct dev_deadline_state){
-		.is_hung = d->is_hung, .stuck = d->stuck, .threads = d->threads};
+		.is_hung = d->is_hung,
+		.is_retired = d->is_retired,
+		.stuck = d->stuck,
+		.threads = d->threads,
+	};
 	return true;
 }

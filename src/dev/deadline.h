@@ -8,7 +8,7 @@
 
 #include "dev/dev.h"
 
-#define DEADLINE_MS_DEFAULT 10000u /* of a call; a sync has three times as long */
+#define DEADLINE_MS_DEFAULT 10000u /* of a call; a sync has twice as long */
 #define DEADLINE_THREADS 8u	   /* of a device: no more can be stuck in it */
 
 /*
@@ -37,7 +37,8 @@ MUST_USE int dev_call_in_time(struct dev_group *g, const char *what, void (*fn)(
 struct dev *dev_deadline_new(struct dev_group *g, struct dev *below);
 
 struct dev_deadline_state {
-	bool is_hung;	/* calls fail at once with DFS_ETIMEDOUT, until dev_revive() */
+	bool is_hung; /* calls fail at once with DFS_ETIMEDOUT, until dev_revive() */
+	bool is_retired;
 	unsigned stuck; /* calls that were given up and have not come back */
 	unsigned threads;
 };

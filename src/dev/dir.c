@@ -34,6 +34,7 @@
 #define TMP_PREFIX ".tmp-"  /* of a replacement not yet renamed; never listed */
 #define DIRECT_ALIGN 4096u  /* enough for every filesystem we know; else it refuses (EINVAL) */
 #define DIRECT_CHUNK MIB(1) /* bound of the bounce buffer */
+#define SEND_BYTES MIB(16)  /* that the page cache may gather of a file before the disk begins */
 #define IOV_WINDOW 128	    /* vectors given to one pwritev */
 
 struct dir_dev {
@@ -53,6 +54,7 @@ struct dir_file {
 	bool writable;
 	bool no_atime;	      /* a read changes nothing on the disk, so it need not wait for it */
 	atomic_int direct_fd; /* -1: not opened yet */
+	_Atomic(uint64_t) unsent_bytes; /* written since the disk was last told to begin */
 	char name[];
 };
 
@@ -345,9 +347,23 @@ static int op_read_now(struct dev_file *file, void *buf, size_t len, uint64_t of
 	return 0;
 }
 
+/*
+ * The disk begins to write what the page cache has gathered, instead of leaving all of it to the next sync:
+ * on a machine with much memory that would be gigabytes, and the sync would last longer than its deadline.
+ * A hint: what is wrong with the disk the sync tells.
+ */
+static void send_early(struct dir_dev *d, struct dir_file *f, uint64_t bytes)
+{
+	if (d->is_memory || atomic_fetch_add(&f->unsent_bytes, bytes) + bytes < SEND_BYTES)
+		return;
+	atomic_store(&f->unsent_bytes, 0);
+	(void)sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	struct dir_file *f = file_of(file);
+	uint64_t start = off;
 	size_t skip = 0; /* bytes of iov[0] already written */
 
 	if (!f->writable)
@@ -363,8 +379,10 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 			iovcnt--;
 			count = MIN(iovcnt, IOV_WINDOW);
 		}
-		if (iovcnt == 0)
+		if (iovcnt == 0) {
+			send_early(dir_of(file->dev), f, off - start);
 			return 0;
+		}
 		memcpy(window, iov, (size_t)count * sizeof(*iov));
 		window[0].iov_base = (uint8_t *)window[0].iov_base + skip;
 		window[0].iov_len -= skip;

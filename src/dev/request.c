@@ -11,7 +11,7 @@
 #include "base/probe.h"
 #include "dev/deadline_priv.h"
 
-#define SYNC_FACTOR 3
+#define SYNC_FACTOR 2
 #define NS_PER_MS 1000000ull
 #define REVIVE_NAME "probe"
 

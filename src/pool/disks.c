@@ -711,6 +711,7 @@ int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_plan *ret
 static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 {
 	struct dev *dev = disk_present(d) ? disk_dev(d) : NULL;
+	struct dev_space space = {0};
 	struct rec_disk rec;
 	struct disk_json j;
 	struct meta_txn *t;
@@ -737,7 +738,8 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 	if (err)
 		return err;
 	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_FAILED));
-	if (dev && disk_json_store(dev, &j))
+	/* one that takes its time with a question would take more with a write */
+	if (dev && (dev_space(dev, &space) || space.is_old || disk_json_store(dev, &j)))
 		log_info("disk %u could not be told that it has failed; the pool remembers it",
 			 info->id.v);
 	if (disk_dev(d))

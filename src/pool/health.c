@@ -8,6 +8,8 @@
  * A suspect disk is asked every REVIVE_RETRY_NS, off the path of I/O, whether it answers again (a little is
  * written, synced and read back in time): suspect -> healthy. Nothing else moves a disk back but an order.
  */
+#include <stdio.h>
+
 #include "base/probe.h"
 #include "pool/internal.h"
 
@@ -123,4 +125,37 @@ void health_note_spare(struct pool *p)
 		present += disk_present(disk_at(p->disks, i));
 	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
 	dev_group_set_most(p->group, MIN(most, present ? present - 1 : 0));
+}
+
+/* Gives it two seconds, which is long for a question. */
+static bool is_silent(struct disk *d)
+{
+	struct dev_space space = {0};
+	struct dev_deadline_state st;
+	int err = DFS_ETIMEDOUT;
+
+	if (!disk_dev(d) || !dev_deadline_state(disk_dev(d), &st) || st.is_retired)
+		return false;
+	for (int i = 0; i < 20; i++) {
+		err = dev_space(disk_dev(d), &space);
+		if (err || !space.is_old)
+			break;
+		env_sleep_ms(100);
+	}
+	return err == DFS_ETIMEDOUT || (!err && space.is_old);
+}
+
+void pool_silent_disks(struct pool *p, char *out, size_t out_len)
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct disk_info info = disk_info(d);
+
+		if (len + sizeof(info.label) + 2 <= out_len && is_silent(d))
+			len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
+						info.label);
+	}
 }

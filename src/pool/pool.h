@@ -66,6 +66,8 @@ MUST_USE int pool_open(const char *dir, const struct pool_open_options *opt,
 int pool_close(struct pool *p);
 /* As pool_close, but writes nothing: the simulator's power cut, and read-only use. */
 void pool_abandon(struct pool *p);
+/* The labels of disks that do not answer, for a person; "" when all do. */
+void pool_silent_disks(struct pool *p, char *out, size_t out_len);
 
 struct pool_disk_spec {
 	const char *path;

@@ -90,7 +90,9 @@ check "nothing is open there" wait_for 10 umount "$work/disk6"
 forget
 echo last >"$mnt/last"
 hang disk5
-check "unmount" in_time "$dynamicfs" unmount --mountpoint "$mnt"
+unmount_it() { in_time "$dynamicfs" unmount --mountpoint "$mnt" >"$work/said" 2>&1; }
+check "unmount" unmount_it
+check "it says which disk was left" grep -q disk5 "$work/said"
 check "mount without it" in_time "$dynamicfs" mount --pool "$pool" --mountpoint "$mnt" -o io_timeout=1000
 check "what was written last" grep -qx last "$mnt/last"
 check "the data" in_time cmp "$work/data" "$mnt/data"
