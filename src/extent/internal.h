@@ -67,6 +67,9 @@ struct extent_store {
 	bool record_exclusive;	 /* a repair is changing an extent's addresses */
 	unsigned record_waiters; /* repairs waiting: new users let them go first */
 
+	struct env_mutex reclaim_lock; /* a leaf */
+	struct rec_freed reclaim_from; /* reclaim_lock: where the next round begins */
+
 	struct extent_config cfg;
 	struct extent_cache cache;
 	struct healer healer;

@@ -18,7 +18,8 @@ bool header_agrees(const struct record_header *h, const struct rec_extent *rec, 
 {
 	return extent_id_eq(h->extent, rec->id) && h->index == i && h->k == rec->k &&
 	       h->m == rec->m && h->extent_len == rec->len && h->payload_len == rec->fragment_len &&
-	       h->ino.v == rec->ino.v;
+	       h->ino.v == rec->ino.v &&
+	       record_header_len(h->piece_count, h->block_count) == rec->header_len;
 }
 
 static int parse_blocks(const struct cached_extent *e, unsigned i, const uint8_t *data, size_t len,

@@ -13,6 +13,7 @@
 #include "base/probe.h"
 #include "extent/internal.h"
 
+#define SEGMENT_KEY_LEN 9 /* of a by-disk key: table, disk, segment */
 #define END_MIN_BYTES KIB(128)
 #define END_MAX_BYTES MIB(4)
 
@@ -21,11 +22,13 @@ struct reclaim {
 	struct meta_iter *bydisk;  /* the snapshot of step 2 */
 	struct rec_freed *entries; /* chosen in step 1 */
 	unsigned count, max;
+	struct rec_freed from; /* where to begin */
 };
 
-/* The live record at or after (dir > 0) or before (dir < 0) offset in the segment. */
-static bool live_near(struct reclaim *r, disk_id disk, uint32_t segment, uint32_t offset, int dir,
-		      struct rec_bydisk *ret)
+/* The live record at or after (dir > 0) or before (dir < 0) offset in the segment: 0, DFS_ENOENT, or why it
+ * can't be said. One whose value is damaged is there nevertheless: its key says so. */
+static int live_near(struct reclaim *r, disk_id disk, uint32_t segment, uint32_t offset, int dir,
+		     struct rec_bydisk *ret)
 {
 	const uint8_t *k, *v;
 	size_t klen, vlen;
@@ -36,19 +39,34 @@ static bool live_near(struct reclaim *r, disk_id disk, uint32_t segment, uint32_
 		meta_iter_seek(r->bydisk, key.data, key.len);
 	else
 		meta_iter_seek_back(r->bydisk, key.data, key.len);
-	if (!meta_iter_valid(r->bydisk))
-		return false;
+	if (!meta_iter_valid(r->bydisk)) {
+		int err = meta_iter_error(r->bydisk);
+
+		return err ? err : DFS_ENOENT;
+	}
 	k = meta_iter_key(r->bydisk, &klen);
 	v = meta_iter_value(r->bydisk, &vlen);
-	return klen > 0 && k[0] == TABLE_BYDISK && parse_bydisk(k, klen, v, vlen, ret) == 0 &&
-	       ret->disk.v == disk.v && ret->segment == segment;
+	if (klen < SEGMENT_KEY_LEN || memcmp(k, key.data, SEGMENT_KEY_LEN) != 0)
+		return DFS_ENOENT;
+	return parse_bydisk(k, klen, v, vlen, ret) ? DFS_ECORRUPT : 0;
 }
 
 static bool segment_is_dead(struct reclaim *r, disk_id disk, uint32_t segment)
 {
 	struct rec_bydisk by;
 
-	return !live_near(r, disk, segment, 0, 1, &by) && meta_iter_error(r->bydisk) == 0;
+	return live_near(r, disk, segment, 0, 1, &by) == DFS_ENOENT;
+}
+
+/* The index contradicts itself, or can't be read, around a freed record (P10): nothing is punched there, for
+ * what lives goes first, and the entry goes, for it would never be worked off. */
+static void give_up(const struct rec_freed *f)
+{
+	log_error(
+		"cannot give space back on disk %u, segment %08x at %u: the index has a damaged or "
+		"overlapping record there; the space stays taken until the whole segment is free; run "
+		"dynamicfs fsck",
+		f->disk.v, f->segment, f->offset);
 }
 
 /* Punches the gap around one freed record. *ret_end: where it ends. */
@@ -57,16 +75,20 @@ static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *
 {
 	uint64_t from = 0, to = SEGMENT_MAX_BYTES;
 	struct rec_bydisk by;
-	int err;
+	int err = live_near(r, f->disk, f->segment, f->offset, -1, &by);
 
-	if (live_near(r, f->disk, f->segment, f->offset, -1, &by))
+	if (err == 0)
 		from = by.offset + (uint64_t)by.record_len;
-	if (live_near(r, f->disk, f->segment, f->offset, 1, &by))
+	if (err == 0 || err == DFS_ENOENT)
+		err = live_near(r, f->disk, f->segment, f->offset, 1, &by);
+	if (err == 0)
 		to = by.offset;
-	err = meta_iter_error(r->bydisk);
-	if (err)
+	if (err && err != DFS_ENOENT && err != DFS_ECORRUPT)
 		return err;
-	ASSERT(from <= f->offset && f->offset + (uint64_t)f->record_len <= to);
+	if (err == DFS_ECORRUPT || from > f->offset || f->offset + (uint64_t)f->record_len > to) {
+		give_up(f);
+		return 0;
+	}
 	err = segment_punch(d, f->segment, (uint32_t)from, (uint32_t)(to - from));
 	PROBE("gap-punched");
 	*ret_end = to;
@@ -119,13 +141,13 @@ static bool entry_ready(struct extent_store *s, struct meta_iter *it, const stru
 	return segment_is_quiet(d, f->segment);
 }
 
-/* Step 1. */
+/* Step 1, from the entry on where the last round left off. */
 static int choose(struct reclaim *r, struct meta_iter *it)
 {
-	const uint8_t first = TABLE_FREED;
 	BUF key = {0};
 
-	meta_iter_seek(it, &first, 1);
+	key_freed(&key, r->from.disk, r->from.segment, r->from.offset);
+	meta_iter_seek(it, key.data, key.len);
 	while (r->count < r->max && meta_iter_valid(it)) {
 		size_t klen, vlen;
 		const uint8_t *k = meta_iter_key(it, &klen);
@@ -137,8 +159,10 @@ static int choose(struct reclaim *r, struct meta_iter *it)
 		if (klen == 0 || k[0] != TABLE_FREED)
 			break;
 		err = parse_freed(k, klen, v, vlen, &f);
-		if (err)
-			return err;
+		if (err) { /* fsck's to tell; the others go on */
+			meta_iter_next(it);
+			continue;
+		}
 		/* what is not ready makes its whole segment wait, and the others go on */
 		ready = entry_ready(r->s, it, &f);
 		if (ready)
@@ -225,21 +249,41 @@ static int reclaim_chosen(struct reclaim *r, unsigned *ret_done)
 	return err;
 }
 
+/* A round that could do nothing with what it chose must not choose the same again: the next one begins
+ * after it, and the one after that, when nothing follows, at the beginning. */
+static void note_progress(struct reclaim *r, unsigned done)
+{
+	ENV_LOCKED(&r->s->reclaim_lock);
+	r->s->reclaim_from = (struct rec_freed){0};
+	if (r->count && !done) {
+		r->s->reclaim_from = r->entries[r->count - 1];
+		r->s->reclaim_from.offset++;
+	}
+}
+
 int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done)
 {
 	FREE struct rec_freed *entries = xcalloc(max, sizeof(*entries));
 	struct reclaim r = {.s = s, .entries = entries, .max = max};
 	struct meta_iter *it = meta_iter_new(s->cfg.meta);
-	int err = choose(&r, it);
+	int err;
 
+	env_mutex_lock(&s->reclaim_lock);
+	r.from = s->reclaim_from;
+	env_mutex_unlock(&s->reclaim_lock);
+	err = choose(&r, it);
 	meta_iter_free(it);
 	*ret_done = 0;
-	if (err || r.count == 0)
+	if (err || r.count == 0) {
+		note_progress(&r, 0);
 		return err;
+	}
 	r.bydisk = meta_iter_new(s->cfg.meta);			  /* step 2 */
 	err = meta_sync(s->cfg.meta, meta_last_seq(s->cfg.meta)); /* step 3 */
-	if (!err)
+	if (!err) {
 		err = reclaim_chosen(&r, ret_done);
+		note_progress(&r, *ret_done);
+	}
 	meta_iter_free(r.bydisk);
 	return err;
 }

@@ -31,6 +31,8 @@ static int gather_xattrs(struct inode *in, size_t room, struct buf *keys, bool *
 
 		if (len < from.len || memcmp(key, from.data, from.len) != 0)
 			break;
+		if (len > from.len + DFS_NAME_MAX)
+			continue; /* no key of ours (P10) */
 		if (keys->len && (room < XATTR_DEL_BYTES || keys->len > room - XATTR_DEL_BYTES)) {
 			*ret_all = false;
 			break;
