@@ -177,4 +177,7 @@ int op_list_extents(struct ctl_call *c);
 int op_inspect(struct ctl_call *c);
 int op_fsck(struct ctl_call *c);
 
+/* Says so where verify_writes can't look past the page cache. */
+void warn_verify(struct ctl_call *c);
+
 #endif

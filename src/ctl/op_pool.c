@@ -154,6 +154,7 @@ int op_set(struct ctl_call *c)
 			return ctl_fail(c, err, "cannot note that the loss is known: %s",
 					dfs_err_text(err));
 	}
+	warn_verify(c);
 	s = pool_get_settings(c->pool);
 	c->answer->result = json_object();
 	json_object_set_new(c->answer->result, "settings", settings_json(&s));

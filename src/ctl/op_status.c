@@ -178,6 +178,17 @@ static void warn_same_fs(struct ctl_call *c)
 			 labels);
 }
 
+void warn_verify(struct ctl_call *c)
+{
+	char labels[512];
+
+	if (pool_verifies_cache_only(c->pool, labels, sizeof(labels)))
+		ctl_warn(c,
+			 "verify_writes can't look past the page cache on these disks, whose "
+			 "filesystems do not let it: %s",
+			 labels);
+}
+
 static void warn_all(struct ctl_call *c, const struct pool_status *s,
 		     const struct disk_views *views, const struct safety *safety, bool whole)
 {
@@ -223,6 +234,7 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	if (views->count && views->members_present < 2)
 		ctl_warn(c, "the metadata is on %u disk only: add disks", views->members_present);
 	warn_same_fs(c);
+	warn_verify(c);
 }
 
 int op_status(struct ctl_call *c)

@@ -95,6 +95,25 @@ int dev_write(struct dev_file *f, const void *buf, size_t len, uint64_t off)
 
 int dev_sync(struct dev_file *f) { return f->dev->ops->sync(f); }
 
+#define VERIFY_BYTES MIB(1)
+
+int dev_verify(struct dev_file *f, const void *data, size_t len, uint64_t off)
+{
+	const uint8_t *want = data;
+	FREE uint8_t *back = xmalloc(MIN(len, VERIFY_BYTES) + 1);
+
+	for (size_t at = 0; at < len; at += VERIFY_BYTES) {
+		size_t part = MIN(len - at, VERIFY_BYTES), got = 0;
+		int rc = dev_read(f, back, part, off + at, DEV_READ_MEDIA, &got);
+
+		if (rc)
+			return rc;
+		if (got != part || memcmp(back, want + at, part) != 0)
+			return DFS_ECHECKSUM;
+	}
+	return 0;
+}
+
 int dev_punch(struct dev_file *f, uint64_t off, uint64_t len)
 {
 	if (off > INT64_MAX || len > INT64_MAX - off)

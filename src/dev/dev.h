@@ -42,6 +42,7 @@ struct dev_space {
 	uint64_t free_bytes;  /* what we may still use of it */
 	uint64_t fs_id;	      /* equal for two devs on the same filesystem: one space, one fate */
 	bool read_only;	      /* the filesystem is mounted so */
+	bool cached_only;     /* reads can't bypass the page cache: DEV_READ_MEDIA proves nothing */
 	bool is_old;	      /* an earlier answer: the disk takes its time with a new one */
 };
 
@@ -134,6 +135,9 @@ MUST_USE int dev_read(struct dev_file *f, void *buf, size_t len, uint64_t off, u
 MUST_USE int dev_writev(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off);
 MUST_USE int dev_write(struct dev_file *f, const void *buf, size_t len, uint64_t off);
 MUST_USE int dev_sync(struct dev_file *f);
+/* Reads back what was written and synced, from the medium where the filesystem lets us, and compares.
+ * DFS_ECHECKSUM: it is something else. */
+MUST_USE int dev_verify(struct dev_file *f, const void *data, size_t len, uint64_t off);
 /* Gives the space of the range back; it reads as zeros. DFS_ENOTSUP where the fs can't. */
 MUST_USE int dev_punch(struct dev_file *f, uint64_t off, uint64_t len);
 /*

@@ -46,6 +46,7 @@ struct dir_dev {
 	bool is_memory; /* statfs tells what can be written, and allocating costs as much as writing */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
+	atomic_bool direct_asked;
 };
 
 struct dir_file {
@@ -642,6 +643,24 @@ static int op_replace(struct dev *dev, const char *name, const void *data, size_
 	return op_sync_dir(dev, dir);
 }
 
+/* Asked once, of a file that every disk has. */
+static bool takes_direct(struct dir_dev *d)
+{
+	int fd;
+
+	if (atomic_load(&d->direct_asked))
+		return !atomic_load(&d->no_direct);
+	fd = regular_open(d, "disk.json", O_RDONLY | O_DIRECT);
+	if (fd >= 0)
+		close(fd);
+	else if (errno == EINVAL)
+		atomic_store(&d->no_direct, true);
+	else
+		return true; /* not known yet */
+	atomic_store(&d->direct_asked, true);
+	return !atomic_load(&d->no_direct);
+}
+
 static int op_space(struct dev *dev, struct dev_space *ret_space)
 {
 	struct dir_dev *d = dir_of(dev);
@@ -655,6 +674,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 		.free_bytes = (uint64_t)v.f_bavail * v.f_frsize,
 		.fs_id = d->fs_id,
 		.read_only = (v.f_flag & ST_RDONLY) != 0,
+		.cached_only = d->is_memory || !takes_direct(d),
 	};
 	return 0;
 }
@@ -780,6 +800,7 @@ int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **
 	fs_look(d);
 	atomic_init(&d->tmp_counter, 0);
 	atomic_init(&d->no_direct, false);
+	atomic_init(&d->direct_asked, false);
 	*ret_dev = &d->base;
 	return 0;
 }

@@ -90,6 +90,8 @@ void disk_tidy(struct disk *d);
 void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes);
 /* What disk_free_bytes would be for a new, empty disk there (before it is added). */
 uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes);
+/* Can DEV_READ_MEDIA bypass the page cache there? As far as is known. */
+bool disk_reads_media(struct disk *d);
 /* Size the disk brings to the pool: min(filesystem's total, capacity). */
 uint64_t disk_total_bytes(struct disk *d);
 /* Bytes of live records, kept by the owner of the counters (pool); set at open and after commits. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/env.h"
+#include "base/le.h"
 
 struct fault {
 	struct dev base;
@@ -111,6 +112,21 @@ static int f_read(struct dev_file *f, void *buf, size_t len, uint64_t off, unsig
 	return 0;
 }
 
+static int write_flipped(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off)
+{
+	BUF all = {0};
+	uint64_t bit;
+
+	for (int i = 0; i < iovcnt; i++)
+		if (iov[i].iov_len)
+			buf_put(&all, iov[i].iov_base, iov[i].iov_len);
+	if (all.len) {
+		bit = env_random_u64() % (all.len * 8);
+		all.data[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+	}
+	return dev_write(f, all.data, all.len, off);
+}
+
 static int f_writev(struct dev_file *f, const struct iovec *iov, int iovcnt, uint64_t off)
 {
 	struct fault_plan p = plan_of(f->dev);
@@ -126,6 +142,8 @@ static int f_writev(struct dev_file *f, const struct iovec *iov, int iovcnt, uin
 		if (!rc && end > size)
 			rc = DFS_ENOSPC;
 	}
+	if (!rc && happens(p.write_flip))
+		return write_flipped(below_of(f), iov, iovcnt, off);
 	return rc ? rc : dev_writev(below_of(f), iov, iovcnt, off);
 }
 

@@ -10,6 +10,7 @@
 
 struct fault_plan {
 	double read_error, write_error, sync_error; /* probability per call, 0..1: DFS_EIO */
+	double write_flip;   /* that what a write stores has one bit flipped, and nobody is told */
 	double read_flip;    /* probability that a read comes back with one bit flipped */
 	uint64_t delay_ms;   /* added to every read, write and sync */
 	bool no_space;	     /* writes that extend fail with DFS_ENOSPC */

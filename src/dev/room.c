@@ -286,3 +286,11 @@ uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes)
 	}
 	return disk_usable(d) || disk_state(d) != DISK_HEALTHY ? 0 : held_locked(d);
 }
+
+bool disk_reads_media(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return !d->space.cached_only;
+}

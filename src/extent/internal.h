@@ -113,6 +113,9 @@ struct fragment_write {
 	struct record_header header; /* in: all but the address; pieces and blocks borrowed */
 	const uint8_t *payload;
 };
+/* With verify_writes: syncs, reads the fragments back from the medium and compares; those that differ,
+ * or can't be synced, get that as their result. */
+void fragments_verify_written(struct extent_store *s, struct disk_io *ios, unsigned count);
 /* Reserves on the disk, builds the header, prepares io (iov of 3). Nothing is written yet. */
 MUST_USE int fragment_prepare(struct extent_store *s, struct fragment_write *w, disk_id disk,
 			      uint8_t *header_buf, struct iovec iov[3], struct disk_io *ret_io);

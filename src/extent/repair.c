@@ -141,7 +141,7 @@ static int repair_write(struct extent_store *s, struct repair *r, unsigned i)
 			   .blocks = blocks},
 		.payload = r->frags[i],
 	};
-	disk_id taken[DFS_EXTENT_MAX_FRAGMENTS], id;
+	disk_id taken[2 * DFS_EXTENT_MAX_FRAGMENTS], id;
 	struct iovec iov[3];
 	struct disk_io io;
 	int err;
@@ -149,19 +149,24 @@ static int repair_write(struct extent_store *s, struct repair *r, unsigned i)
 	for (unsigned j = 0; j < width; j++)
 		if (j != i && r->new.frags[j].disk.v != 0)
 			taken[ntaken++] = r->new.frags[j].disk;
-	err = place_pick(snap->disks, snap->count, 1, r->old.frags[i].record_len, taken, ntaken,
-			 atomic_fetch_add(&s->salt, 1), &id);
-	if (err)
-		return err;
 	record_hash_blocks(r->frags[i], r->old.fragment_len, blocks);
-	err = fragment_prepare(s, &w, id, header, iov, &io);
+	do { /* one that fails is not tried again */
+		err = place_pick(snap->disks, snap->count, 1, r->old.frags[i].record_len, taken,
+				 ntaken, atomic_fetch_add(&s->salt, 1), &id);
+		if (err)
+			break;
+		taken[ntaken++] = id;
+		err = fragment_prepare(s, &w, id, header, iov, &io);
+		if (err)
+			continue;
+		(void)disk_io_run(&io, 1); /* its result is looked at */
+		fragments_verify_written(s, &io, 1);
+		err = io.result;
+		if (err)
+			segment_settle(io.disk, io.addr);
+	} while (err && ntaken < ARRAY_SIZE(taken));
 	if (err)
-		return err;
-	err = disk_io_run(&io, 1);
-	if (err) {
-		segment_settle(io.disk, io.addr);
 		r->new.frags[i] = r->old.frags[i];
-	}
 	return err;
 }
 

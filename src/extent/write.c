@@ -259,9 +259,10 @@ static void sync_written(struct disk_io *ios, unsigned count)
 				ios[i].result = syncs[j].result;
 }
 
-/* Reads the fragments back from the medium and compares (verify_writes): bad ones count as failed. */
-static void verify_back(struct disk_io *ios, unsigned count)
+void fragments_verify_written(struct extent_store *s, struct disk_io *ios, unsigned count)
 {
+	if (!atomic_load(&s->verify_writes))
+		return;
 	sync_written(ios, count);
 	for (unsigned i = 0; i < count; i++) {
 		size_t len = 0, at = 0;
@@ -320,8 +321,7 @@ static int write_round(struct extent_store *s, struct plan *plans, unsigned coun
 	if (n == 0)
 		return 0;
 	(void)disk_io_run(ios, n); /* each result is looked at below */
-	if (atomic_load(&s->verify_writes))
-		verify_back(ios, n);
+	fragments_verify_written(s, ios, n);
 	for (unsigned i = 0; i < count; i++) {
 		unsigned end = i + 1 < count ? first[i + 1] : n;
 

@@ -45,7 +45,7 @@ struct journal_job { /* what one write stores, the same on each member */
 	const uint8_t *data;
 	size_t len;
 	uint64_t off;
-	bool twice;
+	bool twice, verify;
 };
 
 struct meta_txn {
@@ -72,6 +72,7 @@ struct meta {
 	const struct index_ops *ops;
 	uint64_t journal_file_bytes; /* of new journal files */
 	struct index *index;
+	bool verify_writes; /* read and written atomically */
 	struct uuid writer; /* random: in each journal record of this opening */
 
 	/* Protected by commit (seq also readable atomically). */

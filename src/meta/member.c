@@ -127,6 +127,10 @@ static int write_one(struct member *mb, const struct journal_job *job)
 		err = dev_write(mb->journal, job->data, job->len, mb->second_off + job->off);
 	if (err == 0)
 		err = dev_sync(mb->journal);
+	if (err == 0 && job->verify)
+		err = dev_verify(mb->journal, job->data, job->len, job->off);
+	if (err == 0 && job->verify && job->twice)
+		err = dev_verify(mb->journal, job->data, job->len, mb->second_off + job->off);
 	if (err)
 		return err;
 	took_ns = env_now_ns() - start_ns;
@@ -195,7 +199,8 @@ static int judge(struct meta *m, struct member **tried, const int *errs, unsigne
 
 int journal_write(struct meta *m, const uint8_t *data, size_t len)
 {
-	const struct journal_job job = {data, len, m->file_off, m->file_twice};
+	const struct journal_job job = {data, len, m->file_off, m->file_twice,
+					__atomic_load_n(&m->verify_writes, __ATOMIC_RELAXED)};
 	struct member *tried[ROOT_MAX_MEMBERS];
 	int errs[ROOT_MAX_MEMBERS];
 	unsigned count = 0, theirs;

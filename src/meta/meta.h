@@ -62,7 +62,8 @@ struct meta_config {
 		table_k; /* wanted data fragments of a table file (0: 1); it bears copies - 1 losses */
 	struct history_witness witness; /* what the pool directory remembers */
 	bool force; /* choose a history though it can't be known to be the newest, or the only one */
-	bool read_only;		   /* write nothing to the disks; commits are refused */
+	bool verify_writes; /* read journal and tables back before anything is acknowledged */
+	bool read_only;	    /* write nothing to the disks; commits are refused */
 	uint64_t checkpoint_bytes; /* checkpoint when the journal since the last holds that much */
 	uint64_t buffer_bytes;	   /* bound of the unsynced journal buffer; committers wait (P9) */
 	meta_data_sync_fn data_sync;
@@ -172,6 +173,7 @@ enum meta_counter {
 int64_t meta_counter(struct meta *m, uint32_t counter);
 
 /* ---- checkpoints and members ---- */
+void meta_set_verify(struct meta *m, bool verify_writes);
 /* Flush the index, store its new files on the disks, write roots, cut the journal. */
 MUST_USE int meta_checkpoint(struct meta *m);
 /*

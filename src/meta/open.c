@@ -35,6 +35,7 @@ static struct meta *meta_new(const struct meta_config *cfg)
 		m->cfg.buffer_bytes = DEFAULT_BUFFER_BYTES;
 	m->journal_file_bytes = journal_file_bytes(m->cfg.checkpoint_bytes);
 	m->ops = cfg->index_ops;
+	m->verify_writes = cfg->verify_writes;
 	uuid_random(&m->writer);
 	memcpy(m->disks, cfg->disks, cfg->disk_count * sizeof(*m->disks));
 	m->disk_count = cfg->disk_count;
@@ -605,6 +606,11 @@ enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid)
 		if (uuid_eq(&m->roles[i].uuid, uuid))
 			return m->roles[i].role;
 	return HISTORY_UNLISTED;
+}
+
+void meta_set_verify(struct meta *m, bool verify_writes)
+{
+	__atomic_store_n(&m->verify_writes, verify_writes, __ATOMIC_RELAXED);
 }
 
 bool meta_is_member(struct meta *m, disk_id id)

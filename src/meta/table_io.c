@@ -38,6 +38,7 @@ struct out {		 /* a fragment while it is written */
 	struct buf blocks; /* hashes */
 	struct manifest_file *f;
 	const struct uuid *pool;
+	bool verify; /* read back before it gets its name */
 	unsigned index;
 	uint64_t serial; /* of the temporary name, which a write that comes late may still have */
 	struct hash header;
@@ -90,6 +91,30 @@ static void out_block(struct out *o, const uint8_t *block, uint32_t len, uint64_
 		out_fail(o, err);
 }
 
+/* All of it as it lies there now (verify_writes). */
+static int out_verify(const struct out *o, const struct buf *header)
+{
+	struct table_shape shape = table_shape(o->f->size_bytes, o->f->k);
+	FREE uint8_t *back = xmalloc(TABLE_BLOCK_BYTES);
+	int err = dev_verify(o->file, header->data, header->len, 0);
+
+	for (uint32_t s = 0; s < shape.block_count && err == 0; s++) {
+		uint32_t len = table_block_len(&shape, s);
+		struct hash hash;
+		size_t got = 0;
+
+		err = dev_read(o->file, back, len,
+			       shape.header_len + (uint64_t)s * TABLE_BLOCK_BYTES, DEV_READ_MEDIA,
+			       &got);
+		if (err)
+			break;
+		hash_bytes(back, got, &hash);
+		if (got != len || memcmp(hash.b, o->blocks.data + s * HASH_LEN, HASH_LEN) != 0)
+			err = DFS_ECHECKSUM;
+	}
+	return err;
+}
+
 /* The header, then the sync, then the name. */
 static void out_finish(void *arg)
 {
@@ -111,6 +136,8 @@ static void out_finish(void *arg)
 	err = dev_write(o->file, header.data, header.len, 0);
 	if (err == 0)
 		err = dev_sync(o->file);
+	if (err == 0 && o->verify)
+		err = out_verify(o, &header);
 	if (err) {
 		out_fail(o, err);
 		return;
@@ -195,6 +222,7 @@ int table_write(struct meta *m, struct manifest_file *f, bool known, struct dev 
 		outs[i].serial = ++m->table_serial;
 		outs[i].f = f;
 		outs[i].pool = &m->cfg.pool;
+		outs[i].verify = __atomic_load_n(&m->verify_writes, __ATOMIC_RELAXED);
 		if (devs[i])
 			out_open(&outs[i]);
 	}

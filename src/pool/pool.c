@@ -568,6 +568,16 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 	return err;
 }
 
+static void tell_of_cache(struct pool *p)
+{
+	char labels[512];
+
+	if (pool_verifies_cache_only(p, labels, sizeof(labels)))
+		log_warn("verify_writes is on, but the filesystems of these disks do not let reads "
+			 "bypass the page cache, so it can't see what the medium holds: %s",
+			 labels);
+}
+
 static void start_threads(struct pool *p)
 {
 	struct extent_config cfg = {
@@ -579,9 +589,11 @@ static void start_threads(struct pool *p)
 	};
 
 	p->extents = extent_store_new(&cfg);
+	meta_set_verify(p->meta, p->settings.verify_writes);
 	for (unsigned i = 0; i < disk_count(p->disks) && !p->read_only; i++)
 		disk_tidy(disk_at(p->disks, i));
 	health_note_spare(p);
+	tell_of_cache(p);
 	p->disk_json_due = true; /* today's epoch, and whole files where one was damaged */
 	if (!p->read_only)
 		p->thread = env_thread_start("dfs-pool", background_main, p);
@@ -925,5 +937,7 @@ int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool
 	}
 	if (p->extents)
 		extent_store_set_verify(p->extents, s->verify_writes);
+	if (p->meta)
+		meta_set_verify(p->meta, s->verify_writes);
 	return pool_json_store(p);
 }

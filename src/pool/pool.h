@@ -136,6 +136,9 @@ struct pool_status {
 	int failed; /* 0, or why no change is accepted any more */
 };
 void pool_status(struct pool *p, struct pool_status *ret_status);
+/* verify_writes is on, and on some disks what is read back comes from the page cache: their labels, and
+ * true. */
+bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len);
 
 struct pool_disk_status {
 	struct disk_info info;

@@ -35,6 +35,25 @@ void pool_space(struct pool *p, struct pool_space *ret_space)
 	*ret_space = sp;
 }
 
+bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len)
+{
+	size_t len = 0;
+
+	out[0] = '\0';
+	if (!pool_get_settings(p).verify_writes)
+		return false;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		struct disk_info info = disk_info(d);
+
+		if (disk_present(d) && !disk_reads_media(d) &&
+		    len + sizeof(info.label) + 2 < out_len)
+			len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
+						info.label);
+	}
+	return len > 0;
+}
+
 void pool_status(struct pool *p, struct pool_status *ret_status)
 {
 	struct pool_status st = {.uuid = p->json.pool, .settings = pool_get_settings(p)};

@@ -438,6 +438,57 @@ static void test_no_room_to_join(void **state)
 	rig_release(&r);
 }
 
+/* verify_writes: a member that stores something else than it was given is found out before anything is
+ * acknowledged; without it, it is not. */
+static void test_verify(void **state)
+{
+	struct fault_plan lies = {.write_flip = 1}, none = {0};
+
+	(void)state;
+	for (unsigned verify = 0; verify < 2; verify++) {
+		struct rig r;
+
+		rig_init(&r, false, 4, 3);
+		rig_must_open(&r);
+		meta_set_verify(r.m, verify);
+		rig_fill(&r, 0, 10, 1);
+		dev_fault_set(r.devs[1], &lies);
+		rig_fill(&r, 10, 10, 1);
+		assert_int_equal(r.failed[2], verify);
+		assert_int_equal(r.failed[1] + r.failed[3], 0);
+		dev_fault_set(r.devs[1], &none);
+		rig_kill(&r);
+		rig_destroy_index(&r);
+		rig_must_open(&r);
+		rig_expect(&r, 0, 20, 1);
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
+/* The same for table files: they go elsewhere. */
+static void test_verify_tables(void **state)
+{
+	struct fault_plan lies = {.write_flip = 1};
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, false, 6, 2);
+	rig_must_open(&r);
+	meta_set_verify(r.m, true);
+	rig_fill(&r, 0, 500, 1);
+	for (unsigned i = 2; i < 6; i++)
+		dev_fault_set(r.devs[i], &lies);
+	rig_commit(&r, 500, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	rig_kill(&r);
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 501, 1);
+	rig_kill(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -450,6 +501,8 @@ int main(void)
 		cmocka_unit_test(test_full_journal),
 		cmocka_unit_test(test_large_groups),
 		cmocka_unit_test(test_no_room_to_join),
+		cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_verify_tables),
 	};
 
 	log_set_sink(quiet, NULL);

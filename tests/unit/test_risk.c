@@ -215,6 +215,45 @@ static void test_lost_beside_a_repair(void **state)
 	assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
 }
 
+/* A repair with verify_writes finds out what a lying disk did with its fragment, and takes another. */
+static void test_repair_is_verified(void **state)
+{
+	const struct fault_plan lies = {.write_flip = 1};
+	struct fixture *f = *state;
+	struct extent_check check;
+	struct rec_extent rec;
+	struct extent_new e;
+	const struct rec_fragment *fr = &e.rec.frags[0];
+	unsigned repaired = 0, lying = 0;
+	char path[160];
+	FILE *file;
+
+	assert_int_equal(meta_sync(pool_meta(f->p), put_one(f, 0, &e)), 0);
+	snprintf(path, sizeof(path), "%s/dynamicfs/segments/%08x", f->disk[fr->disk.v - 1],
+		 fr->segment);
+	file = fopen(path, "r+b");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, (long)fr->offset + 40, SEEK_SET), 0);
+	fputc(0x55, file);
+	fclose(file);
+	extent_store_set_verify(pool_extents(f->p), true);
+	for (unsigned d = 1; d <= DISKS && lying < DISKS - 4;
+	     d++) { /* all but one that it may take */
+		if (d == e.rec.frags[1].disk.v || d == e.rec.frags[2].disk.v || d == fr->disk.v)
+			continue;
+		dev_fault_set(f->faults[d - 1], &lies);
+		lying++;
+	}
+	dev_fault_set(f->faults[fr->disk.v - 1], &lies);
+	assert_int_equal(extent_repair(pool_extents(f->p), e.rec.id, &repaired), 0);
+	assert_int_equal(repaired, 1);
+	for (unsigned d = 0; d < DISKS; d++)
+		dev_fault_set(f->faults[d], &(struct fault_plan){0});
+	assert_int_equal(get_extent(pool_meta(f->p), e.rec.id, &rec), 0);
+	assert_int_equal(extent_verify(pool_extents(f->p), &rec, true, &check), 0);
+	assert_int_equal(check.good, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +262,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_in_anothers_sync, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_before_the_group, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_beside_a_repair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_repair_is_verified, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
