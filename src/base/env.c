@@ -20,6 +20,8 @@
 
 #define NS_PER_S 1000000000ULL
 #define NS_PER_MS 1000000ULL
+#define START_TRIES 300
+#define START_PAUSE_MS 100
 #define simulated() __builtin_expect(env_sim != NULL, 0)
 
 struct env_thread {
@@ -110,27 +112,53 @@ static int create_with_signals_blocked(struct env_thread *t)
 	return err;
 }
 
+/* NULL: *ret_errno says why. */
+static struct env_thread *try_start(const char *name, env_thread_fn fn, void *arg, int tries,
+				    int *ret_errno)
+{
+	struct env_thread *t = xmalloc(sizeof(*t));
+	int err;
+
+	*t = (struct env_thread){.fn = fn, .arg = arg};
+	while ((err = create_with_signals_blocked(t)) == EAGAIN && --tries > 0)
+		env_sleep_ms(START_PAUSE_MS);
+	if (err) {
+		free(t);
+		*ret_errno = err;
+		return NULL;
+	}
+	/* The name only helps a person who looks at the threads: failing to set it is harmless. */
+	(void)pthread_setname_np(t->real, name);
+	return t;
+}
+
 struct env_thread *env_thread_start(const char *name, env_thread_fn fn, void *arg)
 {
 	struct env_thread *t;
-	int err;
+	int err = 0;
 
 	ASSERT(strlen(name) <= 15);
 	if (simulated())
 		return env_sim->thread_start(name, fn, arg);
-	t = xmalloc(sizeof(*t));
-	*t = (struct env_thread){.fn = fn, .arg = arg};
-	err = create_with_signals_blocked(t);
-	if (err) {
+	/* Short of threads for the moment: better to wait than to end. */
+	t = try_start(name, fn, arg, START_TRIES, &err);
+	if (!t) {
 		fprintf(stderr,
 			"dynamicfs: cannot start thread '%s': %s; the process ends, nothing "
 			"acknowledged is lost; raise the limit on processes (ulimit -u)\n",
 			name, strerror(err));
 		abort();
 	}
-	/* The name only helps a person who looks at the threads: failing to set it is harmless. */
-	(void)pthread_setname_np(t->real, name);
 	return t;
+}
+
+struct env_thread *env_thread_try_start(const char *name, env_thread_fn fn, void *arg)
+{
+	int err;
+
+	ASSERT(strlen(name) <= 15);
+	return simulated() ? env_sim->thread_start(name, fn, arg)
+			   : try_start(name, fn, arg, 1, &err);
 }
 
 void env_thread_join(struct env_thread *t)

@@ -55,9 +55,11 @@ uint64_t env_now_ns(void);
 uint64_t env_wall_ns(void);
 void env_random(void *buf, size_t len);
 uint64_t env_random_u64(void);
-/* Ends the process with a message if the thread can't be started. The name is at most 15 bytes.
+/* Tries for half a minute, then ends the process with a message if the thread can't be started. The name is at most 15 bytes.
  * Signals from outside (SIGTERM, ...) are blocked in the thread: they go to those that exist. */
 struct env_thread *env_thread_start(const char *name, env_thread_fn fn, void *arg);
+/* NULL if it can't be started: for what can be left undone. */
+struct env_thread *env_thread_try_start(const char *name, env_thread_fn fn, void *arg);
 void env_thread_join(struct env_thread *t); /* also frees t */
 /* Nobody will wait for it: it frees itself at its end. For threads that may hang in a system call. */
 void env_thread_detach(struct env_thread *t);

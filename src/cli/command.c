@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
 
@@ -317,6 +318,7 @@ int cli_main(int argc, char **argv, const struct command *const *extra)
 	(void)setlocale(LC_CTYPE, ""); /* without one, text is plain ASCII */
 	/* What a command finds, it says itself; the log of the daemon has the rest. */
 	log_set_level(getenv("DYNAMICFS_DEBUG") ? LOG_DEBUG : LOG_ERROR);
+	limits_raise();
 	extra_commands = extra;
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
 		name = "help";

@@ -5,9 +5,11 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -46,7 +48,8 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 {
 	struct ctl_dir *dir;
 	struct sockaddr_un addr;
-	int fd, err = ctl_dir_open(pool_dir, &dir, &addr);
+	struct stat st;
+	int socket_fd, fd, err = ctl_dir_open(pool_dir, &dir, &addr);
 
 	if (err)
 		return err;
@@ -55,12 +58,24 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 		ctl_dir_close(dir);
 		return DFS_EIO;
 	}
+	/* Not through a link: an order meant for this pool must not reach another one. */
+	socket_fd = open(addr.sun_path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (socket_fd >= 0 && fstat(socket_fd, &st) == 0 && S_ISLNK(st.st_mode)) {
+		close(socket_fd);
+		close(fd);
+		ctl_dir_close(dir);
+		return DFS_ECORRUPT;
+	}
+	if (socket_fd >= 0)
+		snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", socket_fd);
 	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0) {
 		*ret_fd = fd;
 	} else {
 		err = errno == EACCES || errno == EPERM ? DFS_EACCES : DFS_ENOENT;
 		close(fd);
 	}
+	if (socket_fd >= 0)
+		close(socket_fd);
 	ctl_dir_close(dir);
 	return err;
 }

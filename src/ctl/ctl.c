@@ -197,6 +197,12 @@ int ctl_run(const char *pool_dir, const char *name, json_t *args, struct ctl_ans
 				       "cannot reach the pool %s: permission denied; ask as the "
 				       "user who mounted it, or as root",
 				       pool_dir);
+		if (err == DFS_ECORRUPT)
+			return a->error = ctl_fail(
+				       &c, err,
+				       "cannot reach the pool %s: its control.sock is a symbolic link; "
+				       "nothing was done; see who made it, and remove it",
+				       pool_dir);
 		if (op->flags & OP_ONLINE)
 			return a->error =
 				       ctl_fail(&c, DFS_ENOENT,

@@ -195,7 +195,14 @@ static void run_listener(void *arg)
 		ENV_LOCKED(&s->lock);
 		slot->fd = fd;
 		slot->state = SLOT_RUNNING;
-		slot->thread = env_thread_start("dfs-ctl", run_connection, slot);
+		slot->thread = env_thread_try_start("dfs-ctl", run_connection, slot);
+		if (slot->thread)
+			continue;
+		log_warn("cannot answer a command: no thread can be started; raise the limit on "
+			 "processes (ulimit -u)");
+		close(fd);
+		slot->fd = -1;
+		slot->state = SLOT_FREE;
 	}
 }
 
@@ -216,7 +223,7 @@ static int make_socket(const char *pool_dir, int *ret_fd)
 		/* Before bind, so that the name never has wider permissions, whatever the umask. */
 		if (fchmod(fd, SOCKET_MODE) != 0 ||
 		    bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) != 0 ||
-		    chmod(addr.sun_path, SOCKET_MODE) != 0 || listen(fd, 64) != 0)
+		    listen(fd, 64) != 0)
 			err = errno == EROFS			      ? DFS_EROFS
 			      : errno == ENOSPC			      ? DFS_ENOSPC
 			      : errno == EPERM || errno == EOPNOTSUPP ? DFS_ENOTSUP

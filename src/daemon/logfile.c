@@ -30,7 +30,10 @@ static void open_file(void)
 {
 	struct stat st;
 
-	logfile.fd = open(logfile.path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	/* Never through a link, and a FIFO must not make us wait. */
+	logfile.fd = open(logfile.path,
+			  O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+			  0640);
 	logfile.size_bytes = logfile.fd >= 0 && fstat(logfile.fd, &st) == 0 ? (uint64_t)st.st_size
 									    : 0;
 }

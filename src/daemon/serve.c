@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,7 +22,6 @@
 #include "ctl/ctl.h"
 #include "fuse/session.h"
 
-#define OPEN_FILES_WANTED 65536
 /* A command that has the pool open for a moment (`status`) is waited for. */
 #define POOL_LOCK_ATTEMPTS 50
 #define POOL_LOCK_PAUSE_MS 100
@@ -58,18 +56,12 @@ static void stop_signals(sigset_t *ret_set)
 
 static void prepare_process(void)
 {
-	struct rlimit files;
 	sigset_t set;
 
 	stop_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* fusermount3's exit status is waited for */
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < OPEN_FILES_WANTED) {
-		files.rlim_cur = MIN(files.rlim_max, OPEN_FILES_WANTED);
-		if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-			log_warn("cannot raise the limit of open files: %s", strerror(errno));
-	}
 }
 
 static void run_signals(void *arg)

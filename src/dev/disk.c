@@ -16,6 +16,7 @@ struct disk_set {
 	struct env_mutex lock;
 	disk_error_fn on_error; /* immutable, with ctx */
 	void *ctx;
+	unsigned idle_max;   /* immutable once there is a disk */
 	struct disk **disks; /* lock; by id */
 	unsigned count;	     /* lock */
 };
@@ -47,8 +48,14 @@ struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx)
 
 	s->on_error = on_error;
 	s->ctx = ctx;
+	s->idle_max = SEGMENT_CACHE_MAX;
 	env_mutex_init(&s->lock);
 	return s;
+}
+
+void disk_set_limit_files(struct disk_set *s, unsigned per_disk)
+{
+	s->idle_max = MIN(per_disk, SEGMENT_CACHE_MAX);
 }
 
 static void disk_free(struct disk *d)
@@ -76,6 +83,7 @@ static struct disk *disk_new(struct disk_set *s, const struct disk_info *info, s
 	struct disk *d = xcalloc(1, sizeof(*d));
 
 	d->set = s;
+	d->idle_max = s->idle_max;
 	d->dev = dev;
 	d->id = info->id;
 	d->info = *info;

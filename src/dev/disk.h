@@ -51,6 +51,8 @@ typedef void (*disk_error_fn)(void *ctx, disk_id id, int err, const char *what);
 struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx);
 void disk_set_free(struct disk_set *s); /* closes the devices */
 
+/* At most so many files of each disk stay open without being in use. Before the first disk is added. */
+void disk_set_limit_files(struct disk_set *s, unsigned per_disk);
 /*
  * Adds a disk. dev may be NULL: a disk that is known but not there; every operation on it gives
  * DFS_EGONE. Owns dev if it returns 0; else dev is still the caller's.

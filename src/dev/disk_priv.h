@@ -19,8 +19,9 @@
 #include "dev/disk.h"
 
 #define SEGMENT_DIR "segments"
-#define SEGMENT_LAST_SEEN 4u   /* a crash leaves no more with space allocated ahead */
-#define SEGMENT_CACHE_MAX 128u /* idle open segment files of a disk (P9) */
+#define SEGMENT_LAST_SEEN 4u /* a crash leaves no more with space allocated ahead */
+#define SEGMENT_CACHE_MAX                                                                          \
+	128u /* idle open segment files of a disk (P9); fewer with few descriptors */
 
 /* A segment in memory: as long as it is open, used, dirty, has records in flight or a cached file. */
 struct segment { /* all fields: disk.lock */
@@ -61,6 +62,7 @@ struct disk {
 	struct flight *flights;	    /* by address */
 	TAILQ_HEAD(, segment) idle; /* unused, with an open file, least recently used first */
 	unsigned idle_count;
+	unsigned idle_max;    /* immutable */
 	struct segment *open; /* takes new records; has a file */
 	struct segment *next; /* made and allocated ahead, to be open after it; NULL: none */
 	uint32_t open_used;   /* bytes given out of it */

@@ -29,7 +29,13 @@ static int lock_error(int e)
 	case ENOTDIR:
 		return DFS_ENOENT;
 	case ENOSPC:
+	case EDQUOT:
 		return DFS_ENOSPC;
+	case ELOOP: /* a symbolic link, which we never make */
+		return DFS_ECORRUPT;
+	case EMFILE:
+	case ENFILE:
+		return DFS_EBUSY;
 	default:
 		return DFS_EIO;
 	}
@@ -52,7 +58,7 @@ int dir_lock_take(const char *dir, struct dir_lock **ret_lock, long *ret_pid)
 	int fd, len, err;
 
 	*ret_pid = 0;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return lock_error(errno);
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {

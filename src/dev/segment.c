@@ -95,7 +95,7 @@ static struct dev_file *entry_rest(struct disk *d, struct segment *seg)
 		return entry_drop(d, seg);
 	TAILQ_INSERT_TAIL(&d->idle, seg, idle_link);
 	seg->is_idle = true;
-	if (++d->idle_count <= SEGMENT_CACHE_MAX)
+	if (++d->idle_count <= d->idle_max)
 		return NULL;
 	seg = TAILQ_FIRST(&d->idle);
 	TAILQ_REMOVE(&d->idle, seg, idle_link);

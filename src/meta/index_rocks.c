@@ -23,6 +23,7 @@
 #include <rocksdb/c.h>
 
 #include "base/env.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "meta/index.h"
 
@@ -74,9 +75,12 @@ static int err_from_errno(int e)
 
 static void dir_remove(const char *path)
 {
-	DIR *d = opendir(path);
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *de;
 
+	if (!d && fd < 0 && errno != ENOENT)
+		(void)unlink(path); /* a link or a file: not what it points to */
 	if (!d)
 		return;
 	while ((de = readdir(d))) {
@@ -181,7 +185,7 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache)
 	rocksdb_options_set_write_buffer_size(plain, WRITE_BUFFER_BYTES);
 	rocksdb_options_set_max_write_buffer_number(plain, 4);
 	rocksdb_options_set_arena_block_size(plain, MIB(1));
-	rocksdb_options_set_max_open_files(plain, 512);
+	rocksdb_options_set_max_open_files(plain, (int)MIN(limits_open_files() / 4, 512u));
 	rocksdb_options_set_max_background_jobs(plain, 2);
 	rocksdb_options_set_max_manifest_file_size(plain, MIB(4));
 	rocksdb_options_set_target_file_size_base(plain, MIB(32));
@@ -283,6 +287,7 @@ static int rocks_open(void *arg, struct index **ret_index)
 	FREE char *mark = xasprintf("%s.damaged", dir);
 	FREE char *image = xasprintf("%s.image", dir);
 	struct index *x;
+	struct stat st;
 	char *msg = NULL;
 	int full;
 
@@ -292,6 +297,13 @@ static int rocks_open(void *arg, struct index **ret_index)
 	if (full)
 		return full;
 	dir_remove(image);
+	if (lstat(dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
+		log_error(
+			"cannot use the index directory %s: it is a link or a file; remove it, and the "
+			"index is made anew from the disks",
+			dir);
+		return DFS_ENOTDIR;
+	}
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
 		log_error("cannot create the index directory %s: %s", dir, strerror(errno));
 		return err_from_errno(errno);
@@ -313,6 +325,8 @@ static int rocks_open(void *arg, struct index **ret_index)
 
 		if (strstr(msg, "No space left"))
 			err = DFS_ENOSPC;
+		if (strstr(msg, "Too many open files"))
+			err = DFS_EBUSY;
 		log_warn("cannot open the metadata index %s: %s", dir, msg);
 		rocksdb_free(msg);
 		index_free(x);

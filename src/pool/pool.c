@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/probe.h"
+#include "base/limits.h"
 #include "base/owner.h"
 #include "dev/home.h"
 #include "pool/internal.h"
@@ -722,6 +723,17 @@ static int read_pool_json(struct pool *p, struct pool_message *msg)
 	return err;
 }
 
+static int check_limits(struct pool *p, struct pool_message *msg)
+{
+	char why[256];
+	int err = limits_check(p->json.disk_count, why, sizeof(why));
+
+	if (err)
+		pool_say(msg, "cannot open pool %s: %s; nothing was done", p->dir, why);
+	disk_set_limit_files(p->disks, limits_open_files() / 8 / MAX(p->json.disk_count, 4u));
+	return err;
+}
+
 static int lock_pool(struct pool *p, struct pool_message *msg)
 {
 	long pid = 0;
@@ -732,6 +744,12 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 	err = dir_lock_take(p->dir, &p->dir_lock, &pid);
 	if (err == DFS_ELOCKED)
 		pool_say(msg, "pool %s is in use by process %ld", p->dir, pid);
+	else if (err == DFS_ECORRUPT)
+		pool_say(
+			msg,
+			"cannot open pool %s: its file lock is a symbolic link; nothing was done; see who "
+			"made it, and remove it",
+			p->dir);
 	else if (err == DFS_EROFS)
 		pool_say(
 			msg,
@@ -788,6 +806,8 @@ int pool_open(const char *dir, const struct pool_open_options *opt, const struct
 	}
 	if (!err)
 		err = read_pool_json(p, msg);
+	if (!err && !p->env.open_dev)
+		err = check_limits(p, msg);
 	if (!err)
 		err = lock_pool(p, msg);
 	if (!err)
