@@ -175,12 +175,14 @@ bool run_somebody_full(struct run *r)
 	return false;
 }
 
-/* Tolerance is never given up for want of room: three copies need three disks. And a small pool that
+/* Tolerance is never given up for want of room: three copies need three disks, and metadata
+ * one more. And a small pool that
  * loses one may lack room for what it has accepted already. */
 static void note_lack(struct run *r)
 {
 	r->lacks_room |= r->small_disks ||
-			 (run_somebody_full(r) && r->disk_count < run_damaged(r) + 3);
+			 (run_somebody_full(r) &&
+			  r->disk_count < run_damaged(r) + r->settings.metadata_copies);
 }
 
 /* Shorter than the deadline, a little longer, or for the rest of the round. */

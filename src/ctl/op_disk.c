@@ -50,6 +50,7 @@ static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 	struct pool_space now;
 	struct dev_space space;
 	struct dev *dev;
+	struct disk_room room;
 	uint64_t free_bytes;
 	int err = dev_dir_open(spec->path, "", false, &dev);
 
@@ -70,13 +71,14 @@ static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 	if (err)
 		return;
 	*ret_same_fs = shares_filesystem(c->pool, space.fs_id);
-	free_bytes = disk_free_when_new(&space, spec->capacity_bytes);
-	*ret_usable = free_bytes; /* one disk: one copy */
+	room = disk_room_when_new(&space, spec->capacity_bytes);
+	free_bytes = MIN(room.free_bytes, room.limit_bytes);
+	*ret_usable = free_bytes - MIN(free_bytes, room.reserve_bytes); /* one disk: one copy */
 	if (!pool_has_disks(c->pool))
 		return;
 	pool_space(c->pool, &now);
 	*ret_usable = now.used_bytes + extent_usable_bytes_with(pool_extents(c->pool), s.large,
-								free_bytes, ret_info->domain);
+								&room, ret_info->domain);
 }
 
 int op_add_disk(struct ctl_call *c)

@@ -61,6 +61,7 @@ void disk_set_limit_files(struct disk_set *s, unsigned per_disk)
 static void disk_free(struct disk *d)
 {
 	segment_release_all(d);
+	room_release(d);
 	dev_free(d->dev);
 	env_cond_release(&d->changed);
 	env_mutex_release(&d->lock);

@@ -84,22 +84,42 @@ uint64_t disk_free_bytes(struct disk *d);
  * I/O. Where the filesystem can't allocate, its word has to do.
  */
 uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes);
-/* Gives back what was allocated ahead and not used (the pool closes). */
+/* Gives back what was allocated ahead and not used (the pool closes), for metadata, too. */
 void disk_let_go(struct disk *d);
+/* Gives back what is allocated ahead for records if metadata's need (disk_set_keep_bytes) has no room else,
+ * and allocates for that need. Takes I/O. */
+void disk_hold_keep(struct disk *d);
+/* Metadata is about to be written: what was allocated for it is given back until it has been. */
+void disk_lend_keep(struct disk *d, bool is_lent);
+/* In a disk's root: no bytes, but space that disk_hold_keep() has allocated. A crash leaves it. */
+#define DISK_KEPT_NAME "kept"
 /* Gives back what a crash left allocated. Once, before the first record. */
 void disk_tidy(struct disk *d);
+/* What a disk has, for whoever counts the filesystems below once each. */
+struct disk_room {
+	uint64_t fs_id;
+	uint64_t total_bytes; /* of the filesystem below */
+	uint64_t free_bytes;  /* of that filesystem, by its word */
+	uint64_t
+		taken_bytes; /* of those: taken for this disk since it was asked, or refused to it */
+	uint64_t ahead_bytes; /* allocated for this disk's records already */
+	uint64_t kept_bytes;  /* allocated for metadata */
+	uint64_t limit_bytes; /* of capacity still left, with what is ahead; UINT64_MAX: no limit */
+	uint64_t reserve_bytes; /* that records leave, of the filesystem or of the capacity */
+};
+struct disk_room disk_room(struct disk *d);
+/* What it would be for a new, empty disk there (before it is added). */
+struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capacity_bytes);
 /* Bytes that metadata will need there: never given to records. */
 void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes);
-/* What disk_free_bytes would be for a new, empty disk there (before it is added). */
-uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes);
 /* Can DEV_READ_MEDIA bypass the page cache there? As far as is known. */
 bool disk_reads_media(struct disk *d);
 /* Size the disk brings to the pool: min(filesystem's total, capacity). */
 uint64_t disk_total_bytes(struct disk *d);
 /* Bytes of live records, kept by the owner of the counters (pool); set at open and after commits. */
 void disk_set_used_bytes(struct disk *d, uint64_t used_bytes);
-/* Bytes that are never given to file data, of a disk that brings so many to the pool: metadata and one
- * rebuild live there. */
+/* Bytes that are never given to file data or table files, of a disk that brings so many to the pool: roots,
+ * disk.json, directories, and what the filesystem below needs for itself. */
 uint64_t disk_reserve_of(uint64_t total_bytes);
 
 struct disk_counters {

@@ -92,8 +92,11 @@ struct disk {
 	uint64_t allocated_bytes; /* allocated since then */
 	uint64_t refused_bytes;	  /* of what the filesystem calls free: it did not give it */
 	uint64_t refused_ns;
-	uint64_t keep_bytes; /* that records must leave: for metadata */
-	bool no_allocate;    /* the filesystem can't allocate, or need not */
+	uint64_t keep_bytes;	    /* that records must leave: for metadata */
+	struct dev_file *kept_file; /* whoever has is_allocating: of that, what is allocated */
+	uint64_t kept_bytes;	    /* so much */
+	bool is_lent;		    /* metadata is being written: nothing is allocated for it now */
+	bool no_allocate;	    /* the filesystem can't allocate, or need not */
 	bool is_allocating;
 
 	struct { /* atomic: counted without a lock */
@@ -120,6 +123,8 @@ bool room_is_held(const struct disk *d, uint32_t len);
  * another was at it, or the filesystem can't: look again. DFS_ENOSPC, or why the disk fails.
  */
 MUST_USE int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t want);
+/* The disk is freed, or let go of. */
+void room_release(struct disk *d);
 /* A good step of allocation for this disk. */
 uint32_t room_step(struct disk *d);
 

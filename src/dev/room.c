@@ -11,7 +11,8 @@
  * is remembered for a while (refused_bytes). Where it can't allocate, its word has to do.
  *
  *  A1 Every record given out lies on allocated ground, where the filesystem can allocate.
- *  A2 Allocation ahead leaves the reserve and keep_bytes on the filesystem.
+ *  A2 Allocation ahead leaves the reserve and keep_bytes on the filesystem, and these are allocated, too:
+ *     a file without bytes holds them, which is emptied while metadata is written.
  *  A3 What was allocated and not used is given back when its segment is left, when the pool closes, or
  *     at the mount after a crash.
  *
@@ -79,15 +80,13 @@ static uint64_t total_locked(struct disk *d)
 
 uint64_t disk_reserve_of(uint64_t total_bytes)
 {
-	if (total_bytes < MIB(64))
-		return total_bytes / 8;
-	return MIN(MIB(512), MAX(MIB(8), total_bytes / 50));
+	return MIN(MIB(32), MAX(total_bytes / 128, MIN(MIB(1), total_bytes / 16)));
 }
 
-/* What records leave: the reserve, and what metadata will need. */
+/* What records leave of what is below: the reserve, and what metadata will need and has not yet. */
 static uint64_t left_locked(struct disk *d)
 {
-	return disk_reserve_of(total_locked(d)) + d->keep_bytes;
+	return disk_reserve_of(total_locked(d)) + minus(d->keep_bytes, d->kept_bytes);
 }
 
 /* What the filesystem still has. */
@@ -107,11 +106,17 @@ static uint64_t ahead_locked(struct disk *d)
 	return bytes;
 }
 
-uint64_t disk_free_when_new(const struct dev_space *space, uint64_t capacity_bytes)
+struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capacity_bytes)
 {
 	uint64_t cap = capacity_bytes ? capacity_bytes : UINT64_MAX;
 
-	return minus(MIN(space->free_bytes, cap), disk_reserve_of(MIN(space->total_bytes, cap)));
+	return (struct disk_room){
+		.fs_id = space->fs_id,
+		.total_bytes = space->total_bytes,
+		.free_bytes = space->free_bytes,
+		.limit_bytes = cap,
+		.reserve_bytes = disk_reserve_of(MIN(space->total_bytes, cap)),
+	};
 }
 
 uint64_t disk_free_locked(struct disk *d)
@@ -121,10 +126,30 @@ uint64_t disk_free_locked(struct disk *d)
 	env_assert_held(&d->lock);
 	if (disk_usable(d))
 		return 0;
-	room = ahead_locked(d) + minus(below_locked(d), left_locked(d));
+	room = minus(ahead_locked(d) + minus(below_locked(d), disk_reserve_of(total_locked(d))),
+		     minus(d->keep_bytes, d->kept_bytes));
 	if (cap)
-		room = MIN(room, minus(cap, d->used_bytes + d->in_flight_bytes + left_locked(d)));
+		room = MIN(room, minus(cap, d->used_bytes + d->in_flight_bytes + d->keep_bytes +
+						    disk_reserve_of(total_locked(d))));
 	return room;
+}
+
+struct disk_room disk_room(struct disk *d)
+{
+	uint64_t cap = d->info.capacity_bytes;
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	return (struct disk_room){
+		.fs_id = d->space.fs_id,
+		.total_bytes = d->space.total_bytes,
+		.free_bytes = d->space.free_bytes,
+		.taken_bytes = minus(d->space.free_bytes, below_locked(d)),
+		.ahead_bytes = ahead_locked(d),
+		.kept_bytes = d->kept_bytes,
+		.limit_bytes = cap ? minus(cap, d->used_bytes + d->in_flight_bytes) : UINT64_MAX,
+		.reserve_bytes = disk_reserve_of(total_locked(d)),
+	};
 }
 
 uint64_t disk_free_bytes(struct disk *d)
@@ -293,4 +318,122 @@ bool disk_reads_media(struct disk *d)
 
 	disk_refresh_space(d);
 	return !d->space.cached_only;
+}
+
+/* ---- for metadata ---- */
+
+/* Takes the right to allocate; lock held. */
+static void allocating_begin(struct disk *d)
+{
+	while (d->is_allocating)
+		env_cond_wait(&d->changed, &d->lock);
+	d->is_allocating = true;
+}
+
+static void allocating_end(struct disk *d)
+{
+	d->is_allocating = false;
+	d->space_asked_ns = 0; /* what the filesystem has is another now */
+	env_cond_broadcast(&d->changed);
+}
+
+/* Cuts off what is allocated and not given out: all of it. is_allocating is ours, lock held. */
+static void give_back(struct disk *d)
+{
+	struct segment *segs[] = {d->next, d->open};
+	uint32_t used[] = {0, d->open_used};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++) {
+		struct segment *seg = segs[i];
+
+		segs[i] = seg && seg->allocated > used[i] ? seg : NULL;
+		if (!segs[i])
+			continue;
+		seg->allocated = used[i]; /* nothing is given out beyond until it is extended */
+		seg->refs++;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++) {
+		struct dev_file *file;
+
+		if (!segs[i])
+			continue;
+		env_mutex_unlock(&d->lock);
+		(void)!dev_truncate(segs[i]->file, used[i]); /* else when the segment is left */
+		env_mutex_lock(&d->lock);
+		file = segment_put_locked(d, segs[i]);
+		env_mutex_unlock(&d->lock);
+		dev_close(file);
+		env_mutex_lock(&d->lock);
+	}
+}
+
+static int keep_resize(struct disk *d, uint64_t from, uint64_t to)
+{
+	int rc = 0;
+
+	if (!d->kept_file)
+		rc = dev_open(d->dev, DISK_KEPT_NAME, DEV_CREATE, &d->kept_file);
+	if (!rc && (from > to || from == 0)) {
+		rc = dev_truncate(d->kept_file, 0);
+		from = 0;
+	}
+	return rc || to == from ? rc : dev_allocate(d->kept_file, from, to - from);
+}
+
+/* is_allocating is ours, lock held, let go meanwhile. */
+static void keep_set(struct disk *d, uint64_t to)
+{
+	uint64_t from = d->kept_bytes;
+	int rc;
+
+	env_mutex_unlock(&d->lock);
+	rc = keep_resize(d, from, to);
+	if (rc && rc != DFS_ENOSPC && rc != DFS_ENOTSUP)
+		disk_report(d, rc, "setting space aside for metadata: %s", dfs_err_text(rc));
+	env_mutex_lock(&d->lock);
+	if (rc == DFS_ENOTSUP)
+		d->no_allocate = true;
+	if (!rc)
+		d->kept_bytes = to;
+	else if (from > to)
+		d->kept_bytes = 0;
+}
+
+void disk_hold_keep(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	disk_refresh_space(d);
+	if (disk_usable(d) || disk_state(d) != DISK_HEALTHY || d->no_allocate || d->is_lent)
+		return;
+	/* a little too much is left alone: the need changes with each look */
+	if (d->kept_bytes >= d->keep_bytes &&
+	    d->kept_bytes <= d->keep_bytes + d->keep_bytes / 4 + MIB(1))
+		return;
+	allocating_begin(d);
+	if (below_locked(d) < left_locked(d))
+		give_back(d);
+	if (!d->is_lent)
+		keep_set(d, d->keep_bytes + d->keep_bytes / 8);
+	allocating_end(d);
+}
+
+void disk_lend_keep(struct disk *d, bool is_lent)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->is_lent = is_lent;
+	if (!is_lent || disk_usable(d))
+		return;
+	allocating_begin(d);
+	if (d->kept_bytes)
+		keep_set(d, 0);
+	allocating_end(d);
+}
+
+void room_release(struct disk *d)
+{
+	dev_close(d->kept_file);
+	d->kept_file = NULL;
+	d->kept_bytes = 0;
 }

@@ -461,6 +461,9 @@ void disk_let_go(struct disk *d)
 	uint32_t number = 0;
 
 	segment_close_open(d);
+	disk_lend_keep(d, true);
+	if (!disk_usable(d))
+		(void)!dev_remove(d->dev, DISK_KEPT_NAME); /* empty: nothing is lost if it stays */
 	env_mutex_lock(&d->lock);
 	if (d->next) {
 		number = d->next->number;

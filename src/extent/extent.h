@@ -149,9 +149,14 @@ uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g);
  * that can be had. Takes I/O.
  */
 uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes);
-/* The same as if a further disk had free_bytes (in failure domain `domain`; "": its own). */
-uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g, uint64_t free_bytes,
-				  const char *domain);
+/* Has space allocated on the disks for what metadata will need, where disks can allocate. Takes I/O. */
+void extent_hold_metadata(struct extent_store *s);
+/* The same as if there were a further disk (in failure domain `domain`; "": its own). */
+uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
+				  const struct disk_room *room, const char *domain);
+/* Bytes of file data with geometry g that a byte more in the index costs, in 1/256: its table files, and
+ * the next ones beside them. */
+uint64_t extent_index_cost(struct extent_store *s, struct geometry g);
 /* The geometry that a write wanting g would get now. */
 MUST_USE int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry);
 

@@ -97,10 +97,11 @@ void cache_drop(struct extent_store *s, extent_id id);
 #define PLACE_MAX_DISKS (DISK_ID_MAX + 1u) /* no pool has more */
 struct place_snapshot {
 	unsigned count;
-	struct place_disk disks[PLACE_MAX_DISKS];
+	struct place_disk disks[PLACE_MAX_DISKS]; /* free_bytes: for file data */
 	char domains[PLACE_MAX_DISKS][64];
+	uint64_t lacking_bytes; /* of what metadata will need there is no room for so many */
 };
-/* The caller frees. */
+/* Today's disks, each filesystem counted once, metadata's next need taken off. The caller frees. */
 struct place_snapshot *place_snapshot_new(struct extent_store *s);
 /* place_fit, but less tolerance only for want of disks, never for want of space. */
 MUST_USE int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted,

@@ -1,15 +1,136 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Space: a snapshot of the disks for place/, and the one capacity function (P6).
+ * Space: a snapshot of the disks for place/, and the one capacity function (P6). In this order:
+ *
+ *  1. what each filesystem below has, less what was taken of it since it was asked, less the reserve: once,
+ *     however many disks are on it, divided among them; and what is allocated ahead for each;
+ *  2. off that what metadata will need: what the next checkpoints write beside what lies there, what
+ *     journals may still grow by, and once more what the index has taken in since the last checkpoint. What
+ *     is taken so is told to each disk, which keeps it;
+ *  3. the rest is for file data. If metadata's need can't
+ *     be met, nothing is: only what was accepted before still goes to allocated ground.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "extent/internal.h"
 
-struct place_snapshot *place_snapshot_new(struct extent_store *s)
+#define SMALL_EXTENT_BYTES ((uint32_t)KIB(64))
+
+/* What is known of each disk of a snapshot beside it. */
+struct rooms {
+	struct disk_room v[PLACE_MAX_DISKS];
+	uint64_t shares[PLACE_MAX_DISKS]; /* of what is on the filesystems below */
+};
+
+/* Step 1 for the filesystem of disk `first`, and all that are on it. */
+static void divide_fs(const struct place_snapshot *snap, struct rooms *r, unsigned first)
+{
+	uint64_t free_bytes = UINT64_MAX, taken = 0, reserve = 0;
+	FREE uint64_t *limits = xcalloc(snap->count, 2 * sizeof(*limits));
+	uint64_t *shares = limits + snap->count;
+	unsigned n = 0;
+
+	for (unsigned i = first; i < snap->count; i++) {
+		const struct disk_room *d = &r->v[i];
+
+		if (!snap->disks[i].eligible || d->fs_id != r->v[first].fs_id)
+			continue;
+		free_bytes = MIN(free_bytes, d->free_bytes);
+		taken += d->taken_bytes;
+		reserve = MAX(reserve, d->reserve_bytes);
+		limits[n] = UINT64_MAX;
+		if (d->limit_bytes != UINT64_MAX)
+			limits[n] = d->limit_bytes -
+				    MIN(d->limit_bytes,
+					d->ahead_bytes + d->kept_bytes + d->reserve_bytes);
+		n++;
+	}
+	free_bytes -= MIN(free_bytes, taken + reserve);
+	place_divide(free_bytes, limits, n, shares);
+	n = 0;
+	for (unsigned i = first; i < snap->count; i++)
+		if (snap->disks[i].eligible && r->v[i].fs_id == r->v[first].fs_id)
+			r->shares[i] = shares[n++];
+}
+
+static void divide_all(const struct place_snapshot *snap, struct rooms *r)
+{
+	for (unsigned i = 0; i < snap->count; i++) {
+		bool seen = false;
+
+		for (unsigned j = 0; j < i && !seen; j++)
+			seen = snap->disks[j].eligible && r->v[j].fs_id == r->v[i].fs_id;
+		if (snap->disks[i].eligible && !seen)
+			divide_fs(snap, r, i);
+	}
+}
+
+/*
+ * Takes off what metadata will need, with the geometry that its table files have, or a narrower one of the same
+ * tolerance when that fits better: as they are written. Returns what could not be taken.
+ */
+static uint64_t take_need(struct extent_store *s, struct place_snapshot *snap, uint64_t *taken)
+{
+	struct meta_stats st = meta_stats(s->cfg.meta);
+	FREE struct place_disk *disks = xmalloc(sizeof(snap->disks));
+	uint64_t logical, lacking = 0;
+	struct meta_space m;
+
+	meta_space(s->cfg.meta, &m);
+	logical = m.next_bytes / (m.geometry.k + m.geometry.m) * m.geometry.k + st.journal_bytes +
+		  st.buffered_bytes;
+	memcpy(disks, snap->disks, sizeof(snap->disks));
+	for (unsigned k = MAX(m.geometry.k, 1u); k > 0; k--) {
+		unsigned width = k + m.geometry.m;
+
+		memcpy(snap->disks, disks, sizeof(snap->disks));
+		lacking = place_take(snap->disks, snap->count, width,
+				     logical / k * width + m.journal_bytes, taken);
+		if (lacking == 0)
+			break;
+	}
+	return lacking;
+}
+
+/* Step 2. what_if: nobody is told. */
+static void take_metadata(struct extent_store *s, struct place_snapshot *snap, struct rooms *r,
+			  bool what_if)
+{
+	FREE uint64_t *taken = xcalloc(snap->count + 1, sizeof(*taken));
+
+	for (unsigned i = 0; i < snap->count; i++)
+		snap->disks[i].free_bytes = r->shares[i] + r->v[i].ahead_bytes + r->v[i].kept_bytes;
+	snap->lacking_bytes = take_need(s, snap, taken);
+	for (unsigned i = 0; i < snap->count; i++) {
+		struct disk *d = disk_get(s->cfg.disks, snap->disks[i].id);
+		uint64_t kept = r->v[i].kept_bytes;
+
+		/* what is allocated for metadata beyond its need comes back later */
+		snap->disks[i].free_bytes -= MIN(snap->disks[i].free_bytes,
+						 kept - MIN(kept, taken[i]));
+		if (d && !what_if)
+			disk_set_keep_bytes(d, taken[i]);
+	}
+}
+
+/* The capacity that the user allows is for table files, too. */
+static struct disk_room room_of(struct extent_store *s, struct disk *d)
+{
+	struct disk_room room = disk_room(d);
+
+	if (room.limit_bytes != UINT64_MAX)
+		room.limit_bytes -= MIN(room.limit_bytes,
+					meta_disk_bytes(s->cfg.meta, disk_info(d).id));
+	return room;
+}
+
+/* new_room: of a further disk, that does not exist yet; NULL: none. */
+static struct place_snapshot *snapshot_with(struct extent_store *s,
+					    const struct disk_room *new_room, const char *domain)
 {
 	struct place_snapshot *snap = xcalloc(1, sizeof(*snap));
+	FREE struct rooms *r = xcalloc(1, sizeof(*r));
 	unsigned count = MIN(disk_count(s->cfg.disks), PLACE_MAX_DISKS);
 
 	for (unsigned i = 0; i < count; i++) {
@@ -21,10 +142,27 @@ struct place_snapshot *place_snapshot_new(struct extent_store *s)
 		p->id = info.id;
 		p->domain = snap->domains[snap->count];
 		p->eligible = disk_present(d) && info.state == DISK_HEALTHY;
-		p->free_bytes = p->eligible ? disk_free_bytes(d) : 0;
+		if (p->eligible)
+			r->v[snap->count] = room_of(s, d);
 		snap->count++;
 	}
+	if (new_room && snap->count < PLACE_MAX_DISKS) {
+		snprintf(snap->domains[snap->count], sizeof(snap->domains[0]), "%s", domain);
+		snap->disks[snap->count] = (struct place_disk){
+			.id = {UINT32_MAX},
+			.domain = snap->domains[snap->count],
+			.eligible = true,
+		};
+		r->v[snap->count++] = *new_room;
+	}
+	divide_all(snap, r);
+	take_metadata(s, snap, r, new_room != NULL);
 	return snap;
+}
+
+struct place_snapshot *place_snapshot_new(struct extent_store *s)
+{
+	return snapshot_with(s, NULL, NULL);
 }
 
 /* Domains that could hold a fragment each, whatever space they have. */
@@ -65,24 +203,23 @@ int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted
 	return 0;
 }
 
-/* Consumes the snapshot's free space. */
-static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
+/* Fill as placement would: the widest stripes first, then what the larger disks still allow. */
+static uint64_t fill(struct place_snapshot *snap, struct geometry g, uint32_t extent_bytes)
 {
 	struct geometry fit;
 	uint64_t total = 0;
 
-	/* Fill as placement would: the widest stripes first, then what the larger disks still allow. */
 	for (unsigned step = 0; step < CODEC_MAX_WIDTH; step++) {
 		uint64_t stripes, record_bytes;
 
-		if (place_snapshot_fit(snap, g, EXTENT_MAX_BYTES, &fit))
+		if (place_snapshot_fit(snap, g, extent_bytes, &fit))
 			break;
-		record_bytes = record_len(1, codec_fragment_len(fit, EXTENT_MAX_BYTES));
+		record_bytes = record_len(1, codec_fragment_len(fit, extent_bytes));
 		stripes = place_stripes(snap->disks, snap->count, (unsigned)fit.k + fit.m,
 					record_bytes);
 		if (stripes == 0)
 			break;
-		total += stripes * EXTENT_MAX_BYTES;
+		total += stripes * extent_bytes;
 		for (unsigned i = 0; i < snap->count; i++) {
 			struct place_disk *d = &snap->disks[i];
 
@@ -92,11 +229,36 @@ static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
 	return total;
 }
 
+/* Consumes the snapshot's free space. Where no great extent fits any more, small ones may. */
+static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
+{
+	uint64_t total;
+
+	if (snap->lacking_bytes)
+		return 0;
+	total = fill(snap, g, EXTENT_MAX_BYTES);
+	return total + fill(snap, (struct geometry){1, g.m}, SMALL_EXTENT_BYTES);
+}
+
 uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g)
 {
 	FREE struct place_snapshot *snap = place_snapshot_new(s);
 
 	return usable_bytes(snap, g);
+}
+
+static void hold_keeps(struct extent_store *s, const struct place_snapshot *snap)
+{
+	for (unsigned i = 0; i < snap->count; i++)
+		if (snap->disks[i].eligible)
+			disk_hold_keep(disk_get(s->cfg.disks, snap->disks[i].id));
+}
+
+void extent_hold_metadata(struct extent_store *s)
+{
+	FREE struct place_snapshot *snap = place_snapshot_new(s);
+
+	hold_keeps(s, snap);
 }
 
 #define HOLD_ROUNDS 4 /* each asks every disk for twice as much */
@@ -108,6 +270,7 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 	unsigned width = (unsigned)g.k + g.m, eligible = 0;
 	uint64_t each, usable = 0;
 
+	hold_keeps(s, snap);
 	for (unsigned i = 0; i < snap->count; i++)
 		eligible += snap->disks[i].eligible;
 	each = bytes / g.k * width / MAX(eligible, width) + 2 * EXTENT_MAX_BYTES;
@@ -122,7 +285,8 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 			d->domain = held->domains[i];
 			if (!d->eligible)
 				continue;
-			got = disk_hold_bytes(disk_get(s->cfg.disks, d->id), each);
+			got = disk_hold_bytes(disk_get(s->cfg.disks, d->id),
+					      MIN(each, d->free_bytes));
 			all &= got < each;
 			d->free_bytes = MIN(d->free_bytes, got);
 		}
@@ -133,22 +297,22 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 	return usable;
 }
 
-uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g, uint64_t free_bytes,
-				  const char *domain)
+uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
+				  const struct disk_room *room, const char *domain)
 {
-	FREE struct place_snapshot *snap = place_snapshot_new(s);
+	FREE struct place_snapshot *snap = snapshot_with(s, room, domain);
 
-	if (snap->count < PLACE_MAX_DISKS) {
-		snprintf(snap->domains[snap->count], sizeof(snap->domains[0]), "%s", domain);
-		snap->disks[snap->count] = (struct place_disk){
-			.id = {UINT32_MAX},
-			.free_bytes = free_bytes,
-			.domain = snap->domains[snap->count],
-			.eligible = true,
-		};
-		snap->count++;
-	}
 	return usable_bytes(snap, g);
+}
+
+uint64_t extent_index_cost(struct extent_store *s, struct geometry g)
+{
+	struct meta_space m;
+
+	/* half a byte more: tables have checksums, filters and an index of their own */
+	meta_space(s->cfg.meta, &m);
+	return (uint64_t)(m.geometry.k + m.geometry.m) * 640 / MAX(m.geometry.k, 1u) * g.k /
+	       (g.k + g.m);
 }
 
 int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry)

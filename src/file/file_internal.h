@@ -201,7 +201,9 @@ struct fs {
 	struct env_mutex space_lock; /* F4 */
 	int64_t budget;		     /* bytes that may still be accepted */
 	uint64_t budget_ns;	     /* when it was computed; 0: never */
-	uint64_t full_ns, full_seq;  /* when, and at which commit, the pool was found full */
+	int64_t taken;		     /* of all budgets so far */
+	int64_t writing; /* what writes have taken that are not dirty bytes yet, perhaps */
+	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
 
 	struct env_mutex names_lock; /* cache of directories' names */
 	TAILQ_HEAD(, names) names;   /* the one used last is last */
@@ -338,9 +340,15 @@ MUST_USE int seal_everything(struct fs *fs);
 void flush_kick(struct fs *fs);
 
 /* ---- space.c ---- */
-/* F4: 0 or DFS_ENOSPC. No lock held. */
-MUST_USE int space_take(struct fs *fs, uint64_t bytes);
-/* The same for what can wait: takes the bytes if there is plenty. */
+/* F4: may so many bytes be added to what files hold, and to what the index holds (keys and values)? 0 or
+ * DFS_ENOSPC. No lock held. */
+MUST_USE int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes);
+/* What a name with its inode, and an extent with its map entry and addresses, take in the index. */
+#define INDEX_NAME_BYTES 384u
+#define INDEX_EXTENT_BYTES 768u
+/* A write of so many bytes begins to ask and to copy, or (begins false) its bytes are dirty now. */
+void space_writing(struct fs *fs, uint64_t data_bytes, bool begins);
+/* The same, of data, for what can wait: takes the bytes if there is plenty. */
 bool space_try(struct fs *fs, uint64_t bytes);
 
 /* ---- map.c ---- */

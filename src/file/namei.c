@@ -204,7 +204,7 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 		return DFS_ENOTDIR;
 	if (fs->read_only)
 		return DFS_EROFS;
-	rc = space_take(fs, target ? strlen(target) : 0);
+	rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(name) + (target ? strlen(target) : 0));
 	if (rc)
 		return rc;
 	ENV_LOCKED(&dir->lock);
@@ -305,7 +305,7 @@ int fs_link(struct fs *fs, struct inode *in, struct inode *dir, const char *name
 		return DFS_ENOTDIR;
 	if (fs->read_only)
 		return DFS_EROFS;
-	rc = space_take(fs, 0);
+	rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(name));
 	if (rc)
 		return rc;
 	inode_lock_many(locks, 2);

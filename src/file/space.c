@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Is there room? (F4) A write is accepted only if its bytes fit in the safest and most expensive
- * way, as copies, next to all that is still unsealed. The budget comes from the one capacity
+ * Is there room? (F4) A change that adds is accepted only if its bytes fit in the safest and most expensive
+ * way, as copies, next to all that is still unsealed, and what it adds to the index likewise. The budget comes from the one capacity
  * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
  * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, what
  * overwriting has left behind is folded (fold.c), and the question asked again. So
@@ -19,8 +19,19 @@
 #define FOLD_BATCH 8u
 #define FOLD_ROUNDS 256u
 
-/* What bytes take with their share of headers and roundings. */
-static int64_t cost(uint64_t bytes) { return (int64_t)(bytes + bytes / 4 + 8192); }
+/* What bytes of data take with their share of headers and roundings. */
+static int64_t data_cost(uint64_t bytes) { return bytes ? (int64_t)(bytes + bytes / 4 + 8192) : 0; }
+
+/* What bytes of keys and values take in the index, as if they were data. */
+static int64_t index_cost(struct fs *fs, struct geometry copies, uint64_t bytes)
+{
+	return (int64_t)(bytes * extent_index_cost(fs->extents, copies) / 256);
+}
+
+static struct geometry copies_of(struct fs *fs)
+{
+	return (struct geometry){1, (uint8_t)(pool_get_settings(fs->pool).copies - 1)};
+}
 
 /* The disks' share of the counters, as of now: the pool refreshes it only now and then. */
 static void refresh_used(struct fs *fs)
@@ -38,44 +49,60 @@ static void refresh_used(struct fs *fs)
 /* What may be accepted beyond what is dirty: what has room, and of that what is sure (A1). */
 static int64_t budget_now(struct fs *fs, int64_t need)
 {
-	struct pool_settings set = pool_get_settings(fs->pool);
-	struct geometry copies = {1, (uint8_t)(set.copies - 1)};
+	struct geometry copies = copies_of(fs);
 	uint64_t usable, dirty, wanted;
+	int64_t dirty_cost;
 
 	refresh_used(fs);
 	usable = extent_usable_bytes(fs->extents, copies);
 	env_mutex_lock(&fs->dirty_lock);
 	dirty = fs->dirty_bytes;
 	env_mutex_unlock(&fs->dirty_lock);
-	wanted = (uint64_t)(cost(dirty) + need + 2 * MARGIN_BYTES);
-	if (usable >= wanted)
-		usable = MIN(usable, extent_hold_bytes(fs->extents, copies,
-						       wanted + MIN(usable / 16, HOLD_MAX_BYTES)));
-	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - MARGIN_BYTES - cost(dirty);
+	/* small files end in the index: which of it is so is not known here */
+	dirty_cost = MAX(data_cost(dirty), index_cost(fs, copies, dirty));
+	wanted = (uint64_t)(dirty_cost + need + 2 * MARGIN_BYTES);
+	wanted = MIN(wanted + MIN(usable / 16, HOLD_MAX_BYTES), usable);
+	usable = MIN(usable, extent_hold_bytes(fs->extents, copies, wanted));
+	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - dirty_cost - MARGIN_BYTES;
 }
 
+/*
+ * While the budget is computed others go on taking of the old one: what they took comes off the new. Those
+ * that took before and copy still may not be among the dirty bytes: they count twice rather than not at all.
+ */
 static bool try_take(struct fs *fs, int64_t need, bool fresh)
 {
 	uint64_t now = env_now_ns();
-	int64_t budget;
+	int64_t budget, taken, writing;
 
 	env_mutex_lock(&fs->space_lock);
 	budget = fs->budget;
 	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
 	if (!fresh && budget >= need) {
 		fs->budget -= need;
+		fs->taken += need;
 		env_mutex_unlock(&fs->space_lock);
 		return true;
 	}
+	taken = fs->taken;
+	writing = MAX(fs->writing - need, 0); /* the caller's own is not there yet */
 	env_mutex_unlock(&fs->space_lock);
-	budget = budget_now(fs, need);
+	budget = budget_now(fs, need + writing) - writing;
 	ENV_LOCKED(&fs->space_lock);
+	budget -= fs->taken - taken;
 	fs->budget = budget;
 	fs->budget_ns = now ? now : 1;
 	if (budget < need)
 		return false;
 	fs->budget -= need;
+	fs->taken += need;
 	return true;
+}
+
+void space_writing(struct fs *fs, uint64_t data_bytes, bool begins)
+{
+	ENV_LOCKED(&fs->space_lock);
+	fs->writing += begins ? data_cost(data_bytes) : -data_cost(data_bytes);
 }
 
 /* Gives freed space back now instead of later. */
@@ -98,15 +125,16 @@ static bool known_full(struct fs *fs)
 	return fs->full_ns && fs->full_seq == seq && now - fs->full_ns < BUDGET_NS;
 }
 
-bool space_try(struct fs *fs, uint64_t bytes) { return try_take(fs, cost(bytes), false); }
+bool space_try(struct fs *fs, uint64_t bytes) { return try_take(fs, data_cost(bytes), false); }
 
-int space_take(struct fs *fs, uint64_t bytes)
+int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
 {
-	int64_t need = cost(bytes);
+	int64_t need;
 	uint64_t seq;
 
-	if (bytes > (uint64_t)INT64_MAX / 4)
+	if (data_bytes > (uint64_t)INT64_MAX / 4)
 		return DFS_ENOSPC;
+	need = data_cost(data_bytes) + index_cost(fs, copies_of(fs), index_bytes);
 	if (try_take(fs, need, false))
 		return 0;
 	if (known_full(fs))

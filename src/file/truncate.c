@@ -142,7 +142,7 @@ int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, u
 		 * is refused here. */
 		rc = fs_getattr(fs, in, &attr);
 		if (rc == 0 && off + len > attr.size)
-			rc = space_take(fs, off + len - MAX(off, attr.size));
+			rc = space_take(fs, off + len - MAX(off, attr.size), INDEX_EXTENT_BYTES);
 		if (rc)
 			return rc;
 	}

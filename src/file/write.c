@@ -124,6 +124,7 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 	     bool append)
 {
 	const uint8_t *data = buf;
+	size_t done = 0;
 	int rc;
 
 	if (fs->read_only)
@@ -137,15 +138,15 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 	if (!len)
 		return 0;
 	fold_throttle(fs);
-	rc = space_take(fs, len);
-	while (rc == 0 && len) {
-		size_t n = MIN(len, WRITE_STEP);
+	space_writing(fs, len, true);
+	rc = space_take(fs, len, INDEX_EXTENT_BYTES + (len <= DFS_INLINE_MAX ? len : 0));
+	while (rc == 0 && done < len) {
+		size_t n = MIN(len - done, WRITE_STEP);
 
-		rc = write_step(fs, in, off, n, data, append);
-		off += n;
-		data += n;
-		len -= n;
+		rc = write_step(fs, in, off + done, n, data + done, append);
+		done += n;
 	}
+	space_writing(fs, len, false);
 	return rc;
 }
 

@@ -86,7 +86,7 @@ int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *v
 		return DFS_EROFS;
 	if (len > DFS_XATTR_VALUE_MAX)
 		return DFS_E2BIG;
-	rc = space_take(fs, len);
+	rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(name) + len);
 	if (rc)
 		return rc;
 	ENV_LOCKED(&in->lock);

@@ -106,11 +106,15 @@ static int store_image(struct meta *m, struct manifest *man, struct hash *ret_ha
 	if (err == 0 && !m->opening)
 		err = meta_sync(m, meta_last_seq(m));
 	manifest_sort(man);
+	if (m->cfg.writing)
+		m->cfg.writing(m->cfg.ctx, true);
 	if (err == 0)
 		err = tables_store(m, man);
 	m->ops->image_end(m->index);
 	if (err == 0)
 		err = image_write_manifest(m, man, ret_hash);
+	if (m->cfg.writing)
+		m->cfg.writing(m->cfg.ctx, false);
 	/* Before the root: whichever of the two roots counts, its files are these (T4). */
 	if (err == 0 && m->ops->set_marks) {
 		const struct hash marks[] = {m->root.manifest, *ret_hash};

@@ -48,6 +48,9 @@ typedef void (*meta_member_failed_fn)(void *ctx, disk_id id, int err);
  * directory behind, without a vote, and that is all. Called with meta locks held: must not call back
  * into meta. NULL: there is no pool directory. */
 typedef int (*meta_epoch_fn)(void *ctx, const struct root *root, bool needed);
+/* Table files are about to be written, or have been: what is set aside on the disks for them may be used
+ * meanwhile. Called with meta locks held: must not call back into meta. */
+typedef void (*meta_writing_fn)(void *ctx, bool begins);
 /* Makes every fragment written so far durable; called before each journal write (P1). */
 typedef int (*meta_data_sync_fn)(void *ctx);
 
@@ -68,6 +71,7 @@ struct meta_config {
 	uint64_t buffer_bytes;	   /* bound of the unsynced journal buffer; committers wait (P9) */
 	meta_data_sync_fn data_sync;
 	meta_member_failed_fn member_failed;
+	meta_writing_fn writing; /* NULL is allowed */
 	meta_epoch_fn epoch_changed;
 	void *ctx;
 };

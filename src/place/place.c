@@ -238,6 +238,82 @@ uint64_t place_usable_bytes(const struct place_disk *disks, unsigned count, stru
 	return bytes > UINT64_MAX ? UINT64_MAX : (uint64_t)bytes;
 }
 
+/* ---- sharing and taking ---- */
+
+static uint64_t limit_of(const uint64_t *limits, unsigned i)
+{
+	return limits ? limits[i] : UINT64_MAX;
+}
+
+void place_divide(uint64_t bytes, const uint64_t *limits, unsigned count, uint64_t *ret_shares)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		ret_shares[i] = 0;
+		left += limit_of(limits, i) > 0;
+	}
+	/* each round fills somebody up, or gives out all but less than one byte for each */
+	while (left > 0 && bytes >= left) {
+		uint64_t each = bytes / left;
+
+		left = 0;
+		for (unsigned i = 0; i < count; i++) {
+			uint64_t more = MIN(each, limit_of(limits, i) - ret_shares[i]);
+
+			ret_shares[i] += more;
+			bytes -= more;
+			left += ret_shares[i] < limit_of(limits, i);
+		}
+	}
+}
+
+/* What the disks give when each keeps `level`, and none gives more than `most`. */
+static u128 given_above(const struct place_disk *disks, unsigned count, uint64_t level,
+			uint64_t most)
+{
+	u128 sum = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (disks[i].eligible && disks[i].free_bytes > level)
+			sum += MIN(disks[i].free_bytes - level, most);
+	return sum;
+}
+
+uint64_t place_take(struct place_disk *disks, unsigned count, unsigned width, uint64_t bytes,
+		    uint64_t *ret_taken)
+{
+	uint64_t lo = 0, hi = 0, most, left = bytes;
+	unsigned eligible = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		ret_taken[i] = 0;
+		eligible += disks[i].eligible;
+		hi = MAX(hi, disks[i].eligible ? disks[i].free_bytes : 0);
+	}
+	if (eligible == 0 || width == 0)
+		return bytes;
+	most = DIV_UP(bytes, MIN(width, eligible));
+	while (lo < hi) { /* the highest level that still gives enough */
+		uint64_t mid = hi - (hi - lo) / 2;
+
+		if (given_above(disks, count, mid, most) >= bytes)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		struct place_disk *d = &disks[i];
+
+		if (!d->eligible || d->free_bytes <= lo)
+			continue;
+		ret_taken[i] = MIN(MIN(d->free_bytes - lo, most), left);
+		d->free_bytes -= ret_taken[i];
+		left -= ret_taken[i];
+	}
+	return left;
+}
+
 static uint64_t record_bytes(uint64_t extent_bytes, unsigned k)
 {
 	return add_sat(ALIGN_UP(DIV_UP(extent_bytes, k), FRAGMENT_ALIGN), RECORD_OVERHEAD);

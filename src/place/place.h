@@ -36,6 +36,19 @@ uint64_t place_stripes(const struct place_disk *disks, unsigned count, unsigned 
 uint64_t place_usable_bytes(const struct place_disk *disks, unsigned count, struct place_geometry g,
 			    uint64_t fragment_bytes);
 /*
+ * Divides bytes among count takers as evenly as limits (NULL: none) let it: what one can't take goes to the
+ * others. For directories that share a filesystem this counts its space once, and loses nothing: N stripes
+ * take min(F, g*N) slots from g disks that share F, and so they do from g disks that have F/g each.
+ */
+void place_divide(uint64_t bytes, const uint64_t *limits, unsigned count, uint64_t *ret_shares);
+/*
+ * Takes bytes off the eligible disks' free space as stripes of `width` fragments would that add up to them:
+ * the fullest give last, and none more than bytes / width (fewer disks than width: than their even share).
+ * ret_taken[i]: off which disk how much. Returns what could not be taken.
+ */
+uint64_t place_take(struct place_disk *disks, unsigned count, unsigned width, uint64_t bytes,
+		    uint64_t *ret_taken);
+/*
  * The widest geometry of equal tolerance that the eligible disks (with at least need_bytes(width)
  * free) allow: wanted, then k-1+m, ... 2+m, then m+1 copies, then fewer copies, down to 1 copy.
  * fragment_bytes_for: bytes per fragment when an extent of extent_bytes is cut in k.

@@ -20,6 +20,7 @@
 
 #define CHECKPOINT_BYTES MIB(16) /* bounds the replay after a crash to about a second */
 #define CHECKPOINT_BYTES_MIN KIB(64)
+#define CHECKPOINT_OF_DISK 256u
 #define JOURNAL_BUFFER_BYTES MIB(16)
 #define TICK_MS 250
 #define RECLAIM_TICKS 8 /* every 2 s */
@@ -194,8 +195,10 @@ static void background_main(void *arg)
 			disk_jsons_update(p);
 		if (tick % WITNESS_TICKS == 0)
 			tick_pool_json(p);
-		if (tick % RECLAIM_TICKS == 0)
+		if (tick % RECLAIM_TICKS == 0) {
 			tick_reclaim(p);
+			extent_hold_metadata(p->extents);
+		}
 	}
 }
 
@@ -248,6 +251,14 @@ static int on_data_sync(void *ctx)
 	struct pool *p = ctx;
 
 	return p->extents ? extent_sync(p->extents) : 0;
+}
+
+static void on_writing(void *ctx, bool begins)
+{
+	struct pool *p = ctx;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		disk_lend_keep(disk_at(p->disks, i), begins);
 }
 
 /* ---- starting ---- */
@@ -438,16 +449,20 @@ static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *o
 	return n;
 }
 
-/* Each member has two journal files of this size: they must fit in the reserve of each disk, beside what
- * a checkpoint needs. */
+/* Each member has two journal files of this size, allocated: so little of each disk. */
 static uint64_t checkpoint_bytes(const struct meta_disk *disks, unsigned count)
 {
 	uint64_t bytes = CHECKPOINT_BYTES;
 	struct dev_space space;
 
-	for (unsigned i = 0; i < count; i++)
-		if (dev_space(disks[i].dev, &space) == 0)
-			bytes = MIN(bytes, disk_reserve_of(space.total_bytes) / 4);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t cap = disks[i].capacity_bytes;
+
+		if (dev_space(disks[i].dev, &space))
+			continue;
+		bytes = MIN(bytes, (cap ? MIN(cap, space.total_bytes) : space.total_bytes) /
+					   CHECKPOINT_OF_DISK);
+	}
 	return MAX(bytes, CHECKPOINT_BYTES_MIN);
 }
 
@@ -525,12 +540,15 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		.buffer_bytes = JOURNAL_BUFFER_BYTES,
 		.data_sync = on_data_sync,
 		.member_failed = on_member_failed,
+		.writing = on_writing,
 		.epoch_changed = on_epoch,
 		.ctx = p,
 	};
 	int err;
 
 	cfg.checkpoint_bytes = checkpoint_bytes(disks, cfg.disk_count);
+	for (unsigned i = 0; i < cfg.disk_count && !p->read_only; i++)
+		(void)!dev_remove(disks[i].dev, DISK_KEPT_NAME); /* recovery may need it */
 	if (cfg.disk_count == 0) {
 		pool_say(
 			msg,

@@ -337,6 +337,107 @@ static void too_few_disks_narrow_the_geometry(void **state)
 	check_fit(d, 6, 4, 2, DFS_ENOSPC, 0, 0);
 }
 
+/* Even shares, limits respected, nothing lost but a byte for each. */
+static void shares_are_even_within_limits(void **state)
+{
+	const uint64_t limits[] = {10, UINT64_MAX, 0, 100};
+	uint64_t shares[4];
+
+	(void)state;
+	place_divide(1000, limits, 4, shares);
+	assert_int_equal(shares[0], 10);
+	assert_int_equal(shares[1], 890);
+	assert_int_equal(shares[2], 0);
+	assert_int_equal(shares[3], 100);
+	place_divide(50, limits, 4, shares);
+	assert_int_equal(shares[0], 10);
+	assert_int_equal(shares[1], 20);
+	assert_int_equal(shares[3], 20);
+	place_divide(602, NULL, 4, shares);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(shares[i], 150);
+	place_divide(0, NULL, 4, shares);
+	assert_int_equal(shares[0], 0);
+	place_divide(UINT64_MAX, NULL, 1, shares);
+	assert_int_equal(shares[0], UINT64_MAX);
+}
+
+/*
+ * g disks that share F bytes: as many stripes fit as when every stripe takes what it can from the shared
+ * filesystem (by brute force: N fit when min(F, g*N) and the others' min(free, N) add up to width*N).
+ */
+static void a_shared_filesystem_counts_once(void **state)
+{
+	uint32_t seed = 7;
+
+	(void)state;
+	for (unsigned round = 0; round < 2000; round++) {
+		struct place_disk disks[8] = {0};
+		unsigned count, sharing, width;
+		uint64_t shared, shares[8], n, best = 0;
+
+		seed = seed * 1664525 + 1013904223;
+		count = 2 + (seed >> 8) % 7;
+		sharing = 1 + (seed >> 12) % count;
+		width = 1 + (seed >> 16) % count;
+		shared = (seed >> 20) % 60;
+		place_divide(shared, NULL, sharing, shares);
+		for (unsigned i = 0; i < count; i++) {
+			seed = seed * 1664525 + 1013904223;
+			disks[i].id.v = i + 1;
+			disks[i].eligible = true;
+			disks[i].free_bytes = i < sharing ? shares[i] : (seed >> 16) % 40;
+		}
+		for (n = 1; n < 400; n++) {
+			uint64_t sum = MIN(shared, sharing * n);
+
+			for (unsigned i = sharing; i < count; i++)
+				sum += MIN(disks[i].free_bytes, n);
+			if (sum >= width * n)
+				best = n;
+		}
+		/* the division leaves less than a slot for each that shares */
+		n = place_stripes(disks, count, width, 1);
+		assert_true(n <= best);
+		assert_true(n + sharing >= best);
+	}
+}
+
+/* The fullest give least, no disk more than its share of the width, all of it or what is lacking is told. */
+static void what_is_taken_leaves_the_fullest_alone(void **state)
+{
+	struct place_disk disks[4] = {
+		{.id = {1}, .free_bytes = 100, .eligible = true},
+		{.id = {2}, .free_bytes = 50, .eligible = true},
+		{.id = {3}, .free_bytes = 1000, .eligible = false},
+		{.id = {4}, .free_bytes = 10, .eligible = true},
+	};
+	uint64_t taken[4], sum = 0;
+
+	(void)state;
+	assert_int_equal(place_take(disks, 4, 2, 60, taken), 0);
+	assert_int_equal(taken[0], 30); /* 60 / 2 at most */
+	assert_true(taken[1] >= 20);
+	assert_int_equal(taken[2], 0);
+	for (unsigned i = 0; i < 4; i++)
+		sum += taken[i];
+	assert_int_equal(sum, 60);
+	assert_int_equal(disks[0].free_bytes, 70);
+	assert_int_equal(disks[2].free_bytes, 1000);
+	/* three copies on three disks: the smallest lacks */
+	disks[0].free_bytes = 100;
+	disks[1].free_bytes = 50;
+	disks[3].free_bytes = 10;
+	assert_int_equal(place_take(disks, 4, 3, 60, taken), 10);
+	assert_int_equal(taken[3], 10);
+	assert_int_equal(taken[0], 20);
+	/* fewer disks than the width: an even share of all of it */
+	disks[0].free_bytes = disks[1].free_bytes = disks[3].free_bytes = 100;
+	assert_int_equal(place_take(disks, 4, 6, 60, taken), 0);
+	assert_int_equal(taken[0], 20);
+	assert_int_equal(place_take(disks, 0, 6, 60, taken), 60);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +451,9 @@ int main(void)
 		cmocka_unit_test(domains_are_kept_apart),
 		cmocka_unit_test(more_disks_than_the_stack_holds),
 		cmocka_unit_test(too_few_disks_narrow_the_geometry),
+		cmocka_unit_test(shares_are_even_within_limits),
+		cmocka_unit_test(a_shared_filesystem_counts_once),
+		cmocka_unit_test(what_is_taken_leaves_the_fullest_alone),
 	};
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
