@@ -13,6 +13,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "dev/deadline.h"
 #include "unit/meta_rig.h"
 
 #define GROUPS 50u
@@ -489,6 +490,50 @@ static void test_verify_tables(void **state)
 	rig_release(&r);
 }
 
+/* Members that hang are left out once their deadline has passed, whether they are written inline or by a
+ * thread of theirs, and nobody waits for them afterwards. */
+static void test_hung_member(void **state)
+{
+	struct fault_plan hang = {.hang = true}, none = {0}, slow = {.delay_ms = 2};
+
+	(void)state;
+	for (unsigned slowly = 0; slowly < 2; slowly++) {
+		struct dev_group *group = dev_group_new(200);
+		struct dev *faults[RIG_MAX_DISKS];
+		struct rig r;
+		uint64_t start;
+
+		rig_init(&r, false, 5, 4);
+		for (unsigned i = 0; i < 5; i++) {
+			faults[i] = r.devs[i];
+			r.devs[i] = dev_deadline_new(group, faults[i]);
+			dev_fault_set(faults[i], slowly ? &slow : &none);
+		}
+		dev_group_set_most(group, 2);
+		rig_must_open(&r);
+		rig_fill(&r, 0, 10, 1);
+		start = env_now_ns();
+		dev_fault_set(faults[1], &hang);
+		dev_fault_set(faults[2], &hang);
+		rig_fill(&r, 10, 10, 1);
+		assert_int_equal(meta_checkpoint(r.m), 0);
+		assert_true(r.failed[2] > 0 && r.failed[3] > 0);
+		assert_false(meta_is_member(r.m, (disk_id){2}));
+		assert_false(meta_is_member(r.m, (disk_id){3}));
+		rig_must_close(&r);
+		assert_true(env_now_ns() - start < 20000000000u);
+		dev_fault_set(faults[1], &none);
+		dev_fault_set(faults[2], &none);
+		r.absent[1] = r.absent[2] = true;
+		rig_destroy_index(&r);
+		rig_must_open(&r);
+		rig_expect(&r, 0, 20, 1);
+		rig_must_close(&r);
+		rig_release(&r);
+		dev_group_put(group);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -501,6 +546,7 @@ int main(void)
 		cmocka_unit_test(test_full_journal),
 		cmocka_unit_test(test_large_groups),
 		cmocka_unit_test(test_no_room_to_join),
+		cmocka_unit_test(test_hung_member),
 		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_verify_tables),
 	};
