@@ -379,35 +379,96 @@ void model_data_floor(struct mnode *n, uint64_t mark)
 	memmove(n->data_ops, n->data_ops + count, n->data_count * sizeof(*n->data_ops));
 }
 
-static void mark_equal(uint8_t *ok, const struct buf *b, const uint8_t *data, uint64_t from,
-		       uint64_t to)
+/* How far a file's history must have gone for its content to be what was found. */
+struct evidence {
+	uint64_t reached;     /* operations that have happened for sure */
+	uint64_t least, most; /* sizes since the last of them that set one */
+	uint8_t *ok;	      /* for each byte: it may have the value that was found */
+};
+
+static void mark_equal(struct evidence *e, const struct buf *b, const uint8_t *data, uint64_t from,
+		       uint64_t to, uint64_t op)
 {
-	for (uint64_t x = from; x < to && x < b->len; x++)
-		ok[x] |= b->data[x] == data[x];
+	for (uint64_t x = from; x < to && x < b->len; x++) {
+		if (e->ok[x] || b->data[x] != data[x])
+			continue;
+		e->ok[x] = true;
+		e->reached = MAX(e->reached, op);
+	}
+}
+
+/* For each byte the first operation after which it has the value found; for the size, too. */
+static void find_evidence(const struct mnode *n, const uint8_t *data, uint64_t size,
+			  struct evidence *e)
+{
+	uint64_t least = n->base.len, most = n->base.len, from, to;
+	BUF cur = {0};
+
+	buf_put(&cur, n->base.data, n->base.len);
+	mark_equal(e, &cur, data, 0, size, 0);
+	for (uint64_t i = 0; i < n->data_count; i++) {
+		data_apply(&cur, &n->data_ops[i], &from, &to);
+		mark_equal(e, &cur, data, from, MIN(to, size), i + 1);
+		if ((size < least && cur.len <= size) || (size > most && cur.len >= size))
+			e->reached = MAX(e->reached, i + 1);
+		least = MIN(least, cur.len);
+		most = MAX(most, cur.len);
+	}
+}
+
+/*
+ * What has happened for sure leaves no older value behind where it cut off or zeroed: such operations
+ * are one transaction, or steps that end before they are acknowledged, and what was written later
+ * is stored later. The last operation may be in flight, and be half done.
+ */
+static void apply_evidence(const struct mnode *n, const uint8_t *data, uint64_t size,
+			   struct evidence *e)
+{
+	uint64_t from, to;
+	BUF cur = {0};
+
+	memset(e->ok, 0, size);
+	buf_put(&cur, n->base.data, n->base.len);
+	e->least = e->most = cur.len;
+	mark_equal(e, &cur, data, 0, size, 0);
+	for (uint64_t i = 0; i < n->data_count; i++) {
+		const struct mdata_op *op = &n->data_ops[i];
+		bool ends = i + 1 < n->data_count && i < e->reached;
+
+		data_apply(&cur, op, &from, &to);
+		if (ends && op->kind == MDATA_ZERO && from < MIN(to, size))
+			memset(e->ok + from, 0, MIN(to, size) - from);
+		if (ends && op->kind == MDATA_SIZE) {
+			if (op->off < size)
+				memset(e->ok + op->off, 0, size - op->off);
+			e->most = cur.len;
+		}
+		mark_equal(e, &cur, data, from, MIN(to, size), 0);
+		e->least = MIN(e->least, cur.len);
+		e->most = MAX(e->most, cur.len);
+	}
 }
 
 bool model_data_check(const struct mnode *n, const uint8_t *data, uint64_t size, char *text,
 		      size_t text_len)
 {
-	uint64_t least = n->base.len, most = n->base.len, from, to, x;
-	BUF cur = {0};
+	struct evidence e = {0};
 	FREE uint8_t *ok = NULL;
+	uint64_t x, to;
 
 	if (size == n->base.len && (!size || !memcmp(data, n->base.data, size)))
 		return true;
-	ok = xcalloc(size + 1, 1);
-	buf_put(&cur, n->base.data, n->base.len);
-	mark_equal(ok, &cur, data, 0, size);
-	for (uint64_t i = 0; i < n->data_count; i++) {
-		data_apply(&cur, &n->data_ops[i], &from, &to);
-		mark_equal(ok, &cur, data, from, MIN(to, size));
-		least = MIN(least, cur.len);
-		most = MAX(most, cur.len);
-	}
-	if (size < least || size > most) {
-		snprintf(text, text_len, "size %llu is not within %llu..%llu",
-			 (unsigned long long)size, (unsigned long long)least,
-			 (unsigned long long)most);
+	e.ok = ok = xcalloc(size + 1, 1);
+	find_evidence(n, data, size, &e);
+	apply_evidence(n, data, size, &e);
+	if (size < e.least || size > e.most) {
+		snprintf(
+			text, text_len,
+			"size %llu is not within %llu..%llu (%llu of %llu operations since the last "
+			"durable one have happened for sure)",
+			(unsigned long long)size, (unsigned long long)e.least,
+			(unsigned long long)e.most, (unsigned long long)e.reached,
+			(unsigned long long)n->data_count);
 		return false;
 	}
 	for (x = 0; x < size && ok[x]; x++)
@@ -416,11 +477,13 @@ bool model_data_check(const struct mnode *n, const uint8_t *data, uint64_t size,
 		return true;
 	for (to = x; to < size && !ok[to]; to++)
 		;
-	snprintf(text, text_len,
-		 "bytes %llu..%llu (of %llu; durable %llu, %llu operations since) never had such "
-		 "values, the first is %02x",
-		 (unsigned long long)x, (unsigned long long)to, (unsigned long long)size,
-		 (unsigned long long)n->base.len, (unsigned long long)n->data_count, data[x]);
+	snprintf(
+		text, text_len,
+		"bytes %llu..%llu (of %llu; durable %llu, %llu operations since, %llu of them have "
+		"happened for sure) never had such values, or no longer, the first is %02x",
+		(unsigned long long)x, (unsigned long long)to, (unsigned long long)size,
+		(unsigned long long)n->base.len, (unsigned long long)n->data_count,
+		(unsigned long long)e.reached, data[x]);
 	return false;
 }
 
@@ -520,6 +583,14 @@ void model_mark_data(struct model *m)
 
 	TAILQ_FOREACH(n, &m->nodes, link)
 		n->mark = model_data_mark(n);
+}
+
+void model_note_older(struct model *m)
+{
+	struct mnode *n;
+
+	TAILQ_FOREACH(n, &m->nodes, link)
+		n->older = n->base.len || n->data_count;
 }
 
 void model_floor_data(struct model *m)

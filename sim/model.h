@@ -8,7 +8,9 @@
  *
  * Data: for each file the bytes known durable (base) and the operations since. After a crash each
  * byte must have a value that it had in base or after one of those operations, and the size must
- * lie between the least and the greatest (P1, F2).
+ * lie between the least and the greatest (P1, F2). Both together: a byte or a size that only a later
+ * operation explains proves that all truncations and zeroings before it have happened, and then
+ * nothing that they took away may be there.
  */
 #ifndef DFS_SIM_MODEL_H
 #define DFS_SIM_MODEL_H
@@ -54,6 +56,8 @@ struct mnode {
 	struct mdata_op *data_ops;
 	uint64_t data_first, data_count, data_cap;
 	uint64_t mark; /* data operations finished when the sync of everything began */
+	bool older;    /* it has had data before too many disks were lost */
+	bool promised; /* fsync has succeeded since, for data of since */
 	unsigned handles;
 	uint64_t visit;
 	TAILQ_ENTRY(mnode) link;
@@ -152,6 +156,8 @@ unsigned model_mark_at(const struct model *m, uint64_t tick);
 /* The same for all files' data; one sync of everything at a time. */
 void model_mark_data(struct model *m);
 void model_floor_data(struct model *m);
+/* Too many disks are lost: what a file has by now may be, too. */
+void model_note_older(struct model *m);
 
 /* ---- after a crash ---- */
 /* Range of operations after which the tree has that hash, within floor..op_count-1. */

@@ -95,6 +95,17 @@ static int count_losses(void *ctx, const struct fs_extent_info *e)
 	return 0;
 }
 
+static bool is_promised(struct run *r, uint64_t ino)
+{
+	struct mnode *n;
+
+	for (unsigned i = 0; i < r->clients_count; i++)
+		TAILQ_FOREACH(n, &r->clients[i].model->nodes, link)
+			if (n->ino == ino && n->promised)
+				return true;
+	return false;
+}
+
 /* P4: a file that can't be read must have an extent that lost more fragments than it tolerates. */
 static void check_excuse(struct run *r, struct inode *in, uint64_t ino, int err)
 {
@@ -108,6 +119,12 @@ static void check_excuse(struct run *r, struct inode *in, uint64_t ino, int err)
 		sim_fail(
 			"P1",
 			"inode %llu can't be read, though no more disks are damaged than tolerated",
+			(unsigned long long)ino);
+	if (is_promised(r, ino))
+		sim_fail(
+			"P1",
+			"inode %llu can't be read, though its fsync succeeded after too many disks "
+			"were lost",
 			(unsigned long long)ino);
 	must("listing extents", fs_list_extents(r->fs, in, count_losses, ctx));
 	if (!excused)

@@ -62,7 +62,7 @@ static void set_up_disks(struct run *r)
 	bool can_hang;
 
 	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
-	r->small_disks = rng_one_in(&r->rng, 8);
+	r->small_disks = rng_one_in(&r->rng, 6);
 	can_hang = rng_one_in(&r->rng, 3);
 	r->disk_total = MIN(r->disk_count + 2, SIM_DISKS);
 	for (unsigned i = 0; i < r->disk_total; i++) {
@@ -87,6 +87,7 @@ static void set_up(struct run *r)
 {
 	static const unsigned switching[] = {1, 2, 4, 8, 8, 16, 16, 32, 64};
 	static const unsigned paces[] = {0, 0, 2, 20, 200, 1000};
+	static const uint64_t buffers[] = {KIB(2), KIB(16), KIB(64), MIB(16), MIB(16), MIB(16)};
 	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), KIB(512), MIB(1)};
 
 	rng_seed(&r->rng, rng_mix(r->opt->seed));
@@ -114,10 +115,13 @@ static void set_up(struct run *r)
 	r->segment_closes_one_in = rng_one_in(&r->rng, 3) ? 0
 							  : (unsigned)rng_between(&r->rng, 2, 20);
 	r->with_peers = rng_one_in(&r->rng, 3);
+	r->stormy = rng_one_in(&r->rng, 2);
+	r->hot = rng_one_in(&r->rng, r->small_disks ? 2 : 3);
+	r->may_exceed = rng_one_in(&r->rng, 6);
 	r->pace_ms = paces[rng_below(&r->rng, ARRAY_SIZE(paces))];
 	rng_seed(&r->segment_rng, rng_u64(&r->rng));
 	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
-	r->meta_buffer_bytes = rng_one_in(&r->rng, 4) ? KIB(64) : MIB(16);
+	r->meta_buffer_bytes = buffers[rng_below(&r->rng, ARRAY_SIZE(buffers))];
 	r->env = (struct pool_env){.open_dev = open_dev,
 				   .index_ops = &index_mem_ops,
 				   .index_arg = r->index,
@@ -219,8 +223,13 @@ static void set_up_pool(struct run *r)
 
 void run_op_starts(struct run *r)
 {
-	if (r->end_after_ops && r->round_ops == r->end_after_ops)
-		sim_disks_cut_after(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 9)));
+	if (!r->end_after_ops || r->round_ops != r->end_after_ops)
+		return;
+	sim_disks_cut_after(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 9)));
+	/* Syncs are frequent: by chance alone, little would be lost. */
+	if (rng_one_in(&r->rng, 2))
+		sim_disks_cut_at_unsynced(
+			rng_between(&r->rng, 2, 1ull << rng_between(&r->rng, 1, 6)));
 }
 
 static int import(struct run *r, struct pool_message *msg)
@@ -274,6 +283,7 @@ static void open_pool(struct run *r)
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
 			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
+	r->pool_dir_old = false;
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
 	err = fs_open(r->pool, &r->fs_config, &r->fs);
 	if (err)
@@ -312,7 +322,7 @@ static void unmount(struct run *r)
 	sim_trace("unmount");
 	r->unmounting = true;
 	err = fs_close(r->fs);
-	if (err && !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
+	if (err && !r->exceeded && !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
 		sim_fail("P1", "the unmount fails: %s", dfs_err_name(err));
 	if (!err)
 		for (unsigned i = 0; i < r->clients_count; i++) {
@@ -323,7 +333,7 @@ static void unmount(struct run *r)
 			model_floor_data(m);
 		}
 	err = pool_close(r->pool);
-	if (err)
+	if (err && !r->exceeded && !(err == DFS_ENOSPC && r->lacks_room))
 		sim_fail("P1", "closing the pool fails: %s", dfs_err_name(err));
 	r->was_clean = true;
 }
@@ -400,6 +410,7 @@ static void plan_round(struct run *r, unsigned *ops_left, bool last)
 	for (unsigned i = 0; i < r->clients_count; i++) {
 		memset(r->clients[i].handles, 0, sizeof(r->clients[i].handles));
 		r->clients[i].writing = NULL;
+		r->clients[i].stopped = false;
 	}
 }
 
@@ -425,7 +436,8 @@ static void do_round(struct run *r)
 	sim_trace("round %u begins: %u damaged", r->round, run_damaged(r));
 	r->mirrored_before = sim_stats_of("checkpoint-mirrored");
 	r->published_before = sim_stats_of("checkpoint-published");
-	r->unmounting = false;
+	r->unmounting = r->exceeded = false;
+	r->voters = run_voters(r);
 	end = sim_env_run(r->opt->meta_only ? meta_round : round_main, r);
 	r->opt->counts->rounds++;
 	if (end == SIM_STUCK)

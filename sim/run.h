@@ -56,12 +56,14 @@ enum disk_damage {
 	DAMAGE_ERRORS, /* I/O errors */
 	DAMAGE_FAILED  /* by the administrator */
 };
+#define RUN_IMAGES 3u
 struct run_disk {
 	struct sim_disk *sim;
-	struct sim_image *image; /* some earlier state */
+	struct sim_image *images[RUN_IMAGES]; /* some earlier states */
 	char path[16];
 	enum disk_damage damage;
-	bool failed; /* for good, by the administrator */
+	bool failed;	     /* for good, by the administrator */
+	unsigned lost_round; /* the last round in which it stopped working */
 };
 struct run_handle {
 	struct mnode *node;
@@ -77,6 +79,7 @@ struct client {
 	unsigned ops_left;
 	struct rng peer_rng;
 	bool busy;	       /* the client runs, and so does its peer */
+	bool stopped;	       /* the operation in flight failed beyond tolerance */
 	struct mnode *writing; /* a data operation on it is in flight */
 };
 struct run {
@@ -86,6 +89,8 @@ struct run {
 	unsigned disk_count, disk_total, tolerance, clients_count, round;
 	struct run_disk disks[SIM_DISKS];
 	struct sim_disk *pool_disk;
+	struct sim_image *pool_image; /* a backup of the pool directory */
+	unsigned pool_image_disks;    /* how many disks the pool had then */
 	struct index_mem_store *index;
 	struct client clients[SIM_CLIENTS];
 	struct pool_settings settings;
@@ -98,7 +103,12 @@ struct run {
 	bool small_disks;   /* DFS_ENOSPC may happen */
 	bool lacks_room;    /* so does this: a disk has been filled behind our back */
 	bool beyond;	    /* more disks are damaged than the tolerance: DFS_EIO may happen */
-	bool fs_made;	    /* the clients' directories are durable */
+	bool stormy;	    /* disks come and go all the time */
+	bool hot;	    /* clients mostly use the file they used last */
+	bool may_exceed;    /* more disks than tolerated may fail while clients write */
+	bool exceeded;	    /* and have in this round: errors are honest */
+	bool pool_dir_old;  /* what it remembers of epochs may be of no use */
+	unsigned voters;    /* disks that were there when the round began */
 	bool lose_pool_dir; /* before the next opening */
 	bool unmounting;
 	uint64_t mirrored_before, published_before; /* checkpoints, when the round began */
@@ -134,9 +144,12 @@ void run_arm_faults(struct run *r);
 bool run_disk_is_blank(struct run_disk *d);
 /* run_damage.c */
 unsigned run_damaged(struct run *r); /* how many disks */
+unsigned run_voters(struct run *r);  /* how many are there */
 /* Opening gave err. True: so it should, since fewer than half of the disks are well (half is enough where
  * the pool directory is there): whoever opens must say force. Any other refusal is a failure. */
 bool run_refused_rightly(struct run *r, int err);
+/* An error that says the truth, when more has been lost than anybody promised to bear. */
+bool run_bears(struct run *r, int err);
 bool run_somebody_full(struct run *r);
 void run_between_rounds(struct run *r, bool last);
 /* NULL when the pool names no such disk. */

@@ -22,11 +22,24 @@ unsigned run_damaged(struct run *r)
 	return count;
 }
 
+unsigned run_voters(struct run *r)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		const struct run_disk *d = &r->disks[i];
+
+		count += d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED && !d->failed;
+	}
+	return count;
+}
+
 bool run_refused_rightly(struct run *r, int err)
 {
 	unsigned bad = 2 * run_damaged(r);
 	bool right = (err == DFS_ENOQUORUM || err == DFS_ESTALE) &&
-		     (r->lose_pool_dir ? bad >= r->disk_count : bad > r->disk_count);
+		     (r->lose_pool_dir || r->pool_dir_old ? bad >= r->disk_count
+							  : bad > r->disk_count);
 
 	if (right) {
 		PROBE("opening-refused");
@@ -38,10 +51,14 @@ bool run_refused_rightly(struct run *r, int err)
 /* A disk to damage: one that is damaged already, or another one if the tolerance allows it. */
 static struct run_disk *pick_disk(struct run *r)
 {
-	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+	bool another = run_damaged(r) < r->tolerance;
+	struct run_disk *d;
 
-	if (d->damage == DAMAGE_NONE && run_damaged(r) >= r->tolerance)
+	if (!another && !run_damaged(r))
 		return NULL;
+	do
+		d = &r->disks[rng_below(&r->rng, r->disk_count)];
+	while (!another && d->damage == DAMAGE_NONE);
 	return d;
 }
 
@@ -75,6 +92,8 @@ static void set_gone(struct run_disk *d, bool gone)
 /* Between two rounds, while nothing runs. */
 static void damage_one(struct run *r, struct run_disk *d)
 {
+	const struct sim_image *image;
+
 	switch (rng_below(&r->rng, 6)) {
 	case 0:
 		set_gone(d, true);
@@ -89,9 +108,10 @@ static void damage_one(struct run *r, struct run_disk *d)
 		sim_trace("disk %s is wiped", d->path);
 		break;
 	case 2:
-		if (!d->image)
+		image = d->images[rng_below(&r->rng, RUN_IMAGES)];
+		if (!image)
 			break;
-		sim_disk_restore(d->sim, d->image);
+		sim_disk_restore(d->sim, image);
 		set_gone(d, false);
 		d->damage = DAMAGE_STALE;
 		PROBE("disk-restored-older");
@@ -111,14 +131,32 @@ static void damage_one(struct run *r, struct run_disk *d)
 	}
 }
 
+/* Copies of a disk, and of the pool directory, that somebody may bring back later. */
 static void keep_image(struct run *r)
 {
 	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+	struct sim_image **slot = &d->images[rng_below(&r->rng, RUN_IMAGES)];
 
-	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, 2))
+	if (rng_one_in(&r->rng, 4)) {
+		sim_image_free(r->pool_image);
+		r->pool_image = sim_disk_image(r->pool_disk);
+		r->pool_image_disks = r->disk_count + r->adding;
+	}
+	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, r->stormy ? 1 : 2))
 		return;
-	sim_image_free(d->image);
-	d->image = sim_disk_image(d->sim);
+	sim_image_free(*slot);
+	*slot = sim_disk_image(d->sim);
+}
+
+/* The pool directory comes back from a backup: it knows an older epoch, but all disks. */
+static void restore_pool_dir(struct run *r)
+{
+	if (!r->pool_image || r->pool_image_disks != r->disk_count + r->adding)
+		return;
+	PROBE("pool-directory-restored-older");
+	sim_trace("the pool directory is restored from a backup");
+	sim_disk_restore(r->pool_disk, r->pool_image);
+	r->pool_dir_old = true;
 }
 
 static void damage_beyond(struct run *r)
@@ -152,7 +190,7 @@ void run_between_rounds(struct run *r, bool last)
 		sim_disk_set_fault(r->disks[i].sim, &f);
 	}
 	/* While an import is due, a majority must stay. */
-	while (!r->lose_pool_dir && rng_one_in(&r->rng, 4)) {
+	while (!r->lose_pool_dir && !r->beyond && rng_one_in(&r->rng, r->stormy ? 2 : 4)) {
 		d = pick_disk(r);
 		if (d)
 			damage_one(r, d);
@@ -160,9 +198,12 @@ void run_between_rounds(struct run *r, bool last)
 	keep_image(r);
 	/* To import, a majority must be there and tell who it is: else which state is the newest can't be
 	 * known. */
-	if (rng_one_in(&r->rng, 8) &&
-	    (r->disk_count - run_damaged(r)) * 2 > r->disk_count + r->adding)
+	if (r->beyond || (r->disk_count - run_damaged(r)) * 2 <= r->disk_count + r->adding)
+		return;
+	if (rng_one_in(&r->rng, 8))
 		r->lose_pool_dir = true;
+	else if (rng_one_in(&r->rng, 8))
+		restore_pool_dir(r);
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
 }
@@ -200,22 +241,81 @@ static void hang(struct run_disk *d, struct sim_fault *f)
 	sim_trace("disk %s hangs for %llu s", d->path, (unsigned long long)ns / 1000000000);
 }
 
-/* While the round runs, before some device operation. */
-static void damage_running(void *arg)
+/* Nothing that was there before is promised to be read, but what is synced from now on. */
+static void exceed(struct run *r)
 {
-	struct run *r = arg;
-	struct run_disk *d = pick_disk(r);
-	struct sim_fault f;
+	unsigned count = r->tolerance + 1;
+	bool gone = rng_one_in(&r->rng, 2);
 
-	if (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED)
+	if (count >= r->disk_count || count > 3)
 		return;
-	f = sim_disk_fault(d->sim);
+	while (run_damaged(r) < count) {
+		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
+		struct sim_fault f = {
+			.gone = gone, .write_error_one_in = 1, .sync_error_one_in = 1};
+
+		if (d->damage != DAMAGE_NONE)
+			continue;
+		d->damage = gone ? DAMAGE_GONE : DAMAGE_ERRORS;
+		sim_disk_set_fault(d->sim, &f);
+		sim_trace("disk %s %s, one of too many", d->path, gone ? "goes" : "fails");
+	}
+	PROBE("exceeded-while-writing");
+	r->beyond = r->exceeded = true;
+	for (unsigned i = 0; i < r->clients_count; i++)
+		model_note_older(r->clients[i].model);
+}
+
+/* Everybody's disk is filled by somebody else for a while. */
+static void fill_all(struct run *r)
+{
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
+
+		f.full = true;
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+	PROBE("all-disks-full-by-others");
+	r->lacks_room = true;
+	sim_trace("all disks are full");
+}
+
+static void step_clock(struct run *r)
+{
+	static const int64_t most_s[] = {1, 3600, 86400 * 400, 86400ll * 365 * 60};
+	int64_t most_ns = most_s[rng_below(&r->rng, ARRAY_SIZE(most_s))] * 1000000000;
+	int64_t step_ns = (int64_t)rng_below(&r->rng, 2 * (uint64_t)most_ns) - most_ns;
+
+	PROBE("clock-step");
+	sim_trace("the clock is set by %lld s", (long long)(step_ns / 1000000000));
+	sim_env_set_clock(step_ns);
+}
+
+/* Half of the disks that voted when the round began may be lost at once: then nobody can go on. */
+static void note_votes(struct run *r, struct run_disk *d)
+{
+	unsigned lost = 0;
+
+	d->lost_round = r->round;
+	for (unsigned i = 0; i < r->disk_count; i++)
+		lost += r->disks[i].lost_round == r->round;
+	if (r->exceeded || 2 * lost < r->voters)
+		return;
+	PROBE("half-of-the-votes-lost-in-use");
+	r->exceeded = true;
+}
+
+static void damage_in_use(struct run *r, struct run_disk *d)
+{
+	struct sim_fault f = sim_disk_fault(d->sim);
+
 	switch (rng_below(&r->rng, sim_disk_can_hang(d->sim) ? 12 : 6)) {
 	case 0:
 		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
 		PROBE("disk-gone-in-use");
 		note_lack(r);
+		note_votes(r, d);
 		sim_trace("disk %s goes while in use", d->path);
 		return;
 	case 1:
@@ -243,14 +343,35 @@ static void damage_running(void *arg)
 	d->damage = DAMAGE_ERRORS;
 	sim_disk_set_fault(d->sim, &f);
 	note_lack(r);
+	note_votes(r, d);
 	sim_trace("disk %s has errors: one in %u reads, %u writes, %u syncs%s", d->path,
 		  f.read_error_one_in, f.write_error_one_in, f.sync_error_one_in,
 		  f.full ? "; full" : "");
 }
 
+/* While the round runs, before some device operation. */
+static void damage_running(void *arg)
+{
+	struct run *r = arg;
+	struct run_disk *d = pick_disk(r);
+
+	if (r->may_exceed && !r->exceeded && !r->opt->meta_only && rng_one_in(&r->rng, 2))
+		exceed(r);
+	else if (rng_one_in(&r->rng, 8))
+		step_clock(r);
+	else if (rng_one_in(&r->rng, 12))
+		fill_all(r);
+	else if (d && d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED && !r->exceeded)
+		damage_in_use(r, d);
+	if (rng_one_in(&r->rng, 2))
+		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
+				damage_running, r);
+}
+
 void run_arm_faults(struct run *r)
 {
-	if (rng_one_in(&r->rng, sim_disk_can_hang(r->disks[0].sim) ? 2 : 3))
+	if (rng_one_in(&r->rng,
+		       sim_disk_can_hang(r->disks[0].sim) || r->stormy || r->may_exceed ? 2 : 3))
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
 				damage_running, r);
 	if (rng_one_in(&r->rng, 6)) {
@@ -310,7 +431,8 @@ static void add_disk(struct run *r)
 	r->adding = true;
 	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
+	if (err && !run_bears(r, err) &&
+	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	if (err) /* the next opening tells */
 		return;
@@ -333,9 +455,11 @@ static void fail_disk(struct run *r)
 		d->damage = DAMAGE_FAILED;
 	d->failed = true;
 	note_lack(r);
+	note_votes(r, d);
 	err = pool_fail_disk(r->pool, d->path, false, &info, &msg);
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
+	if (err && !run_bears(r, err) &&
+	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	PROBE("disk-failed-by-order");
 }

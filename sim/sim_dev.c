@@ -18,16 +18,23 @@ struct sim_file {
 	bool read_only;
 };
 
-static uint64_t op_count, cut_at, hook_at;
+static uint64_t op_count, cut_at, cut_unsynced, hook_at;
 static void (*hook)(void *arg);
 static void *hook_arg;
 
-void sim_ops_reset(void) { op_count = cut_at = hook_at = 0; }
+void sim_ops_reset(void) { op_count = cut_at = cut_unsynced = hook_at = 0; }
 
 /* Neither cut nor hook outlives the world it was meant for. */
-void sim_ops_disarm(void) { cut_at = hook_at = 0; }
+void sim_ops_disarm(void) { cut_at = cut_unsynced = hook_at = 0; }
 
-void sim_disks_cut_after(uint64_t n) { cut_at = n ? op_count + n : 0; }
+void sim_disks_cut_after(uint64_t n)
+{
+	cut_at = n ? op_count + n : 0;
+	cut_unsynced = 0;
+}
+
+void sim_disks_cut_at_unsynced(uint64_t n) { cut_unsynced = n; }
+
 uint64_t sim_disks_ops(void) { return op_count; }
 
 void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg)
@@ -58,8 +65,8 @@ static int op_begin(struct sim_disk *d, bool changes, bool *ret_cut_after)
 		hook_at = 0;
 		hook(hook_arg);
 	}
-	if (cut_at && op_count >= cut_at) {
-		cut_at = 0;
+	if ((cut_at && op_count >= cut_at) || (cut_unsynced && undo_count() >= cut_unsynced)) {
+		cut_at = cut_unsynced = 0;
 		if (!changes || rng_one_in(&sim_disk_rng, 2))
 			sim_env_cut();
 		*ret_cut_after = true;

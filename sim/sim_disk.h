@@ -45,6 +45,8 @@ struct dev *sim_disk_open(struct sim_disk *d);
 /* ---- power ---- */
 /* Power goes at the n-th device operation from now (1: the next); 0: not at all. */
 void sim_disks_cut_after(uint64_t n);
+/* The same, as soon as n changes of all disks are not durable. */
+void sim_disks_cut_at_unsynced(uint64_t n);
 /* Operations so far, and whether the cut has been armed and not happened. */
 uint64_t sim_disks_ops(void);
 /* What a power cut leaves: each unsynced write kept, lost or torn, each directory's last changes

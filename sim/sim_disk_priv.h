@@ -69,6 +69,7 @@ void node_set_page(struct sim_disk *d, struct node *n, uint64_t page, bool used)
 /* Before bytes change: how to take it back. */
 void undo_push(struct node *n, uint64_t off, uint64_t len, uint64_t new_size);
 uint64_t undo_last_id(void);
+uint64_t undo_count(void); /* changes that are not durable, of all disks */
 /* Changes up to id are durable. */
 void node_synced(struct node *n, uint64_t id);
 /* What a power cut leaves of the node. */

@@ -67,6 +67,7 @@ struct sim_cond {
 
 static struct rng rng, random_rng;
 static uint64_t now_ns, world, world_switches, world_start_ns;
+static int64_t wall_step_ns; /* how far the wall clock has been set off */
 static unsigned switch_one_in;
 static struct fiber_queue all;
 static struct env_thread *ended; /* detached, done: its stack is free once another fiber runs */
@@ -323,7 +324,12 @@ static struct env_thread *fiber_new(const char *name, env_thread_fn fn, void *ar
 /* ---- base/env.h ---- */
 
 static uint64_t op_now_ns(void) { return now_ns; }
-static uint64_t op_wall_ns(void) { return WALL_START_NS + now_ns; }
+static uint64_t op_wall_ns(void)
+{
+	int64_t wall = (int64_t)(WALL_START_NS + now_ns) + wall_step_ns;
+
+	return wall > 0 ? (uint64_t)wall : 0;
+}
 
 static void op_random(void *buf, size_t len)
 {
@@ -521,6 +527,7 @@ void sim_env_start(uint64_t seed, unsigned one_in)
 	rng_seed(&rng, seed);
 	rng_seed(&random_rng, rng_u64(&rng));
 	now_ns = 1000000000;
+	wall_step_ns = 0;
 	stats = (struct sim_env_stats){0};
 	sim_env_set_switching(one_in);
 	env_install(&sim_ops);
@@ -580,4 +587,6 @@ const char *sim_env_stuck_text(void) { return stuck_text; }
 const char *sim_env_fiber_name(void) { return current == &root ? "root" : current->name; }
 unsigned *sim_env_fiber_word(void) { return &current->word; }
 uint64_t sim_env_now_ns(void) { return now_ns; }
+
+void sim_env_set_clock(int64_t step_ns) { wall_step_ns = step_ns; }
 struct sim_env_stats sim_env_stats(void) { return stats; }

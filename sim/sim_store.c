@@ -13,7 +13,7 @@
 struct rng sim_disk_rng;
 struct sim_disk_stats sim_disk_stats;
 unsigned sim_disk_lies;
-static uint64_t undo_ids;
+static uint64_t undo_ids, undo_live;
 
 /* ---- nodes ---- */
 
@@ -80,6 +80,7 @@ void undo_push(struct node *n, uint64_t off, uint64_t len, uint64_t new_size)
 	u->old_size = n->size;
 	u->new_size = new_size;
 	u->id = ++undo_ids;
+	undo_live++;
 	if (off < n->size) {
 		u->old_len = MIN(len, n->size - off);
 		u->old = xmalloc(u->old_len);
@@ -89,10 +90,12 @@ void undo_push(struct node *n, uint64_t off, uint64_t len, uint64_t new_size)
 }
 
 uint64_t undo_last_id(void) { return undo_ids; }
+uint64_t undo_count(void) { return undo_live; }
 
 static void undo_free(struct node *n, struct undo *u)
 {
 	TAILQ_REMOVE(&n->undo, u, link);
+	undo_live--;
 	free(u->old);
 	free(u->fresh);
 	free(u);

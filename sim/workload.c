@@ -134,6 +134,25 @@ static bool needs_room(const char *what)
 	return true;
 }
 
+/* With more disks lost than tolerated, or half of those that vote lost at once. */
+bool run_bears(struct run *r, int err)
+{
+	if (!r->exceeded)
+		return false;
+	return err == DFS_EIO || err == DFS_EFAILED || err == DFS_EGONE || err == DFS_ENOSPC ||
+	       err == DFS_ETIMEDOUT || err == DFS_EROFS || err == DFS_ENOQUORUM;
+}
+
+static bool changes(const char *what)
+{
+	static const char *const never[] = {"read", "lookup", "readdir", "getattr", "get", "seek"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(never); i++)
+		if (!strcmp(what, never[i]))
+			return false;
+	return true;
+}
+
 /* True when the result is the wanted one; false when it is an error that faults explain. */
 bool client_expect(struct client *c, const char *what, int err, int want)
 {
@@ -142,6 +161,15 @@ bool client_expect(struct client *c, const char *what, int err, int want)
 	if (err == DFS_ENOSPC &&
 	    (c->run->lacks_room || (c->run->small_disks && needs_room(what)))) {
 		PROBE("enospc-seen-by-a-client");
+		return false;
+	}
+	if (run_bears(c->run, err)) {
+		PROBE("error-beyond-tolerance");
+		sim_trace("c%u %s: %s", c->id, what, dfs_err_name(err));
+		if (changes(what)) { /* it may be half done, as after a power cut */
+			c->stopped = true;
+			c->ops_left = 0;
+		}
 		return false;
 	}
 	sim_fail("P3", "client %u: %s gives %s, not %s", c->id, what, dfs_err_name(err),
@@ -159,7 +187,8 @@ static void finish(struct client *c, const char *what, int err, int want, struct
 		return;
 	}
 	if (!client_expect(c, what, err, 0)) {
-		model_failed(m);
+		if (!c->stopped)
+			model_failed(m);
 		return;
 	}
 	if (created) {
@@ -557,8 +586,9 @@ struct inode *client_file(struct client *c, struct mnode **ret_node)
 	struct picked p;
 	struct inode *in;
 
-	if (rng_one_in(&c->rng, 3)) {
-		struct run_handle *h = &c->handles[rng_below(&c->rng, RUN_HANDLES)];
+	if (c->run->hot ? !rng_one_in(&c->rng, 4) : rng_one_in(&c->rng, 3)) {
+		struct run_handle *h =
+			&c->handles[c->run->hot ? 0 : rng_below(&c->rng, RUN_HANDLES)];
 		struct inode *again;
 
 		if (h->node && S_ISREG(h->node->mode)) {
@@ -632,10 +662,10 @@ static const struct {
 	{op_setxattr, {3, 5, 1, 1}},	 {op_removexattr, {2, 2, 0, 1}},
 	{op_readdir, {4, 6, 1, 2}},	 {op_getattr, {4, 4, 3, 2}},
 	{op_handle, {5, 5, 5, 4}},	 {client_write, {26, 8, 50, 30}},
-	{client_truncate, {6, 2, 9, 4}}, {client_punch, {4, 1, 8, 2}},
-	{client_read, {9, 3, 16, 6}},	 {client_seek, {2, 1, 3, 1}},
-	{client_fsync, {6, 4, 5, 24}},	 {client_sync_all, {2, 2, 1, 4}},
-	{client_think, {4, 3, 8, 3}},
+	{client_scatter, {1, 0, 2, 1}},	 {client_truncate, {6, 2, 9, 4}},
+	{client_punch, {4, 1, 8, 2}},	 {client_read, {9, 3, 16, 6}},
+	{client_seek, {2, 1, 3, 1}},	 {client_fsync, {6, 4, 5, 24}},
+	{client_sync_all, {2, 2, 1, 4}}, {client_think, {4, 3, 8, 3}},
 };
 
 void client_main(void *arg)

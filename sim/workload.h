@@ -12,6 +12,7 @@ struct inode *client_file(struct client *c, struct mnode **ret_node); /* NULL: t
 bool client_expect(struct client *c, const char *what, int err, int want);
 
 void client_write(struct client *c);
+void client_scatter(struct client *c);
 void client_truncate(struct client *c);
 void client_punch(struct client *c);
 void client_read(struct client *c);

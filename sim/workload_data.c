@@ -55,7 +55,7 @@ static void start(struct client *c, struct mnode *n, const struct mdata_op *op)
 static void finish(struct client *c, const char *what, int err, struct mnode *n, struct inode *in)
 {
 	c->writing = NULL;
-	if (!client_expect(c, what, err, 0))
+	if (!client_expect(c, what, err, 0) && !c->stopped)
 		model_data_failed(n);
 	fs_forget(c->run->fs, in, 1);
 }
@@ -85,6 +85,52 @@ void client_write(struct client *c)
 	start(c, n, &op);
 	finish(c, "write", fs_write(c->run->fs, in, append ? 12345 : op.off, op.len, data, append),
 	       n, in);
+}
+
+/* So many pieces that truncating or freeing them takes several transactions. */
+void client_scatter(struct client *c)
+{
+	struct mnode *n;
+	struct inode *in = client_file(c, &n);
+	uint64_t stride = rng_between(&c->rng, 2000, 9000);
+	uint8_t data[64];
+
+	if (!in)
+		return;
+	sim_trace("c%u scatters over %llu, one piece in %llu", c->id, (unsigned long long)n->ino,
+		  (unsigned long long)stride);
+	for (unsigned i = 0; i < 300 && (i + 1) * stride < MODEL_MAX_SIZE && !c->stopped; i++) {
+		struct mdata_op op = {.kind = MDATA_WRITE,
+				      .off = i * stride,
+				      .len = sizeof(data),
+				      .seed = ++c->run->next_data_seed};
+		int err;
+
+		model_fill(op.seed, op.off, data, op.len);
+		start(c, n, &op);
+		err = fs_write(c->run->fs, in, op.off, op.len, data, false);
+		c->writing = NULL;
+		if (client_expect(c, "write", err, 0))
+			continue;
+		if (!c->stopped)
+			model_data_failed(n);
+		break;
+	}
+	if (!c->stopped && rng_one_in(&c->rng, 2)) { /* stored, and then cut off */
+		struct mdata_op op = {.kind = MDATA_SIZE, .off = rng_below(&c->rng, 5000)};
+		struct fs_attr attr = {.size = op.off};
+		uint64_t mark = model_data_mark(n);
+
+		if (client_expect(c, "fsync", fs_fsync(c->run->fs, in, false), 0)) {
+			model_data_floor(n, mark);
+			sim_trace("c%u truncates it to %llu", c->id, (unsigned long long)op.off);
+			start(c, n, &op);
+			finish(c, "truncate", fs_setattr(c->run->fs, in, &attr, FS_SET_SIZE, &attr),
+			       n, in);
+			return;
+		}
+	}
+	fs_forget(c->run->fs, in, 1);
 }
 
 void client_truncate(struct client *c)
@@ -235,6 +281,7 @@ void client_fsync(struct client *c)
 	struct mnode *n = NULL;
 	struct inode *in = client_file(c, &n);
 	uint64_t mark, tick;
+	bool exceeded;
 	int err;
 
 	if (!in) {
@@ -242,6 +289,7 @@ void client_fsync(struct client *c)
 		in = client_dir(c, n);
 	}
 	mark = model_data_mark(n);
+	exceeded = c->run->exceeded;
 	tick = model_last_change(c->model, n);
 	sim_trace("c%u fsync %llu", c->id, (unsigned long long)n->ino);
 	err = fs_fsync(c->run->fs, in, rng_one_in(&c->rng, 2));
@@ -252,6 +300,7 @@ void client_fsync(struct client *c)
 			model_floor(c->run->clients[i].model,
 				    model_mark_at(c->run->clients[i].model, tick));
 		model_data_floor(n, mark);
+		n->promised |= exceeded && !n->older;
 	}
 	fs_forget(c->run->fs, in, 1);
 }

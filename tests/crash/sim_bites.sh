@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The simulator's oracle bites: with each promise broken on purpose some seed fails, and says which
-# promise; with none broken the same seeds pass. And one seed is one history.
+# promise (with none broken they pass: sim_stats.sh). And one seed is one history.
 #
 # environment: BUILD (build), BITES_SEEDS (how many seeds may pass before the oracle bites; 600)
 cd "$(dirname "$0")/../.." || exit 1
@@ -35,17 +35,10 @@ bites skip-dir-sync 'P[0-9]|set-up|fsck'
 bites ack-before-durable 'P1'
 bites ignore-checksum 'P1|P3'
 bites believe-a-stale-disk 'P1|P2|P8'
-bites free-before-durable 'P1|P3|fsck'
+bites free-before-durable 'P1|P3|P4|fsck'
 bites split-rename 'P1|P2'
 bites rename-without-content 'P1'
 bites lose-count 'counters|fsck'
-
-if "$sim" --seeds 1..100 --jobs 2 >"$out" 2>&1; then
-	echo "ok nothing_broken: $(tail -n 1 "$out" | cut -d: -f2- | cut -c1-100)"
-else
-	echo "not ok nothing_broken: $(grep -m1 FAILED "$out")"
-	failed=1
-fi
 
 # The trace without the time that it took.
 history() { "$sim" --seed "$1" --verbose 2>&1 | sed 's/; [0-9.]* s, .*//' | cksum; }

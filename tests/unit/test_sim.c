@@ -337,6 +337,45 @@ static void test_bytes_have_had_their_value(void **state)
 	assert_true(model_data_check(n, mixed, 300, text, sizeof(text)));
 }
 
+/* What is later than a truncation or a zeroing proves that it has happened. */
+static void test_bytes_and_size_agree(void **state)
+{
+	struct model *m = model_new(0, 2, S_IFDIR | 0755);
+	struct mnode *n = model_new_node(m, S_IFREG | 0644);
+	struct mdata_op cut = {.kind = MDATA_SIZE, .off = 0};
+	struct mdata_op zero = {.kind = MDATA_ZERO, .off = 50, .len = 20};
+	uint8_t old[200], found[200];
+	char text[200];
+
+	(void)state;
+	model_fill(1, 0, old, sizeof(old));
+	write_model(n, 0, 200, 1);
+	model_data_floor(n, model_data_mark(n));
+	model_data(n, &cut);
+	write_model(n, 0, 10, 2);
+	write_model(n, 10, 10, 1);
+	/* As before, or cut off, or with new bytes. */
+	assert_true(model_data_check(n, old, 200, text, sizeof(text)));
+	assert_true(model_data_check(n, old, 0, text, sizeof(text)));
+	model_fill(2, 0, found, 10);
+	assert_true(model_data_check(n, found, 10, text, sizeof(text)));
+	/* New bytes before the old ones and the old size; a hole that nobody made. */
+	memcpy(found + 10, old + 10, 190);
+	assert_false(model_data_check(n, found, 200, text, sizeof(text)));
+	assert_false(model_data_check(n, found, 21, text, sizeof(text)));
+	assert_true(model_data_check(n, found, 20, text, sizeof(text)));
+
+	model_data_reset(n, old, 200);
+	model_data(n, &zero);
+	write_model(n, 100, 10, 2);
+	memcpy(found, old, 200);
+	assert_true(model_data_check(n, found, 200, text, sizeof(text)));
+	model_fill(2, 100, found + 100, 10);
+	assert_false(model_data_check(n, found, 200, text, sizeof(text)));
+	memset(found + 50, 0, 20);
+	assert_true(model_data_check(n, found, 200, text, sizeof(text)));
+}
+
 static void make_file(struct model *m, const char *name, uint64_t ino)
 {
 	struct mnode *n;
@@ -396,6 +435,7 @@ int main(void)
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_images_bring_the_past_back),
 		cmocka_unit_test(test_bytes_have_had_their_value),
+		cmocka_unit_test(test_bytes_and_size_agree),
 		cmocka_unit_test(test_names_are_those_of_a_prefix),
 	};
 
