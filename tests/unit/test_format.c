@@ -251,6 +251,26 @@ static void record_refuses_lies(void **state)
 	assert_int_equal(record_parse_only(c.bytes, c.len), 0);
 }
 
+/* A length is looked at before it is used, however many bytes there are. */
+static void record_bounds(void **state)
+{
+	static uint8_t data[4 * RECORD_MAX_HEADER_LEN];
+	struct record_header h;
+	struct hash hash;
+	uint32_t need = 0;
+
+	(void)state;
+	for (uint32_t len = RECORD_MAX_HEADER_LEN + 64; len < sizeof(data); len += 4096) {
+		le64 magic = le64_of(RECORD_MAGIC);
+		le32 header_len = le32_of(len);
+
+		memcpy(data, &magic, sizeof(magic));
+		memcpy(data + 12, &header_len, sizeof(header_len));
+		assert_int_equal(record_header_parse(data, sizeof(data), &h, &hash, &need),
+				 DFS_ECORRUPT);
+	}
+}
+
 static void record_lengths(void **state)
 {
 	struct hash blocks[3], want;
@@ -874,6 +894,7 @@ int main(void)
 		cmocka_unit_test(record_says_what_it_needs),
 		cmocka_unit_test(record_refuses_lies),
 		cmocka_unit_test(record_lengths),
+		cmocka_unit_test(record_bounds),
 		cmocka_unit_test(root_round_trips),
 		cmocka_unit_test(root_refuses_damage),
 		cmocka_unit_test(root_refuses_lies),

@@ -87,8 +87,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Three copies of an extent, committed, not synced. */
-static uint64_t put_one(struct fixture *f, uint64_t nth, struct extent_new *ret)
+/* Three copies of an extent, committed, neither synced nor settled. */
+static uint64_t put_in_flight(struct fixture *f, uint64_t nth, struct extent_new *ret)
 {
 	static const uint8_t data[10000] = {1, 2, 3};
 	struct record_piece piece = {.file_offset = nth * MIB(1), .len = sizeof(data)};
@@ -108,6 +108,13 @@ static uint64_t put_one(struct fixture *f, uint64_t nth, struct extent_new *ret)
 	map.extent = ret->rec.id;
 	put_map(t, (ino_id){7}, &map);
 	assert_int_equal(meta_commit(t, &seq), 0);
+	return seq;
+}
+
+static uint64_t put_one(struct fixture *f, uint64_t nth, struct extent_new *ret)
+{
+	uint64_t seq = put_in_flight(f, nth, ret);
+
 	extent_settle(pool_extents(f->p), ret, 1, true);
 	return seq;
 }
@@ -154,6 +161,18 @@ static void test_lost_in_its_own_sync(void **state)
 
 	break_disks(f, &e.rec, 3);
 	assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
+}
+
+/* The sync comes before whoever wrote the extent has settled it. */
+static void test_lost_before_it_was_settled(void **state)
+{
+	struct fixture *f = *state;
+	struct extent_new e;
+	uint64_t seq = put_in_flight(f, 0, &e);
+
+	break_disks(f, &e.rec, 3);
+	assert_int_not_equal(meta_sync(pool_meta(f->p), seq), 0);
+	extent_settle(pool_extents(f->p), &e, 1, true);
 }
 
 static void test_lost_in_anothers_sync(void **state)
@@ -259,6 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_within_tolerance, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_in_its_own_sync, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_before_it_was_settled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_in_anothers_sync, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_before_the_group, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_beside_a_repair, setup, teardown),
