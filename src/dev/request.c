@@ -13,7 +13,7 @@
 
 #define SYNC_FACTOR 2
 #define NS_PER_MS 1000000ull
-#define REVIVE_NAME "probe"
+#define REVIVE_NAME ".tmp-probe" /* never listed, wherever a crash leaves it */
 
 static bool is_sync(enum request_op op)
 {
