@@ -7,7 +7,7 @@ T ?=
 N ?= all
 export BUILD
 
-.PHONY: all deps demo demo-stop check asan tsan fuzz mutate bench install clean format
+.PHONY: all deps demo demo-stop check asan tsan fuzz mutate prove bench install clean format
 
 all:
 	@tools/build.sh $(BUILD)
@@ -45,6 +45,10 @@ fuzz: deps
 mutate:
 	@case "$(N)" in list | check) ;; *) tools/build.sh $(BUILD) >&2 ;; esac
 	@tests/mutate/mutate.py $(N)
+
+# The long proofs (hours): 100,000 seeds, 300 kills, all mutations; tools/prove.sh says how to take fewer
+prove: deps
+	@tools/prove.sh
 
 bench: all
 	@bench/run.sh

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The long proofs, for before a release or after a change of what keeps data: hours. Each says `ok NAME` or
+# `not ok NAME: why`; the last line counts.
+#
+# environment: BUILD (build), PROVE_SEEDS (100000), PROVE_FIRST (1), PROVE_KILLS (300), PROVE_JOBS (the
+#   processors), PROVE (all; or some of: sim meta kill9 mutate)
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export BUILD=${BUILD:-build}
+export DYNAMICFS=${DYNAMICFS:-$(realpath -m "$BUILD")/dynamicfs}
+seeds=${PROVE_SEEDS:-100000} first=${PROVE_FIRST:-1} kills=${PROVE_KILLS:-300}
+jobs=${PROVE_JOBS:-$(nproc)}
+what=${PROVE:-sim meta kill9 mutate}
+passed=0 failed=0
+
+# proof NAME COMMAND...
+proof()
+{
+	local name=$1 start=$SECONDS
+
+	shift
+	if "$@"; then
+		echo "ok $name ($((SECONDS - start)) s)"
+		passed=$((passed + 1))
+	else
+		echo "not ok $name: exit code $? ($((SECONDS - start)) s)"
+		failed=$((failed + 1))
+	fi
+}
+
+tools/build.sh "$BUILD" >/dev/null || exit 1
+sim=$BUILD/dynamicfs-sim
+for step in $what; do
+	case $step in
+	sim) proof sim "$sim" --seeds "$first..$((first + seeds - 1))" --ops 500 --jobs "$jobs" --stats ;;
+	meta) proof meta "$sim" --meta --seeds "$first..$((first + seeds - 1))" --jobs "$jobs" ;;
+	kill9) KILL9_ROUNDS=$kills proof kill9 tests/crash/kill9.sh ;;
+	mutate) proof mutate tests/mutate/mutate.py all ;;
+	*) echo "no such proof: $step" >&2 && exit 2 ;;
+	esac
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
