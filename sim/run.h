@@ -146,7 +146,8 @@ bool run_disk_is_blank(struct run_disk *d);
 unsigned run_damaged(struct run *r); /* how many disks */
 unsigned run_voters(struct run *r);  /* how many are there */
 /* Opening gave err. True: so it should, since fewer than half of the disks are well (half is enough where
- * the pool directory is there): whoever opens must say force. Any other refusal is a failure. */
+ * the pool directory is there and knows the newest epoch, which a power cut may have kept from it): whoever
+ * opens must say force. Any other refusal is a failure. */
 bool run_refused_rightly(struct run *r, int err);
 /* An error that says the truth, when more has been lost than anybody promised to bear. */
 bool run_bears(struct run *r, int err);

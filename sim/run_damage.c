@@ -38,8 +38,8 @@ bool run_refused_rightly(struct run *r, int err)
 {
 	unsigned bad = 2 * run_damaged(r);
 	bool right = (err == DFS_ENOQUORUM || err == DFS_ESTALE) &&
-		     (r->lose_pool_dir || r->pool_dir_old ? bad >= r->disk_count
-							  : bad > r->disk_count);
+		     (r->lose_pool_dir || r->pool_dir_old || !r->was_clean ? bad >= r->disk_count
+									   : bad > r->disk_count);
 
 	if (right) {
 		PROBE("opening-refused");

@@ -178,6 +178,10 @@ static void commit_one(struct client *c)
 		mc->count--; /* nothing happened */
 		return;
 	}
+	if (err && run_bears(c->run, err)) { /* in flight, as when power goes */
+		c->ops_left = 0;
+		return;
+	}
 	if (err)
 		sim_fail("P9", "commit fails: %s", dfs_err_name(err));
 	mc->txns[at].seq = seq;
@@ -206,12 +210,17 @@ static void client_run(void *arg)
 		else if (die == 19)
 			err = rng_one_in(&c->rng, 5) ? meta_checkpoint(meta) : 0;
 		if (die >= 18) {
-			if (err && !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
+			if (err && !run_bears(r, err) &&
+			    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 				sim_fail("P9", "checkpoint fails: %s", dfs_err_name(err));
 			continue;
 		}
 		seq = meta_last_seq(meta);
 		err = meta_sync(meta, seq);
+		if (err && run_bears(r, err)) {
+			c->ops_left = 0;
+			return;
+		}
 		if (err)
 			sim_fail("P9", "sync fails: %s", dfs_err_name(err));
 		durable = MAX(durable, seq);
@@ -383,9 +392,9 @@ void meta_round(void *arg)
 	sim_disks_at_op(0, NULL, NULL);
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 60) : 0);
 	err = meta_close(meta);
-	if (err)
+	if (err && !run_bears(r, err))
 		sim_fail("P1", "close fails: %s", dfs_err_name(err));
-	for (unsigned i = 0; i < r->clients_count; i++)
+	for (unsigned i = 0; i < r->clients_count && !err; i++)
 		durable = MAX(durable, clients[i].txns[clients[i].count - 1].seq);
-	r->was_clean = true;
+	r->was_clean = !err;
 }
