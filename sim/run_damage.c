@@ -137,7 +137,8 @@ static void keep_image(struct run *r)
 	struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
 	struct sim_image **slot = &d->images[rng_below(&r->rng, RUN_IMAGES)];
 
-	if (rng_one_in(&r->rng, 4)) {
+	/* not of one that an import has half made */
+	if (rng_one_in(&r->rng, 4) && !r->lose_pool_dir) {
 		sim_image_free(r->pool_image);
 		r->pool_image = sim_disk_image(r->pool_disk);
 		r->pool_image_disks = r->disk_count + r->adding;
