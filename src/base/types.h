@@ -66,6 +66,9 @@ int uuid_parse(const char *text, struct uuid *ret_uuid);
 void uuid_random(struct uuid *ret_uuid);
 /* Time-ordered (version 7) from env_wall_ns and env_random; strictly increasing within a process. */
 void uuid_time_ordered(struct uuid *ret_uuid);
+/* Those to come are greater than u, of version 7, whatever the clock says: it may have been set back since an
+ * earlier process made u. */
+void uuid_clock_follow(const struct uuid *u);
 
 /* Scope-bound cleanup: `FREE char *p = NULL;` frees p when the scope is left. */
 void cleanup_free(void *pointer_to_pointer);

@@ -79,10 +79,25 @@ void uuid_random(struct uuid *ret_uuid)
 
 void uuid_clock_reset(void) { __atomic_store_n(&last_tick, 0, __ATOMIC_RELAXED); }
 
-/* The wall clock in ticks of 1/4096 ms, or one past the last tick where the clock has not moved. */
+void uuid_clock_follow(const struct uuid *u)
+{
+	uint64_t last = __atomic_load_n(&last_tick, __ATOMIC_RELAXED), tick = 0;
+
+	if (u->b[6] >> 4 != 7)
+		return;
+	for (int i = 0; i < 6; i++)
+		tick = tick << 8 | u->b[i];
+	tick = tick << 12 | (uint64_t)(u->b[6] & 0x0f) << 8 | u->b[7];
+	while (tick > last && !__atomic_compare_exchange_n(&last_tick, &last, tick, false,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+/* The wall clock in ticks of 1/4096 ms, or one past the last tick where the clock has not moved, or has been
+ * set back. Before 1970 is 1970. */
 static uint64_t next_tick(void)
 {
-	uint64_t wall_ns = env_wall_ns();
+	uint64_t wall_ns = (uint64_t)MAX((int64_t)env_wall_ns(), 0);
 	uint64_t now = (wall_ns / 1000000) << 12 | ((wall_ns % 1000000) << 12) / 1000000;
 	uint64_t last = __atomic_load_n(&last_tick, __ATOMIC_RELAXED);
 	uint64_t tick;

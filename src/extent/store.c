@@ -7,6 +7,28 @@
 #include "base/probe.h"
 #include "extent/internal.h"
 
+/* Ids grow from process to process, too: of two extents that hold the same bytes of a file, the later one
+ * counts when a pool has to be read without its index. */
+static void follow_last_id(struct meta *m)
+{
+	struct meta_iter *it = meta_iter_new(m);
+	uint8_t key[17] = {TABLE_EXTENT};
+
+	memset(key + 1, 0xff, sizeof(key) - 1);
+	meta_iter_seek_back(it, key, sizeof(key));
+	if (meta_iter_valid(it)) {
+		size_t len;
+		const uint8_t *k = meta_iter_key(it, &len);
+		struct uuid u;
+
+		if (len == sizeof(key) && k[0] == TABLE_EXTENT) {
+			memcpy(u.b, k + 1, sizeof(u.b));
+			uuid_clock_follow(&u);
+		}
+	}
+	meta_iter_free(it);
+}
+
 struct extent_store *extent_store_new(const struct extent_config *cfg)
 {
 	struct extent_store *s = xcalloc(1, sizeof(*s));
@@ -18,6 +40,8 @@ struct extent_store *extent_store_new(const struct extent_config *cfg)
 	atomic_store(&s->verify_writes, cfg->verify_writes);
 	risk_init(&s->risk);
 	cache_init(&s->cache, cfg->header_cache_bytes ? cfg->header_cache_bytes : MIB(32));
+	if (cfg->meta)
+		follow_last_id(cfg->meta);
 	healer_start(s);
 	return s;
 }

@@ -17,7 +17,7 @@ static bool is_later(struct dfs_time a, struct dfs_time b)
 static bool is_due(const struct rec_inode *r, struct dfs_time now)
 {
 	return !is_later(r->atime, r->mtime) || !is_later(r->atime, r->ctime) ||
-	       now.sec - r->atime.sec >= DAY_S;
+	       r->atime.sec <= now.sec - DAY_S; /* what is stored may be any number */
 }
 
 bool fs_accessed(struct fs *fs, struct inode *in)

@@ -12,9 +12,12 @@
 
 struct dfs_time time_now(void)
 {
-	uint64_t ns = env_wall_ns();
+	int64_t ns = (int64_t)env_wall_ns(); /* a clock may say a time before 1970 */
+	int64_t rest = ns % 1000000000;
 
-	return (struct dfs_time){(int64_t)(ns / 1000000000u), (uint32_t)(ns % 1000000000u)};
+	if (rest < 0)
+		rest += 1000000000;
+	return (struct dfs_time){(ns - rest) / 1000000000, (uint32_t)rest};
 }
 
 static struct inode *inode_alloc(struct fs *fs, ino_id ino)

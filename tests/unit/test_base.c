@@ -156,6 +156,35 @@ static void uuid_strictly_increases(void **state)
 	}
 }
 
+/* Before 1970, where the clock's number is negative, ids still differ and grow; and beyond those that an
+ * earlier process made. */
+static void uuid_grows_whatever_the_clock(void **state)
+{
+	struct uuid last, next, far = {{0x02, 0, 0, 0, 0, 0, 0x7f, 0xff, 0x80}};
+
+	(void)state;
+	uuid_time_ordered(&last);
+	fake_wall_ns = (uint64_t)(-5 * 1000000000ll);
+	for (int i = 0; i < 1000; i++) {
+		uuid_time_ordered(&next);
+		assert_true(memcmp(last.b, next.b, 16) < 0);
+		last = next;
+	}
+	assert_true(last.b[0] < 0x02);
+	uuid_clock_follow(&far);
+	for (int i = 0; i < 1000; i++) {
+		uuid_time_ordered(&next);
+		assert_true(memcmp(far.b, next.b, 16) < 0);
+		assert_true(memcmp(last.b, next.b, 16) < 0);
+		last = next;
+	}
+	far.b[6] = 0x4f; /* not of that kind */
+	far.b[0] = 0xff;
+	uuid_clock_follow(&far);
+	uuid_time_ordered(&next);
+	assert_true(next.b[0] < 0xff);
+}
+
 static void uuid_restarts_with_the_environment(void **state)
 {
 	struct uuid first, again;
@@ -672,6 +701,7 @@ int main(void)
 		cmocka_unit_test(uuid_versions),
 		faked(uuid_carries_the_time),
 		faked(uuid_strictly_increases),
+		faked(uuid_grows_whatever_the_clock),
 		faked(uuid_restarts_with_the_environment),
 		cmocka_unit_test(uuid_threads_increase),
 		cmocka_unit_test(buf_layout),

@@ -341,12 +341,49 @@ static void test_cuts(void **state)
 	}
 }
 
+static uint64_t wall_ns;
+static uint64_t fake_wall(void) { return wall_ns; }
+
+/* Times before 1970: of the clock, and as stored. */
+static void test_early_times(void **state)
+{
+	static const struct env_ops early = {.wall_ns = fake_wall};
+	struct fs_attr attr = {.atime = {INT64_MIN, 0}, .mtime = {-2000000000, 999999999}};
+	struct file_rig *r;
+	struct inode *in;
+	struct dfs_time t;
+
+	(void)state;
+	env_sim = &early;
+	wall_ns = (uint64_t)-1;
+	t = time_now();
+	assert_int_equal(t.sec, -1);
+	assert_int_equal(t.nsec, 999999999);
+	wall_ns = (uint64_t)(-3000000000ll);
+	t = time_now();
+	env_sim = NULL;
+	assert_int_equal(t.sec, -3);
+	assert_int_equal(t.nsec, 0);
+	r = rig(0);
+	in = rig_create(r, r->root, "f");
+	assert_int_equal(fs_setattr(r->fs, in, &attr, FS_SET_ATIME | FS_SET_MTIME, &attr), 0);
+	fs_forget(r->fs, in, 1);
+	file_rig_reopen(r);
+	in = rig_lookup(r, r->root, "f");
+	attr = rig_attr(r, in);
+	assert_true(attr.atime.sec == INT64_MIN && attr.mtime.sec == -2000000000);
+	assert_int_equal(attr.mtime.nsec, 999999999);
+	assert_true(fs_accessed(r->fs, in));
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_overwrite),    cmocka_unit_test(test_overwrite_stops),
 		cmocka_unit_test(test_scattered),    cmocka_unit_test(test_cuts),
-		cmocka_unit_test(test_xattr_bounds),
+		cmocka_unit_test(test_xattr_bounds), cmocka_unit_test(test_early_times),
 	};
 
 	_Static_assert(META_TXN_BYTES == KIB(256), "stated in docs/DESIGN.md");
