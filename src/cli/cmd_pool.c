@@ -37,6 +37,12 @@ static void print_set(struct invocation *inv, const json_t *r)
 {
 	print_settings(&inv->out, format_get(r, "settings"));
 	fputs("New data follows; what is stored stays as it is.\n", inv->out.f);
+	for (size_t i = 0; i < json_array_size(format_get(r, "search")); i++) {
+		fputs(i ? ", " : "Disks are also looked for in ", inv->out.f);
+		out_text(&inv->out, json_string_value(json_array_get(format_get(r, "search"), i)));
+	}
+	if (json_array_size(format_get(r, "search")))
+		fputs(".\n", inv->out.f);
 }
 
 static void print_import(struct invocation *inv, const json_t *r)
@@ -69,6 +75,8 @@ static const struct command_option set_options[] = {
 	POLICY_OPTIONS,
 	{"loss-noted", 0, OPT_FLAG, "loss_noted", NULL,
 	 "changes lost with a damaged journal are told of no more"},
+	{"search", 0, OPT_PATHS, "search", "DIR...", "look for disks in these directories, too"},
+	{"no-search", 0, OPT_FLAG, "no_search", NULL, "look for disks nowhere but where they were"},
 	END_OPTIONS,
 };
 static const struct command_option import_options[] = {
@@ -90,8 +98,20 @@ static int prepare_import(struct invocation *inv)
 	return CLI_DONE;
 }
 
+/* --search A B C: likewise. */
 static int prepare_set(struct invocation *inv)
 {
+	json_t *search = json_object_get(inv->args, "search");
+
+	if (inv->word_count && !search)
+		return cli_fail(inv, DFS_EUSAGE,
+				"cannot go on: what is %s? usage: dynamicfs set %s", inv->words[0],
+				inv->cmd->usage);
+	for (unsigned i = 0; i < inv->word_count; i++) {
+		FREE char *abs = cli_abs_path(inv->words[i]);
+
+		json_array_append_new(search, ctl_json_path(abs));
+	}
 	if (json_object_size(inv->args))
 		return CLI_DONE;
 	return cli_fail(inv, DFS_EUSAGE, "cannot go on: nothing to set; usage: dynamicfs set %s",
@@ -116,8 +136,10 @@ static const struct command init_command = {
 static const struct command set_command = {
 	.name = "set",
 	.summary = "change how new data is kept",
-	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off] [--loss-noted]",
+	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off] [--loss-noted]"
+		 " [--search DIR... | --no-search]",
 	.options = set_options,
+	.max_words = 64,
 	.op = "set",
 	.prepare = prepare_set,
 	.print = print_set,

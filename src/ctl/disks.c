@@ -33,6 +33,8 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.member = s->metadata_member,
 			.read_only = s->read_only,
 			.given_up = s->given_up,
+			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
+					     : HISTORY_UNLISTED,
 			.info = s->info,
 		};
 		if (views.v[views.count - 1].present) {

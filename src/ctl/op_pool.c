@@ -137,6 +137,39 @@ int op_import(struct ctl_call *c)
 	return err;
 }
 
+static int set_search(struct ctl_call *c)
+{
+	const json_t *list = json_object_get(c->args, "search");
+	unsigned count = (unsigned)json_array_size(list), done;
+	FREE char **dirs = xcalloc(count + 1, sizeof(*dirs));
+	struct pool_message msg = {.text = ""};
+	int err = 0;
+
+	for (done = 0; done < count && !err; done++) {
+		dirs[done] = ctl_path_from_json(json_array_get(list, done));
+		if (!dirs[done])
+			err = ctl_fail(c, DFS_EINVAL, "cannot search: a path is not a text");
+	}
+	if (!err) {
+		err = pool_set_search(c->pool, (const char *const *)dirs, count, &msg);
+		if (err)
+			err = ctl_fail_pool(c, err, &msg, "cannot set where disks are searched");
+	}
+	for (unsigned i = 0; i < count; i++)
+		free(dirs[i]);
+	return err;
+}
+
+static json_t *search_json(struct pool *p)
+{
+	json_t *list = json_array();
+	char dir[4096] = "";
+
+	for (unsigned i = 0; i < pool_get_search(p, i, dir, sizeof(dir)); i++)
+		json_array_append_new(list, ctl_json_text(dir));
+	return list;
+}
+
 int op_set(struct ctl_call *c)
 {
 	struct pool_settings s = pool_get_settings(c->pool);
@@ -155,9 +188,15 @@ int op_set(struct ctl_call *c)
 					dfs_err_text(err));
 	}
 	warn_verify(c);
+	if (json_object_get(c->args, "search") || arg_bool(c, "no_search", false)) {
+		err = set_search(c);
+		if (err)
+			return err;
+	}
 	s = pool_get_settings(c->pool);
 	c->answer->result = json_object();
 	json_object_set_new(c->answer->result, "settings", settings_json(&s));
+	json_object_set_new(c->answer->result, "search", search_json(c->pool));
 	return 0;
 }
 

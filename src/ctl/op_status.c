@@ -132,6 +132,13 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 				"read instead, until it does; check it, or give it up with "
 				"'dynamicfs fail-disk --disk %s'",
 				d->info.label, d->info.path, d->info.label);
+		else if (!d->present && d->role == HISTORY_OTHER)
+			ctl_warn(
+				c,
+				"disk %s (%s) is of another history of this pool, which was given up "
+				"by --force: it is left as it is; to use it again, remove its "
+				"dynamicfs directory and add it as a new disk",
+				d->info.label, d->info.path);
 		else if (!d->present)
 			ctl_warn(c,
 				 "disk %s (%s) is not there: bring it back, or give it up with "
@@ -146,6 +153,12 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		else if (d->info.state != DISK_HEALTHY)
 			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
 				 d->info.path, disk_state_name(d->info.state));
+		if (d->present && d->role == HISTORY_SET_BACK)
+			ctl_warn(
+				c,
+				"disk %s (%s) was set back to an older copy of itself: what it lacks "
+				"is taken from other disks when it is read, and 'dynamicfs fsck' lists it",
+				d->info.label, d->info.path);
 	}
 }
 
@@ -202,6 +215,12 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			"see the log, mend the disks, then unmount the pool and mount it again",
 			s->failed == DFS_EFAILED ? "its metadata could not be stored on any disk"
 						 : dfs_err_text(s->failed));
+	if (s->dir_behind)
+		ctl_warn(
+			c,
+			"the pool directory %s can't be written: it does not remember the newest state "
+			"of the pool, and has no vote when disks are missing; make room there",
+			c->pool_dir);
 	warn_disks(c, views);
 	if (s->loss.from)
 		ctl_warn(c,

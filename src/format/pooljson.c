@@ -64,7 +64,8 @@ static bool has_twins(const struct pool_json *p, int (*cmp)(const void *, const 
 
 static bool pool_valid(const struct pool_json *p)
 {
-	if (uuid_is_null(&p->pool) || p->disk_count > POOL_JSON_MAX_DISKS)
+	if (uuid_is_null(&p->pool) || p->disk_count > POOL_JSON_MAX_DISKS ||
+	    p->search_count > POOL_JSON_MAX_SEARCH)
 		return false;
 	for (unsigned i = 0; i < p->disk_count; i++) {
 		const struct pool_json_disk *d = &p->disks[i];
@@ -173,6 +174,39 @@ static int settings_from_json(const json_t *o, struct pool_json *p)
 	return 0;
 }
 
+static json_t *search_to_json(const struct pool_json *p)
+{
+	json_t *list = json_array();
+	int bad = 0;
+
+	for (unsigned i = 0; i < p->search_count; i++) {
+		json_t *o = json_object();
+
+		bad |= path_put(o, p->search[i], sizeof(p->search[i]));
+		bad |= json_array_append_new(list, o);
+	}
+	if (!bad)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+/* Absent: none. */
+static int search_from_json(const json_t *list, struct pool_json *p)
+{
+	if (list && (!json_is_array(list) || json_array_size(list) > POOL_JSON_MAX_SEARCH))
+		return DFS_ECORRUPT;
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *o = json_array_get(list, i);
+
+		if (!json_is_object(o) || path_get(o, p->search[i], sizeof(p->search[i])) ||
+		    p->search[i][0] != '/')
+			return DFS_ECORRUPT;
+		p->search_count++;
+	}
+	return 0;
+}
+
 int pool_json_encode(const struct pool_json *p, struct buf *out)
 {
 	json_t *o, *disks;
@@ -194,6 +228,7 @@ int pool_json_encode(const struct pool_json *p, struct buf *out)
 	bad |= json_put_u64(o, "feature_compat", p->feature_compat);
 	bad |= json_put_u64(o, "feature_incompat", p->feature_incompat);
 	bad |= json_object_set_new(o, "settings", settings_to_json(p));
+	bad |= json_object_set_new(o, "search", search_to_json(p));
 	for (unsigned i = 0; i < p->disk_count; i++)
 		bad |= json_array_append_new(disks, disk_to_json(&p->disks[i]));
 	bad |= json_object_set_new(o, "disks", disks);
@@ -236,6 +271,8 @@ int pool_json_parse(const void *data, size_t len, struct pool_json *ret)
 	    json_get_u64(o, "feature_incompat", &p.feature_incompat) ||
 	    settings_from_json(json_object_get(o, "settings"), &p) || !json_is_array(disks) ||
 	    json_array_size(disks) > POOL_JSON_MAX_DISKS)
+		return DFS_ECORRUPT;
+	if (search_from_json(json_object_get(o, "search"), &p))
 		return DFS_ECORRUPT;
 	for (size_t i = 0; i < json_array_size(disks); i++)
 		if (disk_from_json(json_array_get(disks, i), pool_json_add(&p)))

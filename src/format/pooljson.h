@@ -16,12 +16,16 @@
 #define POOL_JSON_MAX_DISKS DISK_ID_MAX
 #define POOL_JSON_KNOWN_INCOMPAT 0ull
 
+#define POOL_JSON_PATH 4096u
+#define POOL_JSON_MAX_SEARCH 16u
+#define POOL_JSON_SEARCH_PATH 1024u
+
 struct pool_json_disk {
 	disk_id id;
 	struct uuid uuid;
-	char label[64];	 /* UTF-8 */
-	char state[16];	 /* disk_state_name() */
-	char path[4096]; /* any bytes but NUL; "" when not known */
+	char label[64];		   /* UTF-8 */
+	char state[16];		   /* disk_state_name() */
+	char path[POOL_JSON_PATH]; /* any bytes but NUL; "" when not known */
 };
 struct pool_json { /* zero-initialise */
 	struct uuid pool;
@@ -34,6 +38,9 @@ struct pool_json { /* zero-initialise */
 	/* settings as chosen at init: in force until the first disk brings an index to hold them */
 	uint8_t large_k, large_m, copies, metadata_copies;
 	bool verify_writes;
+	/* directories in which disks are looked for, too; any bytes but NUL */
+	unsigned search_count;
+	char search[POOL_JSON_MAX_SEARCH][POOL_JSON_SEARCH_PATH];
 	unsigned disk_count;
 	struct pool_json_disk *disks; /* owned */
 };

@@ -16,7 +16,9 @@ enum {
 	EPOCH_FLAG_FORMED = 1,
 	EPOCH_FLAG_FORCED = 2,
 	EPOCH_FLAGS = EPOCH_FLAG_FORMED | EPOCH_FLAG_FORCED,
-	DISK_FLAG_GIVEN_UP = 1
+	DISK_FLAG_GIVEN_UP = 1,
+	DISK_FLAG_APART = 2,
+	DISK_FLAGS = DISK_FLAG_GIVEN_UP | DISK_FLAG_APART
 };
 
 struct dfs_root_member {
@@ -126,7 +128,8 @@ static bool disks_valid(const struct root *r)
 
 		if (!disk_id_valid(d->id) || uuid_is_null(&d->uuid) || (d->votes & ~open) ||
 		    (d->given_up && (d->votes & 1)) || d->left_epoch >= r->epoch ||
-		    (d->left_epoch && (d->votes & 1)) || (i > 0 && d->id.v <= r->disks[i - 1].id.v))
+		    (d->left_epoch && (d->votes & 1)) || (d->apart && d->left_epoch == 0) ||
+		    (i > 0 && d->id.v <= r->disks[i - 1].id.v))
 			return false;
 		votes |= d->votes;
 		order[i] = d->uuid;
@@ -184,7 +187,9 @@ static void lists_encode(const struct root *r, struct dfs_root *d)
 	}
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		d->disks[i].id = le16_of((uint16_t)r->disks[i].id.v);
-		d->disks[i].flags = le16_of(r->disks[i].given_up ? DISK_FLAG_GIVEN_UP : 0);
+		d->disks[i].flags =
+			le16_of((uint16_t)((r->disks[i].given_up ? DISK_FLAG_GIVEN_UP : 0) |
+					   (r->disks[i].apart ? DISK_FLAG_APART : 0)));
 		d->disks[i].votes = le32_of(r->disks[i].votes);
 		d->disks[i].left_epoch = le64_of(r->disks[i].left_epoch);
 		memcpy(d->disks[i].uuid, r->disks[i].uuid.b, sizeof(d->disks[i].uuid));
@@ -277,10 +282,11 @@ static int disks_parse(const struct dfs_root *d, struct root *r)
 		const struct dfs_root_disk *row = &d->disks[i];
 		uint16_t flags = le16_get(row->flags);
 
-		if (flags & ~DISK_FLAG_GIVEN_UP)
+		if (flags & ~DISK_FLAGS)
 			return DFS_ECORRUPT;
 		r->disks[i].id.v = le16_get(row->id);
 		r->disks[i].given_up = flags & DISK_FLAG_GIVEN_UP;
+		r->disks[i].apart = flags & DISK_FLAG_APART;
 		r->disks[i].votes = le32_get(row->votes);
 		r->disks[i].left_epoch = le64_get(row->left_epoch);
 		memcpy(r->disks[i].uuid.b, row->uuid, sizeof(row->uuid));

@@ -33,6 +33,7 @@ struct root_disk { /* one disk of the pool, there or not */
 	bool given_up;	     /* by a person: never counts again */
 	uint32_t votes;	     /* bit 0: in this epoch; bit j: in the j-th set that is still open */
 	uint64_t left_epoch; /* the last one that it voted in; 0: it votes now, or never did */
+	bool apart; /* it showed another history, of epoch left_epoch, which was given up by force */
 };
 struct root_epoch { /* an epoch before this one */
 	struct uuid id;

@@ -190,6 +190,20 @@ static bool better(const struct view *v, const struct root *a, const struct root
 	return memcmp(&a->epoch_id, &b->epoch_id, sizeof(a->epoch_id)) > 0;
 }
 
+/* It has once shown more than it does now: it voted in an epoch that was formed, so it had its root. */
+static bool once_had_more(const struct root *chosen, const struct root_disk *row,
+			  const struct history_seen *s)
+{
+	if (s->rotten)
+		return false;
+	if ((row->votes & 1) && chosen->open_count == 0)
+		return true;
+	for (unsigned i = 0; i < chosen->history_count; i++)
+		if (chosen->history[i].epoch == row->left_epoch)
+			return chosen->history[i].formed && s->root->epoch < row->left_epoch;
+	return false;
+}
+
 static enum history_role role_of(const struct history_witness *w, const struct root *chosen,
 				 const struct history_seen *s)
 {
@@ -209,7 +223,18 @@ static enum history_role role_of(const struct history_witness *w, const struct r
 		return HISTORY_NO_ROOT;
 	if (set_back(w, chosen, s))
 		return HISTORY_SET_BACK;
-	return place == 0 ? HISTORY_CURRENT : HISTORY_BEHIND;
+	if (place == 0)
+		return HISTORY_CURRENT;
+	return once_had_more(chosen, row, s) ? HISTORY_SET_BACK : HISTORY_BEHIND;
+}
+
+/* A person has given this state of the disk up already; if it has been used since, it is another one, for
+ * each opening has an epoch of its own. */
+static bool settled(const struct root *chosen, const struct history_seen *s)
+{
+	const struct root_disk *row = root_find_disk(chosen, &s->disk);
+
+	return row && row->apart && row->left_epoch == s->root->epoch;
 }
 
 /* Does the pool directory know better than the disks that are here? */
@@ -279,7 +304,7 @@ void history_choose(const struct history_seen *seen, unsigned count,
 		if (r)
 			c.max_generation = MAX(c.max_generation, r->generation);
 		ret_roles[i] = chosen ? role_of(witness, chosen, &seen[i]) : HISTORY_NO_ROOT;
-		if (ret_roles[i] == HISTORY_OTHER &&
+		if (ret_roles[i] == HISTORY_OTHER && !settled(chosen, &seen[i]) &&
 		    (c.other < 0 || better(v, r, seen[c.other].root)))
 			c.other = (int)i;
 	}
@@ -404,8 +429,11 @@ static void note_leavers(struct root *next, const struct root *last)
 		const struct root_disk *old = root_find_disk(last, &row->uuid);
 
 		row->left_epoch = 0;
-		if (old && !(row->votes & 1))
-			row->left_epoch = old->votes & 1 ? last->epoch : old->left_epoch;
+		row->apart = false;
+		if (!old || (row->votes & 1))
+			continue;
+		row->apart = old->apart;
+		row->left_epoch = !old->apart && (old->votes & 1) ? last->epoch : old->left_epoch;
 	}
 }
 

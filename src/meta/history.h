@@ -36,7 +36,7 @@ enum history_verdict {
 enum history_role { /* of a disk, seen from the history that was chosen */
 	HISTORY_NO_ROOT,
 	HISTORY_CURRENT,  /* has the newest epoch's root */
-	HISTORY_SET_BACK, /* of that epoch, but older than it can be without having been set back */
+	HISTORY_SET_BACK, /* older than it can be without having been set back to a copy of itself */
 	HISTORY_BEHIND,	  /* has missed changes: nothing on it is believed */
 	HISTORY_GIVEN_UP, /* by a person */
 	HISTORY_UNLISTED, /* no disk of the pool, as the chosen root has it */

@@ -160,6 +160,22 @@ static void know_disks(struct meta *m)
 						  m->root.disks[i].given_up};
 }
 
+/* So that the next opening needs no force for the same choice. */
+static void give_up_others(struct meta *m, const struct root_scan *s)
+{
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		for (unsigned j = 0; s->roles[i] == HISTORY_OTHER && j < m->attempt.disk_count;
+		     j++) {
+			struct root_disk *row = &m->attempt.disks[j];
+
+			if (!uuid_eq(&row->uuid, &m->disks[i].uuid))
+				continue;
+			row->apart = true;
+			row->left_epoch = s->roots[i].epoch;
+		}
+	}
+}
+
 static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery *ret)
 {
 	FREE struct history_seen *seen = xcalloc(m->disk_count + 1, sizeof(*seen));
@@ -185,6 +201,8 @@ static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery
 		tell_refusal(m, s, ret->refusal, sizeof(ret->refusal));
 		log_error("cannot open the pool: %s", ret->refusal);
 	}
+	if (c->chosen >= 0 && c->forced)
+		give_up_others(m, s);
 	m->role_count = m->disk_count;
 	for (unsigned i = 0; i < m->disk_count; i++) {
 		m->roles[i].uuid = m->disks[i].uuid;
@@ -202,10 +220,11 @@ static void tell_role(const struct meta_disk *d, enum history_role role, const s
 			 d->id.v, d->dev->name, (unsigned long long)own->epoch,
 			 (unsigned long long)chosen->epoch);
 	else if (role == HISTORY_SET_BACK)
-		log_warn("disk %u (%s) has been set back to an older copy of itself (generation "
-			 "%llu, newest %llu): its metadata is not believed, and what it lacks of "
-			 "files counts as lost there",
-			 d->id.v, d->dev->name, (unsigned long long)own->generation,
+		log_warn("disk %u (%s) has been set back to an older copy of itself (epoch %llu, "
+			 "generation %llu; newest %llu, %llu): its metadata is not believed, and "
+			 "what it lacks of files is taken from other disks",
+			 d->id.v, d->dev->name, (unsigned long long)own->epoch,
+			 (unsigned long long)own->generation, (unsigned long long)chosen->epoch,
 			 (unsigned long long)chosen->generation);
 	else if (role == HISTORY_OTHER)
 		log_error("disk %u (%s) is of another history (epoch %llu) than the one that was "

@@ -323,6 +323,17 @@ void put_settings(struct meta_txn *t, const struct rec_settings *r)
 	value_put(t);
 }
 
+void put_search(struct meta_txn *t, const struct rec_search *r)
+{
+	struct buf *v = value_begin(t);
+
+	key_settings(&t->key, "search");
+	buf_put_le16(v, (uint16_t)r->count);
+	for (unsigned i = 0; i < r->count; i++)
+		put_string(v, r->dirs[i], sizeof(r->dirs[i]));
+	value_put(t);
+}
+
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len)
 {
 	struct buf *v = value_begin(t);

@@ -149,6 +149,13 @@ struct rec_settings {	/* S "pool" */
 	uint32_t next_disk;
 };
 
+#define SEARCH_MAX 16u
+#define SEARCH_PATH_MAX 1024u
+struct rec_search { /* S "search": directories in which disks are looked for */
+	unsigned count;
+	char dirs[SEARCH_MAX][SEARCH_PATH_MAX]; /* absolute; any bytes but NUL */
+};
+
 /* ---- keys: write into a buf (emptied first) ---- */
 void key_inode(struct buf *k, ino_id ino);
 void key_inline(struct buf *k, ino_id ino);
@@ -182,6 +189,7 @@ void put_usage(struct meta_txn *t, const struct rec_usage *r);
 void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
 void put_settings(struct meta_txn *t, const struct rec_settings *r);
+void put_search(struct meta_txn *t, const struct rec_search *r);
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
 void put_audit(struct meta_txn *t, uint64_t wall_ns, uint32_t nth, const char *json_text);
 void del_inode(struct meta_txn *t, ino_id ino);
@@ -206,6 +214,8 @@ MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
 MUST_USE int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret);
 MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
 MUST_USE int get_settings(struct meta *m, struct rec_settings *ret);
+/* None when there is no such record. */
+MUST_USE int get_search(struct meta *m, struct rec_search *ret);
 /* Appends the value to out (emptied first). DFS_ENODATA when absent. */
 MUST_USE int get_xattr(struct meta *m, ino_id ino, const char *name, struct buf *out);
 

@@ -569,6 +569,46 @@ int get_settings(struct meta *m, struct rec_settings *ret)
 	return report(&key, &val, parse_settings(key.data, key.len, val.data, val.len, ret));
 }
 
+static int parse_search(const void *key, size_t key_len, const void *val, size_t val_len,
+			struct rec_search *ret)
+{
+	struct reader k, v;
+	const void *name;
+	unsigned count;
+	int err = begin(TABLE_SETTINGS, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	name = reader_bytes(&k, 6);
+	count = reader_le16(&v);
+	if (!name || memcmp(name, "search", 6) != 0 || count > SEARCH_MAX)
+		return DFS_ECORRUPT;
+	ret->count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (!read_string(&v, ret->dirs[i], sizeof(ret->dirs[i])) || ret->dirs[i][0] != '/')
+			return DFS_ECORRUPT;
+	}
+	if (end(&k, &v))
+		return DFS_ECORRUPT;
+	ret->count = count;
+	return 0;
+}
+
+int get_search(struct meta *m, struct rec_search *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_settings(&key, "search");
+	err = meta_get(m, key.data, key.len, &val);
+	if (err == DFS_ENOENT)
+		ret->count = 0;
+	if (err)
+		return err == DFS_ENOENT ? 0 : err;
+	return report(&key, &val, parse_search(key.data, key.len, val.data, val.len, ret));
+}
+
 int get_xattr(struct meta *m, ino_id ino, const char *name, struct buf *out)
 {
 	const char *found;

@@ -100,7 +100,17 @@ MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, s
 MUST_USE int path_real_in_time(struct dev_group *g, const char *path, char *ret_real,
 			       size_t real_size);
 
+/* ---- find.c ---- */
+/* Opens and locks every disk of the pool that can be found; json's paths become those. *ret_devs: by index
+ * of json.disks (to which disks may be added); the array and the devices are the caller's, also on
+ * failure. DFS_ESPLIT: one disk is there twice. DFS_ELOCKED. */
+MUST_USE int find_disks(struct pool *p, struct dev ***ret_devs, struct pool_message *msg);
+
+/* After metadata was opened: where to search, as the disks remember it. */
+MUST_USE int find_load_search(struct pool *p);
+
 /* ---- pool.c ---- */
+void pool_note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why);
 MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
 /* Opens metadata and extents over the devices; devs[i] belongs to json.disks[i], NULL when absent.
  * Takes the devices over in any case. */

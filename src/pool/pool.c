@@ -340,7 +340,7 @@ void pool_keep_spare(struct pool *p, struct dev *dev)
 	p->members_changed = true;
 }
 
-static void note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why)
+void pool_note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why)
 {
 	p->absent = xrealloc(p->absent, (p->absent_count + 1) * sizeof(*p->absent));
 	p->absent[p->absent_count++] = (struct absent_disk){id, err, *why};
@@ -369,7 +369,7 @@ static void leave_alone(struct pool *p, const struct rec_disk *rec, struct dev *
 		"--force; it is left as it is. To use it again, remove its dynamicfs directory and "
 		"add it as a new disk",
 		rec->id.v, rec->label, dev->name);
-	note_absent(p, rec->id, DFS_ESPLIT, &why);
+	pool_note_absent(p, rec->id, DFS_ESPLIT, &why);
 	pool_keep_spare(p, dev);
 }
 
@@ -641,6 +641,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 		if (!err && is_new)
 			err = finish_creation(p, devs);
 		if (!err)
+			err = find_load_search(p);
+		if (!err)
 			err = enter_disks(p, devs);
 		if (!err)
 			err = catch_up_table(p);
@@ -783,34 +785,6 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 	return err;
 }
 
-/* Each disk is locked: an imported copy of the pool directory has a lock of its own, but these disks. */
-static int open_disks(struct pool *p, struct dev **devs, struct pool_message *msg)
-{
-	for (unsigned i = 0; i < p->json.disk_count; i++) {
-		struct pool_json_disk *j = &p->json.disks[i];
-		struct pool_message why = {""};
-		struct disk_json dj;
-		int err;
-
-		if (!strcmp(j->state, disk_state_name(DISK_FAILED)))
-			continue;
-		err = disk_open_known(p, j->path, &j->uuid, &devs[i], &dj, &why);
-		if (err) {
-			log_warn("%s", why.text);
-			note_absent(p, j->id, err, &why);
-			continue;
-		}
-		if (dev_lock(devs[i])) {
-			pool_say(msg,
-				 "cannot open pool %s: its disk %s is in use through another pool "
-				 "directory; nothing was done; unmount the pool there first",
-				 p->dir, j->path);
-			return DFS_ELOCKED;
-		}
-	}
-	return 0;
-}
-
 int pool_open(const char *dir, const struct pool_open_options *opt, const struct pool_env *env,
 	      struct pool **ret_pool, struct pool_message *msg)
 {
@@ -835,9 +809,9 @@ int pool_open(const char *dir, const struct pool_open_options *opt, const struct
 						     .verify_writes = p->json.verify_writes};
 	p->next_disk = 1;
 	if (!err && p->json.disk_count > 0) {
-		FREE struct dev **devs = xcalloc(p->json.disk_count, sizeof(*devs));
+		FREE struct dev **devs = NULL;
 
-		err = open_disks(p, devs, msg);
+		err = find_disks(p, &devs, msg);
 		if (!err)
 			err = pool_start(p, devs, msg);
 		for (unsigned i = 0; i < p->json.disk_count; i++) /* none is left after a start */

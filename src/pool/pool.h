@@ -110,6 +110,12 @@ struct disk_set *pool_disks(struct pool *p);
 struct pool_settings pool_get_settings(struct pool *p);
 MUST_USE int pool_set_settings(struct pool *p, const struct pool_settings *s,
 			       struct pool_message *msg);
+/* Directories in which disks are looked for when the pool is opened: those that are given replace all
+ * that were set. DFS_EINVAL, DFS_ENOTDIR, and why it could not be stored. */
+MUST_USE int pool_set_search(struct pool *p, const char *const *dirs, unsigned count,
+			     struct pool_message *msg);
+/* How many there are; the i-th into out. */
+unsigned pool_get_search(struct pool *p, unsigned i, char *out, size_t out_len);
 bool pool_read_only(struct pool *p);
 
 /* ---- what there is ---- */
@@ -126,6 +132,7 @@ struct pool_status {
 	unsigned disks, disks_present, disks_failed;
 	struct pool_settings settings;
 	struct geometry large_now, small_now; /* what a write gets with today's disks */
+	bool dir_behind;		      /* pool.json could not be written: tried again */
 	bool narrowed;			      /* differs from the settings: warn */
 	struct pool_space space;
 	uint64_t inodes, extents, epoch, generation, seq, durable_seq;

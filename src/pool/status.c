@@ -66,6 +66,9 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 		st.disks_present += disk_present(d);
 		st.disks_failed += disk_state(d) == DISK_FAILED;
 	}
+	env_mutex_lock(&p->lock);
+	st.dir_behind = p->pool_json_behind;
+	env_mutex_unlock(&p->lock);
 	pool_space(p, &st.space);
 	st.large_now = st.settings.large;
 	st.small_now = small;

@@ -102,7 +102,7 @@ static void root_seeds(void)
 			r.members[i] = (struct root_member){{i + 1}, uuid_of((uint8_t)(i + 10))};
 		for (unsigned i = 0; i < n; i++)
 			r.disks[i] = (struct root_disk){
-				{i + 1}, uuid_of((uint8_t)(i + 10)), false, 1, 0};
+				{i + 1}, uuid_of((uint8_t)(i + 10)), false, 1, 0, false};
 		root_encode(&r, out);
 		seed_write("fuzz_root", n, out, sizeof(out));
 	}

@@ -321,10 +321,11 @@ static struct root root_make(unsigned members)
 	}
 	for (unsigned i = 0; i < r.disk_count; i++)
 		r.disks[i] = (struct root_disk){
-			{i + 1}, uuid_of((uint8_t)(100 + i)), false, 1 + i % 7, 0};
+			{i + 1}, uuid_of((uint8_t)(100 + i)), false, 1 + i % 7, 0, false};
 	r.disks[members].given_up = true;
 	r.disks[members].votes = 4;
 	r.disks[members].left_epoch = 3;
+	r.disks[members].apart = true;
 	for (unsigned i = 0; i < 3; i++)
 		r.history[i] = (struct root_epoch){uuid_of((uint8_t)(50 + i)), 3 - i, i == 2,
 						   i == 1};
@@ -436,6 +437,7 @@ static void root_refuses_lies(void **state)
 		/* disks: order, flag, a vote in no set, given up and voting, twice, beyond the count,
 		 * left in an epoch to come, left and voting */
 		{4160, 2, DFS_ECORRUPT},
+		{4162, 4, DFS_ECORRUPT},
 		{4162, 2, DFS_ECORRUPT},
 		{4164, 9, DFS_ECORRUPT},
 		{4162, 1, DFS_ECORRUPT},

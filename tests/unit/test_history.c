@@ -88,7 +88,7 @@ static void world_make(struct world *w, unsigned n)
 	r->members[0].uuid = disk_uuid(0);
 	r->disk_count = n;
 	for (unsigned i = 0; i < n; i++) {
-		r->disks[i] = (struct root_disk){{i + 1}, disk_uuid(i), false, 1, 0};
+		r->disks[i] = (struct root_disk){{i + 1}, disk_uuid(i), false, 1, 0, false};
 		w->disks[i] = (struct disk){.root = r, .state = 0};
 	}
 	w->states[0].acked = true;

@@ -1,0 +1,123 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# One history: disks that move, are swapped, copied, set back, given up or used apart; pool directories
+# from backups (docs/DESIGN.md "One history").
+. "$(dirname "$0")/lib.sh"
+
+dfs() { "$dynamicfs" "$@"; }
+fresh() # [COUNT]: a pool over plain directories, with one file
+{
+	rm -rf "$pool" "$work"/d? "$work"/away "$work"/else "$work"/search
+	mkdir "$work/away" "$work/search"
+	dfs init --pool "$pool" >/dev/null
+	for i in $(seq "${1:-6}"); do
+		mkdir "$work/d$i"
+		dfs add-disk --pool "$pool" --disk "$work/d$i" >/dev/null 2>&1
+	done
+	write v0
+}
+up() { dfs mount "$@" --pool "$pool" --mountpoint "$mnt" >"$work/up" 2>&1 || { cat "$work/up" >&2; return 1; }; }
+write() { up && echo "$1" >"$mnt/f" && sync "$mnt" && stop; }
+stop() { dfs unmount --mountpoint "$mnt" >/dev/null 2>&1; }
+content() { up "$@" && cat "$mnt/f" && stop; }
+is() { [ "$(content "${@:2}")" = "$1" ]; }
+places() { dfs list-disks --pool "$pool" --json | python3 -c '
+import json, sys
+print(*(("" if d["present"] else "absent:") + d["path"].rsplit("/", 1)[1] for d in json.load(sys.stdin)["disks"]))'; }
+warnings() { dfs status --pool "$pool" 2>&1; }
+mkdir -p "$mnt"
+
+# ---- finding disks ----
+fresh 4
+mv "$work/d2" "$work/x" && mv "$work/d3" "$work/d2" && mv "$work/x" "$work/d3"
+check "two disks under each other's path" is v0
+check "both are used there" test "$(places)" = "d1 d3 d2 d4"
+check "set --search" dfs set --pool "$pool" --search "$work/search" "$work/away"
+mv "$work/d4" "$work/search/somewhere"
+check "a disk in a searched directory" is v0
+check "it is known there" test "$(places)" = "d1 d3 d2 somewhere"
+cp -a "$work/d1" "$work/search/copy"
+refuse "a disk and its copy" 6 "twice, at .*d1 and at .*search/copy" dfs mount --pool "$pool" --mountpoint "$mnt"
+rm -rf "$work/search/copy"
+ln -s "$work/d1" "$work/search/link"
+check "a second path of one disk is no copy" is v0
+rm -rf "$pool"
+check "import" dfs import --pool "$pool" --disk "$work"/d[123] "$work/search/somewhere"
+check "it remembers where to search" grep -q "$work/search" "$pool/pool.json"
+refuse "a search in nowhere" 1 "no such directory" dfs set --pool "$pool" --search "$work/nowhere"
+check "set --no-search" dfs set --pool "$pool" --no-search
+
+# ---- the pool directory is no proof ----
+fresh 4
+cp -a "$pool" "$work/else"
+mv "$work/d1" "$work/away" && write v1
+mkdir "$work/rest" && mv "$work"/d[234] "$work/rest" && mv "$work/away/d1" "$work"
+rm -rf "$pool" && mv "$work/else" "$pool"
+refuse "one stale disk of four and its pool directory" 6 "not a majority" \
+	dfs mount --pool "$pool" --mountpoint "$mnt"
+mv "$work"/rest/d[234] "$work" && rmdir "$work/rest"
+check "with the others an old pool directory does no harm" is v1
+
+# ---- half of them, and less ----
+fresh 2
+mv "$work/d1" "$work/away"
+check "one of two, and the pool directory" write v1
+mv "$work/away/d1" "$work"
+check "the one that was away is not believed" is v1
+rm -rf "$pool" && mv "$work/d1" "$work/away"
+refuse "one of two without it" 6 "no pool directory" dfs import --pool "$pool" --disk "$work/d2"
+fresh 3
+mv "$work"/d[12] "$work/away"
+refuse "one of three" 6 "only 1 of the 3 disks" dfs mount --pool "$pool" --mountpoint "$mnt"
+mv "$work/away/d2" "$work"
+check "two of three" write v1
+mv "$work/d2" "$work/away"
+check "then one of the two that were left" is v1
+rm -rf "$pool"
+check "which alone is the pool now" dfs import --pool "$pool" --disk "$work/d3"
+
+# ---- given up one by one ----
+fresh
+for i in 1 2 3; do
+	mv "$work/d$i" "$work/away"
+	up && dfs fail-disk --pool "$pool" --disk "d$i" >/dev/null 2>&1
+	echo "v$i" >"$mnt/f" && sync "$mnt" && stop
+done
+mkdir "$work/else" && mv "$work"/d[456] "$work/else"
+refuse "three disks that were given up" 6 "majority" dfs import --pool "$work/p2" --disk "$work"/away/d[123]
+mv "$work"/else/d[456] "$work" && rmdir "$work/else"
+check "three of three that are left" is v3
+
+# ---- set back to a copy of itself ----
+fresh 4
+cp -a "$work/d2" "$work/away"
+write v1
+rm -rf "$work/d2" && mv "$work/away/d2" "$work"
+check "a disk from a backup is not believed" is v1
+check "and told of" grep -q "d2.*set back to an older copy" "$pool/log"
+
+# ---- two histories ----
+fresh
+mv "$work"/d[456] "$work/away"
+check "one half, with the pool directory" write A
+mkdir "$work/else" && mv "$work"/d[123] "$work/else"
+check "the other half elsewhere, by force" dfs import --force --pool "$work/pB" --disk "$work"/away/d[456]
+pool=$work/pB write B
+mv "$work"/away/d[456] "$work"/else/d[123] "$work"
+before=$(cat "$work"/d[456]/dynamicfs/disk.json "$work"/d[456]/dynamicfs/meta/roots | md5sum)
+refuse "both are named" 6 "two histories .*d1, .*d2, .*d3; another .*d4, .*d5, .*d6" \
+	dfs mount --pool "$pool" --mountpoint "$mnt"
+check "force takes the pool directory's" is A --force
+check "and is not needed again" is A
+up
+warnings >"$work/said"
+stop
+check "status says why three disks are left out" grep -q "d4.*another history" "$work/said"
+check "not a byte of the others was changed" test "$before" = \
+	"$(cat "$work"/d[456]/dynamicfs/disk.json "$work"/d[456]/dynamicfs/meta/roots | md5sum)"
+mv "$work"/d[456] "$work/away" && mv "$work"/d[123] "$work/else"
+check "which still are a pool" test "$(pool=$work/pB content)" = B
+mv "$work"/away/d[456] "$work"/else/d[123] "$work"
+refuse "they were used since: asked again" 6 "two histories" dfs mount --pool "$pool" --mountpoint "$mnt"
+stop
+exit "$failed"
