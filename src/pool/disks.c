@@ -708,7 +708,9 @@ int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_plan *ret
 	return find_and_plan(p, which, &d, ret_plan, msg);
 }
 
-static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
+/* msg: set when the failure needs other words than its caller's. */
+static int fail_now(struct pool *p, struct disk *d, struct disk_info *info,
+		    struct pool_message *msg)
 {
 	struct dev *dev = disk_present(d) ? disk_dev(d) : NULL;
 	struct dev_space space = {0};
@@ -749,7 +751,13 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info)
 	if (pj)
 		snprintf(pj->state, sizeof(pj->state), "%s", disk_state_name(DISK_FAILED));
 	env_mutex_unlock(&p->json_lock);
-	return pool_json_store(p);
+	err = pool_json_store(p);
+	if (err) /* the disks know it; what follows would say that they don't */
+		pool_say(msg,
+			 "disk %s has been given up, but %s/pool.json can't be written: %s; it is "
+			 "tried again while the pool is in use",
+			 info->label, p->dir, dfs_err_text(err));
+	return err;
 }
 
 int pool_fail_disk(struct pool *p, const char *which, bool force, struct disk_info *ret_info,
@@ -769,13 +777,14 @@ int pool_fail_disk(struct pool *p, const char *which, bool force, struct disk_in
 		return err;
 	if (p->read_only)
 		return DFS_EROFS;
-	err = fail_now(p, d, &plan.info);
-	if (err)
+	msg->text[0] = '\0';
+	err = fail_now(p, d, &plan.info, msg);
+	if (err && msg->text[0] == '\0')
 		pool_say(msg,
 			 "cannot record that disk %s has failed: %s; it is not used any more "
 			 "until the pool is closed",
 			 plan.info.label, dfs_err_text(err));
-	else
+	if (!err)
 		*ret_info = plan.info;
 	env_mutex_lock(&p->lock);
 	p->space_ns = 0;

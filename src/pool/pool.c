@@ -951,5 +951,12 @@ int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool
 		extent_store_set_verify(p->extents, s->verify_writes);
 	if (p->meta)
 		meta_set_verify(p->meta, s->verify_writes);
-	return pool_json_store(p);
+	err = pool_json_store(p);
+	if (err)
+		pool_say(
+			msg,
+			"the settings are in force, but %s/pool.json can't be written: %s; it is tried "
+			"again while the pool is in use",
+			p->dir, dfs_err_text(err));
+	return err;
 }

@@ -265,6 +265,67 @@ static void test_three_of_five(void **state)
 	}
 }
 
+/* A tie: only with the pool directory, which must be told; a majority goes on without it (H3, H5). */
+static void test_pool_directory_decides(void **state)
+{
+	struct fault_plan gone = {.gone = true}, none = {0};
+	struct history_witness before;
+	struct rig r;
+
+	rig_init(&r, rocks_of(state), 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 10, 1);
+	before = r.told;
+	r.told_err = DFS_ENOSPC;
+	dev_fault_set(r.devs[2], &gone);
+	rig_fill(&r, 10, 10, 1); /* two of three: the pool directory is behind, and that is all */
+	assert_true(meta_epoch(r.m) > before.epoch);
+	assert_int_equal(r.told.epoch, before.epoch);
+	dev_fault_set(r.devs[1], &gone);
+	assert_int_not_equal(meta_sync(r.m, rig_commit(&r, 20, 1)), 0); /* one of two */
+	rig_kill(&r);
+	dev_fault_set(r.devs[1], &none);
+	dev_fault_set(r.devs[2], &none);
+
+	r.told_err = 0;
+	r.witness = r.told;
+	for (unsigned i = 0; i < 3; i++)
+		r.absent[i] = i != 0;
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM); /* it is of an older epoch: no vote */
+	r.absent[2] = false;			       /* nor has the one that was lost first */
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
+	r.absent[1] = false;
+	rig_must_open(&r);
+	rig_expect(&r, 0, 20, 1);
+	r.witness = r.told;
+	rig_kill(&r);
+	r.absent[0] = r.absent[1] = true;
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
+	rig_release(&r);
+
+	rig_init(&r, rocks_of(state), 2, 2);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 10, 1);
+	r.witness = r.told;
+	rig_kill(&r);
+	r.absent[1] = true;
+	r.told_err = DFS_EROFS;
+	assert_int_equal(rig_open(&r), DFS_ENOQUORUM); /* it can't be told */
+	r.told_err = 0;
+	rig_must_open(&r);
+	rig_fill(&r, 10, 10, 1);
+	rig_kill(&r);
+	r.absent[0] = true;
+	r.absent[1] = false;
+	r.witness = r.told;
+	assert_int_equal(rig_open(&r), DFS_ESTALE); /* it knows of the other half */
+	r.absent[0] = false;
+	rig_must_open(&r);
+	rig_expect(&r, 0, 20, 1);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 /* ---- members that fail while in use ---- */
 
 static void test_member_fails(void **state)
@@ -975,6 +1036,7 @@ int main(void)
 		BOTH(test_lost_index),
 		BOTH(test_tolerance),
 		BOTH(test_three_of_five),
+		BOTH(test_pool_directory_decides),
 		BOTH(test_member_fails),
 		BOTH(test_all_members_fail),
 		BOTH(test_data_sync_fails),
