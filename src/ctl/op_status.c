@@ -105,7 +105,7 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 		return "failed";
 	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
-	if (safety->endangered || safety->reduced || disks_trouble(views))
+	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_full)
 		return "degraded";
 	return "healthy";
 }
@@ -222,6 +222,12 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			"of the pool, and has no vote when disks are missing; make room there",
 			c->pool_dir);
 	warn_disks(c, views);
+	if (s->dir_full)
+		ctl_warn(
+			c,
+			"the filesystem of the pool directory %s is nearly full: nothing can be added "
+			"to the pool until there is room there",
+			c->pool_dir);
 	if (s->loss.from)
 		ctl_warn(c,
 			 "acknowledged changes were lost: the metadata journal was damaged, and "

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <rocksdb/c.h>
@@ -31,6 +32,7 @@
 #define WRITE_BUFFER_BYTES GIB(1)
 #define WARM_STEP_BYTES KIB(128)
 #define WARM_BYTES MIB(256) /* of table files, asked for when the index is opened */
+#define FLUSH_SPARE_BYTES MIB(2)
 #define ROOM_BYTES MIB(8)
 
 struct index {
@@ -353,11 +355,36 @@ static int rocks_destroy(void *arg)
 	return 0;
 }
 
+/*
+ * RocksDB that finds no space while it flushes refuses everything from then on. So it is not let that far:
+ * what lies in memory must fit first. The journal has it meanwhile, and the flush is tried again.
+ */
+static int flush_check(struct index *x)
+{
+	uint64_t in_memory = 0;
+	struct statvfs v;
+
+	if (rocksdb_property_int(x->db, "rocksdb.cur-size-all-mem-tables", &in_memory) ||
+	    statvfs(x->dir, &v))
+		return 0; /* RocksDB will tell */
+	if ((uint64_t)v.f_bavail * v.f_frsize >= in_memory + FLUSH_SPARE_BYTES)
+		return 0;
+	log_warn(
+		"cannot flush the metadata index %s: it needs %llu MiB on its filesystem, which is "
+		"nearly full; the journal on the disks keeps all changes, and it is tried again",
+		x->dir, (unsigned long long)((in_memory + FLUSH_SPARE_BYTES) >> 20));
+	return DFS_ENOSPC;
+}
+
 static int rocks_flush(struct index *x)
 {
-	rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
+	rocksdb_flushoptions_t *o;
 	char *msg = NULL;
+	int full = flush_check(x);
 
+	if (full)
+		return full;
+	o = rocksdb_flushoptions_create();
 	rocksdb_flushoptions_set_wait(o, 1);
 	rocksdb_flush(x->db, o, &msg);
 	rocksdb_flushoptions_destroy(o);

@@ -52,6 +52,8 @@ struct pool {
 	struct absent_disk *absent; /* why disks could not be opened; constant after opening */
 	unsigned absent_count;
 
+	bool dir_full;		 /* (l): as of dir_ns */
+	uint64_t dir_ns;	 /* (l) */
 	struct pool_space space; /* (l) */
 	uint64_t space_ns;	 /* (l): when it was computed */
 };

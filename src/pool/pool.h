@@ -140,9 +140,15 @@ struct pool_status {
 	struct meta_loss loss; /* told until somebody has taken note */
 	struct meta_stats meta;
 	struct extent_stats extent;
-	int failed; /* 0, or why no change is accepted any more */
+	bool dir_full; /* the pool directory's filesystem: nothing can be added */
+	int failed;    /* 0, or why no change is accepted any more */
 };
 void pool_status(struct pool *p, struct pool_status *ret_status);
+/*
+ * The pool directory's filesystem has an account of its own: the index lies there, and its next flush and
+ * compaction need room. False: nothing may be added until there is. Asked at most every 200 ms.
+ */
+bool pool_dir_has_room(struct pool *p);
 /* verify_writes is on, and on some disks what is read back comes from the page cache: their labels, and
  * true. */
 bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len);
