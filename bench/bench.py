@@ -4,7 +4,8 @@
 
 The plain directory is what lies below; passthrough is what FUSE itself costs (compiled here from
 the example that libfuse3-dev brings; left out where that can't be done). DynamicFS runs over six
-directories with its default policy. The rounds are interleaved, and the median counts. "Cold" is
+directories with its default policy. The rounds are interleaved; the median counts, and of ratios the
+least and the most are printed, too, for rounds differ with what else the machine does. "Cold" is
 after unmount, dropped caches (as root) and mount. Prints a Markdown table: rates, ratios, and
 the CPU seconds of the work and the filesystem's process together; below it the peak RSS.
 """
@@ -343,6 +344,12 @@ class Bench:
         self.measure(target, "read them, cold", "files/s", read_small, paths)
         self.measure(target, "delete them", "files/s", for_each, os.unlink, paths)
 
+    def ratio(self, work, ours, other):
+        """Of the same round, for the machine's load differs from one to the next: median (least..most)."""
+        pairs = zip(self.results[work, ours], self.results[work, other])
+        each = [one / two for (one, _), (two, _) in pairs]
+        return f"{statistics.median(each):.2f} ({min(each):.2f}..{max(each):.2f})"
+
     def table(self, targets):
         names = [target.name for target in targets]
         others = names[:-1]
@@ -353,7 +360,7 @@ class Bench:
                 rounds = self.results[work, name]
                 rates[name] = statistics.median(rate for rate, _ in rounds)
                 cpus.append(f"{statistics.median(cpu for _, cpu in rounds):.2f}")
-            ratios = [f"{rates[names[-1]] / rates[name]:.2f}" for name in others]
+            ratios = [self.ratio(work, names[-1], name) for name in others]
             yield [work, unit, *[f"{rates[name]:,.0f}" for name in names], *ratios, *cpus]
 
 
@@ -411,7 +418,11 @@ def bench(options, scratch):
     peaks = [f"{t.name} {t.peak_rss_kib / 1024:.0f} MiB" for t in targets if t.peak_rss_kib]
     print(f"Peak RSS: {', '.join(peaks)}.")
     cold = "" if os.geteuid() == 0 else " Not run as root: caches below the mounts were warm."
-    print(f"{options.rounds} rounds in {options.root}, {os.cpu_count()} CPUs.{cold}")
+    load = os.getloadavg()
+    print(
+        f"{options.rounds} rounds in {options.root}, {os.cpu_count()} CPUs, load {load[0]:.1f}"
+        f" (5 minutes: {load[1]:.1f}).{cold}"
+    )
     if options.json:
         with open(options.json, "w") as file:
             json.dump([dict(zip(rows[0], row)) for row in rows[1:]], file, indent=1)

@@ -173,6 +173,9 @@ static int put_number(struct invocation *inv, const struct command_option *o, co
 		return cli_fail(
 			inv, DFS_EUSAGE, "cannot use '%s' for --%s: give %s", value, o->name,
 			o->kind == OPT_SIZE ? "a size such as 500M, 10G or 1.5T" : "a number");
+	if (o->kind == OPT_SIZE && v == 0)
+		return cli_fail(inv, DFS_EUSAGE, "cannot use '%s' for --%s: give more than 0",
+				value, o->name);
 	json_object_set_new(inv->args, o->key, json_integer((json_int_t)v));
 	return CLI_DONE;
 }

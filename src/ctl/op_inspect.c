@@ -307,6 +307,12 @@ static int inspect_any(struct inspect *x, const char *what, const char *name)
 	if (strcmp(what, "roots") == 0 || strcmp(what, "journal") == 0 ||
 	    strcmp(what, "segment") == 0 || strcmp(what, "disk") == 0)
 		return inspect_disk(x, what, name);
+	if (strcmp(what, "inode") != 0 && strcmp(what, "extent") != 0 && strcmp(what, "table") != 0)
+		return ctl_fail(
+			x->c, DFS_EUSAGE,
+			"cannot inspect '%.64s': there are inode, path, extent, disk, table, "
+			"roots, journal and segment",
+			what);
 	if (!name)
 		return ctl_fail(x->c, DFS_EUSAGE, "cannot inspect: which %s?", what);
 	if (strcmp(what, "inode") == 0) {
@@ -320,12 +326,7 @@ static int inspect_any(struct inspect *x, const char *what, const char *name)
 	}
 	if (strcmp(what, "extent") == 0)
 		return inspect_extent(x, name);
-	if (strcmp(what, "table") == 0)
-		return inspect_table(x, name);
-	return ctl_fail(x->c, DFS_EUSAGE,
-			"cannot inspect '%s': there are inode, path, extent, disk, table, roots, "
-			"journal and segment",
-			what);
+	return inspect_table(x, name);
 }
 
 int op_inspect(struct ctl_call *c)

@@ -181,6 +181,21 @@ static void sharing(struct pool *p, char *out, size_t out_len)
 	free(two);
 }
 
+/* What a daemon that was killed has left behind. */
+static void warn_dead_mount(struct ctl_call *c)
+{
+	struct ctl_mount left;
+
+	if (c->mountpoint || ctl_mount_of_pool(c->pool_dir, 0, &left) != 0)
+		return;
+	ctl_warn(
+		c,
+		"the mount at %s has lost its daemon and answers nothing: 'dynamicfs mount' there takes "
+		"its place, 'dynamicfs unmount' removes it",
+		left.mountpoint);
+	ctl_mount_release(&left);
+}
+
 static void warn_same_fs(struct ctl_call *c)
 {
 	char labels[512];
@@ -259,6 +274,7 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	if (views->count && views->members_present < 2)
 		ctl_warn(c, "the metadata is on %u disk only: add disks", views->members_present);
 	warn_same_fs(c);
+	warn_dead_mount(c);
 	warn_verify(c);
 }
 

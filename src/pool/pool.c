@@ -728,6 +728,13 @@ static int read_pool_json(struct pool *p, struct pool_message *msg)
 	}
 	if (!err)
 		err = pool_json_parse(data, len, &p->json);
+	/* A right seal proves nothing about the meaning, and what follows relies on it. */
+	if (!err &&
+	    pool_settings_check(&(struct pool_settings){.large = {p->json.large_k, p->json.large_m},
+							.copies = p->json.copies,
+							.metadata_copies = p->json.metadata_copies},
+				NULL))
+		err = DFS_ECORRUPT;
 	if (err == DFS_EACCES || err == DFS_EPERM)
 		pool_say(
 			msg,

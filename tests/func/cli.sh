@@ -297,8 +297,26 @@ done
 refuse "unmount twice" 1 "cannot unmount" dfs unmount --mountpoint "$mnt"
 refuse "unmount by name, not mounted" 1 "not mounted" dfs unmount --pool "$pool"
 
+refuse "inspect of no known kind" 2 "there are inode, path" dfs inspect nonsense --pool "$pool"
+refuse "no capacity" 2 "more than 0" dfs add-disk --pool "$pool" --disk "$work" --capacity 0
+
+# ---- names that are no text: they are shown, and found again ----
+strange=$work/$'a \xff\npool'
+mkdir "$work/strange disk"
+check "init of a strange name" dfs init --pool "$strange"
+check "a disk with a blank" dfs add-disk --pool "$strange" --disk "$work/strange disk"
+mkdir "$work/"$'m\xff\n t'
+check "mount at a strange name" dfs mount --pool "$strange" --mountpoint "$work/"$'m\xff\n t'
+echo x >"$work/"$'m\xff\n t/f\xfe'
+check "a strange file" dfs list-extents "$work/"$'m\xff\n t/f\xfe'
+json "status is JSON all the same" 'r["mounted"] and r["state"] == "healthy"' \
+	dfs status --pool "$strange" --json
+check "unmount by the pool's strange name" dfs unmount --pool "$strange"
+rm -rf "$strange" "$work/strange disk"
+
 # ---- disks while mounted; failing ----
 check "mount again" start
+sleep 1 # the daemon notes the new opening in each disk.json
 unchanged "fail no such disk" 3 "cannot find a disk 'nope'.*disk1, disk2" \
 	dfs fail-disk --pool "$pool" --disk nope
 mkdir "$work/disk7"

@@ -26,6 +26,7 @@ check "by its pool alone the living one is found" dfs unmount --pool "$pool"
 check "it has gone, too" eval "! is_mounted '$work/elsewhere'"
 start
 kill_daemon
+refuse "status tells of a dead mount" 0 "has lost its daemon" dfs status --pool "$pool"
 check "by its pool alone the dead one is found" dfs unmount --pool "$pool"
 check "and removed" eval "! is_mounted '$mnt'"
 refuse "and then there is none" 1 "is not mounted" dfs unmount --pool "$pool"

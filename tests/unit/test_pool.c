@@ -15,6 +15,8 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "dev/dev.h"
+#include "format/pooljson.h"
 #include "pool/pool.h"
 
 #define DISKS 6
@@ -403,6 +405,45 @@ static void test_freed_space_comes_back(void **state)
 	}
 }
 
+/* Settings that no pool can have, under a right seal: an error, not the end of the process. */
+static void test_pool_json_lies(void **state)
+{
+	static const struct pool_json lies[] = {
+		{.large_k = 4, .large_m = 2, .copies = 3, .metadata_copies = 0},
+		{.large_k = 4, .large_m = 2, .copies = 3, .metadata_copies = 255},
+		{.large_k = 0, .large_m = 2, .copies = 3, .metadata_copies = 4},
+		{.large_k = 200, .large_m = 2, .copies = 3, .metadata_copies = 4},
+		{.large_k = 4, .large_m = 200, .copies = 3, .metadata_copies = 4},
+		{.large_k = 4, .large_m = 2, .copies = 0, .metadata_copies = 4},
+		{.large_k = 4, .large_m = 2, .copies = 255, .metadata_copies = 4},
+	};
+	struct fixture *f = *state;
+
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		CLEANUP(pool_json_release) struct pool_json j = {0};
+		struct pool_message msg = {""};
+		FREE uint8_t *data = NULL;
+		struct dev *dev;
+		BUF text = {0};
+		size_t len;
+
+		assert_int_equal(dev_dir_open(f->pool, "", false, &dev), 0);
+		assert_int_equal(dev_read_all(dev, POOL_JSON_NAME, MIB(1), &data, &len), 0);
+		assert_int_equal(pool_json_parse(data, len, &j), 0);
+		j.large_k = lies[i].large_k;
+		j.large_m = lies[i].large_m;
+		j.copies = lies[i].copies;
+		j.metadata_copies = lies[i].metadata_copies;
+		assert_int_equal(pool_json_encode(&j, &text), 0);
+		assert_int_equal(dev_replace(dev, POOL_JSON_NAME, text.data, text.len), 0);
+		dev_free(dev);
+		assert_int_equal(pool_open(f->pool, NULL, NULL, &f->p, &msg), DFS_ECORRUPT);
+		assert_non_null(strstr(msg.text, "pool.json"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -415,6 +456,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_import_without_pool_directory, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_fail_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pool_json_lies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_freed_space_comes_back, setup, teardown),
 	};
 
