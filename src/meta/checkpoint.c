@@ -91,6 +91,29 @@ static int cut_journal(struct meta *m, struct cut *c)
 	return err;
 }
 
+static bool is_stored(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct meta *m = ctx;
+	const struct manifest_file *f = manifest_find(&m->manifest, name);
+
+	return f && f->size_bytes == size_bytes;
+}
+
+/* Within what meta_space() counts on. A failure is no reason to give the checkpoint up; when it was rot
+ * that a compaction came across, that is healed for the next. */
+static void compact(struct meta *m)
+{
+	uint64_t most = INDEX_COMPACT_TABLES * index_table_bytes(m->cfg.checkpoint_bytes);
+	bool more = false;
+	int err = m->ops->compact(m->index, most, is_stored, m, &more);
+
+	if (err)
+		image_heal_all(m);
+	env_mutex_lock(&m->state);
+	m->compaction_due = more;
+	env_mutex_unlock(&m->state);
+}
+
 /* Steps 3 to 6. */
 static int store_image(struct meta *m, struct manifest *man, struct hash *ret_hash)
 {
@@ -98,6 +121,7 @@ static int store_image(struct meta *m, struct manifest *man, struct hash *ret_ha
 
 	if (err)
 		return err;
+	compact(m);
 	err = m->ops->image_begin(m->index, add_file, man);
 	if (err)
 		return err;
@@ -202,9 +226,14 @@ static bool tables_are_due(struct meta *m)
 	return m->tables_due;
 }
 
-static bool nothing_to_do(struct meta *m)
+static bool nothing_to_do(struct meta *m, bool closing)
 {
 	bool whole = true;
+
+	env_mutex_lock(&m->state);
+	if (m->compaction_due && !closing)
+		whole = false;
+	env_mutex_unlock(&m->state);
 
 	token_take(m);
 	for (unsigned i = 0; i < m->member_count; i++) {
@@ -276,10 +305,10 @@ int checkpoint_run(struct meta *m, bool closing)
 
 	if (state_failed(m))
 		return DFS_EFAILED;
-	if (nothing_to_do(m))
+	if (nothing_to_do(m, closing))
 		return closing ? mark_clean(m) : 0;
 	err = checkpoint_once(m, closing, &was_old);
-	if (err == 0 && was_old && !nothing_to_do(m))
+	if (err == 0 && was_old && !nothing_to_do(m, closing))
 		err = checkpoint_once(m, closing, &was_old);
 	return err;
 }
@@ -311,7 +340,7 @@ static void background(void *arg)
 		env_mutex_lock(&m->state);
 		m->checkpoint_attempts++;
 		m->checkpoint_stuck = err != 0;
-		m->checkpoint_wanted = err || sync_checkpoint_due(m);
+		m->checkpoint_wanted = err || m->compaction_due || sync_checkpoint_due(m);
 		env_cond_broadcast(&m->idle);
 		if (err && !m->stopping && !m->failed)
 			env_cond_wait_ms(&m->background, &m->state, RETRY_MS);

@@ -258,3 +258,38 @@ bool image_heal_suspect(struct meta *m)
 	m->ops->condemn(m->index);
 	return false;
 }
+
+int image_hash(struct meta *m, const struct manifest_file *f, struct hash *ret_hash)
+{
+	FREE uint8_t *chunk = xmalloc(MIB(1));
+	struct hash_stream *s = hash_stream_new();
+	int err = 0;
+
+	for (uint64_t off = 0; off < f->size_bytes && err == 0; off += MIB(1)) {
+		size_t len = MIN(MIB(1), f->size_bytes - off);
+
+		err = m->ops->image_read(m->index, f->name, off, chunk, len);
+		if (err == 0)
+			hash_stream_add(s, chunk, len);
+	}
+	hash_stream_end(s, ret_hash);
+	return err;
+}
+
+static int heal_differing(void *ctx, const char *name, uint64_t size_bytes)
+{
+	struct meta *m = ctx;
+	const struct manifest_file *f = manifest_find(&m->manifest, name);
+	struct hash hash;
+
+	if (f && f->size_bytes == size_bytes && index_written_once(name) &&
+	    image_hash(m, f, &hash) == 0 && memcmp(&hash, &f->hash, sizeof(hash)) != 0)
+		(void)image_heal(m, name); /* it logs */
+	return 0;
+}
+
+void image_heal_all(struct meta *m)
+{
+	if (m->ops->image_begin(m->index, heal_differing, m) == 0)
+		m->ops->image_end(m->index);
+}

@@ -26,11 +26,33 @@ struct index_op {
 };
 /* One file of a flushed image. Return nonzero to stop. */
 typedef int (*index_file_fn)(void *ctx, const char *name, uint64_t size_bytes);
+/* Is this file stored on the disks already? */
+typedef bool (*index_stored_fn)(void *ctx, const char *name, uint64_t size_bytes);
+
+/* Is a file of the image written once? Others may change under their name. */
+static inline bool index_written_once(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 4 && strcmp(name + len - 4, ".sst") == 0;
+}
+
+/* About how large tables are of an index that is flushed each flush_bytes: small ones for small pools,
+ * where the old and the new of a compaction must lie side by side. */
+static inline uint64_t index_table_bytes(uint64_t flush_bytes)
+{
+	return MIN(MAX(2 * flush_bytes, KIB(512)), MIB(32));
+}
+/* compact() ends one compaction after it has made the first of these many bytes; none is larger than the
+ * second. */
+#define INDEX_COMPACT_TABLES 4u
+#define INDEX_COMPACTION_TABLES 12u
 
 #define INDEX_PREFIX_MAX 32
 struct index_ops {
-	/* Opens or creates. DFS_ECHECKSUM / DFS_ECORRUPT: unsound, to be destroyed and restored. */
-	int (*open)(void *arg, struct index **ret_index);
+	/* Opens or creates. flush_bytes: about how much is changed between two flushes; sizes follow
+	 * from it. DFS_ECHECKSUM / DFS_ECORRUPT: unsound, to be destroyed and restored. */
+	int (*open)(void *arg, uint64_t flush_bytes, struct index **ret_index);
 	/* Removes every trace of it, so that open() makes an empty one. */
 	int (*destroy)(void *arg);
 	/* persist: flush first; else drop what is not flushed as far as possible. */
@@ -55,6 +77,11 @@ struct index_ops {
 	int (*iter_error)(struct index_iter *it);
 	/* Persists everything applied before the call (later batches may go along, each whole). */
 	int (*flush)(struct index *x);
+	/* Merges what was flushed, as far as that is due, and drops what was deleted; it happens nowhere
+	 * else. Stops when there are max_bytes of files that is_stored() does not know; *ret_more: there
+	 * is more to do. An error: some of it failed, and the index is as good as before. */
+	int (*compact)(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
+		       bool *ret_more);
 	/* A frozen image of the last flush: lists its files, reads them, lets them go. One at a time.
 	 * A name that ends in .sst is written once: as long as the index is open, the same name and
 	 * size mean the same content. */

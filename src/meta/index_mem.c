@@ -4,9 +4,12 @@
  * copying), so that a snapshot is one counted pointer and iterators are cheap. A key's priority is
  * its hash, so the same keys always make the same tree and the simulator stays deterministic.
  *
- * Its "disk" is the store: the tree as of the last flush. A crash keeps only that.
+ * Its "disk" is the store: files as RocksDB has them, so that the simulator's checkpoints write what real
+ * ones do. Each flush adds one with what has changed, deletions as well; compact() merges the newest of
+ * them into one. The tree as of the last flush is what they say together.
+ * A crash keeps only that.
  *
- * Locks: index_mem_store.lock protects the two tree pointers and the image; nodes never change once
+ * Locks: index_mem_store.lock protects the tree pointers and the files; nodes never change once
  * published, and their counts are atomic.
  */
 #include <stdio.h>
@@ -32,28 +35,36 @@ struct node { /* immutable once published */
 	struct node *left, *right; /* counted */
 };
 
-#define IMAGE_MAX_FILES 256u
+#define MAX_FILES 256u
+#define MERGE_FILES 4u	   /* from so many on, the newest are merged */
+#define DELETED UINT32_MAX /* in place of the value's length */
+#define MARKS 2u
 
-struct image_file {
+struct file {
 	char name[40];
-	struct buf data;
+	unsigned entries, deletions;
+	struct buf data; /* entries in order of keys: le32 key_len, le32 value_len, key, value */
 };
 
 struct index {
 	struct index_mem_store *store;
-	struct node *root; /* counted; protected by store->lock */
+	struct node *root;    /* counted; protected by store->lock */
+	struct node *changed; /* since the last flush, deletions too; likewise */
 	struct index *next_lost;
 };
 
 struct index_mem_store {
 	struct env_mutex lock;
-	struct node *flushed; /* counted */
-	struct index *open;   /* NULL, or the one that is open */
-	struct index *lost;   /* abandoned by crashes: freed with the store */
-	struct image_file *image;
-	unsigned image_count;
-	struct image_file *restore;
+	struct node *flushed;	      /* counted */
+	struct index *open;	      /* NULL, or the one that is open */
+	struct index *lost;	      /* abandoned by crashes: freed with the store */
+	struct file files[MAX_FILES]; /* the oldest first */
+	unsigned file_count;
+	unsigned last_number;
+	struct file *restore;
 	unsigned restore_count;
+	struct hash marks[MARKS];
+	unsigned mark_count;
 	bool condemned;
 };
 
@@ -104,18 +115,20 @@ static struct node *node_new(struct entry *e, struct node *left, struct node *ri
 	return n;
 }
 
+/* value_len DELETED: a note that the key has no value. */
 static struct entry *entry_new(const uint8_t *key, size_t key_len, const uint8_t *value,
-			       size_t value_len)
+			       uint32_t value_len)
 {
-	struct entry *e = xmalloc(sizeof(*e) + key_len + value_len);
+	size_t stored = value_len == DELETED ? 0 : value_len;
+	struct entry *e = xmalloc(sizeof(*e) + key_len + stored);
 
 	e->refs = 1;
 	e->key_len = (uint32_t)key_len;
-	e->value_len = (uint32_t)value_len;
+	e->value_len = value_len;
 	e->priority = hash64_two(key, key_len, NULL, 0);
 	memcpy(e->bytes, key, key_len);
-	if (value_len)
-		memcpy(e->bytes + key_len, value, value_len);
+	if (stored)
+		memcpy(e->bytes + key_len, value, stored);
 	return e;
 }
 
@@ -251,13 +264,89 @@ static struct entry *at_or_before(struct node *n, const uint8_t *key, size_t key
 	return best;
 }
 
+/* ---- files ---- */
+
+static void files_free(struct file *files, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		buf_release(&files[i].data);
+}
+
+static uint32_t stored_value_len(const struct entry *e)
+{
+	return e->value_len == DELETED ? 0 : e->value_len;
+}
+
+/* In key order. */
+static void file_add(struct file *f, const struct node *n, bool with_deletions)
+{
+	const struct entry *e;
+
+	if (!n)
+		return;
+	file_add(f, n->left, with_deletions);
+	e = n->entry;
+	if (with_deletions || e->value_len != DELETED) {
+		f->entries++;
+		f->deletions += e->value_len == DELETED;
+		buf_put_le32(&f->data, e->key_len);
+		buf_put_le32(&f->data, e->value_len);
+		buf_put(&f->data, e->bytes, (size_t)e->key_len + stored_value_len(e));
+	}
+	file_add(f, n->right, with_deletions);
+}
+
+/* Lock held. Appends a file of what the tree says, unless that is nothing. */
+static void file_new(struct index_mem_store *s, const struct node *tree, bool with_deletions)
+{
+	struct file *f = &s->files[s->file_count];
+
+	ASSERT(s->file_count < MAX_FILES);
+	memset(f, 0, sizeof(*f));
+	file_add(f, tree, with_deletions);
+	if (f->data.len == 0)
+		return;
+	snprintf(f->name, sizeof(f->name), "%06u.sst", ++s->last_number);
+	s->file_count++;
+}
+
+/* What a file says, over what the tree says; takes tree over, gives a counted one. */
+static int file_apply(const struct buf *data, bool keep_deletions, struct node **tree)
+{
+	struct reader r = reader_of(data->data, data->len);
+
+	while (reader_left(&r)) {
+		uint32_t key_len = reader_le32(&r), value_len = reader_le32(&r);
+		bool deleted = value_len == DELETED;
+		const uint8_t *bytes = reader_bytes(&r,
+						    (size_t)key_len + (deleted ? 0 : value_len));
+		struct node *next;
+
+		if (r.bad || key_len == 0 || key_len > JOURNAL_MAX_KEY ||
+		    (!deleted && value_len > JOURNAL_MAX_VALUE))
+			return DFS_ECORRUPT;
+		if (deleted && !keep_deletions) {
+			next = delete_key(*tree, bytes, key_len);
+		} else {
+			struct entry *e = entry_new(bytes, key_len, bytes + key_len, value_len);
+
+			next = insert(*tree, e);
+			entry_put(e);
+		}
+		node_put(*tree);
+		*tree = next;
+	}
+	return 0;
+}
+
 /* ---- the vtable ---- */
 
-static int mem_open(void *arg, struct index **ret_index)
+static int mem_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 {
 	struct index_mem_store *s = arg;
 	struct index *x;
 
+	(void)flush_bytes;
 	ENV_LOCKED(&s->lock);
 	ASSERT(!s->open);
 	if (s->condemned)
@@ -278,6 +367,9 @@ static int mem_destroy(void *arg)
 	ASSERT(!s->open);
 	node_put(s->flushed);
 	s->flushed = NULL;
+	files_free(s->files, s->file_count);
+	s->file_count = 0;
+	s->mark_count = 0;
 	s->condemned = false;
 	return 0;
 }
@@ -289,6 +381,9 @@ static int mem_flush(struct index *x)
 		return DFS_EIO;
 	node_put(x->store->flushed);
 	x->store->flushed = node_get(x->root);
+	file_new(x->store, x->changed, true);
+	node_put(x->changed);
+	x->changed = NULL;
 	return 0;
 }
 
@@ -303,36 +398,43 @@ static void mem_close(struct index *x, bool persist)
 		return;
 	s->open = NULL;
 	node_put(x->root);
+	node_put(x->changed);
 	free(x);
 }
 
 static int mem_apply(struct index *x, const struct index_op *ops, size_t count)
 {
-	struct node *old, *next, *tree;
+	struct node *old, *old_changed, *next, *tree, *changed;
 
 	env_mutex_lock(&x->store->lock);
 	tree = node_get(x->root);
+	changed = node_get(x->changed);
 	env_mutex_unlock(&x->store->lock);
 	for (size_t i = 0; i < count; i++) {
-		if (ops[i].value) {
-			struct entry *e = entry_new(ops[i].key, ops[i].key_len, ops[i].value,
-						    ops[i].value_len);
+		struct entry *e = entry_new(ops[i].key, ops[i].key_len, ops[i].value,
+					    ops[i].value ? (uint32_t)ops[i].value_len : DELETED);
 
+		next = insert(changed, e);
+		node_put(changed);
+		changed = next;
+		if (ops[i].value)
 			next = insert(tree, e);
-			entry_put(e);
-		} else if (find(tree, ops[i].key, ops[i].key_len)) {
+		else if (find(tree, ops[i].key, ops[i].key_len))
 			next = delete_key(tree, ops[i].key, ops[i].key_len);
-		} else {
-			continue;
-		}
+		else
+			next = node_get(tree);
+		entry_put(e);
 		node_put(tree);
 		tree = next;
 	}
 	env_mutex_lock(&x->store->lock);
 	old = x->root;
+	old_changed = x->changed;
 	x->root = tree;
+	x->changed = changed;
 	env_mutex_unlock(&x->store->lock);
 	node_put(old);
+	node_put(old_changed);
 	return 0;
 }
 
@@ -421,78 +523,86 @@ static int mem_iter_error(struct index_iter *it)
 	return 0;
 }
 
-/* ---- image and restore: a file for each table (first byte of the key), named by its content ---- */
+/* ---- compaction ---- */
 
-static void files_free(struct image_file *files, unsigned count)
+/* Lock held. From first on, all files become one. */
+static void merge(struct index_mem_store *s, unsigned first)
 {
-	for (unsigned i = 0; i < count; i++)
-		buf_release(&files[i].data);
-	free(files);
-}
+	struct node *tree = NULL;
+	struct file old[MAX_FILES];
+	unsigned count = s->file_count - first;
 
-/* In key order; each entry: le32 key_len, le32 value_len, key, value. */
-static void image_add(struct index_mem_store *s, struct node *n, int *last_table)
-{
-	struct image_file *f;
+	memcpy(old, s->files + first, count * sizeof(*old));
+	s->file_count = first;
+	for (unsigned i = 0; i < count; i++) {
+		int err = file_apply(&old[i].data, first > 0, &tree);
 
-	if (!n)
-		return;
-	image_add(s, n->left, last_table);
-	if (n->entry->key_len && n->entry->bytes[0] != *last_table) {
-		*last_table = n->entry->bytes[0];
-		ASSERT(s->image_count < IMAGE_MAX_FILES);
-		memset(&s->image[s->image_count++], 0, sizeof(*s->image));
+		ASSERT(err == 0); /* we made them, or restore_end() saw that they are whole */
 	}
-	f = &s->image[s->image_count - 1];
-	buf_put_le32(&f->data, n->entry->key_len);
-	buf_put_le32(&f->data, n->entry->value_len);
-	buf_put(&f->data, n->entry->bytes, (size_t)n->entry->key_len + n->entry->value_len);
-	image_add(s, n->right, last_table);
+	file_new(s, tree, first > 0);
+	node_put(tree);
+	files_free(old, count);
 }
 
-static void image_build(struct index_mem_store *s)
+/* Is a third of what the files say that something is gone? */
+static bool much_deleted(const struct index_mem_store *s)
 {
-	int last_table = -1;
+	unsigned entries = 0, deletions = 0;
 
-	ASSERT(!s->image);
-	s->image = xcalloc(IMAGE_MAX_FILES, sizeof(*s->image));
-	s->image_count = 0;
-	image_add(s, s->flushed, &last_table);
-	for (unsigned i = 0; i < s->image_count; i++) {
-		struct image_file *f = &s->image[i];
-
-		snprintf(f->name, sizeof(f->name), "map-%02x-%016llx.sst", f->data.data[8],
-			 (unsigned long long)hash64_two(f->data.data, f->data.len, NULL, 0));
+	for (unsigned i = 0; i < s->file_count; i++) {
+		entries += s->files[i].entries;
+		deletions += s->files[i].deletions;
 	}
+	return 3 * deletions > entries;
 }
 
-static void mem_image_end(struct index *x)
+/* All files when much was deleted, else the newest, as long as the one before is at most twice as large as they are together. */
+static int mem_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
+		       bool *ret_more)
 {
 	struct index_mem_store *s = x->store;
+	unsigned first;
+	uint64_t sum;
 
+	(void)is_stored;
+	(void)ctx;
+	*ret_more = false;
 	ENV_LOCKED(&s->lock);
 	if (s->open != x)
-		return;
-	files_free(s->image, s->image_count);
-	s->image = NULL;
-	s->image_count = 0;
+		return DFS_EIO;
+	if (s->file_count < MERGE_FILES)
+		return 0;
+	first = s->file_count - 1;
+	sum = s->files[first].data.len;
+	while (first > 0 && (s->files[first - 1].data.len <= 2 * sum || much_deleted(s)))
+		sum += s->files[--first].data.len;
+	while (sum > max_bytes && first + 2 < s->file_count)
+		sum -= s->files[first++].data.len;
+	if (s->file_count - first < 2 && s->file_count > MAX_FILES / 2)
+		first = 0;
+	if (s->file_count - first >= 2)
+		merge(s, first);
+	return 0;
 }
 
+/* ---- image and restore ---- */
+
+static void mem_image_end(struct index *x) { (void)x; }
+
+/* The files change only in flush() and compact(), which nobody calls meanwhile. */
 static int mem_image_begin(struct index *x, index_file_fn fn, void *ctx)
 {
 	struct index_mem_store *s = x->store;
+	bool lost;
 
 	env_mutex_lock(&s->lock);
-	if (s->open != x) {
-		env_mutex_unlock(&s->lock);
-		return DFS_EIO;
-	}
-	image_build(s);
+	lost = s->open != x;
 	env_mutex_unlock(&s->lock);
-	for (unsigned i = 0; i < s->image_count; i++) {
-		if (fn(ctx, s->image[i].name, s->image[i].data.len))
+	if (lost)
+		return DFS_EIO;
+	for (unsigned i = 0; i < s->file_count; i++)
+		if (fn(ctx, s->files[i].name, s->files[i].data.len))
 			break;
-	}
 	return 0;
 }
 
@@ -503,8 +613,8 @@ static int mem_image_read(struct index *x, const char *name, uint64_t off, void 
 	ENV_LOCKED(&s->lock);
 	if (s->open != x)
 		return DFS_EIO;
-	for (unsigned i = 0; i < s->image_count; i++) {
-		struct image_file *f = &s->image[i];
+	for (unsigned i = 0; i < s->file_count; i++) {
+		struct file *f = &s->files[i];
 
 		if (strcmp(f->name, name) != 0)
 			continue;
@@ -517,10 +627,38 @@ static int mem_image_read(struct index *x, const char *name, uint64_t off, void 
 	return DFS_ENOENT;
 }
 
+static void mem_set_marks(struct index *x, const struct hash *marks, unsigned count)
+{
+	ENV_LOCKED(&x->store->lock);
+	ASSERT(count <= MARKS);
+	if (x->store->open != x)
+		return;
+	memcpy(x->store->marks, marks, count * sizeof(*marks));
+	x->store->mark_count = count;
+}
+
+static bool mem_has_mark(struct index *x, const struct hash *mark)
+{
+	ENV_LOCKED(&x->store->lock);
+	for (unsigned i = 0; i < x->store->mark_count; i++)
+		if (memcmp(&x->store->marks[i], mark, sizeof(*mark)) == 0)
+			return true;
+	return false;
+}
+
 static void mem_condemn(struct index *x)
 {
 	ENV_LOCKED(&x->store->lock);
 	x->store->condemned = true;
+}
+
+static void restore_drop(struct index_mem_store *s)
+{
+	if (s->restore)
+		files_free(s->restore, s->restore_count);
+	free(s->restore);
+	s->restore = NULL;
+	s->restore_count = 0;
 }
 
 static int mem_restore_begin(void *arg)
@@ -528,55 +666,38 @@ static int mem_restore_begin(void *arg)
 	struct index_mem_store *s = arg;
 	int err = mem_destroy(arg);
 
-	files_free(s->restore, s->restore_count);
-	s->restore = xcalloc(IMAGE_MAX_FILES, sizeof(*s->restore));
-	s->restore_count = 0;
+	restore_drop(s);
+	s->restore = xcalloc(MAX_FILES, sizeof(*s->restore));
 	return err;
 }
 
 static int mem_restore_write(void *arg, const char *name, uint64_t off, const void *buf, size_t len)
 {
 	struct index_mem_store *s = arg;
-	struct image_file *f = NULL;
+	struct file *f = NULL;
 
 	for (unsigned i = 0; i < s->restore_count; i++) {
 		if (strcmp(s->restore[i].name, name) == 0)
 			f = &s->restore[i];
 	}
 	if (!f) {
-		if (s->restore_count == IMAGE_MAX_FILES || strlen(name) >= sizeof(f->name))
+		if (s->restore_count == MAX_FILES || strlen(name) != 10 ||
+		    !index_written_once(name) || strspn(name, "0123456789") != 6)
 			return DFS_ECORRUPT;
 		f = &s->restore[s->restore_count++];
 		strcpy(f->name, name);
 	}
 	if (off == 0)
-		buf_reset(&f->data); /* a second attempt, from another mirror */
+		buf_reset(&f->data); /* a second attempt */
 	if (off != f->data.len)
 		return DFS_EINVAL;
 	buf_put(&f->data, buf, len);
 	return 0;
 }
 
-static int restore_file(struct index_mem_store *s, const struct buf *data)
+static int by_number(const void *a, const void *b)
 {
-	struct reader r = reader_of(data->data, data->len);
-
-	while (reader_left(&r)) {
-		uint32_t key_len = reader_le32(&r), value_len = reader_le32(&r);
-		const uint8_t *bytes = reader_bytes(&r, (size_t)key_len + value_len);
-		struct entry *e;
-		struct node *next;
-
-		if (r.bad || key_len == 0 || key_len > JOURNAL_MAX_KEY ||
-		    value_len > JOURNAL_MAX_VALUE)
-			return DFS_ECORRUPT;
-		e = entry_new(bytes, key_len, bytes + key_len, value_len);
-		next = insert(s->flushed, e);
-		entry_put(e);
-		node_put(s->flushed);
-		s->flushed = next;
-	}
-	return 0;
+	return strcmp(((const struct file *)a)->name, ((const struct file *)b)->name);
 }
 
 static int mem_restore_end(void *arg)
@@ -584,12 +705,22 @@ static int mem_restore_end(void *arg)
 	struct index_mem_store *s = arg;
 	int err = 0;
 
+	qsort(s->restore, s->restore_count, sizeof(*s->restore), by_number);
 	for (unsigned i = 0; i < s->restore_count && err == 0; i++)
-		err = restore_file(s, &s->restore[i].data);
-	files_free(s->restore, s->restore_count);
-	s->restore = NULL;
-	s->restore_count = 0;
-	return err;
+		err = file_apply(&s->restore[i].data, false, &s->flushed);
+	if (err) {
+		restore_drop(s);
+		(void)!mem_destroy(arg);
+		return err;
+	}
+	if (s->restore_count) {
+		memcpy(s->files, s->restore, s->restore_count * sizeof(*s->files));
+		s->file_count = s->restore_count;
+		s->last_number = (unsigned)strtoul(s->files[s->file_count - 1].name, NULL, 10);
+	}
+	s->restore_count = 0; /* their bytes are the files' now */
+	restore_drop(s);
+	return 0;
 }
 
 const struct index_ops index_mem_ops = {
@@ -609,6 +740,9 @@ const struct index_ops index_mem_ops = {
 	.iter_value = mem_iter_value,
 	.iter_error = mem_iter_error,
 	.flush = mem_flush,
+	.compact = mem_compact,
+	.set_marks = mem_set_marks,
+	.has_mark = mem_has_mark,
 	.image_begin = mem_image_begin,
 	.image_read = mem_image_read,
 	.image_end = mem_image_end,
@@ -638,15 +772,11 @@ void index_mem_store_crash(struct index_mem_store *s)
 		x->next_lost = s->lost;
 		s->lost = x;
 		node_put(x->root);
-		x->root = NULL;
+		node_put(x->changed);
+		x->root = x->changed = NULL;
 	}
-	files_free(s->image, s->image_count);
-	s->image = NULL;
-	s->image_count = 0;
 	if (s->restore) { /* cut in the middle of a restore: nothing is left */
-		files_free(s->restore, s->restore_count);
-		s->restore = NULL;
-		s->restore_count = 0;
+		restore_drop(s);
 		node_put(s->flushed);
 		s->flushed = NULL;
 	}
@@ -664,6 +794,7 @@ void index_mem_store_free(struct index_mem_store *s)
 		free(x);
 	}
 	node_put(s->flushed);
+	files_free(s->files, s->file_count);
 	env_mutex_release(&s->lock);
 	free(s);
 }

@@ -34,6 +34,11 @@
 #define WARM_BYTES MIB(256) /* of table files, asked for when the index is opened */
 #define FLUSH_SPARE_BYTES MIB(2)
 #define ROOM_BYTES MIB(8)
+#define POLL_US 1000u
+#define POLLS_PER_COUNT 20u /* counting files takes longer than asking whether something runs */
+/* A table with so many deletions among so many entries in turn is merged even if no size asks for it. */
+#define DELETIONS_WINDOW 512u
+#define DELETIONS_TRIGGER 256u
 
 struct index {
 	char *dir;
@@ -175,7 +180,22 @@ static int rocks_error(struct index *x, const char *doing, char *msg)
 
 /* ---- open and close ---- */
 
-static rocksdb_options_t *options_new(rocksdb_cache_t *cache)
+/* Compactions run only inside compact(), so that between two checkpoints no table comes into being but
+ * those of the flush: what a checkpoint has to write is known beforehand. */
+static void set_sizes(rocksdb_options_t *o, uint64_t flush_bytes)
+{
+	uint64_t table = index_table_bytes(flush_bytes);
+
+	rocksdb_options_set_disable_auto_compactions(o, 1);
+	rocksdb_options_set_target_file_size_base(o, table);
+	rocksdb_options_set_max_bytes_for_level_base(o, MAX(4 * flush_bytes, 2 * table));
+	rocksdb_options_set_max_compaction_bytes(o, (INDEX_COMPACTION_TABLES - 2) * table);
+	rocksdb_options_set_max_manifest_file_size(o, MIN(MAX(flush_bytes / 8, KIB(128)), MIB(1)));
+	rocksdb_options_add_compact_on_deletion_collector_factory(o, DELETIONS_WINDOW,
+								  DELETIONS_TRIGGER);
+}
+
+static rocksdb_options_t *options_new(rocksdb_cache_t *cache, uint64_t flush_bytes)
 {
 	rocksdb_options_t *plain = rocksdb_options_create();
 	rocksdb_options_t *o = rocksdb_options_create();
@@ -183,14 +203,14 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache)
 	char *msg = NULL;
 
 	rocksdb_options_set_create_if_missing(plain, 1);
-	rocksdb_options_set_paranoid_checks(plain, 1);
+	/* else one rotten block that a compaction finds would end all writing until a restart; what is
+	 * checked at open without it, files_whole() checks */
+	rocksdb_options_set_paranoid_checks(plain, 0);
 	rocksdb_options_set_write_buffer_size(plain, WRITE_BUFFER_BYTES);
 	rocksdb_options_set_max_write_buffer_number(plain, 4);
 	rocksdb_options_set_arena_block_size(plain, MIB(1));
 	rocksdb_options_set_max_open_files(plain, (int)MIN(limits_open_files() / 4, 512u));
 	rocksdb_options_set_max_background_jobs(plain, 2);
-	rocksdb_options_set_max_manifest_file_size(plain, MIB(4));
-	rocksdb_options_set_target_file_size_base(plain, MIB(32));
 	rocksdb_options_set_keep_log_file_num(plain, 2);
 	rocksdb_options_set_max_log_file_size(plain, MIB(1));
 	rocksdb_options_set_info_log_level(plain, 2 /* warnings */);
@@ -212,6 +232,7 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache)
 		assert_failed(msg, __FILE__, __LINE__);
 	}
 	rocksdb_options_destroy(plain);
+	set_sizes(o, flush_bytes);
 	return o;
 }
 
@@ -283,7 +304,29 @@ static void warm(const char *dir)
 	closedir(d);
 }
 
-static int rocks_open(void *arg, struct index **ret_index)
+/* Is each table there, and as long as the index says? */
+static bool files_whole(struct index *x)
+{
+	const rocksdb_livefiles_t *files = rocksdb_livefiles(x->db);
+	bool whole = true;
+
+	for (int i = 0; i < rocksdb_livefiles_count(files) && whole; i++) {
+		/* the name begins with a slash */
+		FREE char *path = xasprintf("%s%s", x->dir, rocksdb_livefiles_name(files, i));
+		struct stat st;
+
+		whole = stat(path, &st) == 0 &&
+			(uint64_t)st.st_size == rocksdb_livefiles_size(files, i);
+		if (!whole)
+			log_warn("the table file %s of the metadata index is missing or too short: "
+				 "the index is restored from the disks",
+				 path);
+	}
+	rocksdb_livefiles_destroy(files);
+	return whole;
+}
+
+static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 {
 	const char *dir = arg;
 	FREE char *mark = xasprintf("%s.damaged", dir);
@@ -314,7 +357,7 @@ static int rocks_open(void *arg, struct index **ret_index)
 	x->dir = xstrdup(dir);
 	env_mutex_init(&x->lock);
 	x->cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
-	x->options = options_new(x->cache);
+	x->options = options_new(x->cache, flush_bytes);
 	x->read_options = rocksdb_readoptions_create();
 	rocksdb_readoptions_set_verify_checksums(x->read_options, 1);
 	x->write_options = rocksdb_writeoptions_create();
@@ -333,6 +376,10 @@ static int rocks_open(void *arg, struct index **ret_index)
 		rocksdb_free(msg);
 		index_free(x);
 		return err;
+	}
+	if (!files_whole(x)) {
+		index_free(x);
+		return DFS_ECHECKSUM;
 	}
 	*ret_index = x;
 	return 0;
@@ -523,6 +570,75 @@ static int rocks_iter_error(struct index_iter *it)
 	if (msg)
 		it->err = rocks_error(it->x, "read", msg);
 	return it->err;
+}
+
+/* ---- compaction ---- */
+
+static uint64_t property(struct index *x, const char *name)
+{
+	uint64_t value = 0;
+
+	return rocksdb_property_int(x->db, name, &value) ? 0 : value;
+}
+
+static bool allow_compactions(struct index *x, bool on)
+{
+	const char *key = "disable_auto_compactions", *value = on ? "false" : "true";
+	char *msg = NULL;
+
+	rocksdb_set_options(x->db, 1, &key, &value, &msg);
+	if (!msg)
+		return true;
+	log_warn("cannot %s compactions of the metadata index %s: %s", on ? "start" : "stop",
+		 x->dir, msg);
+	rocksdb_free(msg);
+	return false;
+}
+
+static uint64_t new_bytes(struct index *x, index_stored_fn is_stored, void *ctx)
+{
+	const rocksdb_livefiles_t *files = rocksdb_livefiles(x->db);
+	uint64_t sum = 0;
+
+	for (int i = 0; i < rocksdb_livefiles_count(files); i++) {
+		uint64_t size = rocksdb_livefiles_size(files, i);
+
+		if (!is_stored(ctx, rocksdb_livefiles_name(files, i) + 1, size))
+			sum += size;
+	}
+	rocksdb_livefiles_destroy(files);
+	return sum;
+}
+
+static bool runs(struct index *x) { return property(x, "rocksdb.num-running-compactions") > 0; }
+
+static bool pending(struct index *x) { return property(x, "rocksdb.compaction-pending") > 0; }
+
+static int rocks_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
+			 bool *ret_more)
+{
+	uint64_t errors = property(x, "rocksdb.background-errors");
+	bool failed = false;
+
+	*ret_more = false;
+	if (!pending(x) || new_bytes(x, is_stored, ctx) >= max_bytes || !allow_compactions(x, true))
+		return 0;
+	for (unsigned polls = 1; !failed && (runs(x) || pending(x)); polls++) {
+		usleep(POLL_US);
+		failed = property(x, "rocksdb.background-errors") > errors;
+		if (polls % POLLS_PER_COUNT == 0 && new_bytes(x, is_stored, ctx) >= max_bytes)
+			break;
+	}
+	(void)allow_compactions(x, false);
+	while (runs(x))
+		usleep(POLL_US);
+	*ret_more = !failed && pending(x);
+	if (!failed)
+		return 0;
+	log_warn("a compaction of the metadata index %s failed: its LOG says why; it is tried "
+		 "again",
+		 x->dir);
+	return DFS_EIO;
 }
 
 /* ---- image ---- */
@@ -791,6 +907,7 @@ const struct index_ops index_rocks_ops = {
 	.iter_value = rocks_iter_value,
 	.iter_error = rocks_iter_error,
 	.flush = rocks_flush,
+	.compact = rocks_compact,
 	.image_begin = rocks_image_begin,
 	.image_read = rocks_image_read,
 	.image_end = rocks_image_end,

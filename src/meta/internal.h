@@ -120,8 +120,10 @@ struct meta {
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
 	uint64_t checkpoint_attempts;
 	bool journal_full;    /* token: told that no member has space */
+	bool compaction_due;  /* the last checkpoint left some of it for the next */
 	uint64_t table_bytes; /* of all fragments that the published manifest names */
 	uint64_t disk_table_bytes[DISK_ID_MAX + 1]; /* likewise, by disk */
+	uint64_t table_content;			    /* of its tables themselves */
 	struct place_geometry geometry;		    /* that a new table gets */
 	struct env_cond background;		    /* for the checkpoint thread */
 	struct env_thread *thread;
@@ -353,8 +355,12 @@ void image_clean_manifests(struct dev *dev, uint64_t keep_id); /* 0: all go */
 void image_clean(struct meta *m, const struct manifest *keep);
 /* Restores the index from the fragments that m->manifest names. DFS_ECHECKSUM: too few are whole. */
 MUST_USE int image_restore(struct meta *m);
+/* Between image_begin and image_end: the hash of the local file. */
+MUST_USE int image_hash(struct meta *m, const struct manifest_file *f, struct hash *ret_hash);
 /* Writes the right bytes of a rotten file of the open index in its place. Without heal held. */
 bool image_heal(struct meta *m, const char *name);
+/* Admin held. Compares every local table file with what is stored, and heals those that differ. */
+void image_heal_all(struct meta *m);
 /* The index has just said DFS_ECHECKSUM: heals what it suspects, so that trying again may help; else the
  * index is condemned. */
 bool image_heal_suspect(struct meta *m);

@@ -343,23 +343,6 @@ static void drop_index(struct meta *m)
 	m->index = NULL;
 }
 
-static int hash_file(struct meta *m, const struct manifest_file *f, struct hash *ret_hash)
-{
-	FREE uint8_t *chunk = xmalloc(MIB(1));
-	struct hash_stream *s = hash_stream_new();
-	int err = 0;
-
-	for (uint64_t off = 0; off < f->size_bytes && err == 0; off += MIB(1)) {
-		size_t len = MIN(MIB(1), f->size_bytes - off);
-
-		err = m->ops->image_read(m->index, f->name, off, chunk, len);
-		if (err == 0)
-			hash_stream_add(s, chunk, len);
-	}
-	hash_stream_end(s, ret_hash);
-	return err;
-}
-
 struct comparison {
 	struct meta *m;
 	bool same;
@@ -371,8 +354,8 @@ static int compare_file(void *ctx, const char *name, uint64_t size_bytes)
 	const struct manifest_file *f = manifest_find(&c->m->manifest, name);
 	struct hash hash;
 
-	if (f && f->size_bytes == size_bytes &&
-	    (hash_file(c->m, f, &hash) || memcmp(&hash, &f->hash, sizeof(hash)) != 0))
+	if (f && f->size_bytes == size_bytes && index_written_once(name) &&
+	    (image_hash(c->m, f, &hash) || memcmp(&hash, &f->hash, sizeof(hash)) != 0))
 		c->same = false;
 	return !c->same;
 }
@@ -403,7 +386,7 @@ static int same_files(struct meta *m, bool *ret_same)
 /* 0 with *ret_sound false: to be restored. */
 static int use_local(struct meta *m, struct recovery *r, struct meta_recovery *ret, bool *ret_sound)
 {
-	int err = m->ops->open(m->cfg.index_arg, &m->index);
+	int err = m->ops->open(m->cfg.index_arg, m->cfg.checkpoint_bytes, &m->index);
 
 	*ret_sound = false;
 	if (err == DFS_ECORRUPT || err == DFS_ECHECKSUM)
@@ -434,7 +417,7 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 	drop_index(m);
 	err = image_restore(m);
 	if (err == 0)
-		err = m->ops->open(m->cfg.index_arg, &m->index);
+		err = m->ops->open(m->cfg.index_arg, m->cfg.checkpoint_bytes, &m->index);
 	if (err == 0 && m->ops->set_marks)
 		m->ops->set_marks(m->index, &m->root.manifest, 1);
 	if (err == 0)

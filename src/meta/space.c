@@ -8,12 +8,13 @@
 void space_update(struct meta *m)
 {
 	FREE uint64_t *bytes = xcalloc(DISK_ID_MAX + 1, sizeof(*bytes));
-	uint64_t sum = 0;
+	uint64_t sum = 0, content = 0;
 
 	for (unsigned i = 0; i < m->manifest.count; i++) {
 		const struct manifest_file *f = &m->manifest.files[i];
 		uint64_t each = ALIGN_UP(table_fragment_bytes(f->size_bytes, f->k), 4096);
 
+		content += f->size_bytes;
 		for (unsigned j = 0; j < (unsigned)f->k + f->m; j++) {
 			bytes[f->fragments[j].disk.v] += each;
 			sum += each;
@@ -22,17 +23,34 @@ void space_update(struct meta *m)
 	ENV_LOCKED(&m->state);
 	memcpy(m->disk_table_bytes, bytes, sizeof(m->disk_table_bytes));
 	m->table_bytes = sum;
+	m->table_content = content;
+}
+
+/* What the next checkpoint writes beside what lies there, as content: what is flushed, and what the
+ * compactions that it allows make of it and of the tables that there are; these are rewritten once at
+ * most, for what an intermediate step makes is gone before the image. */
+static uint64_t next_content(const struct meta *m)
+{
+	uint64_t table = index_table_bytes(m->cfg.checkpoint_bytes);
+	/* keys and values as in the journal, and checksums, filters and indexes of the tables */
+	uint64_t flush = (2 * m->journal_file_bytes + m->cfg.buffer_bytes) * 5 / 4 + KIB(64);
+	uint64_t merged = (INDEX_COMPACT_TABLES + INDEX_COMPACTION_TABLES) * table;
+
+	return flush + MIN(merged, m->table_content + flush);
 }
 
 void meta_space(struct meta *m, struct meta_space *ret)
 {
+	struct place_geometry g;
+
 	ENV_LOCKED(&m->state);
+	g = m->geometry.k ? m->geometry : tables_wanted(m);
 	*ret = (struct meta_space){
 		.table_bytes = m->table_bytes,
-		.next_bytes = m->table_bytes + 3 * m->cfg.checkpoint_bytes * m->cfg.copies,
+		.next_bytes = next_content(m) / g.k * (g.k + g.m),
 		.journal_bytes = 2 * m->journal_file_bytes *
 				 (m->cfg.copies - MIN(m->cfg.copies, m->root.member_count)),
-		.geometry = tables_wanted(m),
+		.geometry = g,
 	};
 }
 

@@ -413,13 +413,6 @@ static bool repairable(struct tables_run *r, const struct manifest_file *f, uint
 
 /* ---- all of them ---- */
 
-static bool written_once(const char *name)
-{
-	size_t len = strlen(name);
-
-	return len > 4 && strcmp(name + len - 4, ".sst") == 0;
-}
-
 /* A local file that differs from what its fragments say has rotted here: it is healed from them (P3). */
 static int healed(struct meta *m, struct manifest_file *f, int err)
 {
@@ -474,7 +467,7 @@ static int store_all(struct tables_run *r, struct manifest *next)
 		const struct manifest_file *old = NULL;
 		uint32_t missing;
 
-		if (written_once(f->name))
+		if (index_written_once(f->name))
 			old = find_file(&m->manifest, f);
 		if (!old) {
 			err = store_whole(r, f, false);
@@ -492,6 +485,17 @@ static int store_all(struct tables_run *r, struct manifest *next)
 	return err;
 }
 
+/* What new tables get with the disks as they are now, for the account of space. */
+static void note_geometry(const struct tables_run *r)
+{
+	struct place_geometry g;
+
+	if (fit(r, index_table_bytes(r->m->cfg.checkpoint_bytes), &g))
+		return;
+	ENV_LOCKED(&r->m->state);
+	r->m->geometry = g;
+}
+
 int tables_store(struct meta *m, struct manifest *next)
 {
 	bool again;
@@ -501,6 +505,7 @@ int tables_store(struct meta *m, struct manifest *next)
 	do {
 		struct tables_run *r = run_new(m);
 
+		note_geometry(r);
 		err = store_all(r, next);
 		again = r->again && err == 0;
 		env_mutex_lock(&m->heal);
@@ -516,6 +521,7 @@ bool tables_short(struct meta *m)
 	struct tables_run *r = run_new(m);
 	bool found = false;
 
+	note_geometry(r);
 	for (unsigned i = 0; i < m->manifest.count && !found; i++) {
 		const struct manifest_file *f = &m->manifest.files[i];
 

@@ -549,6 +549,8 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 	cfg.checkpoint_bytes = checkpoint_bytes(disks, cfg.disk_count);
 	for (unsigned i = 0; i < cfg.disk_count && !p->read_only; i++)
 		(void)!dev_remove(disks[i].dev, DISK_KEPT_NAME); /* recovery may need it */
+	/* what a checkpoint may have to write follows from both */
+	cfg.buffer_bytes = MIN(cfg.buffer_bytes, MAX(cfg.checkpoint_bytes, KIB(256)));
 	if (cfg.disk_count == 0) {
 		pool_say(
 			msg,

@@ -52,7 +52,7 @@ static void begin(struct fixture *f, bool rocks)
 		f->stores[i] = index_mem_store_new();
 	f->arg = rocks ? (void *)f->index_dir : (void *)f->stores[0];
 	f->other_arg = rocks ? (void *)f->other_dir : (void *)f->stores[1];
-	assert_int_equal(f->ops->open(f->arg, &f->x), 0);
+	assert_int_equal(f->ops->open(f->arg, KIB(64), &f->x), 0);
 }
 
 static void end(struct fixture *f)
@@ -123,7 +123,7 @@ static void reopen(struct fixture *f, bool persist)
 {
 	f->ops->close(f->x, persist);
 	f->x = NULL;
-	assert_int_equal(f->ops->open(f->arg, &f->x), 0);
+	assert_int_equal(f->ops->open(f->arg, KIB(64), &f->x), 0);
 }
 
 static void test_random(void **state)
@@ -293,7 +293,7 @@ static void test_image(void **state)
 	}
 	f.ops->image_end(f.x);
 	assert_int_equal(f.ops->restore_end(f.other_arg), 0);
-	assert_int_equal(f.ops->open(f.other_arg, &restored), 0);
+	assert_int_equal(f.ops->open(f.other_arg, KIB(64), &restored), 0);
 	compare(&f, restored, &flushed);
 	f.ops->close(restored, false);
 	compare(&f, f.x, &m);
@@ -315,7 +315,9 @@ static void test_restore_refuses_names(void **state)
 					 DFS_ECORRUPT);
 	} else {
 		assert_int_equal(f.ops->restore_begin(f.other_arg), 0);
-		assert_int_equal(f.ops->restore_write(f.other_arg, "x", 0, "\5\0\0\0junk", 8), 0);
+		assert_int_equal(f.ops->restore_write(f.other_arg, "x", 0, "x", 1), DFS_ECORRUPT);
+		assert_int_equal(
+			f.ops->restore_write(f.other_arg, "000001.sst", 0, "\5\0\0\0junk", 8), 0);
 		assert_int_equal(f.ops->restore_end(f.other_arg), DFS_ECORRUPT);
 	}
 	end(&f);
@@ -333,10 +335,10 @@ static void test_condemned_and_destroyed(void **state)
 	f.ops->condemn(f.x);
 	f.ops->close(f.x, false);
 	f.x = NULL;
-	assert_int_equal(f.ops->open(f.arg, &f.x), DFS_ECHECKSUM);
+	assert_int_equal(f.ops->open(f.arg, KIB(64), &f.x), DFS_ECHECKSUM);
 	f.x = NULL;
 	assert_int_equal(f.ops->destroy(f.arg), 0);
-	assert_int_equal(f.ops->open(f.arg, &f.x), 0);
+	assert_int_equal(f.ops->open(f.arg, KIB(64), &f.x), 0);
 	compare(&f, f.x, &none);
 	end(&f);
 }
@@ -374,7 +376,7 @@ static void test_damaged_files(void **state)
 		int err;
 
 		rig_flip(path, rig_size(path) * (long)(i % 4) / 4);
-		err = f.ops->open(f.arg, &f.x);
+		err = f.ops->open(f.arg, KIB(64), &f.x);
 		for (unsigned n = 0; n < KEYS && err == 0; n++) {
 			char key[16];
 			size_t len = key_of(n, key);
@@ -413,7 +415,7 @@ static void test_crash_of_the_store(void **state)
 		change(&f, &m);
 	lost = f.x;
 	index_mem_store_crash(f.stores[0]);
-	assert_int_equal(f.ops->open(f.arg, &f.x), 0);
+	assert_int_equal(f.ops->open(f.arg, KIB(64), &f.x), 0);
 	compare(&f, f.x, &flushed);
 	assert_int_equal(f.ops->flush(lost), DFS_EIO); /* from beyond the cut: nothing happens */
 	f.ops->close(lost, true);
