@@ -182,7 +182,8 @@ static struct request *request_copy(struct deadline *d, const struct request *r)
 	copy->buf = at;
 	copy->own_iov = (struct iovec){at, data};
 	for (int i = 0; i < r->iovcnt; i++) {
-		memcpy(at, r->iov[i].iov_base, r->iov[i].iov_len);
+		if (r->iov[i].iov_len) /* an empty vector may have no address */
+			memcpy(at, r->iov[i].iov_base, r->iov[i].iov_len);
 		at += r->iov[i].iov_len;
 	}
 	if (r->op == REQ_READ)
