@@ -71,7 +71,7 @@ static void set_up_disks(struct run *r)
 
 		snprintf(name, sizeof(name), "d%u", i);
 		snprintf(r->disks[i].path, sizeof(r->disks[i].path), "/d%u", i);
-		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 6, 16))
+		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 16, 40))
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
 		cfg.can_hang = can_hang;

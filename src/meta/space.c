@@ -32,8 +32,9 @@ void space_update(struct meta *m)
 static uint64_t next_content(const struct meta *m)
 {
 	uint64_t table = index_table_bytes(m->cfg.checkpoint_bytes);
-	/* keys and values as in the journal, and checksums, filters and indexes of the tables */
-	uint64_t flush = (2 * m->journal_file_bytes + m->cfg.buffer_bytes) * 5 / 4 + KIB(64);
+	/* What is committed and not in a checkpoint has room in the journal files (J2). Keys and values take
+	 * as much as there, and the tables have checksums, filters and indexes. */
+	uint64_t flush = 2 * m->journal_file_bytes * 5 / 4 + KIB(64);
 	uint64_t merged = (INDEX_COMPACT_TABLES + INDEX_COMPACTION_TABLES) * table;
 
 	return flush + MIN(merged, m->table_content + flush);
