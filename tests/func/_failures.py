@@ -4,7 +4,7 @@
 A case gets a mounted pool (with what was fsynced in p.files), does its harm, and says what broke by
 raising Broken. Afterwards the pool is taken away, daemon and mounts included.
 """
-import glob, json, os, random, shutil, signal, subprocess, sys, tempfile, time
+import errno, glob, json, os, random, shutil, signal, subprocess, sys, tempfile, time
 
 BINARY, WANTED = os.path.abspath(sys.argv[1]), sys.argv[2:]
 MIB = 1 << 20
@@ -445,7 +445,8 @@ def metadata_disks_full_behind_our_back(p):
 
 
 def pool_directory_full(p):
-    """The index' filesystem: while mounted all goes on; to mount there must be space, and it is said."""
+    """The index' filesystem: while mounted what adds is refused and told of, and all else goes on; to mount
+    there must be space, and it is said."""
     p.unmount()
     sh(f'mv {p.pool} {p.top}/aside; mkdir {p.pool}; '
        f'mount -t tmpfs -o size=32m dynamicfs-test {p.pool}; cp -a {p.top}/aside/. {p.pool}/')
@@ -456,20 +457,31 @@ def pool_directory_full(p):
                 pass
         except OSError:
             pass
-    for i in range(20):
-        p.write(f'during{i}', 100000)
-        os.mkdir(f'{p.mnt}/dir{i}')
+    time.sleep(0.5)  # what the account of the directory knew is older than that
+    made = 0
+    try:
+        for made in range(20):
+            os.mkdir(f'{p.mnt}/dir{made}')
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+    else:
+        raise Broken('the pool takes changes that the index has no room for')
+    if p.pool not in p.run('status', '--pool', p.pool).stdout.split('Warning', 1)[-1]:
+        raise Broken('status does not name the pool directory that is full')
     p.check()
     p.unmount()
     for command in ('fsck',), ('mount', '--mountpoint', p.mnt):
         said = p.run(*command, '--pool', p.pool, want=1).stderr
-        if 'space' not in said:
+        if 'are needed' not in said and 'space' not in said:
             raise Broken(f'the message is: {said}')
     os.unlink(p.pool + '/filler')
     p.mount()
     p.check()
-    if not os.path.isdir(f'{p.mnt}/dir19'):
+    if any(not os.path.isdir(f'{p.mnt}/dir{i}') for i in range(made)):
         raise Broken('a directory is missing')
+    p.write('after', 100000)
+    p.check()
 
 
 def shortened_while_it_cannot_be_stored(p):
