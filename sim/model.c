@@ -589,8 +589,10 @@ void model_note_older(struct model *m)
 {
 	struct mnode *n;
 
-	TAILQ_FOREACH(n, &m->nodes, link)
+	TAILQ_FOREACH(n, &m->nodes, link) {
 		n->older = n->base.len || n->data_count;
+		n->promised = false; /* by disks that may be among those lost now */
+	}
 }
 
 void model_floor_data(struct model *m)

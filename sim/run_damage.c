@@ -168,6 +168,8 @@ static void damage_beyond(struct run *r)
 	    count > 3) /* metadata bears three losses of its four copies */
 		return;
 	r->beyond = true;
+	for (unsigned i = 0; i < r->clients_count; i++)
+		model_note_older(r->clients[i].model);
 	PROBE("beyond-tolerance");
 	while (run_damaged(r) < count) {
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
