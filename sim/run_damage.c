@@ -168,7 +168,7 @@ static void damage_beyond(struct run *r)
 	    count > 3) /* metadata bears three losses of its four copies */
 		return;
 	r->beyond = true;
-	for (unsigned i = 0; i < r->clients_count; i++)
+	for (unsigned i = 0; i < r->clients_count && !r->opt->meta_only; i++)
 		model_note_older(r->clients[i].model);
 	PROBE("beyond-tolerance");
 	while (run_damaged(r) < count) {
