@@ -333,7 +333,7 @@ MUST_USE int table_check(const struct uuid *pool, const struct manifest_file *f,
 /*
  * Between image_begin and image_end: puts every file of next (name and size are given) on the disks, or
  * finds it there, and fills in where. Tables that are short are made whole as far as the disks allow.
- * DFS_ENOSPC: give up for now.
+ * DFS_ENOSPC: what was written is removed again; a later checkpoint tries anew, and the journal goes on.
  */
 MUST_USE int tables_store(struct meta *m, struct manifest *next);
 /* Is a table of the published manifest short that the disks could make whole? */
