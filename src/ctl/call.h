@@ -69,7 +69,7 @@ MUST_USE int wire_answer_decode(const void *data, size_t len, struct ctl_answer 
  * directory. */
 MUST_USE int ctl_connect(const char *pool_dir, int *ret_fd);
 /* Sends the request and waits for its answer. Returns a->error. */
-int ctl_request(int fd, const char *op, json_t *args, struct ctl_answer *a);
+int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a);
 /* The address POOL/control.sock by way of an open directory (any length of path fits). */
 struct sockaddr_un;
 struct ctl_dir;
@@ -101,7 +101,7 @@ bool arg_bool(struct ctl_call *c, const char *key, bool absent);
 bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
 struct disk_view {
 	disk_id id;
-	bool present, member, read_only, given_up;
+	bool present, member, read_only, given_up, doubtful, is_silent;
 	enum history_role role; /* what it was when the pool was opened */
 	struct disk_info info;
 };

@@ -33,6 +33,8 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.member = s->metadata_member,
 			.read_only = s->read_only,
 			.given_up = s->given_up,
+			.doubtful = s->doubtful,
+			.is_silent = s->is_silent,
 			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
 					     : HISTORY_UNLISTED,
 			.info = s->info,
@@ -156,6 +158,7 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_bool(o, "present", s->present);
 	set_bool(o, "read_only", s->read_only);
 	set_bool(o, "given_up", s->given_up);
+	set_bool(o, "doubtful", s->doubtful);
 	set_bool(o, "metadata_member", s->metadata_member);
 	set_u64(o, "capacity_bytes", s->info.capacity_bytes);
 	set_u64(o, "total_bytes", s->total_bytes);

@@ -88,8 +88,9 @@ static void set_counters(json_t *o, const struct extent_stats *e)
 static bool disks_trouble(const struct disk_views *views)
 {
 	for (unsigned i = 0; i < views->count; i++)
-		if (!views->v[i].given_up && (!views->v[i].present || views->v[i].read_only ||
-					      views->v[i].info.state != DISK_HEALTHY))
+		if (!views->v[i].given_up &&
+		    (!views->v[i].present || views->v[i].read_only || views->v[i].doubtful ||
+		     views->v[i].info.state != DISK_HEALTHY))
 			return true;
 	return false;
 }
@@ -120,9 +121,11 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		if (d->info.state == DISK_FAILED) {
 			ctl_warn(
 				c,
-				"disk %s (%s) has failed and is not used until the next mount: bring it "
-				"back, or give it up with 'dynamicfs fail-disk --disk %s'",
-				d->info.label, d->info.path, d->info.label);
+				"disk %s (%s) has failed and is not used until %s: bring it back, or give "
+				"it up with 'dynamicfs fail-disk --disk %s'",
+				d->info.label, d->info.path,
+				d->is_silent ? "it answers again" : "the next mount",
+				d->info.label);
 			continue;
 		}
 		if (d->info.state == DISK_SUSPECT)
@@ -153,6 +156,12 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		else if (d->info.state != DISK_HEALTHY)
 			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
 				 d->info.path, disk_state_name(d->info.state));
+		if (d->doubtful)
+			ctl_warn(
+				c,
+				"disk %s (%s) did not answer for a while, with writes that were not "
+				"stored yet: what was written there then is being written anew",
+				d->info.label, d->info.path);
 		if (d->present && d->role == HISTORY_SET_BACK)
 			ctl_warn(
 				c,

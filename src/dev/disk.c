@@ -63,6 +63,7 @@ static void disk_free(struct disk *d)
 	segment_release_all(d);
 	room_release(d);
 	dev_free(d->dev);
+	free(d->doubts);
 	env_cond_release(&d->changed);
 	env_mutex_release(&d->lock);
 	free(d);
@@ -191,6 +192,13 @@ void disk_set_state(struct disk *d, enum disk_state st)
 		d->loss_told = false;
 	}
 	atomic_store(&d->state, st);
+}
+
+bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to)
+{
+	unsigned was = from;
+
+	return from != DISK_FAILED && atomic_compare_exchange_strong(&d->state, &was, to);
 }
 
 struct dev *disk_dev(struct disk *d) { return d->dev; }

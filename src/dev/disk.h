@@ -69,9 +69,23 @@ struct disk *disk_at(struct disk_set *s, unsigned i);
 struct disk_info disk_info(struct disk *d); /* a copy */
 enum disk_state disk_state(struct disk *d);
 void disk_set_state(struct disk *d, enum disk_state st);
+/* Only from that state: false if it is in another one by now. A failed disk is not moved so. */
+bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to);
 bool disk_present(struct disk *d); /* has a device and is not DISK_FAILED */
 /* A sync failed there: writes that had finished before it may be lost (S4). */
 bool disk_in_doubt(struct disk *d);
+/* Failed because a sync there was given up for its silence: the one failure that a disk comes back from. */
+bool disk_failed_silent(struct disk *d);
+/*
+ * It answers again, and nothing at risk has a fragment there (D7, the caller's to know): it takes new data
+ * again, in new segments. What was not durable there stays doubtful: disk_doubtful(). DFS_EBUSY: records
+ * are in flight there still, or it did not fail so.
+ */
+MUST_USE int disk_return(struct disk *d);
+/* A segment of a disk that has returned whose records may be lost; 0: none. */
+uint32_t disk_doubtful(struct disk *d);
+/* settled: nothing that the index names is in that segment any more; else it is told of after the others. */
+void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled);
 struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 
 /* Free bytes for new records: what is allocated ahead, and of what the filesystem has free, or of the

@@ -80,6 +80,8 @@ struct disk {
 	bool root_dirty;  /* nor that of the segment directory */
 	int sync_error;	  /* S4: what was unsynced then is in doubt for ever */
 	bool loss_told;	  /* the last sync that had to name the lost disk has begun */
+	uint32_t *doubts; /* segments with writes that were not durable then */
+	unsigned doubt_count;
 
 	/* space (lock) */
 	struct dev_space space;	 /* the last answer */
@@ -169,6 +171,8 @@ void segment_sync_end(struct disk *d, struct sync_job *j);
 MUST_USE int segment_sync_wait(struct disk *d, uint64_t wanted);
 /* Does this disk belong to a sync of all? */
 bool segment_claim_sync(struct disk *d);
+/* Another segment takes the records from now on; NULL: none does. Lock held, let go meanwhile. */
+void segment_replace_open(struct disk *d, struct segment *seg);
 
 /* queue.c */
 #define RUN_IOV_MAX 64 /* vectors in one write of a run */

@@ -297,7 +297,7 @@ static int file_create(struct disk *d, uint32_t number, bool has_dir, struct dev
  * last record is given back (A3): cutting it off there is safe beside writes that are still in flight.
  * Lock held, let go meanwhile.
  */
-static void open_replace(struct disk *d, struct segment *seg)
+void segment_replace_open(struct disk *d, struct segment *seg)
 {
 	struct segment *old;
 	struct dev_file *file;
@@ -355,7 +355,7 @@ int segment_make(struct disk *d, bool as_next)
 		if (as_next && !d->next)
 			d->next = seg;
 		else
-			open_replace(d, seg);
+			segment_replace_open(d, seg);
 	}
 	d->creating = 0;
 	env_cond_broadcast(&d->changed);
@@ -406,7 +406,7 @@ int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
 			rc = room_extend(d, d->open, d->open_used + len,
 					 d->open_used + len + room_step(d));
 		} else if (d->next) {
-			open_replace(d, d->next);
+			segment_replace_open(d, d->next);
 		} else if (d->creating) {
 			env_cond_wait(&d->changed, &d->lock);
 		} else {
@@ -453,7 +453,7 @@ void segment_settle(struct disk *d, struct segment_addr addr)
 void segment_close_open(struct disk *d)
 {
 	ENV_LOCKED(&d->lock);
-	open_replace(d, NULL);
+	segment_replace_open(d, NULL);
 }
 
 void disk_let_go(struct disk *d)

@@ -144,6 +144,16 @@ void segment_sync_begin(struct disk *d, struct sync_job *j)
 		start_calls(d, j);
 }
 
+/* Lock held. */
+static void doubt(struct disk *d, uint32_t number)
+{
+	for (unsigned i = 0; i < d->doubt_count; i++)
+		if (d->doubts[i] == number)
+			return;
+	d->doubts = xrealloc(d->doubts, (d->doubt_count + 1) * sizeof(*d->doubts));
+	d->doubts[d->doubt_count++] = number;
+}
+
 void segment_sync_end(struct disk *d, struct sync_job *j)
 {
 	int rc;
@@ -156,6 +166,10 @@ void segment_sync_end(struct disk *d, struct sync_job *j)
 		d->synced_seq = j->target;
 	else
 		d->sync_error = rc;
+	if (rc == DFS_ETIMEDOUT)
+		PROBE("disk-failed-by-silence");
+	for (unsigned i = 0; rc && i < j->count; i++)
+		doubt(d, j->segs[i]->number);
 	for (unsigned i = 0; i < j->count; i++) {
 		struct dev_file *file = segment_put_locked(d, j->segs[i]);
 
@@ -200,4 +214,98 @@ bool disk_in_doubt(struct disk *d)
 	ENV_LOCKED(&d->lock);
 
 	return d->sync_error != 0;
+}
+
+/* ---- coming back ---- */
+
+bool disk_failed_silent(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return disk_state(d) == DISK_FAILED && d->sync_error == DFS_ETIMEDOUT;
+}
+
+/* Lock held. What was written after the sync that failed had begun: that is in doubt, too. */
+static void doubt_dirty(struct disk *d)
+{
+	struct segment *seg;
+
+	while ((seg = TAILQ_FIRST(&d->dirty))) {
+		struct dev_file *file;
+
+		doubt(d, seg->number);
+		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
+		seg->is_dirty = false;
+		d->dirty_count--;
+		seg->refs++;
+		file = segment_put_locked(d, seg);
+		env_mutex_unlock(&d->lock);
+		dev_close(file);
+		env_mutex_lock(&d->lock);
+	}
+}
+
+/* Nobody can reserve there while it is failed, so without a record in flight none can come. */
+static bool may_return(struct disk *d)
+{
+	return disk_state(d) == DISK_FAILED && d->sync_error == DFS_ETIMEDOUT && !d->is_syncing &&
+	       !d->creating && !d->is_allocating && HASH_COUNT(d->flights) == 0;
+}
+
+/* Its old files are not written any more: whether the kernel has told of what went wrong with them is not
+ * known, and it tells that once. */
+static int return_locked(struct disk *d)
+{
+	env_assert_held(&d->lock);
+	if (!may_return(d))
+		return DFS_EBUSY;
+	segment_replace_open(d, NULL);
+	doubt_dirty(d);
+	if (!may_return(d))
+		return DFS_EBUSY;
+	d->synced_seq = d->written_seq;
+	d->names_dirty = true;
+	d->root_dirty = true;
+	d->space_asked_ns = 0;
+	d->sync_error = 0;
+	d->loss_told = false;
+	atomic_store(&d->state, DISK_HEALTHY);
+	return 0;
+}
+
+int disk_return(struct disk *d)
+{
+	uint32_t next = 0;
+	int rc;
+
+	env_mutex_lock(&d->lock);
+	rc = return_locked(d);
+	if (!rc && d->next) {
+		next = d->next->number;
+		d->next = NULL;
+	}
+	env_mutex_unlock(&d->lock);
+	if (next)
+		(void)!segment_remove(d, next); /* empty: else the next mount removes it */
+	return rc;
+}
+
+uint32_t disk_doubtful(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return d->doubt_count && disk_state(d) != DISK_FAILED ? d->doubts[0] : 0;
+}
+
+void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled)
+{
+	unsigned kept = 0;
+	ENV_LOCKED(&d->lock);
+
+	for (unsigned i = 0; i < d->doubt_count; i++)
+		if (d->doubts[i] != segment)
+			d->doubts[kept++] = d->doubts[i];
+	if (!settled)
+		d->doubts[kept++] = segment;
+	d->doubt_count = kept;
 }

@@ -147,6 +147,8 @@ void risk_written(struct risk *r, const struct rec_extent *rec);
 void risk_settled(struct risk *r, const struct rec_extent *rec, uint64_t seq);
 /* The disks of all extents whose transactions are not durable yet, or still to come. */
 void risk_of_group(struct risk *r, uint64_t durable_seq, struct risk_group *g);
+/* Does any of them have a fragment there? */
+bool risk_uses(struct risk *r, uint64_t durable_seq, disk_id disk);
 /* How many of the group's disks are lost now; does every extent keep at least k fragments? */
 unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives);
 

@@ -45,7 +45,8 @@ int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool dee
 struct repair {
 	struct rec_extent old, new;
 	struct extent_check check;
-	uint8_t *bufs; /* width fragments */
+	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be written anew */
+	uint8_t *bufs;			     /* width fragments */
 	uint8_t *frags[DFS_EXTENT_MAX_FRAGMENTS];
 	struct record_piece *pieces;
 	unsigned piece_count;
@@ -96,7 +97,6 @@ static int repair_decode(struct extent_store *s, struct repair *r)
 	r->bufs = xmalloc((size_t)width * r->old.fragment_len);
 	for (unsigned i = 0; i < width; i++) {
 		r->frags[i] = r->bufs + (size_t)i * r->old.fragment_len;
-		want[i] = r->check.status[i] == FRAGMENT_BAD;
 		if (r->check.status[i] == FRAGMENT_GOOD && n < r->old.k)
 			reads[n++] = (struct fragment_read){
 				.index = i, .len = r->old.fragment_len, .buf = r->frags[i]};
@@ -107,8 +107,11 @@ static int repair_decode(struct extent_store *s, struct repair *r)
 			have[reads[i].index] = true;
 			good++;
 		}
-	for (unsigned i = 0; i < width; i++)
+	for (unsigned i = 0; i < width; i++) {
+		want[i] = r->want[i] &&
+			  !have[i]; /* a doubtful one that was read is there already */
 		free(e.blocks[i]);
+	}
 	if (good < r->old.k)
 		return DFS_EIO;
 	return codec_decode((struct geometry){r->old.k, r->old.m}, r->old.fragment_len, r->frags,
@@ -246,16 +249,31 @@ static int repair_commit(struct extent_store *s, struct repair *r)
 	return err;
 }
 
-static int repair_run(struct extent_store *s, struct repair *r, unsigned *ret_repaired)
+/* Which are to be written anew: the rotten ones, and those in the doubtful segment. */
+static unsigned choose_bad(struct repair *r, disk_id doubtful, uint32_t segment)
 {
-	unsigned width = (unsigned)r->old.k + r->old.m, bad = 0, moved = 0;
+	unsigned bad = 0;
+
+	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
+		const struct rec_fragment *f = &r->old.frags[i];
+
+		r->want[i] = r->check.status[i] == FRAGMENT_BAD ||
+			     (segment && f->disk.v == doubtful.v && f->segment == segment);
+		bad += r->want[i];
+	}
+	return bad;
+}
+
+static int repair_run(struct extent_store *s, struct repair *r, disk_id doubtful, uint32_t segment,
+		      unsigned *ret_repaired)
+{
+	unsigned width = (unsigned)r->old.k + r->old.m, bad, moved = 0;
 	int err;
 
 	err = extent_verify(s, &r->old, true, &r->check);
 	if (err)
 		return err;
-	for (unsigned i = 0; i < width; i++)
-		bad += r->check.status[i] == FRAGMENT_BAD;
+	bad = choose_bad(r, doubtful, segment);
 	*ret_repaired = 0;
 	if (bad == 0)
 		return 0;
@@ -268,7 +286,7 @@ static int repair_run(struct extent_store *s, struct repair *r, unsigned *ret_re
 		return err;
 	r->new = r->old;
 	for (unsigned i = 0; i < width; i++)
-		if (r->check.status[i] == FRAGMENT_BAD && !repair_write(s, r, i))
+		if (r->want[i] && !repair_write(s, r, i))
 			moved++;
 	if (moved == 0)
 		return DFS_ENOSPC;
@@ -289,7 +307,8 @@ static int repair_run(struct extent_store *s, struct repair *r, unsigned *ret_re
 
 #define REPAIR_ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
 
-int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
+static int repair(struct extent_store *s, extent_id id, disk_id doubtful, uint32_t segment,
+		  unsigned *ret_repaired)
 {
 	unsigned repaired = 0;
 	int err = DFS_EBUSY;
@@ -299,7 +318,7 @@ int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
 
 		err = get_extent(s->cfg.meta, id, &r->old);
 		if (!err)
-			err = repair_run(s, r, &repaired);
+			err = repair_run(s, r, doubtful, segment, &repaired);
 		free(r->bufs);
 		free(r->pieces);
 		free(r);
@@ -307,6 +326,61 @@ int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
 	if (!err)
 		*ret_repaired = repaired;
 	return err;
+}
+
+int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
+{
+	return repair(s, id, (disk_id){0}, 0, ret_repaired);
+}
+
+/* ---- what a disk holds that went silent with unsynced writes, and came back ---- */
+
+/* The next record of the segment at or after *offset. DFS_ENOENT: there is none. */
+static int next_in_segment(struct extent_store *s, disk_id disk, uint32_t segment, uint32_t offset,
+			   struct rec_bydisk *ret)
+{
+	struct meta_iter *it = meta_iter_new(s->cfg.meta);
+	size_t klen, vlen;
+	const uint8_t *k, *v;
+	BUF key = {0};
+	int err;
+
+	key_bydisk(&key, disk, segment, offset);
+	meta_iter_seek(it, key.data, key.len);
+	if (!meta_iter_valid(it)) {
+		err = meta_iter_error(it);
+		err = err ? err : DFS_ENOENT;
+	} else {
+		k = meta_iter_key(it, &klen);
+		v = meta_iter_value(it, &vlen);
+		if (klen == 0 || k[0] != TABLE_BYDISK)
+			err = DFS_ENOENT;
+		else
+			err = parse_bydisk(k, klen, v, vlen, ret);
+		if (!err && (ret->disk.v != disk.v || ret->segment != segment))
+			err = DFS_ENOENT;
+	}
+	meta_iter_free(it);
+	return err;
+}
+
+int extent_move_doubtful(struct extent_store *s, disk_id disk, uint32_t segment, unsigned max,
+			 uint32_t *from, bool *ret_failed)
+{
+	*ret_failed = false;
+	for (unsigned n = 0; n < max; n++) {
+		struct rec_bydisk by;
+		unsigned moved;
+		int err = next_in_segment(s, disk, segment, *from, &by);
+
+		if (err)
+			return err;
+		err = repair(s, by.extent, disk, segment, &moved);
+		if (err && err != DFS_ENOENT)
+			*ret_failed = true;
+		*from = by.offset + 1;
+	}
+	return 0;
 }
 
 /* ---- the healer ---- */

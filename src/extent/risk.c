@@ -51,6 +51,17 @@ void risk_of_group(struct risk *r, uint64_t durable_seq, struct risk_group *g)
 					r->in_flight[m][d] > 0;
 }
 
+bool risk_uses(struct risk *r, uint64_t durable_seq, disk_id disk)
+{
+	bool uses = false;
+	ENV_LOCKED(&r->lock);
+
+	for (unsigned m = 0; m <= CODEC_MAX_M; m++)
+		uses = uses || r->settled_seq[m][disk.v] > durable_seq ||
+		       r->in_flight[m][disk.v] > 0;
+	return uses;
+}
+
 unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives)
 {
 	unsigned count = disk_count(disks), total = 0, lost[CODEC_MAX_M + 1] = {0};

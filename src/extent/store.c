@@ -95,6 +95,11 @@ int extent_sync(struct extent_store *s)
 	return 0;
 }
 
+bool extent_at_risk_on(struct extent_store *s, disk_id disk)
+{
+	return risk_uses(&s->risk, meta_durable_seq(s->cfg.meta), disk);
+}
+
 struct extent_stats extent_stats(struct extent_store *s)
 {
 	struct extent_stats st = {

@@ -134,6 +134,8 @@ int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
 
 	if (data_bytes > (uint64_t)INT64_MAX / 4 || !pool_dir_has_room(fs->pool))
 		return DFS_ENOSPC;
+	if (pool_dir_silent(fs->pool))
+		return DFS_ETIMEDOUT;
 	need = data_cost(data_bytes) + index_cost(fs, copies_of(fs), index_bytes);
 	if (try_take(fs, need, false))
 		return 0;

@@ -54,6 +54,8 @@ int errmap_to_errno(int err)
 		return EOPNOTSUPP;
 	case DFS_ENXIO:
 		return ENXIO;
+	case DFS_ETIMEDOUT:
+		return ETIMEDOUT;
 	case DFS_EXDEV:
 		return EXDEV;
 	default:

@@ -180,11 +180,12 @@ static int import_disk(struct pool_json *json, const char *path, const struct po
 	struct pool_json_disk *j;
 	struct disk_json dj;
 	struct dev *dev = NULL;
+	bool is_dir;
 	int err = 0;
 
 	snprintf(real, sizeof(real), "%s", path);
 	if (!env || !env->open_dev)
-		err = path_real_in_time(g, path, real, sizeof(real));
+		err = path_real_in_time(g, path, real, sizeof(real), &is_dir);
 	if (!err)
 		err = open_disk_dev(env, g, real, "dynamicfs", false, &dev);
 	if (!err)

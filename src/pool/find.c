@@ -35,7 +35,7 @@ static int say_copy(struct finder *f, unsigned i, const char *path)
 	return DFS_ESPLIT;
 }
 
-/* Two paths of one directory (a symlink, a bind mount) are one place. */
+/* Two paths of one directory (a symlink, a bind mount) are one place. Both have just answered. */
 static bool same_place(const struct finder *f, const char *a, const char *b)
 {
 	FREE char *in_a = xasprintf("%s/dynamicfs", a), *in_b = xasprintf("%s/dynamicfs", b);
@@ -73,17 +73,34 @@ static int row_of(struct finder *f, const struct disk_json *dj)
 	return (int)json->disk_count - 1;
 }
 
-/* Looks at one place. *ret_why: why what is there can't be used; 0 and no device: it is another's. */
-static int look(struct finder *f, const char *path, struct pool_message *why, int *ret_why)
-{
+/* One place that is looked at. */
+struct opening {
+	struct pool *p;
+	char path[POOL_JSON_PATH];
+	struct dev *dev;
 	struct disk_json dj;
-	struct dev *dev = NULL;
+	struct pool_message why;
+	int err;
+	struct env_thread *thread;
+};
+
+static void opening_run(void *arg)
+{
+	struct opening *o = arg;
+
+	o->err = disk_open_known(o->p, o->path, NULL, &o->dev, &o->dj, &o->why);
+}
+
+/* What was found there: 0 and no device of ours: it is another's. */
+static int found(struct finder *f, const struct opening *o)
+{
+	struct dev *dev = o->dev;
+	const char *path = o->path;
 	int i;
 
-	*ret_why = disk_open_known(f->p, path, NULL, &dev, &dj, why);
-	if (*ret_why)
+	if (o->err)
 		return 0;
-	i = row_of(f, &dj);
+	i = row_of(f, &o->dj);
 	if (i < 0 || !strcmp(f->p->json.disks[i].state, disk_state_name(DISK_FAILED))) {
 		dev_free(dev);
 		return 0;
@@ -97,53 +114,137 @@ static int look(struct finder *f, const char *path, struct pool_message *why, in
 	return 0;
 }
 
-/* The directory itself, and what is in it. */
-static int search(struct finder *f, const char *dir)
+static int look(struct finder *f, const char *path)
 {
-	DIR *d = opendir(dir);
-	struct pool_message why;
-	struct dirent *e;
-	int err, unused;
+	FREE struct opening *o = xcalloc(1, sizeof(*o));
 
-	if (!d) {
-		log_warn("cannot search %s for disks of the pool: it can't be read; set --search "
-			 "changes where is searched",
-			 dir);
-		return 0;
-	}
-	err = look(f, dir, &why, &unused);
-	for (unsigned n = 0; !err && n < MAX_ENTRIES && (e = readdir(d)); n++) {
-		FREE char *path = NULL, *inside = NULL, *real = NULL;
-		struct stat st;
+	o->p = f->p;
+	snprintf(o->path, sizeof(o->path), "%s", path);
+	opening_run(o);
+	return found(f, o);
+}
 
-		if (e->d_name[0] == '.')
-			continue;
-		path = xasprintf("%s/%s", dir, e->d_name);
-		inside = xasprintf("%s/dynamicfs", path);
-		if (stat(inside, &st) != 0 || !S_ISDIR(st.st_mode))
-			continue;
-		real = realpath(path, NULL);
-		if (real && strlen(real) < POOL_JSON_PATH)
-			err = look(f, real, &why, &unused);
+/* Many places at the same time: those that hang cost one deadline together. */
+static int look_at_all(struct finder *f, struct opening *all, unsigned count)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		all[i].thread = env_thread_try_start("dfs-find", opening_run, &all[i]);
+	for (unsigned i = 0; i < count; i++)
+		if (!all[i].thread)
+			opening_run(&all[i]);
+	for (unsigned i = 0; i < count; i++)
+		if (all[i].thread)
+			env_thread_join(all[i].thread);
+	for (unsigned i = 0; i < count; i++) {
+		if (!err)
+			err = found(f, &all[i]);
+		else
+			dev_free(all[i].dev);
 	}
-	closedir(d);
 	return err;
 }
 
+/* The names in a directory, which may hang: all of it is on the heap. */
+struct listing {
+	char *dir;
+	char **names;
+	unsigned count;
+	bool is_read;
+};
+
+static void listing_read(void *arg)
+{
+	struct listing *l = arg;
+	DIR *d = opendir(l->dir);
+	struct dirent *e;
+
+	l->is_read = d != NULL;
+	while (d && l->count < MAX_ENTRIES && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		l->names = xrealloc(l->names, (l->count + 1) * sizeof(*l->names));
+		l->names[l->count++] = xstrdup(e->d_name);
+	}
+	if (d)
+		closedir(d);
+}
+
+static void listing_free(void *arg)
+{
+	struct listing *l = arg;
+
+	for (unsigned i = 0; i < l->count; i++)
+		free(l->names[i]);
+	free(l->names);
+	free(l->dir);
+	free(l);
+}
+
+/* One that does not answer is passed over; the others may hold what is looked for. */
+static int look_inside(struct finder *f, const char *dir, const char *name)
+{
+	FREE char *path = xasprintf("%s/%s", dir, name);
+	FREE char *inside = xasprintf("%s/dynamicfs", path);
+	char real[POOL_JSON_PATH];
+	bool is_dir = false;
+
+	if (path_real_in_time(f->p->group, inside, real, sizeof(real), &is_dir) || !is_dir ||
+	    path_real_in_time(f->p->group, path, real, sizeof(real), &is_dir) || !is_dir)
+		return 0;
+	return look(f, real);
+}
+
+/* The directory itself, and what is in it. */
+static int search(struct finder *f, const char *dir)
+{
+	struct listing *l = xcalloc(1, sizeof(*l));
+	int err;
+
+	l->dir = xstrdup(dir);
+	err = dev_call_in_time(f->p->group, dir, listing_read, l, listing_free);
+	if (err || !l->is_read) {
+		log_warn(
+			"cannot search %s for disks of the pool: it %s; set --search changes where "
+			"is searched",
+			dir, err ? "does not answer" : "can't be read");
+		if (!err)
+			listing_free(l);
+		return 0;
+	}
+	err = look(f, dir);
+	for (unsigned i = 0; !err && i < l->count; i++)
+		err = look_inside(f, dir, l->names[i]);
+	listing_free(l);
+	return err;
+}
+
+#define LOOK_AT_ONCE 32u
+
 static int look_everywhere(struct finder *f, struct pool_message *whys, int *errs, unsigned known)
 {
+	FREE struct opening *all = xcalloc(LOOK_AT_ONCE, sizeof(*all));
+	unsigned rows[LOOK_AT_ONCE], n = 0;
 	struct pool *p = f->p;
 	int err = 0;
 
 	for (unsigned i = 0; i < known && !err; i++) {
-		char path[POOL_JSON_PATH]; /* look() may move the rows */
+		const struct pool_json_disk *j = &p->json.disks[i]; /* found() may move the rows */
 
 		errs[i] = DFS_EGONE;
-		if (!strcmp(p->json.disks[i].state, disk_state_name(DISK_FAILED)) ||
-		    !p->json.disks[i].path[0])
+		if (strcmp(j->state, disk_state_name(DISK_FAILED)) && j->path[0]) {
+			all[n] = (struct opening){.p = p};
+			snprintf(all[n].path, sizeof(all[n].path), "%s", j->path);
+			rows[n++] = i;
+		}
+		if (n < LOOK_AT_ONCE && i + 1 < known)
 			continue;
-		memcpy(path, p->json.disks[i].path, sizeof(path));
-		err = look(f, path, &whys[i], &errs[i]);
+		err = look_at_all(f, all, n);
+		for (; n > 0; n--) {
+			errs[rows[n - 1]] = all[n - 1].err;
+			whys[rows[n - 1]] = all[n - 1].why;
+		}
 	}
 	for (unsigned i = 0; i < p->json.search_count && !err && !p->env.open_dev; i++) {
 		char dir[POOL_JSON_SEARCH_PATH];
@@ -241,15 +342,16 @@ int pool_set_search(struct pool *p, const char *const *dirs, unsigned count,
 		return DFS_EINVAL;
 	}
 	for (unsigned i = 0; i < count; i++) {
-		FREE char *real = realpath(dirs[i], NULL);
-		struct stat st;
+		char real[SEARCH_PATH_MAX] = "";
+		bool is_dir = false;
+		int err = path_real_in_time(p->group, dirs[i], real, sizeof(real), &is_dir);
 
-		if (!real || stat(real, &st) != 0 || !S_ISDIR(st.st_mode) ||
-		    strlen(real) >= SEARCH_PATH_MAX) {
-			pool_say(msg, "cannot search %s for disks: no such directory", dirs[i]);
-			return DFS_ENOTDIR;
+		if (err || !is_dir) {
+			pool_say(msg, "cannot search %s for disks: %s", dirs[i],
+				 err ? "it does not answer" : "no such directory");
+			return err ? err : DFS_ENOTDIR;
 		}
-		snprintf(rec->dirs[rec->count++], SEARCH_PATH_MAX, "%s", real);
+		memcpy(rec->dirs[rec->count++], real, SEARCH_PATH_MAX);
 	}
 	ENV_LOCKED(&p->change_lock);
 	if (p->meta) {

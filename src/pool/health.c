@@ -6,12 +6,17 @@
  * anyway (P3), and metadata on it counts only if its epoch is the newest (P8).
  *
  * A suspect disk is asked every REVIVE_RETRY_NS, off the path of I/O, whether it answers again (a little is
- * written, synced and read back in time): suspect -> healthy. Nothing else moves a disk back but an order.
+ * written, synced and read back in time): suspect -> healthy. So is one that failed because a sync there was
+ * given up: failed -> healthy, once nothing at risk lies there (D7); then all that was not durable there is
+ * written anew (D8). Nothing else moves a disk back but an order.
  */
 #include <stdio.h>
 
 #include "base/probe.h"
 #include "pool/internal.h"
+
+#define DOUBT_BATCH 64u
+#define DOUBT_RETRY_NS 30000000000ull
 
 struct health_rule {
 	int err;
@@ -64,17 +69,22 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 {
 	struct pool *p = ctx;
 	struct disk *d = disk_get(p->disks, id);
-	enum disk_state from = d ? disk_state(d) : DISK_FAILED;
+	enum disk_state from = DISK_FAILED;
 	const struct health_rule *r = NULL;
 	struct disk_info info;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++)
 		if (rules[i].err == err)
 			r = &rules[i];
-	if (!d || !r || severity(r->to) <= severity(from))
+	if (!d || !r)
 		return;
+	/* a sync that fails at this moment fails the disk: that must not be overwritten (S4) */
+	do {
+		from = disk_state(d);
+		if (severity(r->to) <= severity(from))
+			return;
+	} while (!disk_move_state(d, from, r->to));
 	info = disk_info(d);
-	disk_set_state(d, r->to);
 	log_error("disk %u (%s) at %s: %s: %s; %s -> %s: %s. %s", id.v, info.label, info.path, what,
 		  dfs_err_text(err), disk_state_name(from), disk_state_name(r->to), r->what_is_done,
 		  r->what_to_do);
@@ -83,19 +93,58 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 
 /* ---- disks that did not answer ---- */
 
+/* D7. One that was given up by order stays so. */
+static void take_back(struct pool *p, struct disk *d)
+{
+	struct disk_info info = disk_info(d);
+	struct rec_disk rec;
+	ENV_LOCKED(&p->change_lock);
+
+	if (p->read_only || meta_failed(p->meta) || get_disk(p->meta, info.id, &rec) ||
+	    rec.state == DISK_FAILED || extent_at_risk_on(p->extents, info.id) || disk_return(d))
+		return;
+	PROBE("disk-taken-back");
+	log_info("disk %u (%s) at %s answers again and is used again; what was not durable there "
+		 "when it fell silent is written anew",
+		 info.id.v, info.label, info.path);
+	note_change(p, true);
+}
+
 static void revive(struct pool *p, struct disk *d)
 {
 	struct disk_info info;
 
 	if (dev_revive(disk_dev(d)))
 		return;
+	if (disk_failed_silent(d)) {
+		take_back(p, d);
+		return;
+	}
 	PROBE("disk-answers-again");
 	info = disk_info(d);
-	if (info.state == DISK_SUSPECT)
-		disk_set_state(d, DISK_HEALTHY);
+	if (info.state == DISK_SUSPECT && !disk_move_state(d, DISK_SUSPECT, DISK_HEALTHY))
+		return; /* a sync has failed there meanwhile */
 	log_info("disk %u (%s) at %s answers again; %s -> %s", info.id.v, info.label, info.path,
 		 disk_state_name(info.state), disk_state_name(disk_state(d)));
 	note_change(p, true);
+}
+
+/* The index lies there, out of reach of deadlines: it is only known whether the directory answers. */
+static void revive_home(struct pool *p)
+{
+	bool silent = pool_dir_silent(p);
+
+	if (silent && !p->home_silent)
+		log_error(
+			"the pool directory %s does not answer: nothing can be added to the pool, and "
+			"what needs its index there waits; check the filesystem that it is on",
+			p->dir);
+	p->home_silent = silent;
+	if (!silent || dev_revive(p->dir_dev))
+		return;
+	PROBE("home-answers-again");
+	p->home_silent = false;
+	log_info("the pool directory %s answers again", p->dir);
 }
 
 void health_revive(struct pool *p)
@@ -105,15 +154,83 @@ void health_revive(struct pool *p)
 	if (now - p->revive_ns < REVIVE_RETRY_NS)
 		return;
 	p->revive_ns = now;
+	revive_home(p);
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 		struct dev_deadline_state st;
 
-		if (!disk_present(d) || !dev_deadline_state(disk_dev(d), &st))
+		if ((!disk_present(d) && !disk_failed_silent(d)) ||
+		    !dev_deadline_state(disk_dev(d), &st) || st.is_retired)
 			continue;
-		if (st.is_hung || disk_state(d) == DISK_SUSPECT)
+		if (st.is_hung || disk_state(d) == DISK_SUSPECT || disk_failed_silent(d))
 			revive(p, d);
 	}
+}
+
+/* The next disk in turn that has something doubtful; NULL: none. */
+static struct disk *doubtful_disk(struct pool *p)
+{
+	unsigned count = disk_count(p->disks);
+
+	for (unsigned i = 0; i < count; i++) {
+		struct disk *d = disk_at(p->disks, (p->doubts.turn + i) % count);
+
+		if (disk_doubtful(d)) {
+			p->doubts.turn = (p->doubts.turn + i) % count;
+			return d;
+		}
+	}
+	return NULL;
+}
+
+/* D8: some of one segment at a time. */
+void health_settle_doubts(struct pool *p)
+{
+	struct doubts *w = &p->doubts;
+	uint64_t now = env_now_ns();
+	bool failed = false;
+	struct disk *d;
+	disk_id id;
+	int err;
+
+	d = now < w->retry_ns ? NULL : doubtful_disk(p);
+	if (!d)
+		return;
+	id = disk_info(d).id;
+	if (w->segment != disk_doubtful(d)) {
+		w->segment = disk_doubtful(d);
+		w->from = 0;
+		w->failed = false;
+	}
+	err = extent_move_doubtful(p->extents, id, w->segment, DOUBT_BATCH, &w->from, &failed);
+	w->failed |= failed;
+	if (!err)
+		return;
+	failed = err != DFS_ENOENT || w->failed;
+	disk_doubt_worked_off(d, w->segment, !failed);
+	w->segment = 0;
+	if (failed) {
+		log_warn(
+			"not all that disk %u held when it fell silent could be written anew; it is "
+			"tried again",
+			id.v);
+		w->turn++;
+		w->retry_ns = now + DOUBT_RETRY_NS;
+	} else if (!disk_doubtful(d)) {
+		PROBE("doubts-settled");
+		log_info("all that was not durable on disk %u when it fell silent is written anew",
+			 id.v);
+		note_change(p, false);
+	}
+}
+
+/* A disk that hangs is noticed within a deadline also when nobody needs it, so that nobody has to wait. */
+void health_ask(struct pool *p)
+{
+	(void)pool_dir_has_room(p);
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		if (disk_present(disk_at(p->disks, i)))
+			(void)disk_free_bytes(disk_at(p->disks, i));
 }
 
 void health_note_spare(struct pool *p)

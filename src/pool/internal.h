@@ -26,6 +26,7 @@ struct pool {
 	struct pool_env env;
 	char *index_dir; /* RocksDB's, when the env names none */
 	struct dev *dir_dev;
+	struct dev_group *home; /* dir_dev alone: whatever becomes of the disks */
 	struct dir_lock *dir_lock;
 	struct pool_json json;	       /* (json_lock) */
 	struct pool_settings settings; /* (l) */
@@ -43,6 +44,13 @@ struct pool {
 	bool stop;		   /* (l) */
 	uint64_t members_retry_ns; /* (l): not before, when the last attempt failed */
 	uint64_t revive_ns;	   /* the background thread's: when it last asked */
+	bool home_silent;	   /* likewise: that the pool directory hangs has been told */
+	struct doubts {		   /* likewise: what is being written anew (D8) */
+		unsigned turn;	   /* which disk */
+		uint32_t segment, from;
+		bool failed;
+		uint64_t retry_ns;
+	} doubts;
 	bool members_changed;	   /* (l): meta_set_disks is due */
 	bool disk_json_due;	   /* (l): disk.json files are out of date */
 	bool pool_json_behind;	   /* (l): pool.json could not be written; tried again */
@@ -90,6 +98,10 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what);
 #define REVIVE_RETRY_NS 5000000000ull
 /* Asks the disks that timed out whether they answer again. Waits for a disk: the background thread's. */
 void health_revive(struct pool *p);
+/* Asks each disk how much space it has. Waits a moment for those that hang. The background thread's. */
+void health_ask(struct pool *p);
+/* Writes some of what may have been lost on disks that came back anew. The background thread's. */
+void health_settle_doubts(struct pool *p);
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);
 
@@ -98,9 +110,10 @@ void health_note_spare(struct pool *p);
 MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
 			     struct pool_message *msg);
 
-/* The path without links; as it is when it is not there. DFS_ETIMEDOUT. */
+/* The path without links; as it is when it is not there, or too long, and *ret_is_dir is false then.
+ * DFS_ETIMEDOUT. */
 MUST_USE int path_real_in_time(struct dev_group *g, const char *path, char *ret_real,
-			       size_t real_size);
+			       size_t real_size, bool *ret_is_dir);
 
 /* ---- find.c ---- */
 /* Opens and locks every disk of the pool that can be found; json's paths become those. *ret_devs: by index

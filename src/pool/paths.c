@@ -148,17 +148,20 @@ static int check_place(struct pool *p, const char *real, dev_t dev, struct pool_
 	return err;
 }
 
-int path_real_in_time(struct dev_group *g, const char *path, char *ret_real, size_t real_size)
+int path_real_in_time(struct dev_group *g, const char *path, char *ret_real, size_t real_size,
+		      bool *ret_is_dir)
 {
 	struct path_look *l = xcalloc(1, sizeof(*l));
+	bool fits;
 	int err;
 
 	l->path = xstrdup(path);
 	err = dev_call_in_time(g, path, path_look, l, path_look_free);
 	if (err)
 		return err;
-	snprintf(ret_real, real_size, "%s",
-		 l->real && strlen(l->real) < real_size ? l->real : path);
+	fits = l->real && strlen(l->real) < real_size;
+	snprintf(ret_real, real_size, "%s", fits ? l->real : path);
+	*ret_is_dir = fits && l->is_dir;
 	path_look_free(l);
 	return 0;
 }

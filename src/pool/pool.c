@@ -25,6 +25,7 @@
 #define TICK_MS 250
 #define RECLAIM_TICKS 8 /* every 2 s */
 #define RECLAIM_BATCH 1024
+#define ASK_TICKS 4	 /* every second */
 #define WITNESS_TICKS 20 /* every 5 s */
 #define WITNESS_TRIALS 20
 #define WITNESS_PAUSE_MS 500
@@ -186,7 +187,10 @@ static void background_main(void *arg)
 		tick_members(p);
 		env_mutex_unlock(&p->change_lock);
 		health_note_spare(p);
+		if (tick % ASK_TICKS == 0)
+			health_ask(p);
 		health_revive(p);
+		health_settle_doubts(p);
 		env_mutex_lock(&p->lock);
 		due = p->disk_json_due;
 		p->disk_json_due = false;
@@ -692,6 +696,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 	p->read_only = opt && opt->read_only;
 	p->force = opt && opt->force;
 	p->group = dev_group_new(opt ? opt->io_timeout_ms : 0);
+	p->home = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->disks = disk_set_new(health_disk_error, p);
 	return p;
 }
@@ -705,6 +710,7 @@ static void pool_release(struct pool *p)
 	free(p->spares);
 	free(p->absent);
 	dev_free(p->dir_dev);
+	dev_group_put(p->home);
 	dir_lock_release(p->dir_lock);
 	pool_json_release(&p->json);
 	env_cond_release(&p->wake);
@@ -800,7 +806,7 @@ int pool_open(const char *dir, const struct pool_open_options *opt, const struct
 	struct pool *p = pool_alloc(dir, opt, env);
 	int err;
 
-	err = open_dev(&p->env, dir, "", false, &p->dir_dev);
+	err = open_disk_dev(&p->env, p->home, dir, "", false, &p->dir_dev);
 	if (err) {
 		pool_say(msg, "cannot open pool %s: %s", dir, dfs_err_text(err));
 		err = err == DFS_ENOENT || err == DFS_EGONE ? DFS_ENOTPOOL : err;

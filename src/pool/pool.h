@@ -149,6 +149,8 @@ void pool_status(struct pool *p, struct pool_status *ret_status);
  * compaction need room. False: nothing may be added until there is. Asked at most every 200 ms.
  */
 bool pool_dir_has_room(struct pool *p);
+/* The pool directory does not answer: what needs the index may never return. */
+bool pool_dir_silent(struct pool *p);
 /* verify_writes is on, and on some disks what is read back comes from the page cache: their labels, and
  * true. */
 bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len);
@@ -158,6 +160,8 @@ struct pool_disk_status {
 	bool present, metadata_member;
 	bool read_only; /* its filesystem is */
 	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
+	bool is_silent; /* failed, for it does not answer: it is taken back when it does */
+	bool doubtful;	/* it was silent, and what was not durable there is being written anew */
 	uint64_t total_bytes, used_bytes, free_bytes, fs_id;
 	struct disk_counters counters;
 };

@@ -69,6 +69,13 @@ static uint64_t dir_need(struct pool *p)
 	       MIN(tables, DIR_COMPACTION_BYTES);
 }
 
+bool pool_dir_silent(struct pool *p)
+{
+	struct dev_deadline_state st;
+
+	return p->dir_dev && dev_deadline_state(p->dir_dev, &st) && st.is_hung;
+}
+
 bool pool_dir_has_room(struct pool *p)
 {
 	uint64_t now = env_now_ns(), need;
@@ -159,6 +166,8 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 	if (p->meta)
 		st.used_bytes = (uint64_t)meta_counter(p->meta,
 						       META_COUNT_DISK_USED + st.info.id.v);
+	st.is_silent = disk_failed_silent(d);
+	st.doubtful = disk_doubtful(d) != 0;
 	if (st.present) {
 		st.total_bytes = disk_total_bytes(d);
 		st.free_bytes = disk_free_bytes(d);

@@ -594,6 +594,64 @@ static void a_sync_that_hangs_has_failed(void **state)
 	assert_int_equal(sync_all(f, failed, &n), 0);
 }
 
+/* D7, D8: it comes back without what was not durable, once nothing is in flight there. */
+static void a_disk_that_fell_silent_comes_back(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[1];
+	disk_id failed[DISKS];
+	uint8_t data[512] = {1};
+	struct segment_addr old, held, new;
+	unsigned n;
+
+	old = append(d, data, 512);
+	assert_int_equal(segment_reserve(d, 512, &held), 0);
+	assert_false(disk_failed_silent(d));
+	assert_int_equal(disk_return(d), DFS_EBUSY);
+	dev_fault_set(f->faults[1], &hang);
+	assert_int_equal(sync_all(f, failed, &n), DFS_ETIMEDOUT);
+	assert_true(disk_failed_silent(d));
+	dev_fault_set(f->faults[1], &fine);
+	wait_unstuck(disk_dev(d));
+	assert_int_equal(dev_revive(disk_dev(d)), 0);
+	assert_int_equal(disk_return(d), DFS_EBUSY); /* somebody may publish that record yet */
+	segment_settle(d, held);
+	assert_int_equal(disk_doubtful(d), 0); /* told of when it is back */
+	assert_int_equal(disk_return(d), 0);
+	assert_int_equal(disk_state(d), DISK_HEALTHY);
+	assert_false(disk_in_doubt(d));
+	assert_int_equal(disk_doubtful(d), old.segment);
+	new = append(d, data, 512);
+	assert_true(new.segment > old.segment);
+	assert_int_equal(sync_all(f, failed, &n), 0);
+	disk_doubt_worked_off(d, old.segment, false);
+	assert_int_equal(disk_doubtful(d), old.segment);
+	disk_doubt_worked_off(d, old.segment, true);
+	assert_int_equal(disk_doubtful(d), 0);
+	assert_int_equal(segment_remove(d, old.segment), 0);
+}
+
+/* Only silence is forgiven: what a sync that failed has lost, the kernel tells once. */
+static void a_disk_that_lost_writes_does_not(void **state)
+{
+	struct fixture *f = *state;
+	const struct fault_plan bad = {.sync_error = 1};
+	disk_id failed[DISKS];
+	uint8_t data[512] = {1};
+	unsigned n;
+
+	(void)append(f->disks[1], data, 512);
+	dev_fault_set(f->faults[1], &bad);
+	assert_int_equal(sync_all(f, failed, &n), DFS_EIO);
+	dev_fault_set(f->faults[1], &fine);
+	assert_false(disk_failed_silent(f->disks[1]));
+	assert_int_equal(disk_return(f->disks[1]), DFS_EBUSY);
+	/* nor is it taken for one that was merely slow, by who saw it so a moment ago */
+	assert_false(disk_move_state(f->disks[1], DISK_SUSPECT, DISK_HEALTHY));
+	assert_false(disk_move_state(f->disks[1], DISK_FAILED, DISK_HEALTHY));
+	assert_int_equal(disk_state(f->disks[1]), DISK_FAILED);
+}
+
 #define R(fn) cmocka_unit_test_setup_teardown(fn, rig_up, rig_down)
 #define D(fn) cmocka_unit_test_setup_teardown(fn, disks_up, tear_down)
 
@@ -615,6 +673,8 @@ int main(void)
 		D(one_hung_disk_costs_a_batch_one_deadline),
 		D(a_late_record_hits_nothing),
 		D(a_sync_that_hangs_has_failed),
+		D(a_disk_that_fell_silent_comes_back),
+		D(a_disk_that_lost_writes_does_not),
 	};
 
 	return cmocka_run_group_tests_name("deadline", tests, NULL, NULL);
