@@ -87,7 +87,7 @@ int cli_fail(struct invocation *inv, int err, const char *fmt, ...)
 int cli_finish(struct invocation *inv, int err, const char *message, json_t *result,
 	       json_t *warnings);
 void cli_warn(struct invocation *inv, const char *text);
-/* Absolute, symlinks resolved as far as the path exists. The caller frees. */
+/* Absolute, symlinks resolved as far as the path exists and its filesystem answers. The caller frees. */
 char *cli_abs_path(const char *path);
 /* An option's value from the arguments; NULL or false when absent. */
 const char *cli_arg(const struct invocation *inv, const char *key);

@@ -4,10 +4,13 @@
  * arguments as JSON. A wrong value is told with what would be right. No locks.
  */
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/child.h"
+#include "base/path.h"
 #include "cli/command.h"
 #include "ctl/ctl.h"
 
@@ -67,32 +70,37 @@ static char *join(const char *dir, const char *name)
 	return xasprintf("%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name);
 }
 
+/* What does not exist (yet, any more) lies in a directory that mostly does. */
+static int ask_abs_path(const char *path, char *out, size_t room)
+{
+	FREE char *real = realpath(path, NULL);
+
+	if (!real)
+		real = path_real_parent(path);
+	if (!real)
+		return DFS_ENOENT;
+	(void)snprintf(out, room, "%s", real);
+	return 0;
+}
+
+/* As far as the filesystem says within a few seconds what it is; else as it is written. */
 char *cli_abs_path(const char *path)
 {
-	char *real = realpath(path, NULL);
+	FREE char *copy = xstrdup(path);
+	FREE char *whole = NULL;
 	FREE char *cwd = NULL;
-	FREE char *copy = NULL;
-	FREE char *parent = NULL;
-	char *slash;
+	char real[PATH_MAX];
 
-	if (real)
-		return real;
-	/* What does not exist (yet, any more) lies in a directory that mostly does. */
-	copy = xstrdup(path);
 	while (strlen(copy) > 1 && copy[strlen(copy) - 1] == '/')
 		copy[strlen(copy) - 1] = '\0';
-	slash = strrchr(copy, '/');
-	if (slash && slash != copy) {
-		*slash = '\0';
-		parent = realpath(copy, NULL);
-		*slash = '/';
-		if (parent && slash[1])
-			return join(parent, slash + 1);
-	}
+	cwd = copy[0] == '/' ? NULL : getcwd(NULL, 0);
 	if (copy[0] == '/')
-		return xstrdup(copy);
-	cwd = getcwd(NULL, 0);
-	return join(cwd ? cwd : "/", strncmp(copy, "./", 2) == 0 ? copy + 2 : copy);
+		whole = xstrdup(copy);
+	else
+		whole = join(cwd ? cwd : "/", strncmp(copy, "./", 2) == 0 ? copy + 2 : copy);
+	if (child_ask(ask_abs_path, whole, CHILD_PATIENCE_MS, real, sizeof(real)) == 0)
+		return xstrdup(real);
+	return xstrdup(whole);
 }
 
 /* ---- values ---- */

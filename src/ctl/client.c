@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -13,9 +14,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "ctl/call.h"
 
 #define SEND_TIMEOUT_MS 10000
+#define PATIENCE_MS 5000 /* then it is asked whether an answer can come at all */
 
 struct ctl_dir {
 	DIR *dir;
@@ -80,9 +83,19 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 	return err;
 }
 
-static int broken(struct ctl_answer *a, const char *op, int err)
+static int broken(struct ctl_answer *a, const char *pool_dir, const char *op, int err)
 {
 	ctl_answer_release(a);
+	if (err == DFS_ETIMEDOUT) {
+		a->error = err;
+		snprintf(
+			a->message, sizeof(a->message),
+			"cannot finish '%s': the pool directory %s does not answer, and the daemon "
+			"waits for it; whether the order was or will be carried out is not known; "
+			"check the filesystem that it is on",
+			op, pool_dir);
+		return err;
+	}
 	a->error = err == DFS_EEND || err == DFS_EGONE ? DFS_EIO : err;
 	if (a->error == DFS_EIO)
 		snprintf(
@@ -108,7 +121,18 @@ static void tell_progress(const void *data, size_t len)
 	json_decref(root);
 }
 
-int ctl_request(int fd, const char *op, json_t *args, struct ctl_answer *a)
+/* What the daemon does may take long; but one whose pool directory hangs may never answer. */
+static int wait_answer(int fd, const char *pool_dir)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	while (poll(&p, 1, PATIENCE_MS) <= 0)
+		if (!child_dir_answers(pool_dir, "pool.json"))
+			return DFS_ETIMEDOUT;
+	return 0;
+}
+
+int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a)
 {
 	json_t *request = json_object();
 	BUF frame = {0};
@@ -121,13 +145,15 @@ int ctl_request(int fd, const char *op, json_t *args, struct ctl_answer *a)
 	json_decref(request);
 	/* A daemon that refuses closes after its answer: the answer may be there all the same. */
 	if (err && err != DFS_EGONE)
-		return broken(a, op, err);
+		return broken(a, pool_dir, op, err);
 	do {
-		err = wire_recv(fd, &frame, 0);
+		err = wait_answer(fd, pool_dir);
+		if (!err)
+			err = wire_recv(fd, &frame, 0);
 		if (!err)
 			err = wire_answer_decode(frame.data, frame.len, a);
 		if (err == 1)
 			tell_progress(frame.data, frame.len);
 	} while (err == 1);
-	return err ? broken(a, op, err) : a->error;
+	return err ? broken(a, pool_dir, op, err) : a->error;
 }

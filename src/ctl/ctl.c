@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/env.h"
 #include "base/owner.h"
 #include "ctl/call.h"
@@ -168,7 +169,7 @@ static int run_here(struct ctl_call *c, const struct ctl_op *op)
 
 static int run_there(struct ctl_call *c, const char *op, int fd)
 {
-	int err = ctl_request(fd, op, c->args, c->answer);
+	int err = ctl_request(fd, c->pool_dir, op, c->args, c->answer);
 
 	close(fd);
 	return err;
@@ -187,6 +188,12 @@ int ctl_run(const char *pool_dir, const char *name, json_t *args, struct ctl_ans
 					   name);
 	if (op->flags & OP_NO_POOL)
 		return ctl_dispatch(&c, op);
+	if (!child_dir_answers(pool_dir, "pool.json"))
+		return a->error =
+			       ctl_fail(&c, DFS_ETIMEDOUT,
+					"cannot reach the pool: its directory %s does not answer; "
+					"check the filesystem that it is on",
+					pool_dir);
 	for (;; waited_ms += LOCKED_STEP_MS) {
 		err = ctl_connect(pool_dir, &fd);
 		if (!err)

@@ -2,9 +2,11 @@
 /* Operations on a pool as a whole: init, import, set, fsck, ping, stop. No locks. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/owner.h"
 #include "ctl/call.h"
 
@@ -83,21 +85,40 @@ int op_init(struct ctl_call *c)
 	return 0;
 }
 
-/* An imported pool is the user's whose disks they are; root's where they are several users'. */
+static int ask_owner(const char *path, char *out, size_t room)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return DFS_ENOENT;
+	(void)snprintf(out, room, "%lu", (unsigned long)st.st_uid);
+	return 0;
+}
+
+/* An imported pool is the user's whose disks they are; root's where they are several users'. Disks that do
+ * not answer have no say. */
 static void owner_of_disks(char *const *paths, unsigned count)
 {
-	FREE char *first = xasprintf("%s/dynamicfs", paths[0]);
-	struct stat one, other;
+	char one[32] = "", other[32];
+	char *first = NULL;
+	bool same = true;
 
-	if (stat(first, &one) != 0)
-		return;
-	for (unsigned i = 1; i < count; i++) {
-		FREE char *dir = xasprintf("%s/dynamicfs", paths[i]);
+	for (unsigned i = 0; i < count && same; i++) {
+		char *dir = xasprintf("%s/dynamicfs", paths[i]);
 
-		if (stat(dir, &other) == 0 && other.st_uid != one.st_uid)
-			return;
+		if (child_ask(ask_owner, dir, CHILD_PATIENCE_MS, other, sizeof(other)) != 0) {
+			free(dir);
+		} else if (!first) {
+			first = dir;
+			memcpy(one, other, sizeof(one));
+		} else {
+			same = strcmp(one, other) == 0;
+			free(dir);
+		}
 	}
-	owner_act_for_path(first);
+	if (first && same)
+		owner_act_for_path(first);
+	free(first);
 }
 
 int op_import(struct ctl_call *c)

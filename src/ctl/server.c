@@ -86,6 +86,13 @@ static void answer(struct ctl_server *s, const void *data, size_t len, struct ct
 				 "cannot run '%.64s': the daemon does not know it; are the daemon "
 				 "and this command of the same version?",
 				 name);
+	} else if (s->cfg.pool && !(op->flags & OP_ONLINE) && pool_dir_silent(s->cfg.pool)) {
+		/* its index lies there: a thread that asked it would be lost */
+		a->error = ctl_fail(
+			&c, DFS_ETIMEDOUT,
+			"cannot run %s: the pool directory %s does not answer, and the pool's index is "
+			"there; nothing was done; check the filesystem that it is on",
+			name, s->cfg.pool_dir);
 	} else if (op->flags & OP_WRITES) {
 		ENV_LOCKED(&s->order_lock);
 		(void)ctl_dispatch(&c, op);

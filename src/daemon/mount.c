@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/env.h"
 #include "base/log.h"
 #include "base/owner.h"
@@ -146,6 +147,11 @@ static int check_pool_dir(const char *pool_dir, struct pool_message *msg)
 {
 	FREE char *path = xasprintf("%s/pool.json", pool_dir);
 
+	if (!child_dir_answers(pool_dir, "pool.json"))
+		return fail(msg, DFS_ETIMEDOUT,
+			    "cannot mount the pool: its directory %s does not answer; nothing was "
+			    "done; check the filesystem that it is on",
+			    pool_dir);
 	if (access(path, F_OK) == 0)
 		return 0;
 	if (errno == EACCES)
@@ -221,8 +227,14 @@ int daemon_mount(const struct daemon_options *opt, struct pool_message *msg)
 	log_set_level(opt->verbose ? LOG_DEBUG : LOG_INFO);
 	pool_dir = path_absolute(opt->pool_dir);
 	if (!pool_dir)
-		return fail(msg, errno == ENOENT ? DFS_ENOTPOOL : DFS_EACCES,
-			    "cannot mount the pool %s: %s", opt->pool_dir, strerror(errno));
+		return fail(msg,
+			    errno == ENOENT	 ? DFS_ENOTPOOL
+			    : errno == ETIMEDOUT ? DFS_ETIMEDOUT
+						 : DFS_EACCES,
+			    "cannot mount the pool %s: %s", opt->pool_dir,
+			    errno == ETIMEDOUT ? "its directory does not answer; check the "
+						 "filesystem that it is on"
+					       : strerror(errno));
 	mountpoint = path_absolute(opt->mountpoint);
 	if (!mountpoint)
 		return fail(msg, errno == ENOENT ? DFS_ENOENT : DFS_EACCES,

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/child.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "ctl/ctl.h"
@@ -21,7 +22,7 @@
 
 char *path_absolute(const char *path)
 {
-	char *whole = realpath(path, NULL);
+	char *whole = child_realpath(path);
 
 	return whole || errno != ENOTCONN ? whole : path_real_parent(path);
 }

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/env.h"
 #include "ctl/ctl.h"
 #include "daemon/internal.h"
@@ -22,14 +23,16 @@
 #define NOTICE_MS                                                                                  \
 	30000 /* a daemon whose mount has gone notices at once; not one asked to cut off */
 #define POLL_MS 20
+#define LOOK_MS 1000u /* how often the pool directory is asked whether it answers at all */
 
 /* The mount of the daemon that lives, before one that a dead daemon left behind. */
 static int find_mount_of_pool(const char *pool_dir, struct ctl_mount *ret_mount,
 			      struct pool_message *msg)
 {
-	struct lease_view lease;
+	struct lease_view lease = {0};
 
-	lease_look(pool_dir, &lease);
+	if (child_dir_answers(pool_dir, "mounted"))
+		lease_look(pool_dir, &lease);
 	if ((lease.held && lease.dev && ctl_mount_of_pool(pool_dir, lease.dev, ret_mount) == 0) ||
 	    ctl_mount_of_pool(pool_dir, 0, ret_mount) == 0)
 		return 0;
@@ -134,13 +137,20 @@ static int wait_for_end(const struct ctl_mount *mount, const struct daemon_unmou
 			struct lease_view *lease, struct pool_message *msg)
 {
 	uint64_t limit_ms = opt->timeout_ms ? opt->timeout_ms : TIMEOUT_MS_DEFAULT;
-	uint64_t start_ns = env_now_ns(), waited_ms;
+	uint64_t start_ns = env_now_ns(), waited_ms, look_ms = LOOK_MS;
 
 	for (;;) {
+		waited_ms = (env_now_ns() - start_ns) / 1000000;
+		if (waited_ms >= look_ms && !child_dir_answers(mount->pool_dir, "mounted"))
+			return fail(
+				msg, DFS_ETIMEDOUT,
+				"%s is unmounted, but the pool directory %s does not answer: whether all is "
+				"stored can't be told before it does; disks must stay until then",
+				mount->mountpoint, mount->pool_dir);
+		look_ms = MAX(look_ms, waited_ms + LOOK_MS);
 		lease_look(mount->pool_dir, lease);
 		if (!lease->held)
 			return 0;
-		waited_ms = (env_now_ns() - start_ns) / 1000000;
 		if (!lease->ending && !opt->force && waited_ms >= NOTICE_MS)
 			return fail(
 				msg, DFS_EBUSY,
@@ -158,6 +168,32 @@ static int wait_for_end(const struct ctl_mount *mount, const struct daemon_unmou
 	}
 }
 
+/*
+ * The daemon can't store anything, nor end, before the pool directory answers again, so nothing is done
+ * unless that is wanted.
+ */
+static int unmount_silent(const struct ctl_mount *mount, bool force, struct pool_message *msg)
+{
+	int err;
+
+	if (!force)
+		return fail(
+			msg, DFS_ETIMEDOUT,
+			"cannot unmount %s: the pool directory %s does not answer, and its index is "
+			"needed to store what is not stored yet; nothing was done; check the "
+			"filesystem that it is on, or take the mount away with --force",
+			mount->mountpoint, mount->pool_dir);
+	err = session_unmount_path(mount->mountpoint, true);
+	if (err)
+		return complain(err, mount->mountpoint, msg);
+	return fail(
+		msg, DFS_ETIMEDOUT,
+		"%s was taken away, but the pool directory %s does not answer: the daemon can't "
+		"store what is not stored yet before it does, and ends then; what was synced is "
+		"safe on the disks",
+		mount->mountpoint, mount->pool_dir);
+}
+
 static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
 			 struct pool_message *msg)
 {
@@ -166,6 +202,8 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 	bool alive, asked;
 	int err;
 
+	if (!child_dir_answers(mount->pool_dir, "mounted"))
+		return unmount_silent(mount, opt->force, msg);
 	lease_look(mount->pool_dir, &lease);
 	alive = daemon_serves(mount, &lease);
 	err = take_mount_away(mount, &lease, alive, opt->force, &asked, msg);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Disks that hang: two of six lie behind a bindfs that is stopped. Whatever is asked of the pool returns;
-# what the deadline is does not matter, so it is short here.
+# Disks that hang: two of six lie behind a bindfs that is stopped, and so does the pool directory. Whatever is
+# asked of the pool returns; what the deadline is does not matter, so it is short here.
 if [ "$(id -u)" -eq 0 ] && [ -z "${IN_OWN_NAMESPACE:-}" ] && unshare -m true 2>/dev/null; then
 	IN_OWN_NAMESPACE=1 exec unshare -m bash "$0"
 fi
@@ -30,21 +30,30 @@ trap wake_all EXIT
 in_time() { timeout -s KILL 30 "$@"; }
 state_is() { "$dynamicfs" list-disks --pool "$pool" | grep "$1" | grep -q "$2"; }
 
+# serve_at NAME: a tmpfs at real_NAME, seen through a bindfs at NAME
+serve_at()
+{
+	mkdir -p "$work/$1" "$work/real_$1"
+	mount -t tmpfs -o size=400m dynamicfs-test "$work/real_$1" && tmpfs_mounted+=("$work/real_$1")
+	bindfs -f "$work/real_$1" "$work/$1" &
+	server[$1]=$!
+	wait_for 10 mountpoint "$work/$1"
+}
+
 mkdir -p "$mnt"
+serve_at home
+pool=$work/home/pool
 "$dynamicfs" init --pool "$pool" >/dev/null
 for i in 1 2 3 4 5 6; do
-	mkdir -p "$work/disk$i" "$work/real$i"
-	place=$work/disk$i
-	[ "$i" -gt 4 ] && place=$work/real$i
-	mount -t tmpfs -o size=400m dynamicfs-test "$place" && tmpfs_mounted+=("$place")
 	if [ "$i" -gt 4 ]; then
-		bindfs -f "$work/real$i" "$work/disk$i" &
-		server[disk$i]=$!
-		wait_for 10 mountpoint "$work/disk$i"
+		serve_at "disk$i"
+	else
+		mkdir -p "$work/disk$i"
+		mount -t tmpfs -o size=400m dynamicfs-test "$work/disk$i" && tmpfs_mounted+=("$work/disk$i")
 	fi
 	"$dynamicfs" add-disk --pool "$pool" --disk "$work/disk$i" >/dev/null
 done
-start -o io_timeout=1000 || not_ok "mount" "see $pool"
+start -o io_timeout=1000,flush_interval=60000 || not_ok "mount" "see $pool"
 head -c 40000000 /dev/urandom >"$work/data"
 cp "$work/data" "$mnt/data"
 for i in $(seq 20); do head -c 20000 "$work/data" >"$mnt/small$i"; done
@@ -75,6 +84,61 @@ check "the disk is suspect" state_is disk6 suspect
 check "df" in_time df "$mnt"
 go_on disk6
 check "it is taken up again" wait_for 30 state_is disk6 healthy
+
+# it falls silent with writes that are not durable, and loses them
+doubtless() { ! "$dynamicfs" list-disks --json --pool "$pool" | grep -q '"doubtful": true'; }
+taken_back() { state_is disk6 healthy && doubtless; }
+lose_unsynced()
+{
+	local last
+
+	last=$(find "$work/real_disk6/dynamicfs/segments" -type f -size +0 | sort | tail -n 1)
+	[ -n "$last" ] && : >"$last"
+}
+has_room() { ! "$dynamicfs" list-disks --pool "$pool" | grep disk6 | grep -q " 0 B "; }
+check "it takes new data" wait_for 10 has_room
+sleep 1.5
+sync "$mnt"
+cp "$work/data" "$mnt/unsynced"
+for i in $(seq 20); do head -c 20000 "$work/data" >"$mnt/unsynced$i"; done
+hang disk6
+check "sync while it hangs" in_time sync "$mnt"
+check "the disk has failed" wait_for 10 state_is disk6 failed
+check "what was synced is there" in_time cmp "$work/data" "$mnt/unsynced"
+check "what it had is lost" lose_unsynced
+go_on disk6
+check "it is taken back" wait_for 40 taken_back
+check "new data goes there" in_time dd if="$work/data" of="$mnt/after" bs=1M conv=fsync status=none
+check "unmount it" in_time "$dynamicfs" unmount --mountpoint "$mnt"
+"$dynamicfs" fsck --pool "$pool" >"$work/said" 2>&1
+check "nothing lacks a fragment" grep -Eq "extents short of fragments +0$" "$work/said"
+start -o io_timeout=1000 || not_ok "mount again" "see $pool"
+
+# a path that hangs
+hang disk6
+mkdir -p "$work/disk7" 2>/dev/null
+refuse "add-disk of what hangs" 1 "does not answer" in_time "$dynamicfs" add-disk --pool "$pool" \
+	--disk "$work/disk6/sub"
+check "fail-disk by its path, tried" in_time "$dynamicfs" fail-disk --pool "$pool" \
+	--disk "$work/disk6" --dry-run
+go_on disk6
+check "it is taken up once more" wait_for 40 taken_back
+
+# the pool directory
+hang home
+refuse "status names it" 1 "directory $pool does not answer" in_time "$dynamicfs" status --pool "$pool"
+refuse "fail-disk names it" 1 "directory $pool does not answer" in_time "$dynamicfs" fail-disk \
+	--pool "$pool" --disk disk6
+refuse "unmount names it" 1 "directory $pool does not answer" in_time "$dynamicfs" unmount \
+	--mountpoint "$mnt"
+refuse "mount names it" 1 "does not answer" in_time "$dynamicfs" mount --pool "$pool" \
+	--mountpoint "$work/disk7"
+refused_now() { timeout 10 touch "$mnt/no" 2>&1 | grep -q "timed out"; }
+check "changes are refused" wait_for 20 refused_now
+check "reads go on" in_time cmp "$work/data" "$mnt/data"
+go_on home
+check "changes are taken again" wait_for 20 touch "$mnt/yes"
+check "status says so" in_time "$dynamicfs" status --pool "$pool"
 
 # writing, and the disk is given up
 hang disk6

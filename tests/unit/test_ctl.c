@@ -438,7 +438,7 @@ static void stranger(void **state)
 
 		if (setgid(65534) || setuid(65534) || ctl_connect(f->pool, &fd))
 			_exit(1);
-		_exit(ctl_request(fd, "stop", NULL, &a) == DFS_EACCES ? 0 : 2);
+		_exit(ctl_request(fd, "/", "stop", NULL, &a) == DFS_EACCES ? 0 : 2);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);

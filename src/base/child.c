@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Questions asked by a child process, which is left behind when it hangs. No locks. */
+#include "base/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/env.h"
+
+struct reply {
+	int err;
+	char text[PATH_MAX];
+};
+_Static_assert(sizeof(struct reply) <= 65536, "a pipe takes it without a reader");
+
+/* Nothing of the caller's is kept: a reader of its output must not wait for this one's end. */
+static void be_child(child_fn fn, const char *path, int fd)
+{
+	struct reply *r = xcalloc(1, sizeof(*r));
+	int null = open("/dev/null", O_RDWR);
+
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO && null >= 0; i++)
+		dup2(null, i);
+	if (chdir("/proc") != 0) /* nor is its working directory kept busy */
+		_exit(1);
+	r->err = fn(path, r->text, sizeof(r->text));
+	_exit(write(fd, r, sizeof(*r)) == (ssize_t)sizeof(*r) ? 0 : 1);
+}
+
+static int receive(int fd, struct reply *r, unsigned timeout_ms)
+{
+	uint64_t end_ns = env_now_ns() + timeout_ms * 1000000ull;
+	size_t got = 0;
+
+	while (got < sizeof(*r)) {
+		uint64_t now = env_now_ns();
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+
+		if (now >= end_ns)
+			return DFS_ETIMEDOUT;
+		if (poll(&p, 1, (int)((end_ns - now) / 1000000) + 1) <= 0)
+			continue;
+		n = read(fd, (char *)r + got, sizeof(*r) - got);
+		if (n <= 0)
+			return DFS_EIO;
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+int child_ask(child_fn fn, const char *path, unsigned timeout_ms, char *out, size_t room)
+{
+	FREE struct reply *r = xcalloc(1, sizeof(*r));
+	int fds[2], err;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return DFS_EIO;
+	pid = fork();
+	if (pid == 0)
+		be_child(fn, path, fds[1]);
+	close(fds[1]);
+	if (pid < 0) { /* no process to be had: then by this one */
+		close(fds[0]);
+		return fn(path, out, room);
+	}
+	err = receive(fds[0], r, timeout_ms);
+	close(fds[0]);
+	if (err)
+		(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, err ? WNOHANG : 0);
+	if (err)
+		return err;
+	if (!r->err)
+		snprintf(out, room, "%s", r->text);
+	return r->err;
+}
+
+/* The errno as its answer: DFS_ codes are negative. */
+static int ask_realpath(const char *path, char *out, size_t room)
+{
+	char *real = realpath(path, NULL);
+
+	if (!real)
+		return errno;
+	snprintf(out, room, "%s", real);
+	free(real);
+	return 0;
+}
+
+char *child_realpath(const char *path)
+{
+	char out[PATH_MAX];
+	int err;
+	FREE char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	FREE char *whole = cwd ? xasprintf("%s/%s", cwd, path) : xstrdup(path);
+
+	err = child_ask(ask_realpath, whole, CHILD_PATIENCE_MS, out, sizeof(out));
+	if (!err)
+		return xstrdup(out);
+	errno = err > 0 ? err : err == DFS_ETIMEDOUT ? ETIMEDOUT : EIO;
+	return NULL;
+}
+
+static int ask_file(const char *path, char *out, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	(void)out;
+	(void)room;
+	if (fd >= 0) {
+		char c;
+
+		(void)!read(fd, &c, 1);
+		close(fd);
+	}
+	return 0;
+}
+
+bool child_dir_answers(const char *dir, const char *name)
+{
+	FREE char *path = xasprintf("%s/%s", dir, name);
+	char out[1];
+
+	return child_ask(ask_file, path, CHILD_PATIENCE_MS, out, sizeof(out)) != DFS_ETIMEDOUT;
+}
