@@ -683,22 +683,83 @@ static void rocks_image_end(struct index *x)
 	dir_remove(image);
 }
 
-static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
-{
-	FREE char *image = xasprintf("%s.image", x->dir);
-	rocksdb_checkpoint_t *cp;
-	char *msg = NULL;
-	int err;
+/*
+ * RocksDB up to 10.8 can lose a wake-up: rocksdb_checkpoint_create waits while another thread, which frees
+ * an iterator, looks for files to delete; when that finds none, it tells nobody that it has ended, and the
+ * checkpoint waits for ever (mended by RocksDB's change 14069). Anything that signals RocksDB's background
+ * condition helps: to pause and resume manual compactions, of which none runs here, does nothing else.
+ */
+#define NUDGE_MS 50u
 
-	dir_remove(image);
+struct nudger {
+	struct index *x;
+	struct env_mutex lock;
+	struct env_cond changed;
+	bool is_done; /* lock */
+	struct env_thread *thread;
+};
+
+static void nudge(void *arg)
+{
+	struct nudger *n = arg;
+
+	ENV_LOCKED(&n->lock);
+	while (!n->is_done) {
+		if (env_cond_wait_ms(&n->changed, &n->lock, NUDGE_MS) || n->is_done)
+			continue;
+		env_mutex_unlock(&n->lock);
+		rocksdb_disable_manual_compaction(n->x->db);
+		rocksdb_enable_manual_compaction(n->x->db);
+		env_mutex_lock(&n->lock);
+	}
+}
+
+static void nudger_start(struct nudger *n, struct index *x)
+{
+	*n = (struct nudger){.x = x};
+	env_mutex_init(&n->lock);
+	env_cond_init(&n->changed);
+	n->thread = env_thread_start("meta-nudge", nudge, n);
+}
+
+static void nudger_stop(struct nudger *n)
+{
+	env_mutex_lock(&n->lock);
+	n->is_done = true;
+	env_cond_signal(&n->changed);
+	env_mutex_unlock(&n->lock);
+	env_thread_join(n->thread);
+	env_cond_release(&n->changed);
+	env_mutex_release(&n->lock);
+}
+
+/* Hard links to the tables, and a copy of the manifest, in the directory `image`. */
+static int image_freeze(struct index *x, const char *image)
+{
+	rocksdb_checkpoint_t *cp;
+	struct nudger nudger;
+	char *msg = NULL;
+
 	cp = rocksdb_checkpoint_object_create(x->db, &msg);
 	if (msg)
 		return rocks_error(x, "freeze", msg);
+	nudger_start(&nudger, x);
 	/* UINT64_MAX: never flush here, the image is that of the last flush. */
 	rocksdb_checkpoint_create(cp, image, UINT64_MAX, &msg);
+	nudger_stop(&nudger);
 	rocksdb_checkpoint_object_destroy(cp);
-	if (msg)
-		return rocks_error(x, "freeze", msg);
+	return msg ? rocks_error(x, "freeze", msg) : 0;
+}
+
+static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
+{
+	FREE char *image = xasprintf("%s.image", x->dir);
+	int err;
+
+	dir_remove(image);
+	err = image_freeze(x, image);
+	if (err)
+		return err;
 	err = image_list(image, fn, ctx);
 	if (err)
 		rocks_image_end(x);

@@ -5,6 +5,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "unit/meta_rig.h"
 
 #define KEYS 200u
+#define IMAGES 150u
 
 struct model {
 	bool there[KEYS];
@@ -300,6 +302,59 @@ static void test_image(void **state)
 	end(&f);
 }
 
+static int count(void *ctx, const char *name, uint64_t size_bytes)
+{
+	(void)name;
+	(void)size_bytes;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+struct readers {
+	struct fixture *f;
+	atomic_bool is_over;
+};
+
+static void read_on(void *arg)
+{
+	struct readers *r = arg;
+
+	while (!atomic_load(&r->is_over)) {
+		struct index_iter *it = r->f->ops->iter_new(r->f->x);
+
+		r->f->ops->iter_seek(it, "b", 1);
+		r->f->ops->iter_free(it);
+	}
+}
+
+/* Iterators that end while an image is begun: RocksDB then forgets to wake who begins it. */
+static void test_images_beside_readers(void **state)
+{
+	struct readers r = {0};
+	struct env_thread *threads[3];
+	struct fixture f;
+	struct model m = {0};
+
+	begin(&f, *state != NULL);
+	r.f = &f;
+	for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)
+		threads[i] = env_thread_start("reader", read_on, &r);
+	for (unsigned i = 0; i < IMAGES; i++) {
+		unsigned files = 0;
+
+		change(&f, &m);
+		assert_int_equal(f.ops->flush(f.x), 0);
+		assert_int_equal(f.ops->image_begin(f.x, count, &files), 0);
+		assert_true(files > 0);
+		f.ops->image_end(f.x);
+	}
+	atomic_store(&r.is_over, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)
+		env_thread_join(threads[i]);
+	compare(&f, f.x, &m);
+	end(&f);
+}
+
 /* Names come from a disk (P10). */
 static void test_restore_refuses_names(void **state)
 {
@@ -433,6 +488,7 @@ int main(void)
 		BOTH(test_snapshot),
 		BOTH(test_within),
 		BOTH(test_image),
+		cmocka_unit_test_prestate(test_images_beside_readers, (void *)1),
 		BOTH(test_restore_refuses_names),
 		BOTH(test_condemned_and_destroyed),
 		BOTH(test_damaged_files),
