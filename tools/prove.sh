@@ -3,15 +3,15 @@
 # The long proofs, for before a release or after a change of what keeps data: hours. Each says `ok NAME` or
 # `not ok NAME: why`; the last line counts.
 #
-# environment: BUILD (build), PROVE_SEEDS (100000), PROVE_FIRST (1), PROVE_KILLS (300), PROVE_JOBS (the
-#   processors), PROVE (all; or some of: sim meta kill9 mutate)
+# environment: BUILD (build), PROVE_SEEDS (100000), PROVE_FIRST (1), PROVE_KILLS (300), PROVE_CUTS (100), PROVE_JOBS (the
+#   processors), PROVE (all; or some of: sim meta kill9 power mutate)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export BUILD=${BUILD:-build}
 export DYNAMICFS=${DYNAMICFS:-$(realpath -m "$BUILD")/dynamicfs}
-seeds=${PROVE_SEEDS:-100000} first=${PROVE_FIRST:-1} kills=${PROVE_KILLS:-300}
+seeds=${PROVE_SEEDS:-100000} first=${PROVE_FIRST:-1} kills=${PROVE_KILLS:-300} cuts=${PROVE_CUTS:-100}
 jobs=${PROVE_JOBS:-$(nproc)}
-what=${PROVE:-sim meta kill9 mutate}
+what=${PROVE:-sim meta kill9 power mutate}
 passed=0 failed=0
 
 # proof NAME COMMAND...
@@ -36,6 +36,7 @@ for step in $what; do
 	sim) proof sim "$sim" --seeds "$first..$((first + seeds - 1))" --ops 500 --jobs "$jobs" --stats ;;
 	meta) proof meta "$sim" --meta --seeds "$first..$((first + seeds - 1))" --jobs "$jobs" ;;
 	kill9) KILL9_ROUNDS=$kills proof kill9 tests/crash/kill9.sh ;;
+	power) POWER_ROUNDS=$cuts proof power tests/crash/power.sh ;;
 	mutate) proof mutate tests/mutate/mutate.py all ;;
 	*) echo "no such proof: $step" >&2 && exit 2 ;;
 	esac

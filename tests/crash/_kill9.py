@@ -15,16 +15,21 @@ import ctypes, hashlib, json, multiprocessing, os, random, shutil, signal, struc
 
 BINARY, ROUNDS = os.path.abspath(sys.argv[1]), int(sys.argv[2])
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else random.SystemRandom().randrange(1 << 30)
+LOSSYFS = os.environ.get('KILL9_LOSSYFS')  # cuts the power, too: disks and pool directory lose what was not synced
 BLOCK = 4096
 rng = random.Random(SEED)
 top = tempfile.mkdtemp(prefix='dfs-kill9-', dir=os.environ.get('TMPDIR', '/tmp'))
 pool, mnt, notes = top + '/pool', top + '/mnt', top + '/notes'
 failed = checked = 0
+power = None
+lost = dict(bytes=0, names=0)
 
 
 def run(*args, ok=(0,)):
+    global failed
     p = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=120)
     if p.returncode not in ok:
+        failed += 1
         raise SystemExit(f'not ok kill9_setup: {args}: exit {p.returncode}: {p.stderr}{p.stdout}')
     return p
 
@@ -231,6 +236,55 @@ def mount():
     return time.monotonic() - t
 
 
+class Power:
+    """The disks and the pool directory through lossyfs, which forgets at the cut what was not synced."""
+
+    def __init__(self, dirs):
+        self.dirs, self.running = dirs, []
+        for d in dirs:
+            os.makedirs(d + '.kept')
+            os.makedirs(d)
+
+    def on(self, r):
+        loss = r.choice([5, 50, 50, 95, 100])
+        for d in self.dirs:
+            said = open(d + '.said', 'w')
+            shutil.rmtree(d + '.kept/.lossyfs', ignore_errors=True)
+            p = subprocess.Popen([LOSSYFS, d + '.kept', d, str(r.randrange(1 << 40)), str(loss)],
+                                 stdout=said, stderr=subprocess.STDOUT)
+            self.running.append(p)
+        for d in self.dirs:
+            self.wait(lambda: os.path.ismount(d), f'lossyfs on {d}')
+
+    def wait(self, what, name):
+        end = time.monotonic() + 60
+        while not what():
+            if time.monotonic() > end:
+                raise AssertionError(f'{name} does not answer')
+            time.sleep(0.002)
+
+    def cut(self):
+        """All at one moment, as seen by a daemon that stands still."""
+        for p in self.running:
+            p.send_signal(signal.SIGUSR1)
+        for d in self.dirs:
+            self.wait(lambda: 'cut:' in open(d + '.said').read(), f'the cut of {d}')
+            self.count(open(d + '.said').read())
+
+    def count(self, line):
+        words = line[line.index('cut:'):].split()
+        lost['bytes'] += int(words[1])
+        lost['names'] += int(words[4])
+
+    def off(self):
+        for d in self.dirs:
+            subprocess.run(['umount', '-l', d], capture_output=True)
+        for p in self.running:
+            p.kill()  # another mount namespace may hold on to a copy
+            p.wait(60)
+        self.running = []
+
+
 def daemon_pid():
     return int(open(pool + '/lock').read())
 
@@ -246,6 +300,9 @@ def one_round(k, r):
         kids.append(p)
     time.sleep(r.uniform(0.05, 2.0))
     pid = daemon_pid()
+    if power:
+        os.kill(pid, signal.SIGSTOP)
+        power.cut()
     os.kill(pid, signal.SIGKILL)
     subprocess.run(['umount', '-l', mnt], capture_output=True)
     for p in kids:
@@ -255,21 +312,28 @@ def one_round(k, r):
             raise AssertionError('a worker hung after the daemon was killed')
     while os.path.exists(f'/proc/{pid}'):
         time.sleep(0.01)
+    if power:
+        power.off()
+        power.on(r)
     p = run('fsck', '--pool', pool, ok=(0, 1, 2, 3, 4, 5, 6))
     must('fsck', p.returncode == 0, f'exit {p.returncode}: {p.stdout}{p.stderr}')
     # the time that counts is that of the mount after a kill
-    must('mount', took < 2.0, f'took {took:.2f} s')
+    must('mount', power is not None or took < 2.0, f'took {took:.2f} s')
     return took
 
 
 def main():
-    global failed
+    global failed, power
     os.makedirs(mnt)
     os.makedirs(notes)
     sizes = [2, 3, 4, 4, 6, 8]
+    disks = [f'{top}/disk{i}' for i in range(len(sizes))]
+    if LOSSYFS:
+        power = Power([pool] + disks)
+        power.on(rng)
     run('init', '--pool', pool)
     for i, gib in enumerate(sizes):
-        os.makedirs(f'{top}/disk{i}')
+        os.makedirs(disks[i], exist_ok=True)
         run('add-disk', '--pool', pool, '--disk', f'{top}/disk{i}', '--capacity', f'{gib}G')
     mount()
     for w in WORKERS:
@@ -291,12 +355,16 @@ def main():
         run('unmount', '--mountpoint', mnt)
         print(f'ok kill9: {ROUNDS} kills, {checked} comparisons with what was acknowledged, '
               f'slowest mount {max(times):.2f} s')
+        if power:
+            print(f'# {lost["bytes"]} unsynced bytes and {lost["names"]} names lost at the cuts')
 
 
 try:
     main()
 finally:
     subprocess.run(['umount', '-l', mnt], capture_output=True)
+    if power:
+        power.off()
     if not failed:
         shutil.rmtree(top, ignore_errors=True)
 sys.exit(1 if failed else 0)
