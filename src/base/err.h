@@ -51,7 +51,8 @@
 	X(DFS_EUSAGE, 47, "wrong usage")                                                           \
 	X(DFS_ENOTEMPTYDIR, 48, "directory is not empty and is not ours")                          \
 	X(DFS_ESPLIT, 49, "the disks hold two histories that went apart")                          \
-	X(DFS_EJOURNAL, 50, "acknowledged changes are damaged in the metadata journal")
+	X(DFS_EJOURNAL, 50, "acknowledged changes are damaged in the metadata journal")            \
+	X(DFS_ELATE, 51, "the disk takes longer than others can wait")
 
 enum dfs_err {
 #define X(name, num, text) name = -(num),

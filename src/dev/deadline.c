@@ -263,6 +263,7 @@ static void call_request(struct dev_call *c, struct request *ret)
 		.file = c->file ? dfile_of(c->file) : NULL,
 		.name = c->name,
 		.flags = c->flags,
+		.can_spare = c->can_spare,
 		.buf = c->buf,
 		.len = c->len,
 		.off = c->off,

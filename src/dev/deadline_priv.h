@@ -61,6 +61,8 @@ struct request {
 	enum request_state state; /* lock, as the next two */
 	uint64_t since_ns; /* when it was queued; when it began; when it was last seen to move */
 	bool has_waiter;
+	bool can_spare; /* its waiter does not wait long (D9) */
+	bool is_late;	/* lock: it did not; nobody waits any more */
 	struct dfile *file;
 	const char *name, *to; /* open_dev: path and subdir */
 	unsigned flags;
@@ -125,6 +127,8 @@ struct deadline {
 	unsigned queued, threads, idle, slow_running;
 	unsigned users; /* requests that run, and calls on callers' threads */
 	unsigned stuck;
+	unsigned late;	  /* that nobody waits for any more, and that run still */
+	uint64_t read_ns; /* what reads have taken lately */
 	uint64_t last_done_ns;
 	bool is_hung, is_retired, is_closing, is_closed, is_orphan;
 	/* the last answer to "there? how much space?" */

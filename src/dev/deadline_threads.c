@@ -107,7 +107,7 @@ static struct dev_file *learn(struct deadline *d, struct request *r)
 			d->space = r->space;
 	}
 	if (r->op == REQ_OPEN && r->result == 0) {
-		if (r->state == REQ_LEFT)
+		if (r->state == REQ_LEFT || !r->has_waiter)
 			return r->opened_below;
 		r->opened = dfile_new(d, r->opened_below);
 	}
@@ -126,6 +126,9 @@ static void run_one(struct deadline *d, struct request *r)
 	d->users--;
 	d->slow_running -= !request_is_quick(r->op);
 	d->last_done_ns = env_now_ns();
+	d->late -= r->is_late;
+	if (r->op == REQ_READ)
+		d->read_ns = (7 * d->read_ns + d->last_done_ns - r->since_ns) / 8;
 	unwanted = learn(d, r);
 	if (r->file)
 		closing = dfile_put(d, r->file);
@@ -282,20 +285,24 @@ void deadline_retire_locked(struct deadline *d)
 void deadline_release(struct deadline *d)
 {
 	uint64_t limit = request_limit_ns(d, REQ_SYNC), start = env_now_ns();
-	unsigned stuck = 0;
+	unsigned stuck;
+	bool is_orphan;
 
 	env_mutex_lock(&d->lock);
 	deadline_retire_locked(d);
 	while (!d->is_closed || d->threads) {
+		if (d->late && d->users == d->stuck + d->late) /* nobody waits for these */
+			limit = MIN(limit, request_limit_ns(d, REQ_READ));
 		if ((d->stuck && d->users == d->stuck) || env_now_ns() - start >= limit) {
-			stuck = d->users;
 			d->is_orphan = true;
 			break;
 		}
 		(void)env_cond_wait_ms(&d->changed, &d->lock, DIV_UP(limit / 4, NS_PER_MS));
 	}
+	is_orphan = d->is_orphan; /* what hangs may also be the closing */
+	stuck = d->users;
 	env_mutex_unlock(&d->lock);
-	if (stuck)
+	if (is_orphan)
 		log_warn("the disk at %s was left with %u calls that have not come back; it can't "
 			 "be unmounted before they do",
 			 d->base.name, stuck);

@@ -8,7 +8,7 @@
  * of [A-Za-z0-9._-]. Errors are DFS_ codes: DFS_EGONE when the directory itself has vanished or the
  * filesystem below has shut down, DFS_ENOSPC, DFS_EROFS, DFS_ENOENT, DFS_EEXIST, else DFS_EIO.
  * DFS_ETIMEDOUT: the disk does not answer (only from a device with deadlines, dev/deadline.h); what was
- * asked may still happen later.
+ * asked may still happen later. DFS_ELATE: likewise, of a call that can be spared.
  *
  * Durability: what a write stored survives a power cut once dev_sync() on that file has returned 0;
  * a created, renamed or removed name once dev_sync_dir() on its directory has returned 0. Until
@@ -63,7 +63,8 @@ struct dev_call {
 	struct dev_file *file; /* read, write, sync */
 	const char *name;      /* open; sync_dir: "" is the root */
 	unsigned flags;	       /* open, read */
-	void *buf;	       /* read: only filled when dev_finish() returns 0 */
+	bool can_spare; /* open, read: others can be read instead: DFS_ELATE rather than a long wait */
+	void *buf;	/* read: only filled when dev_finish() returns 0 */
 	size_t len;
 	const struct iovec *iov; /* write */
 	int iovcnt;

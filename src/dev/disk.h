@@ -166,6 +166,7 @@ struct disk_io {
 	struct iovec *iov; /* read: one element, filled wholly or DFS_EIO/DFS_ECORRUPT if short */
 	int iovcnt;
 	unsigned flags;	      /* enum dev_read_flags */
+	bool can_spare;	      /* read: DFS_ELATE rather than a long wait (D9) */
 	int result;	      /* out: 0 or DFS_ code */
 	struct disk_io *next; /* private to queue.c */
 };

@@ -13,6 +13,8 @@
 
 #define SYNC_FACTOR 2
 #define NS_PER_MS 1000000ull
+#define PATIENCE_NS 1000000000ull /* or a tenth of the deadline */
+#define PATIENCE_FACTOR 8
 #define REVIVE_NAME ".tmp-probe" /* never listed, wherever a crash leaves it */
 
 static bool is_sync(enum request_op op)
@@ -242,6 +244,8 @@ struct request *request_submit(struct deadline *d, const struct request *r, bool
 
 	env_mutex_lock(&d->lock);
 	*ret_err = request_refused(d, r->op);
+	if (!*ret_err && r->can_spare && d->late)
+		*ret_err = DFS_ELATE;
 	if (!*ret_err)
 		enqueue(d, copy, has_waiter);
 	env_mutex_unlock(&d->lock);
@@ -293,6 +297,8 @@ static void leave(struct deadline *d, struct request *r)
 	PROBE("call-left");
 	r->state = REQ_LEFT;
 	d->stuck++;
+	d->late -= r->is_late;
+	r->is_late = false;
 }
 
 bool request_give_up(struct deadline *d, enum request_op op)
@@ -330,6 +336,38 @@ bool request_give_up(struct deadline *d, enum request_op op)
 }
 
 /*
+ * D9: how long the waiter of a call that can be spared waits: much longer than reads have taken lately. While
+ * one is late, no further one is given to the disk.
+ */
+static uint64_t patience_ns(struct deadline *d)
+{
+	uint64_t least = MIN(PATIENCE_NS, request_limit_ns(d, REQ_READ) / 10);
+
+	return MAX(least, PATIENCE_FACTOR * d->read_ns);
+}
+
+/* Nobody waits for it any more; the disk goes on being used. */
+static void leave_late(struct deadline *d, struct request *r)
+{
+	PROBE("read-spared");
+	r->has_waiter = false;
+	r->is_late = true;
+	d->late++;
+}
+
+/* Lock held. When the first of the calls that run will have taken too long, whoever waits for it, if anybody. */
+static uint64_t first_deadline(struct deadline *d)
+{
+	uint64_t first = UINT64_MAX;
+	struct request *r;
+
+	TAILQ_FOREACH(r, &d->running, link)
+		if (r->state == REQ_RUNNING)
+			first = MIN(first, r->since_ns + request_limit_ns(d, r->op));
+	return first;
+}
+
+/*
  * Waits until it is done or there is no use in waiting. A request that runs has its deadline from its
  * beginning; one that is queued, from the last sign of life: a disk with much to do is not hung.
  */
@@ -338,7 +376,7 @@ static int wait_done(struct deadline *d, struct request *r)
 	uint64_t limit = request_limit_ns(d, r->op);
 
 	while (r->state != REQ_DONE) {
-		uint64_t now = env_now_ns(), since = r->since_ns;
+		uint64_t now = env_now_ns(), since = r->since_ns, until;
 
 		if (r->state == REQ_QUEUED) {
 			int refused = request_refused(d, r->op);
@@ -349,9 +387,13 @@ static int wait_done(struct deadline *d, struct request *r)
 		} else if (d->is_hung && r->op != REQ_REVIVE) {
 			return DFS_ETIMEDOUT;
 		}
-		if (now < since + limit) {
-			(void)env_cond_wait_ms(&r->done, &d->lock,
-					       DIV_UP(since + limit - now, NS_PER_MS));
+		if (r->can_spare && now >= since + patience_ns(d))
+			return DFS_ELATE;
+		until = MIN(since + limit, first_deadline(d));
+		if (now < until) {
+			if (r->can_spare)
+				until = MIN(until, since + patience_ns(d));
+			(void)env_cond_wait_ms(&r->done, &d->lock, DIV_UP(until - now, NS_PER_MS));
 			continue;
 		}
 		if (request_give_up(d, r->op))
@@ -386,6 +428,9 @@ int request_wait(struct request *copy, struct request *r)
 	was_hung = was_hung || !d->is_hung;
 	if (rc && copy->state == REQ_QUEUED) {
 		request_dequeue(d, copy);
+	} else if (rc == DFS_ELATE) {
+		leave_late(d, copy);
+		is_ours = false;
 	} else if (rc) {
 		leave(d, copy);
 		is_ours = false;

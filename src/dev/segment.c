@@ -512,7 +512,8 @@ static void read_start(const struct disk_io *io, struct segment_io *s)
 				    .buf = io->iov->iov_base,
 				    .len = io->iov->iov_len,
 				    .off = io->addr.offset,
-				    .flags = io->flags};
+				    .flags = io->flags,
+				    .can_spare = io->can_spare};
 	dev_start(&s->call);
 }
 
@@ -535,7 +536,8 @@ void segment_read_begin(const struct disk_io *io, struct segment_io *s)
 	}
 	name_format(io->addr.segment, name);
 	s->is_opening = true;
-	s->call = (struct dev_call){.op = DEV_CALL_OPEN, .dev = d->dev, .name = name};
+	s->call = (struct dev_call){
+		.op = DEV_CALL_OPEN, .dev = d->dev, .name = name, .can_spare = io->can_spare};
 	dev_start(&s->call);
 }
 
@@ -575,7 +577,7 @@ int segment_read_end(const struct disk_io *io, struct segment_io *s)
 		return usable; /* known: no news */
 	}
 	atomic_fetch_add(&d->counters.reads, 1);
-	if (rc) {
+	if (rc && rc != DFS_ELATE) { /* which is no error: somebody else will find out */
 		atomic_fetch_add(&d->counters.read_errors, 1);
 		disk_report(d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s",
 			    io->addr.segment, io->addr.offset, dfs_err_text(rc));

@@ -127,6 +127,7 @@ struct fragment_read {
 	unsigned index;	    /* which fragment */
 	uint32_t from, len; /* block-aligned payload range (the last block may be short) */
 	uint8_t *buf;
+	bool can_spare; /* in: DFS_ELATE rather than a long wait */
 	int result;
 };
 /* Does the record's header say the same as the index? Neither is the other's proof (P10). */

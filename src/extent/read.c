@@ -69,7 +69,8 @@ static void headers_load(struct extent_store *s, struct cached_extent *e,
 					  .op = DISK_READ,
 					  .addr = {f->segment, f->offset},
 					  .iov = &iov[i],
-					  .iovcnt = 1};
+					  .iovcnt = 1,
+					  .can_spare = reads[who[i]].can_spare};
 	}
 	(void)disk_io_run(ios, count); /* each result is looked at */
 	for (unsigned i = 0; i < count; i++) {
@@ -146,7 +147,8 @@ void fragments_read(struct extent_store *s, struct cached_extent *e, struct frag
 			.op = DISK_READ,
 			.addr = {f->segment, f->offset + e->rec.header_len + reads[i].from},
 			.iov = &iov[count],
-			.iovcnt = 1};
+			.iovcnt = 1,
+			.can_spare = reads[i].can_spare};
 		who[count++] = i;
 	}
 	if (count > 0)
@@ -193,13 +195,17 @@ struct decode {
 	bool have[DFS_EXTENT_MAX_FRAGMENTS];
 };
 
-/* Collects k verified fragments' columns [from, from+len), in order of preference. */
+/*
+ * Collects k verified fragments' columns [from, from+len), in order of preference. bad: not to be read;
+ * late: only when there is no other way (D9).
+ */
 static int decode_gather(struct extent_store *s, struct cached_extent *e, const bool *bad,
-			 struct decode *dc)
+			 bool *late, struct decode *dc)
 {
 	const struct rec_extent *rec = &e->rec;
 	uint8_t order[DFS_EXTENT_MAX_FRAGMENTS];
 	unsigned present = fragments_by_preference(s, rec, order), next = 0, good = 0;
+	bool patient = false;
 
 	while (good < rec->k) {
 		struct fragment_read reads[DFS_EXTENT_MAX_FRAGMENTS];
@@ -208,29 +214,37 @@ static int decode_gather(struct extent_store *s, struct cached_extent *e, const 
 		for (; next < present && n < rec->k - good; next++) {
 			unsigned i = order[next];
 
-			if (!bad[i])
+			if (!bad[i] && !dc->have[i] && late[i] == patient)
 				reads[n++] = (struct fragment_read){.index = i,
 								    .from = dc->from,
 								    .len = dc->len,
-								    .buf = dc->frags[i]};
+								    .buf = dc->frags[i],
+								    .can_spare = !patient};
 		}
-		if (n == 0)
+		if (n == 0 && patient)
 			return DFS_EIO;
+		if (n == 0) { /* once more, for those that were late */
+			patient = true;
+			next = 0;
+			continue;
+		}
 		fragments_read(s, e, reads, n);
-		for (unsigned j = 0; j < n; j++)
+		for (unsigned j = 0; j < n; j++) {
+			late[reads[j].index] = reads[j].result == DFS_ELATE;
 			if (!reads[j].result) {
 				dc->have[reads[j].index] = true;
 				good++;
 			} else if (is_rot(reads[j].result)) {
 				healer_queue(s, rec->id);
 			}
+		}
 	}
 	return 0;
 }
 
 /* Computes the columns of the fragments that failed. r->buf gets the bytes. */
 static int decode_columns(struct extent_store *s, struct cached_extent *e, struct fragment_read *r,
-			  const bool *bad)
+			  const bool *bad, bool *late)
 {
 	const struct rec_extent *rec = &e->rec;
 	unsigned width = (unsigned)rec->k + rec->m;
@@ -241,10 +255,10 @@ static int decode_columns(struct extent_store *s, struct cached_extent *e, struc
 	FREE uint8_t *bufs = xmalloc((size_t)width * r->len);
 	for (unsigned i = 0; i < width; i++)
 		dc.frags[i] = bufs + (size_t)i * r->len;
-	err = decode_gather(s, e, bad, &dc);
+	err = decode_gather(s, e, bad, late, &dc);
 	if (err)
 		return err;
-	want[r->index] = true;
+	want[r->index] = !dc.have[r->index]; /* it was late, and has come after all */
 	err = codec_decode((struct geometry){rec->k, rec->m}, r->len, dc.frags, dc.have, want);
 	if (err)
 		return err;
@@ -310,17 +324,20 @@ static int record_changed(struct extent_store *s, struct cached_extent *e, bool 
 static int spans_decode(struct extent_store *s, struct cached_extent *e, struct span *spans,
 			unsigned n)
 {
-	bool bad[DFS_EXTENT_MAX_FRAGMENTS] = {false}, rot = false;
+	bool bad[DFS_EXTENT_MAX_FRAGMENTS] = {false}, late[DFS_EXTENT_MAX_FRAGMENTS] = {false};
+	bool rot = false;
 	int err = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		if (spans[i].read.result) {
+		if (spans[i].read.result == DFS_ELATE) {
+			late[spans[i].read.index] = true;
+		} else if (spans[i].read.result) {
 			bad[spans[i].read.index] = true;
 			rot |= is_rot(spans[i].read.result);
 		}
 	for (unsigned i = 0; i < n && !err; i++)
 		if (spans[i].read.result)
-			err = decode_columns(s, e, &spans[i].read, bad);
+			err = decode_columns(s, e, &spans[i].read, bad, late);
 	if (!err && rot)
 		healer_queue(s, e->rec.id);
 	return err;
@@ -336,8 +353,10 @@ static int read_once(struct extent_store *s, struct cached_extent *e, uint32_t o
 	int err = 0;
 
 	*ret_again = false;
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
 		reads[i] = spans[i].read;
+		reads[i].can_spare = e->rec.m > 0;
+	}
 	fragments_read(s, e, reads, n);
 	for (unsigned i = 0; i < n; i++) {
 		spans[i].read.result = reads[i].result;

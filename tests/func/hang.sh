@@ -80,7 +80,7 @@ read_it()
 check "32 readers, one disk hangs" read_it
 check "status" in_time "$dynamicfs" status --pool "$pool"
 check "list-disks" in_time "$dynamicfs" list-disks --pool "$pool"
-check "the disk is suspect" state_is disk6 suspect
+check "the disk is suspect" wait_for 10 state_is disk6 suspect
 check "df" in_time df "$mnt"
 go_on disk6
 check "it is taken up again" wait_for 30 state_is disk6 healthy
@@ -161,6 +161,16 @@ check "mount without it" in_time "$dynamicfs" mount --pool "$pool" --mountpoint 
 check "what was written last" grep -qx last "$mnt/last"
 check "the data" in_time cmp "$work/data" "$mnt/data"
 check "offline status, later" in_time "$dynamicfs" status --pool "$pool"
+go_on disk5
+check "unmount it again" in_time "$dynamicfs" unmount --mountpoint "$mnt"
+
+# with the default deadline of 10 s nobody waits for it who can read others
+start || not_ok "mount with the default deadline" "see $pool"
+check "the disk is there" state_is disk5 healthy
+forget
+hang disk5
+check "the first read does not wait" timeout 5 cmp "$work/data" "$mnt/data"
+check "the disk is not given up for that" state_is disk5 healthy
 go_on disk5
 check "unmount again" in_time "$dynamicfs" unmount --mountpoint "$mnt"
 finish

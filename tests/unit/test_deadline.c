@@ -493,6 +493,78 @@ static void anything_can_have_a_deadline(void **state)
 	assert_int_equal(atomic_load(&dropped), 1);
 }
 
+/* D9: who can do without does not wait, and the disk goes on being used. */
+static void a_call_that_can_be_spared_is_not_waited_for(void **state)
+{
+	struct rig *r = *state;
+	struct dev_file *f;
+	char buf[4] = "";
+	struct dev_call c;
+	unsigned before;
+
+	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f), 0);
+	assert_int_equal(dev_write(f, "abcd", 4, 0), 0);
+	before = descriptors_below(r->top);
+	dev_fault_set(r->fault, &hang);
+	for (int i = 0; i < 40; i++) {
+		uint64_t start = env_now_ns();
+
+		c = i % 2 ? (struct dev_call){.op = DEV_CALL_READ,
+					      .file = f,
+					      .buf = buf,
+					      .len = 4,
+					      .flags = DEV_READ_MEDIA,
+					      .can_spare = true}
+			  : (struct dev_call){.op = DEV_CALL_OPEN,
+					      .dev = r->dev,
+					      .name = "file",
+					      .can_spare = true};
+		dev_start(&c);
+		assert_int_equal(dev_finish(&c), DFS_ELATE);
+		assert_true(env_now_ns() - start < DEADLINE_MS * 1000000ull / 2);
+	}
+	assert_false(state_of(r->dev).is_hung);
+	assert_int_equal(state_of(r->dev).threads,
+			 1); /* while one is late no other is given to it */
+	dev_fault_set(r->fault, &fine);
+	assert_int_equal(dev_sync(f), 0);
+	for (int i = 0; i < 100 && descriptors_below(r->top) != before; i++)
+		env_sleep_ms(10);
+	assert_int_equal(descriptors_below(r->top), before); /* what was opened late is closed */
+	assert_int_equal(buf[0], 0);			     /* and read late, thrown away */
+	c = (struct dev_call){.op = DEV_CALL_READ,
+			      .file = f,
+			      .buf = buf,
+			      .len = 4,
+			      .flags = DEV_READ_MEDIA,
+			      .can_spare = true};
+	dev_start(&c);
+	assert_int_equal(dev_finish(&c), 0);
+	assert_memory_equal(buf, "abcd", 4);
+	dev_close(f);
+}
+
+/* Whoever waits notices the first call that has taken too long, though nobody waits for that one. */
+static void the_first_deadline_counts(void **state)
+{
+	struct rig *r = *state;
+	struct dev_file *f;
+	struct dev_call c = {.op = DEV_CALL_OPEN, .dev = r->dev, .name = "file", .can_spare = true};
+	uint64_t start = env_now_ns();
+
+	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f), 0);
+	dev_fault_set(r->fault, &hang);
+	dev_start(&c);
+	assert_int_equal(dev_finish(&c), DFS_ELATE);
+	/* it waits behind that one, and has twice as long by itself */
+	assert_int_equal(dev_sync(f), DFS_ETIMEDOUT);
+	assert_true((env_now_ns() - start) / 1000000 < DEADLINE_MS * 3 / 2);
+	assert_true(state_of(r->dev).is_hung);
+	dev_fault_set(r->fault, &fine);
+	wait_unstuck(r->dev);
+	dev_close(f);
+}
+
 /* ---- beneath a set of disks ---- */
 
 static int disks_up(void **state)
@@ -670,6 +742,8 @@ int main(void)
 		R(a_disk_that_is_needed_is_waited_for),
 		R(opening_a_disk_has_a_deadline),
 		R(anything_can_have_a_deadline),
+		R(a_call_that_can_be_spared_is_not_waited_for),
+		R(the_first_deadline_counts),
 		D(one_hung_disk_costs_a_batch_one_deadline),
 		D(a_late_record_hits_nothing),
 		D(a_sync_that_hangs_has_failed),

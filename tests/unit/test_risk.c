@@ -273,6 +273,27 @@ static void test_repair_is_verified(void **state)
 	assert_int_equal(check.good, 3);
 }
 
+/* D7: from its writing until its transaction is durable, and no longer. */
+static void a_disk_is_at_risk_until_durable(void **state)
+{
+	struct fixture *f = *state;
+	struct extent_store *s = pool_extents(f->p);
+	struct extent_new e;
+	uint64_t seq = put_in_flight(f, 1, &e);
+	disk_id id = e.rec.frags[0].disk, other = {0};
+
+	for (uint32_t i = 1; i <= DISKS; i++)
+		if (i != e.rec.frags[0].disk.v && i != e.rec.frags[1].disk.v &&
+		    i != e.rec.frags[2].disk.v)
+			other.v = i;
+	assert_true(extent_at_risk_on(s, id));
+	assert_false(extent_at_risk_on(s, other));
+	extent_settle(s, &e, 1, true);
+	assert_true(extent_at_risk_on(s, id));
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+	assert_false(extent_at_risk_on(s, id));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +304,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_before_the_group, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_beside_a_repair, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_repair_is_verified, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_disk_is_at_risk_until_durable, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
