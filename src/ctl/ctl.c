@@ -121,11 +121,20 @@ int ctl_dispatch(struct ctl_call *c, const struct ctl_op *op)
 	return a->error;
 }
 
-/* Opens the pool, asks, closes it again. */
-static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only)
+#define SILENT_MAX 64u
+struct silent {
+	disk_id ids[SILENT_MAX];
+	unsigned count;
+};
+
+/* Opens the pool, asks, closes it again. Disks that are silent are waited for once: the next opening is told. */
+static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only,
+		    struct silent *silent)
 {
 	struct pool_open_options opt = {.read_only = read_only,
-					.force = arg_bool(c, "force_open", false)};
+					.force = arg_bool(c, "force_open", false),
+					.silent = silent->ids,
+					.silent_count = silent->count};
 	struct pool_message msg = {.text = ""};
 	int err = pool_open(c->pool_dir, &opt, NULL, &c->pool, &msg);
 
@@ -134,6 +143,7 @@ static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only)
 						 c->pool_dir);
 		return err;
 	}
+	silent->count = pool_silent_at_open(c->pool, silent->ids, SILENT_MAX);
 	err = ctl_dispatch(c, op);
 	if (read_only) {
 		pool_abandon(c->pool);
@@ -155,16 +165,17 @@ static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only)
  * every byte on the disks as it was. */
 static int run_here(struct ctl_call *c, const struct ctl_op *op)
 {
+	struct silent silent = {.count = 0};
 	int err;
 
 	owner_act_for_pool(c->pool_dir);
 	c->checking = (op->flags & OP_WRITES) != 0;
-	err = run_open(c, op, true);
+	err = run_open(c, op, true, &silent);
 	if (err || !c->checking || arg_bool(c, "dry_run", false))
 		return err;
 	c->checking = false;
 	ctl_answer_release(c->answer);
-	return run_open(c, op, false);
+	return run_open(c, op, false, &silent);
 }
 
 static int run_there(struct ctl_call *c, const char *op, int fd)

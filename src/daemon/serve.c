@@ -270,12 +270,10 @@ static int close_all(struct mount *m, int err)
 		env_thread_join(m->ready);
 	if (m->fs)
 		failed = fs_close(m->fs);
-	if (m->pool)
-		pool_silent_disks(m->pool, silent, sizeof(silent));
-	if (m->pool && pool_read_only(m->pool))
+	if (m->pool && pool_read_only(m->pool)) {
 		pool_abandon(m->pool);
-	else if (m->pool) {
-		int pool_failed = pool_close(m->pool);
+	} else if (m->pool) {
+		int pool_failed = pool_close_telling(m->pool, silent, sizeof(silent));
 
 		failed = failed ? failed : pool_failed;
 	}

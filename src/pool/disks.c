@@ -81,10 +81,14 @@ void disk_jsons_update(struct pool *p)
 		return;
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
+		struct dev_space space = {0};
 		struct disk_json j;
 		int err;
 
 		if (!disk_present(d) || disk_state(d) == DISK_SUSPECT)
+			continue;
+		/* one that takes its time with a question would take more with a write */
+		if (dev_space(disk_dev(d), &space) || space.is_old)
 			continue;
 		fill_disk_json(p, d, &j);
 		err = disk_json_store(disk_dev(d), &j);

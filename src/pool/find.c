@@ -222,6 +222,24 @@ static int search(struct finder *f, const char *dir)
 
 #define LOOK_AT_ONCE 32u
 
+static bool known_silent(const struct pool *p, disk_id id)
+{
+	for (unsigned i = 0; i < p->silent_count; i++)
+		if (p->silent[i].v == id.v)
+			return true;
+	return false;
+}
+
+unsigned pool_silent_at_open(struct pool *p, disk_id *out, unsigned max)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < p->absent_count && n < max; i++)
+		if (p->absent[i].err == DFS_ETIMEDOUT)
+			out[n++] = p->absent[i].id;
+	return n;
+}
+
 static int look_everywhere(struct finder *f, struct pool_message *whys, int *errs, unsigned known)
 {
 	FREE struct opening *all = xcalloc(LOOK_AT_ONCE, sizeof(*all));
@@ -233,7 +251,12 @@ static int look_everywhere(struct finder *f, struct pool_message *whys, int *err
 		const struct pool_json_disk *j = &p->json.disks[i]; /* found() may move the rows */
 
 		errs[i] = DFS_EGONE;
-		if (strcmp(j->state, disk_state_name(DISK_FAILED)) && j->path[0]) {
+		if (known_silent(p, j->id)) {
+			errs[i] = DFS_ETIMEDOUT;
+			pool_say(&whys[i],
+				 "the disk at %s does not answer; the pool goes on without it",
+				 j->path);
+		} else if (strcmp(j->state, disk_state_name(DISK_FAILED)) && j->path[0]) {
 			all[n] = (struct opening){.p = p};
 			snprintf(all[n].path, sizeof(all[n].path), "%s", j->path);
 			rows[n++] = i;

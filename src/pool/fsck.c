@@ -567,7 +567,7 @@ static void check_absent(struct fsck *f)
 	for (unsigned i = 0; i < f->p->absent_count; i++) {
 		const struct absent_disk *a = &f->p->absent[i];
 
-		if (a->err == DFS_EGONE)
+		if (a->err == DFS_EGONE || a->err == DFS_ETIMEDOUT)
 			f->report(f->ctx, "warning", a->why.text);
 		else
 			fsck_problem(f, "%s", a->why.text);

@@ -244,24 +244,6 @@ void health_note_spare(struct pool *p)
 	dev_group_set_most(p->group, MIN(most, present ? present - 1 : 0));
 }
 
-/* Gives it two seconds, which is long for a question. */
-static bool is_silent(struct disk *d)
-{
-	struct dev_space space = {0};
-	struct dev_deadline_state st;
-	int err = DFS_ETIMEDOUT;
-
-	if (!disk_dev(d) || !dev_deadline_state(disk_dev(d), &st) || st.is_retired)
-		return false;
-	for (int i = 0; i < 20; i++) {
-		err = dev_space(disk_dev(d), &space);
-		if (err || !space.is_old)
-			break;
-		env_sleep_ms(100);
-	}
-	return err == DFS_ETIMEDOUT || (!err && space.is_old);
-}
-
 void pool_silent_disks(struct pool *p, char *out, size_t out_len)
 {
 	size_t len = 0;
@@ -270,9 +252,12 @@ void pool_silent_disks(struct pool *p, char *out, size_t out_len)
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 		struct disk_info info = disk_info(d);
+		struct dev_deadline_state st;
 
-		if (len + sizeof(info.label) + 2 <= out_len && is_silent(d))
-			len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
-						info.label);
+		if (!disk_dev(d) || !dev_deadline_state(disk_dev(d), &st) || !st.is_hung ||
+		    st.is_retired || len + sizeof(info.label) + 2 > out_len)
+			continue;
+		len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
+					info.label);
 	}
 }

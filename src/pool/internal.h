@@ -38,6 +38,8 @@ struct pool {
 	struct extent_store *extents; /* likewise */
 	struct meta_recovery recovery;
 	bool read_only, force;
+	const disk_id *silent; /* only while it is opened */
+	unsigned silent_count;
 	uint64_t mount_dev; /* 0: not mounted; atomic */
 
 	struct env_cond wake;	   /* with lock */

@@ -695,6 +695,8 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 		p->env = *env;
 	p->read_only = opt && opt->read_only;
 	p->force = opt && opt->force;
+	p->silent = opt ? opt->silent : NULL;
+	p->silent_count = opt ? opt->silent_count : 0;
 	p->group = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->home = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->disks = disk_set_new(health_disk_error, p);
@@ -854,6 +856,13 @@ static void stop_threads(struct pool *p)
 
 int pool_close(struct pool *p)
 {
+	char unused[1];
+
+	return pool_close_telling(p, unused, 0);
+}
+
+int pool_close_telling(struct pool *p, char *silent, size_t silent_len)
+{
 	struct history_witness last;
 	int err = 0;
 
@@ -879,6 +888,8 @@ int pool_close(struct pool *p)
 			"the journal",
 			p->dir, dfs_err_text(err));
 	(void)pool_json_store(p); /* it logs */
+	if (silent_len)
+		pool_silent_disks(p, silent, silent_len); /* all have been written to by now */
 	pool_release(p);
 	return err;
 }

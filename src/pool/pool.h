@@ -56,6 +56,9 @@ struct pool_open_options {
 	bool force;	/* open though the newest state can't be known for sure */
 	/* a disk that does not answer for so long is not waited for (dev/deadline.h); 0: 10 s */
 	uint64_t io_timeout_ms;
+	/* disks that are not looked for: they did not answer a moment ago */
+	const disk_id *silent;
+	unsigned silent_count;
 };
 /* Takes the lock, opens the disks, recovers. DFS_ENOTPOOL, DFS_ELOCKED (another process has it),
  * DFS_ENOQUORUM, DFS_ESTALE, ... A pool with no disk yet opens, too (pool_has_disks is false). */
@@ -64,9 +67,13 @@ MUST_USE int pool_open(const char *dir, const struct pool_open_options *opt,
 		       struct pool_message *msg);
 /* Syncs, checkpoints, releases the lock. Frees even on error. */
 int pool_close(struct pool *p);
+/* The same, and which disks did not answer meanwhile, as pool_silent_disks() says it. */
+int pool_close_telling(struct pool *p, char *silent, size_t silent_len);
 /* As pool_close, but writes nothing: the simulator's power cut, and read-only use. */
 void pool_abandon(struct pool *p);
-/* The labels of disks that do not answer, for a person; "" when all do. */
+/* Those that did not answer when it was opened: at most max. Returns how many. */
+unsigned pool_silent_at_open(struct pool *p, disk_id *out, unsigned max);
+/* The labels of disks that did not answer within their deadline, for a person; "" when all did. */
 void pool_silent_disks(struct pool *p, char *out, size_t out_len);
 
 struct pool_disk_spec {
