@@ -76,10 +76,19 @@ static void print_files(struct out *o, const json_t *r)
 	format_number(format_u64(r, "inline_files"), n);
 	format_bytes(format_u64(r, "inline_bytes"), b);
 	if (format_u64(r, "inline_files"))
-		fprintf(o->f, "%s%s small file%s (%s) within the metadata, on %llu disks.\n",
+		fprintf(o->f, "%s%s small file%s (%s) within the metadata.\n",
 			json_array_size(json_object_get(r, "rows")) ? "\n" : "", n,
-			format_u64(r, "inline_files") == 1 ? "" : "s", b,
-			(unsigned long long)format_u64(r, "metadata_copies_present"));
+			format_u64(r, "inline_files") == 1 ? "" : "s", b);
+}
+
+static void print_metadata(struct out *o, const json_t *r)
+{
+	json_int_t left = json_integer_value(json_object_get(r, "metadata_losses_left"));
+
+	fprintf(o->f,
+		"\nThe metadata bears the loss of %lld more disk%s; its journal is on %llu disks.\n",
+		(long long)MAX(left, 0), left == 1 ? "" : "s",
+		(unsigned long long)format_u64(r, "metadata_copies_present"));
 }
 
 static void print_redundancy(struct invocation *inv, const json_t *r)
@@ -91,11 +100,12 @@ static void print_redundancy(struct invocation *inv, const json_t *r)
 		print_files(o, r);
 	if (json_array_size(geometries) == 0) {
 		fputs("No extents.\n", o->f);
-		return;
+	} else {
+		if (json_object_get(r, "rows"))
+			fputc('\n', o->f);
+		format_table(o, "", geometries, geometry_columns, ARRAY_SIZE(geometry_columns));
 	}
-	if (json_object_get(r, "rows"))
-		fputc('\n', o->f);
-	format_table(o, "", geometries, geometry_columns, ARRAY_SIZE(geometry_columns));
+	print_metadata(o, r);
 }
 
 /* ---- list-extents ---- */

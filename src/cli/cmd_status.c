@@ -57,8 +57,7 @@ static void print_policy(struct out *o, const json_t *r)
 
 	format_geometry(format_str(r, "redundancy.large.now"), large);
 	format_geometry(format_str(r, "redundancy.small.now"), small);
-	fprintf(o->f, "  New data  large files %s, all else %s, metadata on %llu disks\n", large,
-		small, (unsigned long long)format_u64(r, "metadata.members_present"));
+	fprintf(o->f, "  New data  large files %s, all else %s\n", large, small);
 	if (json_is_true(format_get(r, "redundancy.narrowed"))) {
 		format_geometry(format_str(r, "redundancy.large.wanted"), large);
 		format_geometry(format_str(r, "redundancy.small.wanted"), small);
@@ -108,6 +107,26 @@ static void print_safety(struct out *o, const json_t *r)
 	print_part(o, r, "lost", "of them can't be read", RED);
 }
 
+/* Which disks have the journal, the table of disks says. */
+static void print_metadata(struct out *o, const json_t *r)
+{
+	json_int_t left = json_integer_value(format_get(r, "metadata.losses_left"));
+	json_int_t wanted = json_integer_value(format_get(r, "metadata.losses_wanted"));
+	unsigned long long disks = format_u64(r, "metadata.members_present");
+
+	fprintf(o->f, "  Metadata  journal on %llu disk%s, index on all: ", disks,
+		disks == 1 ? "" : "s");
+	if (left < wanted || left == 0)
+		out_colour(o, YELLOW);
+	if (left > 0)
+		fprintf(o->f, "%lld more disk%s may be lost", (long long)left,
+			left == 1 ? "" : "s");
+	else
+		fputs("it bears no loss", o->f);
+	out_colour(o, PLAIN);
+	fputc('\n', o->f);
+}
+
 static const struct column columns[] = {
 	{"label", "DISK", COL_TEXT},	       {"state", "STATE", COL_STATE},
 	{"total_bytes", "SIZE", COL_BYTES_OR}, {"used_bytes", "USED", COL_BYTES},
@@ -127,6 +146,7 @@ static void print_status(struct invocation *inv, const json_t *r)
 	print_space(o, r);
 	print_policy(o, r);
 	print_safety(o, r);
+	print_metadata(o, r);
 	fputc('\n', o->f);
 	rows = cli_disk_rows(json_object_get(r, "disks"));
 	format_table(o, "  ", rows, columns, ARRAY_SIZE(columns));

@@ -127,6 +127,13 @@ struct safety { /* of a set of extents */
 	uint64_t narrowed;   /* not the geometry that the policy wants */
 	int least_left;	     /* fewest further losses that can be borne; -1: lost */
 };
+struct metadata_safety {  /* journals and the index's tables together */
+	unsigned members; /* that are present: journals lie there */
+	unsigned tables, tables_short;
+	int losses_left, losses_wanted; /* wanted: by the policy, as far as there are disks */
+};
+void metadata_safety(struct pool *p, const struct disk_views *views, struct metadata_safety *ret);
+
 struct safety_row {
 	struct geometry now, wanted;
 	struct safety safety;

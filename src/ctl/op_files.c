@@ -17,6 +17,7 @@
 struct files_ctx {
 	struct ctl_call *c;
 	struct disk_views views;
+	struct metadata_safety metadata;
 	struct safety_table total; /* of all files */
 	struct safety_table file;  /* of the one at hand */
 	json_t *rows;
@@ -85,7 +86,7 @@ static void add_file_row(struct files_ctx *f, const char *path, ino_id ino,
 	if (rec->flags & INODE_INLINE) {
 		set_text(o, "stored", "inline");
 		json_object_set_new(o, "losses_left",
-				    json_integer((json_int_t)f->views.members_present - 1));
+				    json_integer((json_int_t)f->metadata.losses_left));
 		set_u64(o, "copies", f->views.members_present);
 	} else {
 		set_text(o, "stored", f->file.total.extents ? "extents" : "nothing");
@@ -177,6 +178,8 @@ static int redundancy_of_pool(struct ctl_call *c, struct files_ctx *f)
 	set_geometry(o, "large_now", s->large_now);
 	set_geometry(o, "small_now", s->small_now);
 	set_u64(o, "metadata_copies_present", f->views.members_present);
+	json_object_set_new(o, "metadata_losses_left", json_integer(f->metadata.losses_left));
+	json_object_set_new(o, "metadata_losses_wanted", json_integer(f->metadata.losses_wanted));
 	set_safety(o, &f->total.total);
 	json_object_set_new(o, "geometries", safety_rows_json(&f->total));
 	free(s);
@@ -202,6 +205,8 @@ static int redundancy_of_path(struct ctl_call *c, struct files_ctx *f, const cha
 	set_text(o, "type", type_name(rec.mode));
 	set_wanted(o, c);
 	set_u64(o, "metadata_copies_present", f->views.members_present);
+	json_object_set_new(o, "metadata_losses_left", json_integer(f->metadata.losses_left));
+	json_object_set_new(o, "metadata_losses_wanted", json_integer(f->metadata.losses_wanted));
 	set_u64(o, "files", f->files);
 	set_u64(o, "inline_files", f->inline_files);
 	set_u64(o, "inline_bytes", f->inline_bytes);
@@ -225,6 +230,7 @@ int op_show_redundancy(struct ctl_call *c)
 
 	f->c = c;
 	disk_views_take(c->pool, &f->views);
+	metadata_safety(c->pool, &f->views, &f->metadata);
 	err = path ? redundancy_of_path(c, f, path) : redundancy_of_pool(c, f);
 	disk_views_release(&f->views);
 	json_decref(f->rows);

@@ -27,13 +27,22 @@ static void set_space(json_t *o, const struct pool_space *s)
 	json_object_set_new(o, "space", space);
 }
 
-static void set_metadata(json_t *o, const struct pool_status *s, const struct disk_views *views)
+static void set_metadata(json_t *o, const struct pool_status *s, const struct disk_views *views,
+			 const struct metadata_safety *safety)
 {
-	json_t *m = json_object();
+	json_t *m = json_object(), *journals = json_array();
 	unsigned members = 0;
 
-	for (unsigned i = 0; i < views->count; i++)
+	for (unsigned i = 0; i < views->count; i++) {
 		members += views->v[i].member;
+		if (views->v[i].member && views->v[i].present)
+			json_array_append_new(journals, ctl_json_text(views->v[i].info.label));
+	}
+	json_object_set_new(m, "journals_on", journals);
+	set_u64(m, "tables", safety->tables);
+	set_u64(m, "tables_short", safety->tables_short);
+	json_object_set_new(m, "losses_left", json_integer(safety->losses_left));
+	json_object_set_new(m, "losses_wanted", json_integer(safety->losses_wanted));
 	set_u64(m, "wanted_copies", s->settings.metadata_copies);
 	set_u64(m, "members", members);
 	set_u64(m, "members_present", views->members_present);
@@ -98,7 +107,7 @@ static bool disks_trouble(const struct disk_views *views)
 /* "empty", "failed" (no change is accepted any more), "damaged" (something can't be read), "degraded"
  * (something is missing), "healthy". */
 static const char *state_of(const struct pool_status *s, const struct disk_views *views,
-			    const struct safety *safety)
+			    const struct safety *safety, const struct metadata_safety *metadata)
 {
 	if (views->count == 0)
 		return "empty";
@@ -106,7 +115,8 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 		return "failed";
 	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
-	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_full)
+	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_full ||
+	    metadata->losses_left < metadata->losses_wanted)
 		return "degraded";
 	return "healthy";
 }
@@ -227,7 +237,8 @@ void warn_verify(struct ctl_call *c)
 }
 
 static void warn_all(struct ctl_call *c, const struct pool_status *s,
-		     const struct disk_views *views, const struct safety *safety, bool whole)
+		     const struct disk_views *views, const struct safety *safety,
+		     const struct metadata_safety *metadata, bool whole)
 {
 	const char *least = whole ? "" : "at least ";
 	char wanted[16], now[16], small[16];
@@ -282,6 +293,12 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	}
 	if (views->count && views->members_present < 2)
 		ctl_warn(c, "the metadata is on %u disk only: add disks", views->members_present);
+	else if (views->count && metadata->losses_left < metadata->losses_wanted)
+		ctl_warn(
+			c,
+			"the metadata bears the loss of %d disks now, and should of %d: it is copied "
+			"to other disks as far as they have room",
+			MAX(metadata->losses_left, 0), metadata->losses_wanted);
 	warn_same_fs(c);
 	warn_dead_mount(c);
 	warn_verify(c);
@@ -291,6 +308,7 @@ int op_status(struct ctl_call *c)
 {
 	struct pool_status *s = xcalloc(1, sizeof(*s));
 	struct safety_table *table = xmalloc(sizeof(*table));
+	struct metadata_safety metadata;
 	struct disk_views views;
 	json_t *o = json_object(), *redundancy = json_object();
 	bool whole = true;
@@ -298,10 +316,11 @@ int op_status(struct ctl_call *c)
 
 	pool_status(c->pool, s);
 	disk_views_take(c->pool, &views);
+	metadata_safety(c->pool, &views, &metadata);
 	safety_table_init(table);
 	if (pool_has_disks(c->pool))
 		err = safety_scan(c->pool, &views, SCAN_LIMIT_MS, table, &whole);
-	set_text(o, "state", err ? "damaged" : state_of(s, &views, &table->total));
+	set_text(o, "state", err ? "damaged" : state_of(s, &views, &table->total, &metadata));
 	set_uuid(o, "uuid", &s->uuid);
 	set_text(o, "path", c->pool_dir);
 	set_bool(o, "mounted", c->mountpoint != NULL);
@@ -324,10 +343,10 @@ int op_status(struct ctl_call *c)
 	set_u64(o, "disks_present", s->disks_present);
 	set_u64(o, "disks_failed", s->disks_failed);
 	json_object_set_new(o, "disks", disks_array(c->pool));
-	set_metadata(o, s, &views);
+	set_metadata(o, s, &views, &metadata);
 	set_recovery(o, s);
 	set_counters(o, &s->extent);
-	warn_all(c, s, &views, &table->total, whole);
+	warn_all(c, s, &views, &table->total, &metadata, whole);
 	if (err)
 		ctl_warn(c, "the table of extents can't be read: %s; run 'dynamicfs fsck'",
 			 dfs_err_text(err));

@@ -127,3 +127,41 @@ int safety_scan(struct pool *p, const struct disk_views *views, uint64_t limit_m
 	*ret_whole = whole;
 	return err;
 }
+
+/* ---- metadata ---- */
+
+/* In how many failure domains are disks that were not given up? */
+static unsigned domains_of(const struct disk_views *views)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < views->count; i++) {
+		const struct disk_view *d = &views->v[i];
+		bool counted = false;
+
+		for (unsigned j = 0; j < i && !counted; j++)
+			counted = !views->v[j].given_up && d->info.domain[0] &&
+				  strcmp(d->info.domain, views->v[j].info.domain) == 0;
+		n += !d->given_up && !counted;
+	}
+	return n;
+}
+
+void metadata_safety(struct pool *p, const struct disk_views *views, struct metadata_safety *ret)
+{
+	struct pool_settings s = pool_get_settings(p);
+	bool present[DISK_ID_MAX + 1] = {false};
+	unsigned domains = domains_of(views);
+	struct meta_safety tables;
+
+	*ret = (struct metadata_safety){.members = views->members_present};
+	if (!pool_has_disks(p))
+		return;
+	for (unsigned i = 0; i < views->count; i++)
+		present[views->v[i].id.v] = views->v[i].present;
+	meta_safety(pool_meta(p), present, &tables);
+	ret->tables = tables.tables;
+	ret->tables_short = tables.tables_short;
+	ret->losses_left = MIN((int)views->members_present - 1, tables.losses_left);
+	ret->losses_wanted = (int)MIN((unsigned)s.metadata_copies, MAX(domains, 1u)) - 1;
+}

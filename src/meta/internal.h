@@ -55,6 +55,12 @@ struct meta_txn {
 	struct buf key, value; /* scratch of meta/schema*.c */
 };
 
+struct table_place {
+	uint8_t k, m;
+	uint32_t rotten;
+	disk_id disks[TABLE_MAX_WIDTH];
+};
+
 struct meta {
 	/* Locks, in the order in which they are taken. */
 	struct env_mutex
@@ -123,9 +129,11 @@ struct meta {
 	bool compaction_due;  /* the last checkpoint left some of it for the next */
 	uint64_t table_bytes; /* of all fragments that the published manifest names */
 	uint64_t disk_table_bytes[DISK_ID_MAX + 1]; /* likewise, by disk */
-	uint64_t table_content;			    /* of its tables themselves */
-	struct place_geometry geometry;		    /* that a new table gets */
-	struct env_cond background;		    /* for the checkpoint thread */
+	struct table_place *table_places;	    /* likewise: where each table's fragments are */
+	unsigned table_count;
+	uint64_t table_content;		/* of its tables themselves */
+	struct place_geometry geometry; /* that a new table gets */
+	struct env_cond background;	/* for the checkpoint thread */
 	struct env_thread *thread;
 	struct meta_stats stats; /* commits and buffered_bytes: kept elsewhere */
 

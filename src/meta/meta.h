@@ -216,6 +216,12 @@ struct meta_space {
 	struct place_geometry geometry; /* that new table files get */
 };
 void meta_space(struct meta *m, struct meta_space *ret);
+/* How many losses the index's table files bear, with the disks that are present. Never blocks for I/O. */
+struct meta_safety {
+	unsigned tables, tables_short; /* with fewer fragments than they were stored as */
+	int losses_left; /* of the one that bears fewest; -1: too few are there; tables > 0 */
+};
+void meta_safety(struct meta *m, const bool present[DISK_ID_MAX + 1], struct meta_safety *ret);
 /* Of table_bytes, those on this disk. */
 uint64_t meta_disk_bytes(struct meta *m, disk_id id);
 

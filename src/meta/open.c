@@ -57,6 +57,7 @@ static void meta_free(struct meta *m)
 	if (m->index)
 		m->ops->close(m->index, false);
 	manifest_release(&m->manifest);
+	free(m->table_places);
 	buf_release(&m->buffer);
 	buf_release(&m->flying);
 	buf_release(&m->applied);

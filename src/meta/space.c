@@ -3,11 +3,15 @@
  * What metadata takes on the disks, and what it may still need: the figures that the one account of
  * space asks for before it lets file data have room. Errs on the side of too much.
  */
+#include <limits.h>
+#include <stdlib.h>
+
 #include "meta/internal.h"
 
 void space_update(struct meta *m)
 {
 	FREE uint64_t *bytes = xcalloc(DISK_ID_MAX + 1, sizeof(*bytes));
+	struct table_place *places = xcalloc(m->manifest.count + 1, sizeof(*places));
 	uint64_t sum = 0, content = 0;
 
 	for (unsigned i = 0; i < m->manifest.count; i++) {
@@ -15,8 +19,10 @@ void space_update(struct meta *m)
 		uint64_t each = ALIGN_UP(table_fragment_bytes(f->size_bytes, f->k), 4096);
 
 		content += f->size_bytes;
+		places[i] = (struct table_place){.k = f->k, .m = f->m, .rotten = f->rotten};
 		for (unsigned j = 0; j < (unsigned)f->k + f->m; j++) {
 			bytes[f->fragments[j].disk.v] += each;
+			places[i].disks[j] = f->fragments[j].disk;
 			sum += each;
 		}
 	}
@@ -24,6 +30,28 @@ void space_update(struct meta *m)
 	memcpy(m->disk_table_bytes, bytes, sizeof(m->disk_table_bytes));
 	m->table_bytes = sum;
 	m->table_content = content;
+	free(m->table_places);
+	m->table_places = places;
+	m->table_count = m->manifest.count;
+}
+
+void meta_safety(struct meta *m, const bool present[DISK_ID_MAX + 1], struct meta_safety *ret)
+{
+	struct meta_safety s = {.losses_left = INT_MAX};
+
+	ENV_LOCKED(&m->state);
+	for (unsigned i = 0; i < m->table_count; i++) {
+		const struct table_place *t = &m->table_places[i];
+		int there = 0;
+
+		for (unsigned j = 0; j < (unsigned)t->k + t->m; j++)
+			there += t->disks[j].v && present[t->disks[j].v] &&
+				 !(t->rotten & (1u << j));
+		s.tables++;
+		s.tables_short += there < t->k + t->m;
+		s.losses_left = MIN(s.losses_left, MAX(there - t->k, -1));
+	}
+	*ret = s;
 }
 
 /* What the next checkpoint writes beside what lies there, as content: what is flushed, and what the

@@ -255,6 +255,10 @@ json "redundancy of a tree" 'r["files"] == 6 and len(r["rows"]) == 6 and r["lost
 	dfs show-redundancy --pool "$pool" / --json
 json "redundancy of the pool" 'r["extents"] == r["full"] > 4 and r["losses_left"] == 2' \
 	dfs show-redundancy --pool "$pool" --json
+json "redundancy of the metadata" 'r["metadata_losses_left"] == r["metadata_losses_wanted"] == 3' \
+	dfs show-redundancy --pool "$pool" --json
+json "where it is" 'len(r["metadata"]["journals_on"]) == 4 and r["metadata"]["losses_left"] == 3 and r["metadata"]["tables_short"] == 0 and r["state"] == "healthy"' \
+	dfs status --pool "$pool" --json
 json "inspect a path" 'r["records"][0]["fields"]["size_bytes"] == 3500000 and len(r["records"]) == 5' \
 	dfs inspect path /large --pool "$pool" --json
 extent=$(dfs list-extents --pool "$pool" /large --json | value 'r["extents"][0]["extent"]')
