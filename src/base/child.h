@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "base/types.h"
 
-#define CHILD_PATIENCE_MS 4000u
+#define CHILD_PATIENCE_MS 8000u /* a disk that sleeps takes some seconds to wake */
 
 /* Answers in out (NUL-terminated, at most room bytes with it); 0 or a code. Runs in the child. */
 typedef int (*child_fn)(const char *path, char *out, size_t room);

@@ -118,6 +118,15 @@ static int prepare_set(struct invocation *inv)
 			inv->cmd->usage);
 }
 
+static int prepare_add_disk(struct invocation *inv)
+{
+	if (!cli_flag(inv, "disk_silent"))
+		return CLI_DONE;
+	FREE char *path = cli_path(inv, "disk");
+	return cli_fail(inv, DFS_ETIMEDOUT, "cannot add %s: it does not answer; nothing was done",
+			path);
+}
+
 static const char *const disk_required[] = {"disk", NULL};
 
 static const struct command init_command = {
@@ -268,6 +277,7 @@ static const struct command add_command = {
 	.options = add_options,
 	.required = disk_required,
 	.op = "add-disk",
+	.prepare = prepare_add_disk,
 	.print = print_add_disk,
 };
 static const struct command fail_command = {

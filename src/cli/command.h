@@ -68,7 +68,8 @@ struct command {
 
 struct invocation {
 	const struct command *cmd;
-	char *pool; /* absolute; NULL when not given */
+	char *pool;	  /* absolute; NULL when not given */
+	bool pool_silent; /* its filesystem does not answer */
 	bool json;
 	json_t *args;
 	char **words; /* operands */
@@ -89,6 +90,8 @@ int cli_finish(struct invocation *inv, int err, const char *message, json_t *res
 void cli_warn(struct invocation *inv, const char *text);
 /* Absolute, symlinks resolved as far as the path exists and its filesystem answers. The caller frees. */
 char *cli_abs_path(const char *path);
+/* The same. *ret_silent: its filesystem does not. */
+char *cli_abs_path_telling(const char *path, bool *ret_silent);
 /* An option's value from the arguments; NULL or false when absent. */
 const char *cli_arg(const struct invocation *inv, const char *key);
 bool cli_flag(const struct invocation *inv, const char *key);

@@ -83,13 +83,21 @@ static int ask_abs_path(const char *path, char *out, size_t room)
 	return 0;
 }
 
-/* As far as the filesystem says within a few seconds what it is; else as it is written. */
 char *cli_abs_path(const char *path)
+{
+	bool silent;
+
+	return cli_abs_path_telling(path, &silent);
+}
+
+/* As far as the filesystem says within a few seconds what it is; else as it is written. */
+char *cli_abs_path_telling(const char *path, bool *ret_silent)
 {
 	FREE char *copy = xstrdup(path);
 	FREE char *whole = NULL;
 	FREE char *cwd = NULL;
 	char real[PATH_MAX];
+	int err;
 
 	while (strlen(copy) > 1 && copy[strlen(copy) - 1] == '/')
 		copy[strlen(copy) - 1] = '\0';
@@ -98,9 +106,9 @@ char *cli_abs_path(const char *path)
 		whole = xstrdup(copy);
 	else
 		whole = join(cwd ? cwd : "/", strncmp(copy, "./", 2) == 0 ? copy + 2 : copy);
-	if (child_ask(ask_abs_path, whole, CHILD_PATIENCE_MS, real, sizeof(real)) == 0)
-		return xstrdup(real);
-	return xstrdup(whole);
+	err = child_ask(ask_abs_path, whole, CHILD_PATIENCE_MS, real, sizeof(real));
+	*ret_silent = err == DFS_ETIMEDOUT;
+	return xstrdup(err ? whole : real);
 }
 
 /* ---- values ---- */
@@ -150,9 +158,13 @@ static void put_geometry(json_t *args, unsigned k, unsigned m)
 
 static void put_path(struct invocation *inv, const char *key, const char *value)
 {
-	FREE char *abs = cli_abs_path(value);
+	bool silent;
+	FREE char *abs = cli_abs_path_telling(value, &silent);
+	FREE char *silent_key = silent ? xasprintf("%s_silent", key) : NULL;
 
 	json_object_set_new(inv->args, key, ctl_json_path(abs));
+	if (silent)
+		json_object_set_new(inv->args, silent_key, json_true());
 }
 
 static void put_more(struct invocation *inv, const struct command_option *o, const char *value)
@@ -330,7 +342,7 @@ static int parse_all(struct invocation *inv, struct parser *p, int argc, char **
 					p->of[i]->name);
 		if (p->what[i] == IS_POOL) {
 			free(inv->pool);
-			inv->pool = cli_abs_path(optarg);
+			inv->pool = cli_abs_path_telling(optarg, &inv->pool_silent);
 		} else if (p->what[i] == IS_OWN) {
 			err = put_option(inv, p->of[i], optarg);
 			if (err)
@@ -346,6 +358,7 @@ int cli_parse(struct invocation *inv, int argc, char **argv)
 {
 	struct parser p = {.shorts = ":", .shorts_len = 1};
 	const char *pool = getenv("DYNAMICFS_POOL");
+	int err;
 
 	inv->json = wants_json(argc, argv);
 	add_options(&p, common, IS_JSON);
@@ -353,10 +366,17 @@ int cli_parse(struct invocation *inv, int argc, char **argv)
 		add_options(&p, pool_option, IS_POOL);
 	add_options(&p, inv->cmd->options, IS_OWN);
 	if (!inv->cmd->no_pool && pool && pool[0])
-		inv->pool = cli_abs_path(pool);
+		inv->pool = cli_abs_path_telling(pool, &inv->pool_silent);
 	opterr = 0;
 	optind = 0;
-	return parse_all(inv, &p, argc, argv);
+	err = parse_all(inv, &p, argc, argv);
+	if (err == CLI_DONE && inv->pool_silent)
+		return cli_fail(
+			inv, DFS_ETIMEDOUT,
+			"cannot reach the pool: its directory %s does not answer; check the "
+			"filesystem that it is on",
+			inv->pool);
+	return err;
 }
 
 /* ---- help ---- */

@@ -284,15 +284,14 @@ void deadline_retire_locked(struct deadline *d)
 
 void deadline_release(struct deadline *d)
 {
-	uint64_t limit = request_limit_ns(d, REQ_SYNC), start = env_now_ns();
+	/* nobody waits for what runs there still: a question, a hint, a read that was late */
+	uint64_t limit = request_limit_ns(d, REQ_READ) / 2, start = env_now_ns();
 	unsigned stuck;
 	bool is_orphan;
 
 	env_mutex_lock(&d->lock);
 	deadline_retire_locked(d);
 	while (!d->is_closed || d->threads) {
-		if (d->late && d->users == d->stuck + d->late) /* nobody waits for these */
-			limit = MIN(limit, request_limit_ns(d, REQ_READ));
 		if ((d->stuck && d->users == d->stuck) || env_now_ns() - start >= limit) {
 			d->is_orphan = true;
 			break;

@@ -125,6 +125,7 @@ go_on disk6
 check "it is taken up once more" wait_for 40 taken_back
 
 # the pool directory
+cmp "$work/data" "$mnt/data"
 hang home
 refuse "status names it" 1 "directory $pool does not answer" in_time "$dynamicfs" status --pool "$pool"
 refuse "fail-disk names it" 1 "directory $pool does not answer" in_time "$dynamicfs" fail-disk \
@@ -135,7 +136,7 @@ refuse "mount names it" 1 "does not answer" in_time "$dynamicfs" mount --pool "$
 	--mountpoint "$work/disk7"
 refused_now() { timeout 10 touch "$mnt/no" 2>&1 | grep -q "timed out"; }
 check "changes are refused" wait_for 20 refused_now
-check "reads go on" in_time cmp "$work/data" "$mnt/data"
+check "what was read lately is read on" in_time cmp "$work/data" "$mnt/data"
 go_on home
 check "changes are taken again" wait_for 20 touch "$mnt/yes"
 check "status says so" in_time "$dynamicfs" status --pool "$pool"
