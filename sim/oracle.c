@@ -385,7 +385,7 @@ void oracle_check_txns(struct run *r)
 	uint64_t most = meta_stats(pool_meta(r->pool)).largest_txn_bytes;
 
 	if (most > bound)
-		sim_fail("T1", "a transaction took %llu bytes, more than %llu",
+		sim_fail("B1", "a transaction took %llu bytes, more than %llu",
 			 (unsigned long long)most, (unsigned long long)bound);
 }
 

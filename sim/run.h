@@ -167,7 +167,7 @@ void oracle_check(struct run *r);
 void oracle_look(
 	struct run *r); /* the same through a read-only mount, for oracle_check to compare */
 void oracle_fsck(struct run *r);
-/* No transaction since the opening was greater than its bound (T1). */
+/* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 
 #endif

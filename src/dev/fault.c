@@ -137,6 +137,8 @@ static int f_writev(struct dev_file *f, const struct iovec *iov, int iovcnt, uin
 		return rc;
 	for (int i = 0; i < iovcnt; i++)
 		end += iov[i].iov_len;
+	if (p.no_space_anew)
+		return DFS_ENOSPC;
 	if (p.no_space) {
 		rc = dev_size(below_of(f), &size);
 		if (!rc && end > size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a seal stores: the extents of a batch, and the transactions that publish them with map, size and
- * times and drop what they replace: one, unless what they replace is too much for it (T2).
+ * times and drop what they replace: one, unless what they replace is too much for it (B2).
  * Keeps F1 (callers commit from the FIFO's head) and F2 (size_put).
  */
 #include "file/file_internal.h"
@@ -150,7 +150,7 @@ static struct map_piece *map_pieces(const struct batch *b, unsigned *ret_count)
 	return v;
 }
 
-/* The next part of the batch (T2). The size is that without the parts still to come, which are unsealed;
+/* The next part of the batch (B2). The size is that without the parts still to come, which are unsealed;
  * the last part stores what F2 gives for the whole batch. */
 static int commit_part(struct inode *in, const struct batch *b, struct map_edit *e)
 {

@@ -394,7 +394,7 @@ struct map_change { /* fill in and t, zeros else; map_change_release() after the
 	unsigned slot_count, slot_cap;
 };
 void map_change_release(struct map_change *m);
-/* What may still be added to the transaction (T1), but for the inode's record and its orphan record. */
+/* What may still be added to the transaction (B1), but for the inode's record and its orphan record. */
 size_t map_room(const struct map_change *m);
 /* Works out what is left of an entry under the pieces, from the first that ends beyond its start. */
 void map_cut(struct map_change *m, const struct rec_map *old, const struct map_piece *p,

@@ -29,7 +29,7 @@ struct fs_config {		    /* 0: the default */
 	unsigned
 		fold_percent; /* a slot is folded that takes so much of what it must; 200, 100 at least */
 	bool no_fold;	      /* garbage stays until there is no other space (tests) */
-	uint64_t txn_bytes; /* bound of one transaction (T1), 16 KiB at least; META_TXN_BYTES */
+	uint64_t txn_bytes; /* bound of one transaction (B1), 16 KiB at least; META_TXN_BYTES */
 };
 
 struct fs_cred {

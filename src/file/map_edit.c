@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Overwriting: new extents' pieces over whatever is mapped there, in as many transactions as it takes to
- * keep each within its bound (T1), in the order of the file (T2). After each of them the map is whole: the
+ * keep each within its bound (B1), in the order of the file (B2). After each of them the map is whole: the
  * bytes before some place are the new ones, those after it the old ones. A piece that is cut there has its
  * entry put again, longer, by the next part; its extent is published by the part that first names it, with
  * as many references as that part gives it.

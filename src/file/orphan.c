@@ -57,7 +57,7 @@ static void del_xattrs(struct meta_txn *t, const struct buf *keys)
 	}
 }
 
-/* Takes the whole inode away in change.t, unless that is too much for one transaction (T1): then it is
+/* Takes the whole inode away in change.t, unless that is too much for one transaction (B1): then it is
  * as it was. */
 static int try_free(struct victim *v, bool *ret_fits)
 {

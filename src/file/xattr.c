@@ -4,7 +4,7 @@
  * Which namespaces are allowed to whom is the kernel's business.
  *
  * An inode has a bounded number of them, of bounded size: what lists, moves and removes them stays bounded,
- * too (T1). Names fit in what listxattr(2) can give.
+ * too (B1). Names fit in what listxattr(2) can give.
  */
 #include "file/file_internal.h"
 

@@ -212,31 +212,18 @@ static int heal_sink(void *ctx, uint64_t off, const void *data, size_t len)
 	return r->m->ops->heal_write(r->m->index, r->f->name, off, data, len);
 }
 
-static int discard(void *ctx, uint64_t off, const void *data, size_t len)
-{
-	(void)ctx;
-	(void)off;
-	(void)data;
-	(void)len;
-	return 0;
-}
-
 bool image_heal(struct meta *m, const char *name)
 {
+	struct restore r = {.m = m};
 	struct manifest_file *f;
 	int err, local = 0;
 
 	ENV_LOCKED(&m->heal);
-	f = manifest_find(&m->manifest, name);
+	r.f = f = manifest_find(&m->manifest, name);
 	if (!f || !m->ops->heal_write)
 		return false;
-	/* first see that all of it is there: half a file healed would be worse than none */
-	err = read_table(m, f, discard, NULL, &local);
-	if (err == 0) {
-		struct restore r = {m, f};
-
-		err = read_table(m, f, heal_sink, &r, &local);
-	}
+	/* block by block, each verified: if it ends early, what was written is right all the same */
+	err = read_table(m, f, heal_sink, &r, &local);
 	if (err) {
 		log_error("the local index file %s has rotted and cannot be healed from its "
 			  "fragments: %s",

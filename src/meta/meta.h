@@ -119,7 +119,7 @@ int meta_close_last(struct meta *m, struct history_witness *ret_last);
 void meta_abandon(struct meta *m);
 
 /* ---- transactions ---- */
-/* What the operations of one transaction may take at most (T1): who has more to do does it in steps. */
+/* What the operations of one transaction may take at most (B1): who has more to do does it in steps. */
 #define META_TXN_BYTES KIB(256)
 struct meta_txn *meta_begin(struct meta *m);
 void meta_put(struct meta_txn *t, const void *key, size_t key_len, const void *value,
@@ -201,7 +201,7 @@ MUST_USE int meta_loss_noted(struct meta *m);
 
 struct meta_stats {
 	uint64_t journal_bytes, journal_syncs, commits, checkpoints, buffered_bytes;
-	uint64_t largest_txn_bytes; /* of the operations of one transaction, since the open (T1) */
+	uint64_t largest_txn_bytes; /* of the operations of one transaction, since the open (B1) */
 };
 struct meta_stats meta_stats(struct meta *m);
 

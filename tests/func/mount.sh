@@ -235,6 +235,20 @@ END
 	esac
 fi
 
+# ---- written bytes reach the daemon at once, not when the kernel gets around to it (F8): it stores them
+# though the file is neither closed nor synced
+start || not_ok "mount" "failed"
+python3 -c 'import os, sys, time
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644)
+os.write(fd, bytes(5000))
+time.sleep(60)' "$mnt/open" &
+writer=$!
+stored() { "$dynamicfs" inspect path /open --pool "$pool" --json | grep -q '"size_bytes": *5000'; }
+check "what was written is stored while the file is open" wait_for 4 stored
+kill "$writer"
+wait "$writer" 2>/dev/null
+stop
+
 # ---- all disks vanish under written data: unmount may not call that a success
 start || not_ok "mount" "failed"
 head -c 3000000 /dev/urandom >"$mnt/lost"

@@ -3,7 +3,8 @@
 """Mutation testing: does a test bite when a promise is broken?
 
 usage: mutate.py list                 all mutations, one a line: name, file, invariant
-       mutate.py check                each mutation still has its place in the sources
+       mutate.py check                each mutation still has its place in the sources, and each
+                                      numbered invariant of docs/DESIGN.md has a mutation
        mutate.py NAME...              applies each to a copy, builds what changed, runs the tests
        mutate.py fast                 those marked `fast`
        mutate.py all                  all of them, a table and a closing line
@@ -14,7 +15,7 @@ should catch it fails without it, too.
 A mutation is a block of a *.mut file in this directory:
 
     mutation NAME
-    invariant M2
+    invariant M2                       or several: E5, P3
     why what a reader would lose if the code were like that
     catch unit meta, meta-sim 1..300       the likely ones first; all others follow by themselves
     fast                                   optional: few seconds, so that each check runs it
@@ -49,7 +50,7 @@ BUILD = os.environ.get('BUILD', 'build')
 WORK = os.path.join(ROOT, 'build-mutate')
 COPIED = ['src', 'sim', 'tests', 'tools', 'docs', 'meson.build', 'meson_options.txt', BUILD]
 JOBS = os.environ.get('MUTATE_JOBS') or str(os.cpu_count() or 1)
-UNIT_LIMIT_S, SIM_LIMIT_S, SCRIPT_LIMIT_S = 120, 200, 200
+UNIT_LIMIT_S, SIM_LIMIT_S, SCRIPT_LIMIT_S = 60, 200, 200
 SWEEPS = ['meta-sim 1..400', 'sim 1..300']  # the last resort, after all unit tests
 # A mutation may leave something unused.
 QUIET = ''.join(f'#pragma GCC diagnostic ignored "-Wunused-{w}"\n' for w in
@@ -305,10 +306,35 @@ def check(mutations):
             print(f'not ok {m.name}: {e}')
     if not bad:
         print(f'ok mutations_have_their_places: {len(mutations)}')
-    return 2 if bad else 0
+    bare = list(unguarded(mutations))
+    for text in bare:
+        print(f'not ok invariant {text}')
+    if not bare:
+        print('ok invariants_have_mutations')
+    return 2 if bad or bare else 0
+
+
+def unguarded(mutations):
+    """The invariants that docs/DESIGN.md numbers (`- **M2** ...`) and no mutation breaks."""
+    named = {i for m in mutations for i in re.split(r',\s*', m.invariant)}
+    with open(os.path.join(ROOT, 'docs', 'DESIGN.md')) as f:
+        numbered = re.findall(r'^- \*\*([A-Z]\d+)\b', f.read(), re.M)
+    for i in sorted(named - set(numbered)):
+        yield f'{i}: docs/DESIGN.md numbers no such invariant'
+    for i in dict.fromkeys(numbered):
+        if numbered.count(i) > 1:
+            yield f'{i}: docs/DESIGN.md numbers two invariants so'
+        if i not in named:
+            yield f'{i}: no mutation breaks it'
 
 
 def main(args):
+    if args in (['-h'], ['--help'], ['help']):
+        print(__doc__.strip())
+        return 0
+    for a in args:
+        if a.startswith('-'):
+            raise Trouble(f'no such option: {a}\n{__doc__.strip().split(chr(10) * 2)[1]}')
     mutations = load()
     if args in ([], ['list']):
         for m in mutations:
@@ -335,7 +361,11 @@ def main(args):
 
 
 try:
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.exit(code)
+except BrokenPipeError:  # `list | head`: who reads has read enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 except Trouble as e:
     print(f'not ok mutate: {e}', file=sys.stderr)
     sys.exit(2)

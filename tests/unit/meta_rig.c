@@ -40,6 +40,14 @@ static int epoch_changed(void *ctx, const struct root *root, bool needed)
 	return r->told_err;
 }
 
+static void writing(void *ctx, bool begins)
+{
+	struct rig *r = ctx;
+
+	if (!begins && r->stored && r->m)
+		r->stored(r);
+}
+
 unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS])
 {
 	unsigned n = 0;
@@ -57,7 +65,9 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 {
 	struct meta_config cfg = {
 		.pool = r->pool,
-		.index_ops = r->rocks ? &index_rocks_ops : &index_mem_ops,
+		.index_ops = r->rocks ? &index_rocks_ops
+			     : r->ops ? r->ops
+				      : &index_mem_ops,
 		.index_arg = r->rocks ? (void *)r->index_dir : (void *)r->store,
 		.disks = disks,
 		.copies = r->copies,
@@ -70,6 +80,7 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 		.data_sync = data_sync,
 		.member_failed = member_failed,
 		.epoch_changed = epoch_changed,
+		.writing = writing,
 		.ctx = r,
 	};
 
@@ -298,7 +309,7 @@ void rig_find_record(struct rig *r, unsigned disk, uint64_t seq, struct rig_reco
 			continue;
 		snprintf(name, sizeof(name), "meta/journal/%.16s", de->d_name);
 		assert_int_equal(dev_read_all(r->devs[disk], name, MIB(64), &data, &len), 0);
-		for (size_t at = 0; at < len / 2; at += 8) {
+		for (size_t at = 0; at < len; at += 8) {
 			uint32_t total = 0;
 
 			if (journal_record_peek(data + at, len - at, &r->pool, &total) != seq)

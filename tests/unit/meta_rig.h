@@ -14,7 +14,8 @@ struct rig {
 	unsigned disk_count;
 	unsigned copies, table_k;
 	bool rocks;
-	bool absent[RIG_MAX_DISKS]; /* not given to meta_open */
+	const struct index_ops *ops; /* instead of the index in memory's */
+	bool absent[RIG_MAX_DISKS];  /* not given to meta_open */
 	struct dev *devs[RIG_MAX_DISKS];
 	struct uuid pool, uuids[RIG_MAX_DISKS];
 	struct index_mem_store *store;
@@ -25,6 +26,7 @@ struct rig {
 	int told_err;		     /* it can't be written */
 	int data_sync_err;
 	uint64_t data_syncs;
+	void (*stored)(struct rig *r); /* a checkpoint's files are stored, its root is not yet */
 	unsigned failed[RIG_MAX_DISKS + 1]; /* how often member_failed named this disk id */
 	struct meta *m;
 	struct meta_recovery rec;

@@ -9,24 +9,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "base/env.h"
-#include "base/log.h"
-#include "dev/fault.h"
-#include "pool/pool.h"
+#include "unit/pool_fixture.h"
 
 #define DISKS 4u
 #define LEN 10000u
-
-struct fixture {
-	char top[64], pool[96], disk[DISKS][96];
-	struct dev *faults[DISKS]; /* by number of the disk - 1 */
-	struct pool *p;
-	uint64_t nth;
-};
 
 /* Called once, at the next sync of a segment: what others do meanwhile. */
 static void (*meanwhile)(struct fixture *f, extent_id id);
@@ -55,79 +45,25 @@ static int hooked_read(struct dev_file *file, void *buf, size_t len, uint64_t of
 	return dir_ops->read(file, buf, len, off, flags, ret_len);
 }
 
-static void quiet(void *ctx, enum log_level level, const char *line)
+static void hook(struct dev *below)
 {
-	(void)ctx, (void)level;
-	if (getenv("VERBOSE"))
-		fprintf(stderr, "%s\n", line);
-}
-
-static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
-		    struct dev **ret_dev)
-{
-	const struct fault_plan none = {0};
-	struct fixture *f = ctx;
-	struct dev *below;
-	int err = dev_dir_open(path, subdir, create, &below);
-
-	if (err)
-		return err;
 	dir_ops = below->ops == &hooked_ops ? dir_ops : below->ops;
 	hooked_ops = *dir_ops;
 	hooked_ops.sync = hooked_sync;
 	hooked_ops.read = hooked_read;
 	below->ops = &hooked_ops;
-	*ret_dev = dev_fault_new(below, &none);
-	for (unsigned i = 0; i < DISKS; i++)
-		if (!strcmp(path, f->disk[i]))
-			f->faults[i] = *ret_dev;
-	return 0;
-}
-
-static void reopen(struct fixture *f)
-{
-	struct pool_env env = {.open_dev = open_dev, .ctx = f};
-	struct pool_message msg = {""};
-
-	assert_int_equal(pool_open(f->pool, NULL, &env, &f->p, &msg), 0);
 }
 
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct pool_message msg;
-	struct pool_settings s;
-	struct disk_info info;
-	bool same;
-
-	log_set_sink(quiet, NULL);
 	meanwhile = NULL;
-	snprintf(f->top, sizeof(f->top), "/tmp/dfs-test-extent-XXXXXX");
-	assert_non_null(mkdtemp(f->top));
-	snprintf(f->pool, sizeof(f->pool), "%s/pool", f->top);
-	pool_settings_default(&s);
-	assert_int_equal(pool_init(f->pool, &s, NULL, &msg), 0);
-	reopen(f);
-	for (unsigned i = 0; i < DISKS; i++) {
-		struct pool_disk_spec spec = {.path = f->disk[i]};
-
-		snprintf(f->disk[i], sizeof(f->disk[i]), "%s/disk%u", f->top, i);
-		assert_int_equal(mkdir(f->disk[i], 0755), 0);
-		assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
-	}
-	*state = f;
+	*state = fixture_new(DISKS, 0, hook);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-	char cmd[128];
-
-	pool_abandon(f->p);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->top);
-	assert_int_equal(system(cmd), 0);
-	free(f);
+	fixture_free(*state);
 	return 0;
 }
 
@@ -360,9 +296,53 @@ static void test_rot_that_a_read_meets_is_healed(void **state)
 	}
 	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), 0);
 	assert_memory_equal(got, content(0), LEN);
-	for (unsigned i = 0; i < 3000 && good(f, rec.id) < 3; i++)
+	for (unsigned i = 0; i < 500 && good(f, rec.id) < 3; i++)
 		env_sleep_ms(10);
 	assert_int_equal(good(f, rec.id), 3);
+}
+
+static void expect_healed(struct fixture *f, extent_id id)
+{
+	for (unsigned i = 0; i < 500 && good(f, id) < 3; i++)
+		env_sleep_ms(10);
+	assert_int_equal(good(f, id), 3);
+}
+
+static unsigned read_first(const struct rec_extent *rec) { return rec->id.u.b[15] % 3; }
+
+/* Only the copy that is read first has rotted: the read is served by another, and heals it all the same. */
+static void test_rot_of_the_first_copy_is_healed(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_extent rec;
+	uint8_t got[LEN];
+
+	put_one(f, &rec);
+	rot(f, &rec, read_first(&rec));
+	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), 0);
+	assert_memory_equal(got, content(0), LEN);
+	expect_healed(f, rec.id);
+}
+
+/* The disk of the copy that is read first fails, the next one has rotted: that is healed, too. */
+static void test_rot_met_in_another_disks_stead_is_healed(void **state)
+{
+	const struct fault_plan broken = {.read_error = 1}, none = {0};
+	struct fixture *f = *state;
+	struct rec_extent rec;
+	struct dev *first;
+	uint8_t got[LEN];
+
+	put_one(f, &rec);
+	first = f->faults[rec.frags[read_first(&rec)].disk.v - 1];
+	rot(f, &rec, (read_first(&rec) + 1) % 3);
+	dev_fault_set(first, &broken);
+	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), 0);
+	assert_memory_equal(got, content(0), LEN);
+	for (unsigned i = 0; i < 500 && good(f, rec.id) < 2; i++)
+		env_sleep_ms(10);
+	dev_fault_set(first, &none);
+	expect_healed(f, rec.id);
 }
 
 /* ---- repairing ---- */
@@ -432,6 +412,54 @@ static void test_references_change_during_a_repair(void **state)
 	assert_int_equal(rec.refs, 2);
 }
 
+static struct rec_fragment others; /* where another repair has put a fragment */
+
+/* As another repair commits: fragment 1 lies elsewhere now (where nothing is, so it is repaired again). */
+static void moved_by_another(struct fixture *f, extent_id id)
+{
+	struct meta_txn *t = meta_begin(pool_meta(f->p));
+	struct rec_freed freed;
+	struct rec_bydisk by;
+	struct rec_extent rec;
+	uint64_t seq;
+
+	get(f, id, &rec);
+	freed = (struct rec_freed){rec.frags[1].disk, rec.frags[1].segment, rec.frags[1].offset,
+				   rec.frags[1].record_len};
+	del_bydisk(t, rec.frags[1].disk, rec.frags[1].segment, rec.frags[1].offset);
+	put_freed(t, &freed);
+	rec.frags[1].offset += MIB(16);
+	others = rec.frags[1];
+	by = (struct rec_bydisk){
+		others.disk, others.segment, others.offset, others.record_len, id, 1};
+	put_bydisk(t, &by);
+	put_extent(t, &rec);
+	assert_int_equal(meta_commit(t, &seq), 0);
+}
+
+/* Another repair of the same extent commits first: this one begins anew, from what that one has left. Else
+ * the index would go on naming, or count for ever, what it does not use. */
+static void test_two_repairs_of_one_extent(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_extent rec;
+	unsigned repaired;
+	BUF key = {0}, val = {0};
+
+	put_one(f, &rec);
+	rot(f, &rec, 1);
+	meanwhile_f = f;
+	meanwhile_id = rec.id;
+	meanwhile = moved_by_another;
+	assert_int_equal(extent_repair(pool_extents(f->p), rec.id, &repaired), 0);
+	assert_null(meanwhile);
+	assert_int_equal(good(f, rec.id), 3);
+	key_bydisk(&key, others.disk, others.segment, others.offset);
+	assert_int_equal(meta_get(pool_meta(f->p), key.data, key.len, &val), DFS_ENOENT);
+	key_freed(&key, others.disk, others.segment, others.offset);
+	assert_int_equal(meta_get(pool_meta(f->p), key.data, key.len, &val), 0);
+}
+
 /* ---- giving space back ---- */
 
 static void drop_reference(struct fixture *f, extent_id id) { change_refs(f, id, -1); }
@@ -455,7 +483,7 @@ static void test_reclaim_beside_a_freeing(void **state)
 	assert_null(meanwhile);
 	assert_int_equal(done, 3);
 	pool_abandon(f->p);
-	reopen(f);
+	fixture_reopen(f);
 	assert_int_equal(get_extent(pool_meta(f->p), a.id, &now), DFS_ENOENT);
 	if (get_extent(pool_meta(f->p), b.id, &now) == 0) /* else the background has synced it */
 		assert_int_equal(good(f, b.id), 3);
@@ -477,11 +505,16 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_rot_that_a_read_meets_is_healed, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_rot_of_the_first_copy_is_healed, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_rot_met_in_another_disks_stead_is_healed,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_repairs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_repair_frees_the_old_fragment, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_references_change_during_a_repair, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_two_repairs_of_one_extent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reclaim_beside_a_freeing, setup, teardown),
 	};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * No transaction outgrows its bound (T1), whatever is overwritten, cut, replaced or removed; and what takes
- * several of them can stop between any two (T2, F5, F7). Each kind is driven with the least bound and with
+ * No transaction outgrows its bound (B1), whatever is overwritten, cut, replaced or removed; and what takes
+ * several of them can stop between any two (B2, F5, F7). Each kind is driven with the least bound and with
  * the real one.
  */
 #include <setjmp.h>
@@ -105,7 +105,7 @@ static void put_record(struct file_rig *r, const struct buf *key, const void *va
 	assert_int_equal(meta_commit(t, &seq), 0);
 }
 
-/* T2: an overwriting that stops between two of its transactions has new bytes up to some place and old ones
+/* B2: an overwriting that stops between two of its transactions has new bytes up to some place and old ones
  * from there on, in a sound map; what is in memory is all new, and is stored once it can be. */
 static void overwrite_stops(uint64_t txn_bytes, bool crash)
 {

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/env.h"
 #include "file/file_internal.h"
 #include "unit/file_rig.h"
 
@@ -188,13 +189,36 @@ static void test_full_of_garbage(void **state)
 	free(data);
 }
 
+/* Beyond the excess that is allowed a write waits for folding to get on, though not for ever (U4). */
+static void test_writers_wait(void **state)
+{
+	struct fs_config cfg = {.flush_interval_ms = 3600000};
+	struct file_rig *r = file_rig_new(&cfg, 0);
+	struct inode *in = rig_create(r, r->root, "f");
+	unsigned waited = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t start = env_now_ns();
+
+		env_mutex_lock(&r->fs->fold_lock);
+		r->fs->fold_excess = MIB(40);
+		r->fs->fold_stalled = false;
+		env_mutex_unlock(&r->fs->fold_lock);
+		rig_write(r, in, i, "x", 1);
+		waited += env_now_ns() - start > 40000000u;
+	}
+	assert_true(waited >= 3); /* the folding thread may find meanwhile that nothing is listed */
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_small_pieces),
-		cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_unreadable),
-		cmocka_unit_test(test_full_of_garbage),
+		cmocka_unit_test(test_small_pieces), cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_unreadable),   cmocka_unit_test(test_full_of_garbage),
+		cmocka_unit_test(test_writers_wait),
 	};
 
 	if (getenv("FILTER"))

@@ -369,6 +369,39 @@ static void test_full_journal(void **state)
 	rig_release(&r);
 }
 
+/* A filesystem that never writes in place is full: the journal's own space does not help (J1). The sync
+ * fails, no member is dropped, and what was accepted is written once there is room again. */
+static void test_no_room_to_overwrite(void **state)
+{
+	struct fault_plan full = {.no_space_anew = true}, none = {0};
+	struct rig r;
+
+	(void)state;
+	for (unsigned some = 1; some <= 3; some++) {
+		rig_init(&r, false, 3, 3);
+		rig_must_open(&r);
+		rig_fill(&r, 0, 10, 1);
+		for (unsigned i = 0; i < some; i++)
+			dev_fault_set(r.devs[i], &full);
+		rig_commit(&r, 10, 1);
+		assert_int_equal(meta_sync(r.m, rig_commit(&r, 11, 1)), DFS_ENOSPC);
+		assert_int_equal(meta_sync(r.m, rig_commit(&r, 12, 1)), DFS_ENOSPC);
+		for (unsigned i = 1; i <= 3; i++) {
+			assert_true(meta_is_member(r.m, (disk_id){i}));
+			assert_int_equal(r.failed[i], 0);
+		}
+		for (unsigned i = 0; i < 3; i++)
+			dev_fault_set(r.devs[i], &none);
+		rig_fill(&r, 13, 1, 1);
+		rig_kill(&r);
+		rig_destroy_index(&r);
+		rig_must_open(&r);
+		rig_expect(&r, 0, 14, 1);
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
 /* Groups larger than a file are split; one transaction larger than that is refused. */
 static void test_large_groups(void **state)
 {
@@ -544,6 +577,7 @@ int main(void)
 		cmocka_unit_test(test_torn_group),
 		cmocka_unit_test(test_crash_while_recycling),
 		cmocka_unit_test(test_full_journal),
+		cmocka_unit_test(test_no_room_to_overwrite),
 		cmocka_unit_test(test_large_groups),
 		cmocka_unit_test(test_no_room_to_join),
 		cmocka_unit_test(test_hung_member),

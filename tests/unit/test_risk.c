@@ -7,83 +7,22 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
-#include "base/log.h"
-#include "dev/fault.h"
-#include "pool/pool.h"
+#include "unit/pool_fixture.h"
 
 #define DISKS 7u
 
-struct fixture {
-	char top[64], pool[96], disk[DISKS][96];
-	struct dev *faults[DISKS]; /* by number of the disk - 1 */
-	struct pool *p;
-};
-
-static void quiet(void *ctx, enum log_level level, const char *line)
-{
-	(void)ctx, (void)level;
-	if (getenv("VERBOSE"))
-		fprintf(stderr, "%s\n", line);
-}
-
-static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
-		    struct dev **ret_dev)
-{
-	const struct fault_plan none = {0};
-	struct fixture *f = ctx;
-	struct dev *below;
-	int err = dev_dir_open(path, subdir, create, &below);
-
-	if (err)
-		return err;
-	*ret_dev = dev_fault_new(below, &none);
-	for (unsigned i = 0; i < DISKS; i++)
-		if (!strcmp(path, f->disk[i]))
-			f->faults[i] = *ret_dev;
-	return 0;
-}
-
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct pool_env env = {.open_dev = open_dev, .ctx = f};
-	struct pool_message msg;
-	struct pool_settings s;
-	struct disk_info info;
-	bool same;
-
-	log_set_sink(quiet, NULL);
-	snprintf(f->top, sizeof(f->top), "/tmp/dfs-test-risk-XXXXXX");
-	assert_non_null(mkdtemp(f->top));
-	snprintf(f->pool, sizeof(f->pool), "%s/pool", f->top);
-	pool_settings_default(&s);
-	s.metadata_copies = 7;
-	assert_int_equal(pool_init(f->pool, &s, NULL, &msg), 0);
-	assert_int_equal(pool_open(f->pool, NULL, &env, &f->p, &msg), 0);
-	for (unsigned i = 0; i < DISKS; i++) {
-		struct pool_disk_spec spec = {.path = f->disk[i]};
-
-		snprintf(f->disk[i], sizeof(f->disk[i]), "%s/disk%u", f->top, i);
-		assert_int_equal(mkdir(f->disk[i], 0755), 0);
-		assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
-	}
-	*state = f;
+	*state = fixture_new(DISKS, DISKS, NULL);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-	char cmd[128];
-
-	pool_abandon(f->p);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->top);
-	assert_int_equal(system(cmd), 0);
-	free(f);
+	fixture_free(*state);
 	return 0;
 }
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See pool_fixture.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "unit/pool_fixture.h"
+
+static void quiet(void *ctx, enum log_level level, const char *line)
+{
+	(void)ctx, (void)level;
+	if (getenv("VERBOSE"))
+		fprintf(stderr, "%s\n", line);
+}
+
+static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
+		    struct dev **ret_dev)
+{
+	const struct fault_plan none = {0};
+	struct fixture *f = ctx;
+	struct dev *below;
+	int err = dev_dir_open(path, subdir, create, &below);
+
+	if (err)
+		return err;
+	if (f->opened)
+		f->opened(below);
+	*ret_dev = dev_fault_new(below, &none);
+	if (!strcmp(path, f->pool))
+		f->dir_fault = *ret_dev;
+	for (unsigned i = 0; i < f->disk_count; i++)
+		if (!strcmp(path, f->disk[i]))
+			f->faults[i] = *ret_dev;
+	return 0;
+}
+
+void fixture_reopen(struct fixture *f)
+{
+	struct pool_env env = {.open_dev = open_dev, .ctx = f};
+	struct pool_message msg = {""};
+
+	assert_int_equal(pool_open(f->pool, NULL, &env, &f->p, &msg), 0);
+}
+
+void fixture_open_at(struct fixture *f, const char *pool)
+{
+	snprintf(f->pool, sizeof(f->pool), "%s", pool);
+	fixture_reopen(f);
+}
+
+struct fixture *fixture_new(unsigned disk_count, unsigned copies, void (*opened)(struct dev *below))
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	const char *tmp = getenv("TMPDIR");
+	struct pool_message msg;
+	struct pool_settings s;
+	struct disk_info info;
+	bool same;
+
+	log_set_sink(quiet, NULL);
+	assert_true(disk_count <= FIXTURE_MAX_DISKS);
+	f->disk_count = disk_count;
+	f->opened = opened;
+	snprintf(f->top, sizeof(f->top), "%.30s/dfs-test-pool-XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(f->top));
+	snprintf(f->pool, sizeof(f->pool), "%s/pool", f->top);
+	pool_settings_default(&s);
+	if (copies)
+		s.metadata_copies = (uint8_t)copies;
+	assert_int_equal(pool_init(f->pool, &s, NULL, &msg), 0);
+	fixture_reopen(f);
+	for (unsigned i = 0; i < disk_count; i++) {
+		struct pool_disk_spec spec = {.path = f->disk[i]};
+
+		snprintf(f->disk[i], sizeof(f->disk[i]), "%s/disk%u", f->top, i);
+		assert_int_equal(mkdir(f->disk[i], 0755), 0);
+		assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
+	}
+	return f;
+}
+
+void fixture_free(struct fixture *f)
+{
+	char cmd[128];
+
+	if (f->p)
+		pool_abandon(f->p);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->top);
+	assert_int_equal(system(cmd), 0);
+	free(f);
+}

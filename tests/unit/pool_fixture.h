@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pool over a few directories, each behind a fault device, for the tests of what disks do to extents. */
+#ifndef DFS_TESTS_UNIT_POOL_FIXTURE_H
+#define DFS_TESTS_UNIT_POOL_FIXTURE_H
+
+#include "dev/fault.h"
+#include "pool/pool.h"
+
+#define FIXTURE_MAX_DISKS 8u
+
+struct fixture {
+	char top[64], pool[96], disk[FIXTURE_MAX_DISKS][96];
+	unsigned disk_count;
+	struct dev *faults[FIXTURE_MAX_DISKS]; /* borrowed; by number of the disk - 1 */
+	struct dev *dir_fault;		       /* of the pool directory */
+	void (*opened)(struct dev *below);     /* each device, before it is put behind its faults */
+	struct pool *p;
+	uint64_t nth; /* for the test */
+};
+
+/* copies of metadata: 0 for the default; opened: may be NULL. */
+struct fixture *fixture_new(unsigned disk_count, unsigned copies,
+			    void (*opened)(struct dev *below));
+void fixture_free(struct fixture *f);
+/* After the pool was closed or abandoned. */
+void fixture_reopen(struct fixture *f);
+/* Opens another pool directory for it, after an import. */
+void fixture_open_at(struct fixture *f, const char *pool);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pool without any room: what adds is refused at once (C1), what takes away, and rename, never (C2). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/env.h"
+#include "file/fs.h"
+#include "unit/file_rig.h"
+
+static void all_disks(struct file_rig *r, enum disk_state state)
+{
+	struct disk_set *disks = pool_disks(r->pool);
+
+	for (unsigned i = 0; i < disk_count(disks); i++)
+		disk_set_state(disk_at(disks, i), state);
+}
+
+static const char data[10000] = "data";
+
+static struct inode *make(struct file_rig *r, const char *name)
+{
+	struct inode *in = rig_create(r, r->root, name);
+
+	rig_write(r, in, 0, data, sizeof(data));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	return in;
+}
+
+static void test_no_room(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, 0);
+	struct inode *kept = make(r, "kept"), *gone = make(r, "gone"), *in;
+	struct inode *over = make(r, "over"), *moved = make(r, "moved");
+	struct fs_cred cred = {0, 0};
+	struct fs_attr attr;
+
+	(void)state;
+	fs_forget(r->fs, gone, 1);
+	fs_forget(r->fs, over, 1);
+	fs_forget(r->fs, moved, 1);
+	fs_forget(r->fs, rig_mkdir(r, r->root, "dir"), 1);
+	assert_int_equal(fs_setxattr(r->fs, kept, "user.x", "value", 5, 0), 0);
+	assert_int_equal(fs_sync_all(r->fs), 0);
+	all_disks(r, DISK_DEGRADED); /* they take nothing new */
+	env_sleep_ms(250);	     /* what was computed before is believed no longer */
+	assert_int_equal(fs_write(r->fs, kept, 0, 5000, data, false), DFS_ENOSPC);
+	assert_int_equal(fs_mknod(r->fs, r->root, "new", S_IFREG | 0644, 0, cred, &in, &attr),
+			 DFS_ENOSPC);
+	assert_int_equal(fs_mkdir(r->fs, r->root, "new", 0755, cred, &in, &attr), DFS_ENOSPC);
+	assert_int_equal(fs_symlink(r->fs, r->root, "new", "kept", cred, &in, &attr), DFS_ENOSPC);
+	assert_int_equal(fs_link(r->fs, kept, r->root, "new", &attr), DFS_ENOSPC);
+	assert_int_equal(fs_setxattr(r->fs, kept, "user.y", "value", 5, 0), DFS_ENOSPC);
+
+	assert_int_equal(fs_unlink(r->fs, r->root, "gone"), 0);
+	assert_int_equal(fs_rmdir(r->fs, r->root, "dir"), 0);
+	assert_int_equal(fs_removexattr(r->fs, kept, "user.x"), 0);
+	assert_int_equal(fs_rename(r->fs, r->root, "moved", r->root, "over", 0), 0);
+	assert_int_equal(fs_fallocate(r->fs, kept, FS_FALLOC_PUNCH | FS_FALLOC_KEEP_SIZE, 100, 700),
+			 0);
+	rig_truncate(r, kept, 5000);
+	assert_int_equal(fs_sync_all(r->fs), 0);
+	fs_forget(r->fs, kept, 1);
+	file_rig_crash(r);
+	assert_int_equal(rig_exists(r, r->root, "gone"), DFS_ENOENT);
+	assert_int_equal(rig_exists(r, r->root, "dir"), DFS_ENOENT);
+	assert_int_equal(rig_exists(r, r->root, "moved"), DFS_ENOENT);
+	assert_int_equal(rig_exists(r, r->root, "over"), 0);
+	file_rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_room),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
