@@ -328,6 +328,8 @@ static void unmount(struct run *r)
 		for (unsigned i = 0; i < r->clients_count; i++) {
 			struct model *m = r->clients[i].model;
 
+			if (r->clients[i].stopped)
+				continue; /* its last operation failed, and may be half done */
 			model_floor(m, model_mark(m));
 			model_mark_data(m);
 			model_floor_data(m);
