@@ -9,6 +9,8 @@ import os
 import random
 import resource
 import shutil
+import sqlite3
+import subprocess
 import time
 
 from posix_base import *
@@ -140,10 +142,16 @@ def fallocate_modes():
     falloc(fd, ZERO, 3 * MIB - 10, 30)
     data[3 * MIB - 10 :] = bytes(30)
     equal(os.pread(fd, 4 * MIB, 0), bytes(data), "zeroed beyond the end")
-    falloc(fd, 0, 0, 5 * MIB)
+    if ON_DYNAMICFS:  # no space is set aside, so nothing says that it was
+        for mode in (0, KEEP):
+            for at in (0, 4 * MIB, 64 * MIB):
+                fails(errno.EOPNOTSUPP, falloc, fd, mode, at, 9 * MIB)
+        equal(os.fstat(fd).st_size, 3 * MIB + 20)
+        equal(os.pread(fd, 4 * MIB, 0), bytes(data), "after what was refused")
+    falloc(fd, ZERO, 4 * MIB, MIB)
     equal(os.fstat(fd).st_size, 5 * MIB)
     equal(os.pread(fd, 10, 5 * MIB - 10), bytes(10))
-    falloc(fd, KEEP, 0, 9 * MIB)
+    os.posix_fallocate(fd, 0, 5 * MIB)
     equal(os.fstat(fd).st_size, 5 * MIB)
     falloc(fd, PUNCH | KEEP, 4 * MIB, 9 * MIB)
     equal(os.fstat(fd).st_size, 5 * MIB)
@@ -158,6 +166,52 @@ def fallocate_modes():
     fails(errno.EBADF, falloc, ro, 0, 0, 10)
     os.close(ro)
     os.close(fd)
+
+
+@case
+def programs_that_allocate():
+    data = pattern(2 * MIB + 77)
+    put("from", data)
+
+    # glibc writes where fallocate is not there: it extends, and what is there stays.
+    put("f", data)
+    fd = os.open("f", os.O_RDWR)
+    os.posix_fallocate(fd, 0, 3 * MIB + 5)
+    equal(os.fstat(fd).st_size, 3 * MIB + 5)
+    os.posix_fallocate(fd, 5, 100)
+    equal(os.fstat(fd).st_size, 3 * MIB + 5)
+    # As a database fills a log allocated before: anywhere, in blocks, synced.
+    want = bytearray(data + bytes(MIB + 5 - 77))
+    for at in random.Random(1).sample(range(0, 3 * MIB, 8192), 40):
+        want[at : at + 8192] = os.urandom(8192)
+        equal(os.pwrite(fd, want[at : at + 8192], at), 8192)
+        os.fdatasync(fd)
+    os.close(fd)
+    drop("f")
+    equal(get("f"), bytes(want), "written where glibc allocated")
+
+    copies = [
+        ("cp", "--sparse=always", "from", "to"),
+        ("cp", "--sparse=never", "from", "to"),
+        ("dd", "if=from", "of=to", "bs=64K", "conv=fsync", "status=none"),
+        ("rsync", "--preallocate", "from", "to"),
+        ("rsync", "--preallocate", "--inplace", "from", "to"),
+    ]
+    for argv in copies:
+        if shutil.which(argv[0]):
+            subprocess.run(argv, check=True)
+            drop("to")
+            equal(get("to"), data, " ".join(argv))
+            os.unlink("to")
+
+    db = sqlite3.connect("db")
+    db.execute("pragma journal_mode=wal")
+    db.execute("create table t(x)")
+    db.executemany("insert into t values (?)", ((i,) for i in range(2000)))
+    db.commit()
+    equal(db.execute("select sum(x) from t").fetchone()[0], 1999000)
+    equal(db.execute("pragma integrity_check").fetchone()[0], "ok")
+    db.close()
 
 
 @case
