@@ -151,22 +151,21 @@ bool extent_at_risk_on(struct extent_store *s, disk_id disk);
 MUST_USE int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done);
 
 /* ---- space ---- */
-/* Bytes of file data that still fit with geometry g (the one capacity function, P6). */
-uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g);
+/* Bytes of file data that still fit with geometry g (the one capacity function, P6), beside so many bytes of
+ * keys and values more in the index. 0 if these don't fit. */
+uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t index_bytes);
 /*
  * Of these, the bytes that are sure to be stored with geometry g: there is space allocated for them on the
  * disks (those that can't allocate are believed). Allocates so that it becomes at least `bytes`, as far as
  * that can be had. Takes I/O.
  */
-uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes);
+uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes,
+			   uint64_t index_bytes);
 /* Has space allocated on the disks for what metadata will need, where disks can allocate. Takes I/O. */
 void extent_hold_metadata(struct extent_store *s);
 /* The same as if there were a further disk (in failure domain `domain`; "": its own). */
 uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 				  const struct disk_room *room, const char *domain);
-/* Bytes of file data with geometry g that a byte more in the index costs, in 1/256: its table files, and
- * the next ones beside them. */
-uint64_t extent_index_cost(struct extent_store *s, struct geometry g);
 /* The geometry that a write wanting g would get now. */
 MUST_USE int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry);
 

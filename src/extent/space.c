@@ -67,11 +67,37 @@ static void divide_all(const struct place_snapshot *snap, struct rooms *r)
 }
 
 /*
- * Takes off what metadata will need, with the geometry that its table files have, or a narrower one of the same
- * tolerance when that fits better: as they are written. Returns what could not be taken.
+ * place_take() of whole fragments: what is less than one on a disk is of no use to tables, so that much more is
+ * taken where any is. What a disk has beyond is told by `spare`, which has room for a figure for each.
  */
-static uint64_t take_need(struct extent_store *s, struct place_snapshot *snap, uint64_t *taken)
+static uint64_t take_whole(struct place_snapshot *snap, unsigned width, uint64_t bytes,
+			   uint64_t fragment_bytes, uint64_t *taken, uint64_t *spare)
 {
+	uint64_t lacking;
+
+	for (unsigned i = 0; i < snap->count; i++) {
+		spare[i] = MIN(snap->disks[i].free_bytes, fragment_bytes);
+		snap->disks[i].free_bytes -= spare[i];
+	}
+	lacking = place_take(snap->disks, snap->count, width, bytes, taken);
+	for (unsigned i = 0; i < snap->count; i++) {
+		if (taken[i])
+			taken[i] += spare[i];
+		else
+			snap->disks[i].free_bytes += spare[i];
+	}
+	return lacking;
+}
+
+/*
+ * Takes off what metadata will need, with the geometry that its table files have, or a narrower one of the same
+ * tolerance when that fits better: as they are written. more: what the index is to take in besides. Returns
+ * what could not be taken.
+ */
+static uint64_t take_need(struct extent_store *s, struct place_snapshot *snap, uint64_t more,
+			  uint64_t *taken)
+{
+	FREE uint64_t *spare = xcalloc(snap->count + 1, sizeof(*spare));
 	struct meta_stats st = meta_stats(s->cfg.meta);
 	FREE struct place_disk *disks = xmalloc(sizeof(snap->disks));
 	uint64_t logical, lacking = 0;
@@ -79,14 +105,14 @@ static uint64_t take_need(struct extent_store *s, struct place_snapshot *snap, u
 
 	meta_space(s->cfg.meta, &m);
 	logical = m.next_bytes / (m.geometry.k + m.geometry.m) * m.geometry.k + st.journal_bytes +
-		  st.buffered_bytes;
+		  st.buffered_bytes + more + more / 4;
 	memcpy(disks, snap->disks, sizeof(snap->disks));
 	for (unsigned k = MAX(m.geometry.k, 1u); k > 0; k--) {
 		unsigned width = k + m.geometry.m;
 
 		memcpy(snap->disks, disks, sizeof(snap->disks));
-		lacking = place_take(snap->disks, snap->count, width,
-				     logical / k * width + m.journal_bytes, taken);
+		lacking = take_whole(snap, width, logical / k * width + m.journal_bytes,
+				     m.file_bytes / k, taken, spare);
 		if (lacking == 0)
 			break;
 	}
@@ -95,13 +121,13 @@ static uint64_t take_need(struct extent_store *s, struct place_snapshot *snap, u
 
 /* Step 2. what_if: nobody is told. */
 static void take_metadata(struct extent_store *s, struct place_snapshot *snap, struct rooms *r,
-			  bool what_if)
+			  uint64_t more, bool what_if)
 {
 	FREE uint64_t *taken = xcalloc(snap->count + 1, sizeof(*taken));
 
 	for (unsigned i = 0; i < snap->count; i++)
 		snap->disks[i].free_bytes = r->shares[i] + r->v[i].ahead_bytes + r->v[i].kept_bytes;
-	snap->lacking_bytes = take_need(s, snap, taken);
+	snap->lacking_bytes = take_need(s, snap, more, taken);
 	for (unsigned i = 0; i < snap->count; i++) {
 		struct disk *d = disk_get(s->cfg.disks, snap->disks[i].id);
 		uint64_t kept = r->v[i].kept_bytes;
@@ -125,8 +151,9 @@ static struct disk_room room_of(struct extent_store *s, struct disk *d)
 	return room;
 }
 
-/* new_room: of a further disk, that does not exist yet; NULL: none. */
-static struct place_snapshot *snapshot_with(struct extent_store *s,
+/* more: bytes of keys and values that the index will take in; new_room: of a further disk, that does not exist
+ * yet; NULL: none. */
+static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t more,
 					    const struct disk_room *new_room, const char *domain)
 {
 	struct place_snapshot *snap = xcalloc(1, sizeof(*snap));
@@ -156,13 +183,13 @@ static struct place_snapshot *snapshot_with(struct extent_store *s,
 		r->v[snap->count++] = *new_room;
 	}
 	divide_all(snap, r);
-	take_metadata(s, snap, r, new_room != NULL);
+	take_metadata(s, snap, r, more, new_room != NULL);
 	return snap;
 }
 
 struct place_snapshot *place_snapshot_new(struct extent_store *s)
 {
-	return snapshot_with(s, NULL, NULL);
+	return snapshot_with(s, 0, NULL, NULL);
 }
 
 /* Domains that could hold a fragment each, whatever space they have. */
@@ -240,9 +267,9 @@ static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
 	return total + fill(snap, (struct geometry){1, g.m}, SMALL_EXTENT_BYTES);
 }
 
-uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g)
+uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t index_bytes)
 {
-	FREE struct place_snapshot *snap = place_snapshot_new(s);
+	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
 
 	return usable_bytes(snap, g);
 }
@@ -263,9 +290,10 @@ void extent_hold_metadata(struct extent_store *s)
 
 #define HOLD_ROUNDS 4 /* each asks every disk for twice as much */
 
-uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes)
+uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes,
+			   uint64_t index_bytes)
 {
-	FREE struct place_snapshot *snap = place_snapshot_new(s);
+	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
 	FREE struct place_snapshot *held = xmalloc(sizeof(*held));
 	unsigned width = (unsigned)g.k + g.m, eligible = 0;
 	uint64_t each, usable = 0;
@@ -300,19 +328,9 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 				  const struct disk_room *room, const char *domain)
 {
-	FREE struct place_snapshot *snap = snapshot_with(s, room, domain);
+	FREE struct place_snapshot *snap = snapshot_with(s, 0, room, domain);
 
 	return usable_bytes(snap, g);
-}
-
-uint64_t extent_index_cost(struct extent_store *s, struct geometry g)
-{
-	struct meta_space m;
-
-	/* half a byte more: tables have checksums, filters and an index of their own */
-	meta_space(s->cfg.meta, &m);
-	return (uint64_t)(m.geometry.k + m.geometry.m) * 640 / MAX(m.geometry.k, 1u) * g.k /
-	       (g.k + g.m);
 }
 
 int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry)

@@ -166,6 +166,11 @@ struct reap {
 	ino_id ino;
 };
 
+/* Room, or what takes it: of file data, as copies; and of keys and values of the index. */
+struct budget {
+	int64_t data, index;
+};
+
 struct fs {
 	struct env_mutex rename_lock;
 	struct pool *pool;
@@ -199,9 +204,9 @@ struct fs {
 	bool stop_workers;
 
 	struct env_mutex space_lock; /* F4 */
-	int64_t budget;		     /* bytes that may still be accepted */
+	struct budget budget;	     /* what may still be accepted */
 	uint64_t budget_ns;	     /* when it was computed; 0: never */
-	int64_t taken;		     /* of all budgets so far */
+	struct budget taken;	     /* of all budgets so far */
 	int64_t writing; /* what writes have taken that are not dirty bytes yet, perhaps */
 	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
 

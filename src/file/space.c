@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Is there room? (F4) A change that adds is accepted only if its bytes fit in the safest and most expensive
- * way, as copies, next to all that is still unsealed, and what it adds to the index likewise. The budget comes from the one capacity
+ * way, as copies, next to all that is still unsealed, and what it adds to the index, which may need other disks
+ * than data does. The budget comes from the one capacity
  * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
  * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, what
  * overwriting has left behind is folded (fold.c), and the question asked again. So
@@ -14,6 +15,7 @@
 
 #define BUDGET_NS 200000000ull
 #define MARGIN_BYTES ((int64_t)MIB(1))
+#define INDEX_AHEAD_BYTES ((int64_t)MIB(1))
 #define HOLD_MAX_BYTES MIB(64) /* allocated beyond what is asked for */
 #define RECLAIM_ROUNDS 64u
 #define FOLD_BATCH 8u
@@ -21,12 +23,6 @@
 
 /* What bytes of data take with their share of headers and roundings. */
 static int64_t data_cost(uint64_t bytes) { return bytes ? (int64_t)(bytes + bytes / 4 + 8192) : 0; }
-
-/* What bytes of keys and values take in the index, as if they were data. */
-static int64_t index_cost(struct fs *fs, struct geometry copies, uint64_t bytes)
-{
-	return (int64_t)(bytes * extent_index_cost(fs->extents, copies) / 256);
-}
 
 static struct geometry copies_of(struct fs *fs)
 {
@@ -46,56 +42,83 @@ static void refresh_used(struct fs *fs)
 	}
 }
 
-/* What may be accepted beyond what is dirty: what has room, and of that what is sure (A1). */
-static int64_t budget_now(struct fs *fs, int64_t need)
+/* What may be accepted beyond what is dirty, beside index_bytes more in the index: what has room, and of that
+ * what is sure (A1). */
+static int64_t data_budget(struct fs *fs, uint64_t dirty, int64_t need, uint64_t index_bytes)
 {
 	struct geometry copies = copies_of(fs);
-	uint64_t usable, dirty, wanted;
-	int64_t dirty_cost;
+	uint64_t usable = extent_usable_bytes(fs->extents, copies, index_bytes);
+	int64_t dirty_cost = data_cost(dirty);
+	uint64_t wanted = (uint64_t)(dirty_cost + need + 2 * MARGIN_BYTES);
+
+	wanted = MIN(wanted + MIN(usable / 16, HOLD_MAX_BYTES), usable);
+	usable = MIN(usable, extent_hold_bytes(fs->extents, copies, wanted, index_bytes));
+	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - dirty_cost - MARGIN_BYTES;
+}
+
+/* writing: see struct fs. Whatever is not stored yet counts as data and as the index's, too: small files end there, and
+ * which of it is so is not known here. */
+static struct budget budget_now(struct fs *fs, struct budget need, int64_t writing)
+{
+	struct budget b;
+	uint64_t dirty;
 
 	refresh_used(fs);
-	usable = extent_usable_bytes(fs->extents, copies);
 	env_mutex_lock(&fs->dirty_lock);
 	dirty = fs->dirty_bytes;
 	env_mutex_unlock(&fs->dirty_lock);
-	/* small files end in the index: which of it is so is not known here */
-	dirty_cost = MAX(data_cost(dirty), index_cost(fs, copies, dirty));
-	wanted = (uint64_t)(dirty_cost + need + 2 * MARGIN_BYTES);
-	wanted = MIN(wanted + MIN(usable / 16, HOLD_MAX_BYTES), usable);
-	usable = MIN(usable, extent_hold_bytes(fs->extents, copies, wanted));
-	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - dirty_cost - MARGIN_BYTES;
+	for (int64_t ahead = INDEX_AHEAD_BYTES;; ahead = 0) {
+		b.index = need.index + ahead;
+		b.data = data_budget(fs, dirty, need.data + writing,
+				     dirty + (uint64_t)(writing + b.index)) -
+			 writing;
+		if (b.data >= need.data || ahead == 0)
+			return b;
+	}
+}
+
+static bool covers(const struct budget *b, const struct budget *need)
+{
+	return b->data >= need->data && b->index >= need->index;
+}
+
+static void move(struct budget *from, struct budget *to, const struct budget *what)
+{
+	from->data -= what->data;
+	from->index -= what->index;
+	to->data += what->data;
+	to->index += what->index;
 }
 
 /*
  * While the budget is computed others go on taking of the old one: what they took comes off the new. Those
  * that took before and copy still may not be among the dirty bytes: they count twice rather than not at all.
  */
-static bool try_take(struct fs *fs, int64_t need, bool fresh)
+static bool try_take(struct fs *fs, struct budget need, bool fresh)
 {
 	uint64_t now = env_now_ns();
-	int64_t budget, taken, writing;
+	struct budget budget, taken;
+	int64_t writing;
 
 	env_mutex_lock(&fs->space_lock);
-	budget = fs->budget;
 	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
-	if (!fresh && budget >= need) {
-		fs->budget -= need;
-		fs->taken += need;
+	if (!fresh && covers(&fs->budget, &need)) {
+		move(&fs->budget, &fs->taken, &need);
 		env_mutex_unlock(&fs->space_lock);
 		return true;
 	}
 	taken = fs->taken;
-	writing = MAX(fs->writing - need, 0); /* the caller's own is not there yet */
+	writing = MAX(fs->writing - need.data, 0); /* the caller's own is not there yet */
 	env_mutex_unlock(&fs->space_lock);
-	budget = budget_now(fs, need + writing) - writing;
+	budget = budget_now(fs, need, writing);
 	ENV_LOCKED(&fs->space_lock);
-	budget -= fs->taken - taken;
+	budget.data -= fs->taken.data - taken.data;
+	budget.index -= fs->taken.index - taken.index;
 	fs->budget = budget;
 	fs->budget_ns = now ? now : 1;
-	if (budget < need)
+	if (!covers(&budget, &need))
 		return false;
-	fs->budget -= need;
-	fs->taken += need;
+	move(&fs->budget, &fs->taken, &need);
 	return true;
 }
 
@@ -125,18 +148,20 @@ static bool known_full(struct fs *fs)
 	return fs->full_ns && fs->full_seq == seq && now - fs->full_ns < BUDGET_NS;
 }
 
-bool space_try(struct fs *fs, uint64_t bytes) { return try_take(fs, data_cost(bytes), false); }
+bool space_try(struct fs *fs, uint64_t bytes)
+{
+	return try_take(fs, (struct budget){data_cost(bytes), INDEX_EXTENT_BYTES}, false);
+}
 
 int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
 {
-	int64_t need;
+	struct budget need = {data_cost(data_bytes), (int64_t)index_bytes};
 	uint64_t seq;
 
 	if (data_bytes > (uint64_t)INT64_MAX / 4 || !pool_dir_has_room(fs->pool))
 		return DFS_ENOSPC;
 	if (pool_dir_silent(fs->pool))
 		return DFS_ETIMEDOUT;
-	need = data_cost(data_bytes) + index_cost(fs, copies_of(fs), index_bytes);
 	if (try_take(fs, need, false))
 		return 0;
 	if (known_full(fs))

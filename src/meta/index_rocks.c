@@ -35,7 +35,7 @@
 #define FLUSH_SPARE_BYTES MIB(2)
 #define ROOM_BYTES MIB(8)
 #define POLL_US 1000u
-#define POLLS_PER_COUNT 20u /* counting files takes longer than asking whether something runs */
+#define POLLS_TO_START 1000u
 /* A table with so many deletions among so many entries in turn is merged even if no size asks for it. */
 #define DELETIONS_WINDOW 512u
 #define DELETIONS_TRIGGER 256u
@@ -614,6 +614,22 @@ static bool runs(struct index *x) { return property(x, "rocksdb.num-running-comp
 
 static bool pending(struct index *x) { return property(x, "rocksdb.compaction-pending") > 0; }
 
+/*
+ * One compaction, or some that take no time: no further one may begin once one is seen running. What is counted between
+ * two of them is what bounds the new tables of a checkpoint.
+ */
+static bool compact_one(struct index *x)
+{
+	if (!allow_compactions(x, true))
+		return false;
+	for (unsigned polls = 0; polls < POLLS_TO_START && pending(x) && !runs(x); polls++)
+		usleep(POLL_US);
+	(void)allow_compactions(x, false);
+	while (runs(x))
+		usleep(POLL_US);
+	return true;
+}
+
 static int rocks_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
 			 bool *ret_more)
 {
@@ -621,17 +637,11 @@ static int rocks_compact(struct index *x, uint64_t max_bytes, index_stored_fn is
 	bool failed = false;
 
 	*ret_more = false;
-	if (!pending(x) || new_bytes(x, is_stored, ctx) >= max_bytes || !allow_compactions(x, true))
-		return 0;
-	for (unsigned polls = 1; !failed && (runs(x) || pending(x)); polls++) {
-		usleep(POLL_US);
+	while (!failed && pending(x) && new_bytes(x, is_stored, ctx) < max_bytes) {
+		if (!compact_one(x))
+			return 0;
 		failed = property(x, "rocksdb.background-errors") > errors;
-		if (polls % POLLS_PER_COUNT == 0 && new_bytes(x, is_stored, ctx) >= max_bytes)
-			break;
 	}
-	(void)allow_compactions(x, false);
-	while (runs(x))
-		usleep(POLL_US);
 	*ret_more = !failed && pending(x);
 	if (!failed)
 		return 0;

@@ -212,6 +212,7 @@ struct meta_stats meta_stats(struct meta *m);
 struct meta_space {
 	uint64_t table_bytes;	/* of the table files that lie there now */
 	uint64_t next_bytes;	/* at most: what the next checkpoints write beside them */
+	uint64_t file_bytes;	/* about the largest of them */
 	uint64_t journal_bytes; /* at most: what journals still grow by, all members together */
 	struct place_geometry geometry; /* that new table files get */
 };

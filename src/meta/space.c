@@ -59,7 +59,8 @@ void meta_safety(struct meta *m, const bool present[DISK_ID_MAX + 1], struct met
  * most, for what an intermediate step makes is gone before the image. */
 static uint64_t next_content(const struct meta *m)
 {
-	uint64_t table = index_table_bytes(m->cfg.checkpoint_bytes);
+	/* a table is a little larger than was aimed at */
+	uint64_t table = index_table_bytes(m->cfg.checkpoint_bytes) * 17 / 16;
 	/* What is committed and not in a checkpoint has room in the journal files (J2). Keys and values take
 	 * as much as there, and the tables have checksums, filters and indexes. */
 	uint64_t flush = 2 * m->journal_file_bytes * 5 / 4 + KIB(64);
@@ -76,6 +77,7 @@ void meta_space(struct meta *m, struct meta_space *ret)
 	g = m->geometry.k ? m->geometry : tables_wanted(m);
 	*ret = (struct meta_space){
 		.table_bytes = m->table_bytes,
+		.file_bytes = index_table_bytes(m->cfg.checkpoint_bytes) * 17 / 16,
 		.next_bytes = next_content(m) / g.k * (g.k + g.m),
 		.journal_bytes = 2 * m->journal_file_bytes *
 				 (m->cfg.copies - MIN(m->cfg.copies, m->root.member_count)),

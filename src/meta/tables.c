@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "dev/disk.h"
 #include "meta/internal.h"
 
 #define FS_BLOCK 4096u
@@ -106,7 +107,8 @@ static void view_failed(struct tables_run *r, unsigned d, int err, const char *d
 	tables_disk_failed(r->m, v->disk, err, doing);
 }
 
-/* What new fragments may take: the filesystem's free space, within the disk's limit. */
+/* What new fragments may take: the filesystem's free space, within the disk's limit, but not the reserve: it is
+ * for what has no other place, manifests and roots. */
 static uint64_t room_on(struct meta *m, const struct meta_disk *d)
 {
 	struct dev_space space;
@@ -114,6 +116,7 @@ static uint64_t room_on(struct meta *m, const struct meta_disk *d)
 
 	if (dev_space(d->dev, &space))
 		return 0;
+	space.free_bytes -= MIN(space.free_bytes, disk_reserve_of(space.total_bytes));
 	if (d->capacity_bytes == 0)
 		return space.free_bytes;
 	used = (uint64_t)meta_counter(m, META_COUNT_DISK_USED + d->id.v) +

@@ -27,7 +27,7 @@ void pool_space(struct pool *p, struct pool_space *ret_space)
 	if (p->meta) {
 		disks_update_used(p);
 		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES);
-		sp.available_bytes = extent_usable_bytes(p->extents, g);
+		sp.available_bytes = extent_usable_bytes(p->extents, g, 0);
 		sp.total_bytes = sp.used_bytes + sp.available_bytes;
 	}
 	env_mutex_lock(&p->lock);
