@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The work of kill9.sh: _kill9.py BINARY ROUNDS [SEED]
 
-Five workers write through the mount, and note in memory shared with this process what they are about
+Six workers write through the mount, and note in memory shared with this process what they are about
 to do and what fsync has acknowledged. Then the daemon is killed, and every note is checked.
 
   whole     writes new files of random sizes, fsync: the bytes must be there
@@ -10,12 +10,18 @@ to do and what fsync has acknowledged. Then the daemon is killed, and every note
   append    appends numbered records, fsync now and then: all acknowledged ones, in order
   overwrite overwrites numbered 4 KiB blocks of a 3 MiB file: each block whole, at least as new as noted
   names     makes and moves directories and links, fsync of the directory: the names are there
+  attrs     sets attributes, fsync; makes and removes files, fsync of the directory: as new as noted, or gone
+
+KILL9_FULL=1: the disks are small, and a seventh worker writes files until there is no space, deletes a few and goes on. The
+others meet ENOSPC all the time, undo what they had begun, and try again. Deleting must work all the same.
 """
-import ctypes, hashlib, json, multiprocessing, os, random, shutil, signal, struct, subprocess, sys, tempfile, time
+import ctypes, errno, hashlib, json, multiprocessing, os, random, shutil, signal, struct, subprocess, sys, tempfile, time
 
 BINARY, ROUNDS = os.path.abspath(sys.argv[1]), int(sys.argv[2])
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 and sys.argv[3] else random.SystemRandom().randrange(1 << 30)
 LOSSYFS = os.environ.get('KILL9_LOSSYFS')  # cuts the power, too: disks and pool directory lose what was not synced
+FULL = os.environ.get('KILL9_FULL') == '1'
+FULL_MIB = [48, 64, 80, 96, 128, 160]
 BLOCK = 4096
 rng = random.Random(SEED)
 top = tempfile.mkdtemp(prefix='dfs-kill9-', dir=os.environ.get('TMPDIR', '/tmp'))
@@ -64,6 +70,10 @@ def put(path, data, sync=True):
             at += os.write(fd, data[at:at + (1 << 20)])
         if sync:
             os.fsync(fd)
+    except OSError as e:
+        if e.errno == errno.ENOSPC:
+            os.unlink(path)
+        raise
     finally:
         os.close(fd)
 
@@ -108,7 +118,8 @@ def append(r, n):
     count = os.fstat(fd).st_size // 1000
     os.ftruncate(fd, count * 1000)
     while True:
-        os.write(fd, record(count))
+        if os.write(fd, record(count)) < 1000:
+            raise OSError(errno.ENOSPC, 'a part of the record was accepted')
         count += 1
         if r.random() < 0.3:
             os.fsync(fd)
@@ -142,7 +153,11 @@ def block(b, v):
 
 
 def names(r, n):
-    i = 1 + max([x[1] for x in n.read('names')] or [0])
+    there = os.listdir(f'{mnt}/names')
+    for d in there:
+        if d[0] == 'd':  # begun, and then there was no space, or a kill
+            shutil.rmtree(f'{mnt}/names/{d}')
+    i = 1 + max([x[1] for x in n.read('names')] + [int(x[1:]) for x in there] + [0])
     while True:
         d = f'{mnt}/names/d{i}'
         os.mkdir(d)
@@ -155,14 +170,58 @@ def names(r, n):
         i += 1
 
 
-WORKERS = dict(whole=whole, replace=replace, append=append, overwrite=overwrite, names=names)
+def attrs(r, n):
+    version = 1 + max([x[2] for x in n.read('attrs')] or [0])
+    while True:
+        i = r.randrange(20)
+        path = f'{mnt}/attrs/f{i}'
+        fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            n.say('begin', i, version)
+            os.setxattr(path, 'user.version', attribute(version))
+            os.fsync(fd)
+            n.say('set', i, version)
+        finally:
+            os.close(fd)
+        gone = f'attrs/gone{version}'
+        put(f'{mnt}/{gone}', b'x' * r.choice([0, 100, 60000]))
+        os.unlink(f'{mnt}/{gone}')
+        fsync_dir(f'{mnt}/attrs')
+        n.say('gone', gone, version)
+        version += 1
+
+
+def attribute(version):
+    return b'%d ' % version + content(version, version % 1500)
+
+
+def ballast(r, n):
+    while True:
+        try:
+            put(f'{mnt}/ballast/{r.randrange(1 << 40):x}', b'b' * r.choice([0, 3000, 50000, 700000]), sync=False)
+        except OSError as e:
+            if e.errno != errno.ENOSPC:
+                raise
+            n.say('full')
+            there = os.listdir(f'{mnt}/ballast')
+            for victim in r.sample(there, min(len(there), r.randrange(1, 6))):
+                os.unlink(f'{mnt}/ballast/{victim}')
+
+
+WORKERS = dict(whole=whole, replace=replace, append=append, overwrite=overwrite, names=names, attrs=attrs)
+if FULL:
+    WORKERS['ballast'] = ballast
 
 
 def worker(name, seed):
-    try:
-        WORKERS[name](random.Random(seed), Notes(name))
-    except OSError:
-        os._exit(0)   # the daemon has been killed
+    r = random.Random(seed)
+    while True:
+        try:
+            WORKERS[name](r, Notes(name))
+        except OSError as e:
+            if e.errno != errno.ENOSPC or not FULL:
+                os._exit(0)   # the daemon has been killed
+            time.sleep(0.002)
 
 
 def must(what, cond, text):
@@ -209,6 +268,7 @@ def check():
             got, v = struct.unpack('<QQ', d[:16])
             must('overwrite', got == b and d == block(b, v), f'block {b} is wrong')
             must('overwrite', v >= least.get(b, 0), f'block {b} went back to version {v}')
+    check_attrs()
     there = set(os.listdir(f'{mnt}/names'))
     for _, i in Notes.read('names'):
         must('names', f'e{i}' in there, f'e{i} is not there')
@@ -216,10 +276,27 @@ def check():
         must('names', os.stat(f'{mnt}/names/e{i}/a').st_nlink == 2, f'e{i}/a has not two links')
 
 
+def check_attrs():
+    least, begun = {}, {}
+    for kind, what, version in Notes.read('attrs'):
+        if kind == 'gone':
+            must(what, not os.path.exists(f'{mnt}/{what}'), 'is back')
+        else:
+            of = least if kind == 'set' else begun
+            of[what] = max(of.get(what, 0), version)
+    for i, version in least.items():
+        value = os.getxattr(f'{mnt}/attrs/f{i}', 'user.version')
+        got = int(value.split(b' ')[0])
+        must('attrs', version <= got <= begun[i], f'f{i} has version {got}, not {version} to {begun[i]}')
+        must('attrs', value == attribute(got), f'f{i} has a wrong value')
+
+
 def forget_old():
     """Deletes the oldest files and directories, so that a long run has no more to compare than a
     short one. Whether the deletions are durable is left open."""
+    share = 10 if FULL else 1
     for worker, keep, path in (('whole', 300, lambda x: x[1]), ('names', 500, lambda x: f'names/e{x[1]}')):
+        keep //= share
         known = Notes.read(worker)
         old = known[:-keep] if len(known) > 2 * keep else []
         for note in old:
@@ -318,7 +395,7 @@ def one_round(k, r):
     p = run('fsck', '--pool', pool, ok=(0, 1, 2, 3, 4, 5, 6))
     must('fsck', p.returncode == 0, f'exit {p.returncode}: {p.stdout}{p.stderr}')
     # the time that counts is that of the mount after a kill
-    must('mount', power is not None or took < 2.0, f'took {took:.2f} s')
+    must('mount', power is not None or took < (10.0 if FULL else 2.0), f'took {took:.2f} s')
     return took
 
 
@@ -334,6 +411,8 @@ def main():
     run('init', '--pool', pool)
     for i, gib in enumerate(sizes):
         os.makedirs(disks[i], exist_ok=True)
+        if FULL:
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={FULL_MIB[i]}m', 'dynamicfs-test', disks[i]], check=True)
         run('add-disk', '--pool', pool, '--disk', f'{top}/disk{i}', '--capacity', f'{gib}G')
     mount()
     for w in WORKERS:
@@ -353,8 +432,10 @@ def main():
         mount()
         check()
         run('unmount', '--mountpoint', mnt)
-        print(f'ok kill9: {ROUNDS} kills, {checked} comparisons with what was acknowledged, '
+        print(f'ok kill9{"_full" if FULL else ""}: {ROUNDS} kills, {checked} comparisons with what was acknowledged, '
               f'slowest mount {max(times):.2f} s')
+        if FULL:
+            print(f'# no space was met {len(Notes.read("ballast"))} times')
         if power:
             print(f'# {lost["bytes"]} unsynced bytes and {lost["names"]} names lost at the cuts')
 
@@ -366,5 +447,7 @@ finally:
     if power:
         power.off()
     if not failed:
+        for i in range(len(FULL_MIB) if FULL else 0):
+            subprocess.run(['umount', '-l', f'{top}/disk{i}'], capture_output=True)
         shutil.rmtree(top, ignore_errors=True)
 sys.exit(1 if failed else 0)
