@@ -183,7 +183,7 @@ static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t mor
 		r->v[snap->count++] = *new_room;
 	}
 	divide_all(snap, r);
-	take_metadata(s, snap, r, more, new_room != NULL);
+	take_metadata(s, snap, r, more, new_room || more);
 	return snap;
 }
 
@@ -293,12 +293,14 @@ void extent_hold_metadata(struct extent_store *s)
 uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes,
 			   uint64_t index_bytes)
 {
+	FREE struct place_snapshot *now = place_snapshot_new(s);
 	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
 	FREE struct place_snapshot *held = xmalloc(sizeof(*held));
 	unsigned width = (unsigned)g.k + g.m, eligible = 0;
 	uint64_t each, usable = 0;
 
-	hold_keeps(s, snap);
+	/* of index_bytes most may be data, whose space must not be kept from it */
+	hold_keeps(s, now);
 	for (unsigned i = 0; i < snap->count; i++)
 		eligible += snap->disks[i].eligible;
 	each = bytes / g.k * width / MAX(eligible, width) + 2 * EXTENT_MAX_BYTES;

@@ -157,5 +157,5 @@ mib=12
 filling tmpfs 6u 4000
 mib=32
 supported ext4 && filling ext4 4 mixed
-supported xfs && filling xfs 4 50000
+supported xfs && filling xfs 4 over
 pool_directory
