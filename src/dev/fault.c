@@ -247,6 +247,8 @@ static int f_space(struct dev *d, struct dev_space *ret_space)
 	struct fault_plan p = plan_of(d);
 	int rc = p.gone ? DFS_EGONE : dev_space(fault_of(d)->below, ret_space);
 
+	if (!rc && p.most_free)
+		ret_space->free_bytes = MIN(ret_space->free_bytes, p.most_free);
 	if (!rc && p.no_space)
 		ret_space->free_bytes = 0;
 	return rc;

@@ -15,6 +15,7 @@ struct fault_plan {
 	uint64_t delay_ms;   /* added to every read, write and sync */
 	bool no_space;	     /* writes that extend fail with DFS_ENOSPC */
 	bool no_space_anew;  /* those that overwrite, too: it never writes in place */
+	uint64_t most_free;  /* says to have no more than that; 0: the truth */
 	bool gone;	     /* every call fails with DFS_EGONE */
 	uint64_t gone_after; /* so many calls, it is gone from then on; 0: never */
 	bool hang; /* every call but close waits until a plan without it is set; then it goes on */

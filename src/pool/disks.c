@@ -102,7 +102,7 @@ void disk_jsons_update(struct pool *p)
 
 /* ---- opening ---- */
 
-int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid, struct dev **ret_dev,
+int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
 		    struct disk_json *ret_json, struct pool_message *msg)
 {
 	struct dev *dev = NULL;
@@ -118,12 +118,6 @@ int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid, s
 			 path, dfs_err_text(err));
 	} else if (!uuid_eq(&ret_json->pool, &p->json.pool)) {
 		pool_say(msg, "the disk at %s belongs to another pool; it is left alone", path);
-		err = DFS_EFOREIGN;
-	} else if (uuid && !uuid_eq(&ret_json->uuid, uuid)) {
-		pool_say(
-			msg,
-			"the disk at %s is another one of this pool than expected; it is left alone",
-			path);
 		err = DFS_EFOREIGN;
 	}
 	if (err) {

@@ -88,7 +88,7 @@ static void opening_run(void *arg)
 {
 	struct opening *o = arg;
 
-	o->err = disk_open_known(o->p, o->path, NULL, &o->dev, &o->dj, &o->why);
+	o->err = disk_open_known(o->p, o->path, &o->dev, &o->dj, &o->why);
 }
 
 /* What was found there: 0 and no device of ours: it is another's. */

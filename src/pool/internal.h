@@ -71,10 +71,9 @@ struct pool {
 void pool_say(struct pool_message *msg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- disks.c ---- */
-/* Opens the device at path if it is the disk `uuid` of this pool. Why not: in msg. */
-MUST_USE int disk_open_known(struct pool *p, const char *path, const struct uuid *uuid,
-			     struct dev **ret_dev, struct disk_json *ret_json,
-			     struct pool_message *msg);
+/* Opens the device at path if it is a disk of this pool. Why not: in msg. */
+MUST_USE int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
+			     struct disk_json *ret_json, struct pool_message *msg);
 MUST_USE int disk_json_read(struct dev *dev, struct disk_json *ret);
 MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j);
 /* Writes disk.json of every disk that is present; failures are logged. */

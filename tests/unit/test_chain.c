@@ -136,6 +136,62 @@ static void test_old_copy_of_a_member(void **state)
 	rig_release(&r);
 }
 
+/* From that record on the disk's journal is empty. */
+static void empty_from(struct rig *r, unsigned disk, uint64_t seq)
+{
+	static const uint8_t zeros[KIB(64)];
+	struct rig_record rec;
+	FILE *f;
+
+	rig_find_record(r, disk, seq, &rec);
+	f = fopen(rec.path, "r+b");
+	assert_non_null(f);
+	for (unsigned copy = 0; copy < 2; copy++) {
+		fseek(f, (long)(rec.off + copy * rec.second_off), SEEK_SET);
+		assert_int_equal(fwrite(zeros, 1, sizeof(zeros), f), sizeof(zeros));
+	}
+	fclose(f);
+}
+
+/*
+ * A member was away, with a tail of records that nobody else had, and becomes one again: what its old
+ * journal holds must be gone, or it would pass for the proof that something is missing behind the new one.
+ */
+static void test_old_journal_of_a_member(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, false, 3, 2);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 1);
+	rig_must_close(&r);
+	rig_must_open(&r);
+	for (unsigned i = 0; i < 20; i++)
+		rig_fill(&r, 50 + i, 1, 1);
+	rig_kill(&r);
+	empty_from(&r, 1, 51);
+	r.absent[0] = true;
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	assert_int_equal(meta_last_seq(r.m), 50);
+	r.witness = meta_witness(r.m);
+	rig_must_close(&r);
+	r.absent[0] = false;
+	r.absent[2] = true;
+	rig_must_open(&r);
+	assert_true(meta_is_member(r.m, (disk_id){1}));
+	rig_fill(&r, 50, 2, 2);
+	rig_kill(&r);
+	rig_destroy_index(&r);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 50, 1);
+	rig_expect(&r, 50, 2, 2);
+	assert_int_equal(meta_last_seq(r.m), 52);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 /* ---- a transaction that the index does not take (M1) ---- */
 
 static struct index_ops failing_ops;
@@ -188,11 +244,53 @@ static void test_refused_by_the_index(void **state)
 	rig_release(&r);
 }
 
+/* ---- what an image may hold (M5) ---- */
+
+static struct rig *flushing;
+static uint64_t flushed_seq;
+
+static int commits_and_flushes(struct index *x)
+{
+	if (flushing)
+		flushed_seq = rig_commit(flushing, 77,
+					 1); /* somebody does, between steps 1 and 3 */
+	return index_mem_ops.flush(x);
+}
+
+static void expect_durable(struct rig *r)
+{
+	assert_true(flushed_seq > 0);
+	assert_true(meta_durable_seq(r->m) >= flushed_seq);
+}
+
+/* What a flush took along is in the journal, with its data, before any root can name the image. */
+static void test_image_is_in_the_journal(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	failing_ops = index_mem_ops;
+	failing_ops.flush = commits_and_flushes;
+	rig_init(&r, false, 3, 3);
+	r.ops = &failing_ops;
+	rig_must_open(&r);
+	rig_fill(&r, 0, 5, 1);
+	r.stored = expect_durable;
+	flushing = &r;
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	flushing = NULL;
+	r.stored = NULL;
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_another_predecessor),
 		cmocka_unit_test(test_old_copy_of_a_member),
+		cmocka_unit_test(test_old_journal_of_a_member),
+		cmocka_unit_test(test_image_is_in_the_journal),
 		cmocka_unit_test(test_refused_by_the_index),
 	};
 

@@ -489,6 +489,59 @@ static void test_reclaim_beside_a_freeing(void **state)
 		assert_int_equal(good(f, b.id), 3);
 }
 
+/* ---- a disk that is an older copy of itself ---- */
+
+static void end_segments(struct fixture *f)
+{
+	for (unsigned i = 0; i < DISKS; i++)
+		segment_close_open(disk_at(pool_disks(f->p), i));
+}
+
+static void shell(const char *fmt, const char *a, const char *b)
+{
+	char cmd[400];
+
+	snprintf(cmd, sizeof(cmd), fmt, a, b);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* The highest segment of the last disk among the extent's fragments, or low. */
+static uint32_t highest(const struct rec_extent *rec, uint32_t low)
+{
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++)
+		if (rec->frags[i].disk.v == DISKS)
+			low = MAX(low, rec->frags[i].segment);
+	return low;
+}
+
+/* It does not know of the segments that it has given out since: their numbers must not be given out again,
+ * for the index names records in them (S1). */
+static void test_segments_of_an_older_copy(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t named = 0, fresh = 0;
+	struct rec_extent rec;
+
+	assert_int_equal(pool_close(f->p), 0);
+	shell("cp -a %s/dynamicfs %s/copy", f->disk[DISKS - 1], f->top);
+	fixture_reopen(f);
+	for (unsigned i = 0; i < 12; i++) {
+		put_one(f, &rec);
+		named = highest(&rec, named);
+		end_segments(f);
+	}
+	assert_true(named > 2);
+	assert_int_equal(pool_close(f->p), 0);
+	shell("rm -r %s/dynamicfs && true %s", f->disk[DISKS - 1], f->top);
+	shell("mv %s/copy %s/dynamicfs", f->top, f->disk[DISKS - 1]);
+	fixture_reopen(f);
+	disk_set_state(disk_at(pool_disks(f->p), 0),
+		       DISK_DEGRADED); /* the other three are needed */
+	put_one(f, &rec);
+	fresh = highest(&rec, 0);
+	assert_true(fresh > named);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -516,6 +569,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_two_repairs_of_one_extent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reclaim_beside_a_freeing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_segments_of_an_older_copy, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

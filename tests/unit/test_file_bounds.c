@@ -278,6 +278,53 @@ static void cuts(uint64_t txn_bytes, enum kind kind)
 	free(data);
 }
 
+/* F5: a truncation that stops between two of its transactions. Before the file grows again, or at the next
+ * mount, the rest of it is done: the old bytes never come back, nor do they stay. */
+static void truncate_stops(bool crash)
+{
+	struct file_rig *r = rig(KIB(16));
+	unsigned count = many(r);
+	uint8_t *data = buffer(count);
+	struct inode *in = appended(r, "f", count, data);
+	struct fs_attr attr = {.size = 10};
+	BUF key = {0};
+	BUF good = {0};
+
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	key_map(&key, in->ino, (uint64_t)(count - 3) * PIECE);
+	assert_int_equal(meta_get(r->fs->meta, key.data, key.len, &good), 0);
+	put_record(r, &key, "rotten", 6);
+	assert_int_not_equal(fs_setattr(r->fs, in, &attr, FS_SET_SIZE, &attr), 0);
+	assert_true(in->rec.flags & INODE_BEYOND);
+	put_record(r, &key, good.data, good.len);
+	memset(data + 10, 0, whole(count) - 10);
+	if (crash) {
+		assert_int_equal(meta_sync(r->fs->meta, meta_last_seq(r->fs->meta)), 0);
+		fs_forget(r->fs, in, 1);
+		file_rig_crash(r);
+		in = rig_lookup(r, r->root, "f");
+		assert_false(in->rec.flags & INODE_BEYOND);
+		assert_int_equal(in->beyond_end, 0);
+		assert_true(in->rec.mapped_bytes <= PIECE);
+	}
+	data[whole(count) - 1] = 'z';
+	rig_write(r, in, whole(count) - 1, "z", 1);
+	rig_expect(r, in, data, whole(count));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	rig_expect(r, in, data, whole(count));
+	check_bound(r);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
+static void test_truncate_stops(void **state)
+{
+	(void)state;
+	truncate_stops(false);
+	truncate_stops(true);
+}
+
 /* The bounds of attributes: number, names, all bytes. Replacing and removing make room. */
 static void test_xattr_bounds(void **state)
 {
@@ -381,9 +428,10 @@ static void test_early_times(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_overwrite),    cmocka_unit_test(test_overwrite_stops),
-		cmocka_unit_test(test_scattered),    cmocka_unit_test(test_cuts),
-		cmocka_unit_test(test_xattr_bounds), cmocka_unit_test(test_early_times),
+		cmocka_unit_test(test_overwrite),      cmocka_unit_test(test_overwrite_stops),
+		cmocka_unit_test(test_truncate_stops), cmocka_unit_test(test_scattered),
+		cmocka_unit_test(test_cuts),	       cmocka_unit_test(test_xattr_bounds),
+		cmocka_unit_test(test_early_times),
 	};
 
 	_Static_assert(META_TXN_BYTES == KIB(256), "stated in docs/DESIGN.md");

@@ -289,6 +289,35 @@ static void forced_epochs_are_no_attempts(void **state)
 	free(by);
 }
 
+/* An epoch goes on only with the same members, voters and disks (M7). */
+static void changes_make_an_epoch(void **state)
+{
+	struct root *last = root_make(3), *next = root_make(3);
+
+	(void)state;
+	*next = *last;
+	assert_true(history_goes_on(next, last));
+	next->members[next->member_count++] = (struct root_member){{2}, disk_uuid(1)};
+	assert_false(history_goes_on(next, last));
+	*next = *last;
+	next->members[0] = (struct root_member){{2}, disk_uuid(1)};
+	assert_false(history_goes_on(next, last));
+	*next = *last;
+	next->disks[2].votes = 0;
+	assert_false(history_goes_on(next, last));
+	*next = *last;
+	next->disks[2].given_up = true;
+	assert_false(history_goes_on(next, last));
+	*next = *last;
+	next->disk_count--;
+	assert_false(history_goes_on(next, last));
+	*next = *last;
+	last->open_count = 1;
+	assert_false(history_goes_on(next, last));
+	free(last);
+	free(next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -299,6 +328,7 @@ int main(void)
 		cmocka_unit_test(a_tie_wants_the_pool_directory),
 		cmocka_unit_test(open_sets_must_agree),
 		cmocka_unit_test(older_epochs_do_not_count),
+		cmocka_unit_test(changes_make_an_epoch),
 		cmocka_unit_test(forced_epochs_are_no_attempts),
 	};
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pool directory: it may be lost (P5), and it has an account of space of its own (C3). */
+/* The pool directory: it may be lost (P5), it remembers epochs and tells disks apart (P8), and it
+ * has an account of space of its own (C3). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include "base/env.h"
 #include "file/fs.h"
+#include "pool/internal.h"
 #include "unit/pool_fixture.h"
 
 #define DISKS 5u
@@ -52,6 +54,105 @@ static void test_import_keeps_the_settings(void **state)
 	assert_int_equal(now.large.m, 1);
 	assert_int_equal(now.metadata_copies, s.metadata_copies);
 	assert_int_equal(now.verify_writes, s.verify_writes);
+}
+
+static unsigned present(struct fixture *f)
+{
+	struct pool_status st;
+
+	pool_status(f->p, &st);
+	return st.disks_present;
+}
+
+static void shell(const char *fmt, const char *a, const char *b)
+{
+	char cmd[400];
+
+	snprintf(cmd, sizeof(cmd), fmt, a, b);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* At the place of one of its disks lies a disk of another pool, or one that has its number but is another:
+ * it is not opened, nor remembered (P8). */
+static void test_other_disks_at_a_place(void **state)
+{
+	struct fixture *f = *state, *other = fixture_new(1, 0, NULL);
+	struct disk_json dj;
+	struct dev *dev;
+
+	assert_int_equal(pool_close(f->p), 0);
+	assert_int_equal(pool_close(other->p), 0);
+	f->p = other->p = NULL;
+	shell("mv %s/dynamicfs %s/mine", f->disk[4], f->top);
+	shell("cp -a %s/dynamicfs %s/", other->disk[0], f->disk[4]);
+	assert_int_equal(dev_dir_open(f->disk[4], "dynamicfs", false, &dev), 0);
+	assert_int_equal(disk_json_read(dev, &dj), 0);
+	dj.id = 77; /* no disk of ours has it */
+	assert_int_equal(disk_json_store(dev, &dj), 0);
+	dev_free(dev);
+	fixture_reopen(f);
+	assert_int_equal(present(f), DISKS - 1);
+	assert_int_equal(f->p->json.disk_count, DISKS);
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+	shell("rm -r %s/dynamicfs && true %s", f->disk[4], f->top);
+	shell("mv %s/mine %s/dynamicfs", f->top, f->disk[4]);
+	assert_int_equal(dev_dir_open(f->disk[4], "dynamicfs", false, &dev), 0);
+	assert_int_equal(disk_json_read(dev, &dj), 0);
+	uuid_random(&dj.uuid);
+	assert_int_equal(disk_json_store(dev, &dj), 0);
+	dev_free(dev);
+	fixture_reopen(f);
+	assert_int_equal(present(f), DISKS - 1);
+	fixture_free(other);
+}
+
+/* A new epoch while the pool is in use is remembered at once, not only at its end: what was acknowledged
+ * under it must not be missed by who opens the pool after a crash with the disks that were left out. */
+static void test_epochs_are_remembered(void **state)
+{
+	const struct fault_plan gone = {.gone = true};
+	struct fixture *f = *state;
+	char text[UUID_TEXT_LEN + 1], path[120];
+	struct history_witness before = meta_witness(pool_meta(f->p)), now;
+	struct meta_txn *t = meta_begin(pool_meta(f->p));
+	FREE uint8_t *data = NULL;
+	uint64_t seq;
+	FILE *file;
+
+	dev_fault_set(f->faults[0], &gone);
+	meta_put(t, "x", 1, "x", 1);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+	now = meta_witness(pool_meta(f->p));
+	assert_true(now.epoch > before.epoch);
+	snprintf(path, sizeof(path), "%s/pool.json", f->pool);
+	data = xcalloc(1, 65536);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_true(fread(data, 1, 65535, file) > 0);
+	fclose(file);
+	uuid_format(&now.id, text);
+	assert_non_null(strstr((char *)data, text));
+}
+
+/* A disk that was added is one of the pool's, whatever happens next. */
+static void test_added_disk_stays(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_message msg = {""};
+	struct pool_disk_spec spec = {0};
+	struct disk_info info;
+	char path[80];
+	bool same;
+
+	snprintf(path, sizeof(path), "%s/more", f->top);
+	assert_int_equal(mkdir(path, 0755), 0);
+	spec.path = path;
+	assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
+	pool_abandon(f->p);
+	fixture_reopen(f);
+	assert_int_equal(present(f), DISKS + 1);
 }
 
 static int make_dir(struct fs *fs, struct inode *root, const char *name)
@@ -112,6 +213,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_import_keeps_the_settings, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_disks_at_a_place, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_epochs_are_remembered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_added_disk_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_pool_directory, setup, teardown),
 	};
 

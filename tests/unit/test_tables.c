@@ -307,7 +307,44 @@ static void test_failing_and_full(void **state)
 	end(&r);
 }
 
-static void flip_local(struct rig *r)
+/* Disks that take the manifest and have no room for tables: the checkpoint waits, and tables do not become
+ * less safe (T2). */
+static void test_little_room(void **state)
+{
+	struct fault_plan little = {.most_free = 4096}, none = {0};
+	struct rig r;
+
+	begin(&r, rocks_of(state), 4);
+	rig_fill(&r, 0, 300, 1);
+	dev_fault_set(r.devs[2], &little);
+	dev_fault_set(r.devs[3], &little);
+	assert_int_equal(meta_checkpoint(r.m), DFS_ENOSPC);
+	dev_fault_set(r.devs[2], &none);
+	dev_fault_set(r.devs[3], &none);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	expect_tolerance(&r, 1, 3);
+	end(&r);
+}
+
+/* Fragments that are gone when the pool is opened are made anew by the opening (T3, M9). */
+static void test_made_whole_by_opening(void **state)
+{
+	struct rig r;
+
+	begin(&r, rocks_of(state), 4);
+	rig_fill(&r, 0, 100, 1);
+	rig_must_close(&r);
+	assert_true(each_fragment(&r, 3, destroy) > 0);
+	assert_int_equal(each_fragment(&r, 3, NULL), 0);
+	rig_must_open(&r);
+	rig_kill(&r);
+	assert_true(each_fragment(&r, 3, NULL) > 0);
+	rig_must_open(&r);
+	assert_int_equal(meta_check_tables(r.m, NULL, NULL), 0);
+	end(&r);
+}
+
+static void flip_local(struct rig *r, unsigned part)
 {
 	char path[400];
 	DIR *d = opendir(r->index_dir);
@@ -317,7 +354,7 @@ static void flip_local(struct rig *r)
 		if (!index_written_once(de->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", r->index_dir, de->d_name);
-		rig_flip(path, 100);
+		rig_flip(path, part ? rig_size(path) / part : 100);
 	}
 	closedir(d);
 }
@@ -334,7 +371,7 @@ static void test_not_read_again(void **state)
 	rig_fill(&r, 0, 1000, 1);
 	rig_must_close(&r);
 	rig_must_open(&r);
-	flip_local(&r);
+	flip_local(&r, 0);
 	rig_fill(&r, 5000, 10, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	assert_int_equal(meta_check_tables(r.m, NULL, NULL), 0);
@@ -391,6 +428,30 @@ static void test_other_history(void **state)
 	rig_destroy_index(&r);
 	rig_must_open(&r);
 	rig_expect(&r, 0, 300, 1);
+	end(&r);
+}
+
+/* An index without the newest checkpoint's mark, of which a file differs from what is stored (T4). */
+static void test_unmarked_index(void **state)
+{
+	char cmd[200];
+	struct rig r;
+
+	if (!rocks_of(state))
+		return;
+	begin(&r, true, 4);
+	rig_fill(&r, 0, 3000, 1);
+	rig_must_close(&r);
+	snprintf(cmd, sizeof(cmd), "rm %s/stored", r.index_dir);
+	assert_int_equal(system(cmd), 0);
+	rig_must_open(&r); /* equal, only not marked */
+	assert_false(r.rec.index_rebuilt);
+	rig_must_close(&r);
+	assert_int_equal(system(cmd), 0);
+	flip_local(&r, 3); /* not where opening it looks */
+	rig_must_open(&r);
+	assert_true(r.rec.index_rebuilt);
+	rig_expect(&r, 0, 3000, 1);
 	end(&r);
 }
 
@@ -485,7 +546,8 @@ int main(void)
 		BOTH(test_rot_everywhere),    BOTH(test_foreign),
 		BOTH(test_disks_come_and_go), BOTH(test_failing_and_full),
 		BOTH(test_not_read_again),    BOTH(test_other_history),
-		BOTH(test_deleted_goes),
+		BOTH(test_deleted_goes),      BOTH(test_little_room),
+		BOTH(test_unmarked_index),    BOTH(test_made_whole_by_opening),
 	};
 
 	return cmocka_run_group_tests_name("tables", tests, NULL, NULL);

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is believed of a disk's roots, manifests and tables, and of the local index (P3, P8, M5, M8): bytes
+ * that are whole and have right hashes, but are another's, or of another time.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "format/journal.h"
+#include "meta/internal.h"
+#include "unit/meta_rig.h"
+
+static void quiet(void *ctx, enum log_level level, const char *line)
+{
+	(void)ctx, (void)level;
+	if (getenv("VERBOSE"))
+		fprintf(stderr, "%s", line);
+}
+
+static void begin(struct rig *r, bool rocks)
+{
+	rig_init(r, rocks, 3, 3);
+	rig_must_open(r);
+	rig_fill(r, 0, 50, 1);
+	rig_must_close(r);
+}
+
+static void root_of(struct rig *r, unsigned disk, struct root *ret)
+{
+	assert_int_equal(meta_read_root(r->devs[disk], ret, NULL), 0);
+}
+
+/* ---- roots ---- */
+
+/* A root that only a newer program understands is the newest of its disk: going on from an older one would
+ * bring back the past. */
+static void test_root_of_a_newer_program(void **state)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	struct rig r;
+
+	(void)state;
+	begin(&r, false);
+	root_of(&r, 1, root);
+	root->generation++;
+	root->feature_incompat = 1ull << 40;
+	assert_int_equal(roots_write(r.devs[1], root), 0);
+	assert_int_equal(rig_open(&r), DFS_EFEATURE);
+	rig_release(&r);
+	free(root);
+}
+
+/* A disk with another pool's roots is neither believed nor written to. */
+static void test_root_of_another_pool(void **state)
+{
+	struct root *root = calloc(1, sizeof(*root)), *now = calloc(1, sizeof(*now));
+	struct rig r;
+
+	(void)state;
+	begin(&r, false);
+	root_of(&r, 1, root);
+	root->generation++;
+	uuid_random(&root->pool);
+	assert_int_equal(roots_write(r.devs[1], root), 0);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 50, 1);
+	assert_false(meta_is_member(r.m, (disk_id){2}));
+	rig_fill(&r, 50, 10, 1);
+	rig_must_close(&r);
+	root_of(&r, 1, now);
+	assert_int_equal(now->generation, root->generation);
+	assert_true(uuid_eq(&now->pool, &root->pool));
+	rig_release(&r);
+	free(root);
+	free(now);
+}
+
+/* In one ring the epoch decides, and within it the generation. */
+static void test_newest_root(void **state)
+{
+	struct root *root = calloc(1, sizeof(*root)), *now = calloc(1, sizeof(*now));
+	uint64_t generation, epoch;
+	struct rig r;
+
+	(void)state;
+	begin(&r, false);
+	root_of(&r, 0, root);
+	generation = root->generation;
+	epoch = root->epoch;
+	root->epoch = epoch + 1;
+	root->generation = generation + 1;
+	assert_int_equal(roots_write(r.devs[0], root), 0);
+	root->epoch = epoch;
+	root->generation = generation + 2;
+	assert_int_equal(roots_write(r.devs[0], root), 0);
+	root_of(&r, 0, now);
+	assert_int_equal(now->epoch, epoch + 1);
+	assert_int_equal(now->generation, generation + 1);
+	rig_release(&r);
+	free(root);
+	free(now);
+}
+
+/* ---- what lies on the disks ---- */
+
+static void load(struct rig *r, struct root *root, struct manifest *man)
+{
+	root_of(r, 0, root);
+	assert_int_equal(image_load_manifest(r->devs[0], root, man), 0);
+	assert_true(man->count > 0);
+}
+
+/* A manifest of this pool and of that number, but not the one that the root means. */
+static void test_another_manifest(void **state)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	struct manifest man, got;
+	char name[JOURNAL_NAME_LEN];
+	struct rig r;
+	BUF bytes = {0};
+
+	(void)state;
+	begin(&r, false);
+	load(&r, root, &man);
+	man.seq++;
+	manifest_encode(&man, &bytes);
+	manifest_name(root->checkpoint_id, name);
+	assert_int_equal(dev_replace(r.devs[0], name, bytes.data, bytes.len), 0);
+	assert_int_equal(image_load_manifest(r.devs[0], root, &got), DFS_ECHECKSUM);
+	manifest_release(&man);
+	rig_release(&r);
+	free(root);
+}
+
+static int discard(void *ctx, uint64_t off, const void *data, size_t len)
+{
+	(void)ctx, (void)off, (void)data, (void)len;
+	return 0;
+}
+
+/* Changes a byte of the fragment, with its block's hash and the header's. */
+static void forge_fragment(struct rig *r, const struct manifest_file *f, unsigned index)
+{
+	struct table_shape shape = table_shape(f->size_bytes, f->k);
+	struct dev *dev = r->devs[f->fragments[index].disk.v - 1];
+	uint32_t block = table_block_len(&shape, 0);
+	FREE uint8_t *data = NULL, *hashes = NULL;
+	char path[TABLE_PATH_LEN];
+	struct table_header h;
+	struct hash hash;
+	BUF out = {0};
+	size_t len;
+
+	table_path(f, index, path);
+	assert_int_equal(dev_read_all(dev, path, TABLE_MAX_BYTES, &data, &len), 0);
+	assert_int_equal(table_header_parse(data, len, &h, &hash), 0);
+	hashes = xmalloc(shape.block_count * (size_t)HASH_LEN);
+	memcpy(hashes, h.blocks, shape.block_count * (size_t)HASH_LEN);
+	data[shape.header_len] ^= 1;
+	hash_bytes(data + shape.header_len, block, &hash);
+	memcpy(hashes, hash.b, HASH_LEN);
+	h.blocks = hashes;
+	table_header_encode(&h, &out, &hash);
+	assert_int_equal(out.len, shape.header_len);
+	buf_put(&out, data + shape.header_len, len - shape.header_len);
+	assert_int_equal(dev_replace(dev, path, out.data, out.len), 0);
+}
+
+/* Fragments that are whole in themselves, and not those that the manifest means. */
+static void test_another_fragment(void **state)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	struct dev *devs[TABLE_MAX_WIDTH] = {NULL};
+	struct manifest_file *f;
+	struct manifest man;
+	uint32_t bad = 0;
+	int local = 0;
+	struct rig r;
+
+	(void)state;
+	begin(&r, false);
+	load(&r, root, &man);
+	f = &man.files[0];
+	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++) {
+		devs[i] = r.devs[f->fragments[i].disk.v - 1];
+		assert_int_equal(table_check(&r.pool, f, i, devs[i]), 0);
+		forge_fragment(&r, f, i);
+		assert_int_equal(table_check(&r.pool, f, i, devs[i]), DFS_ECHECKSUM);
+	}
+	assert_int_equal(table_read(&r.pool, f, devs, discard, NULL, &bad, &local), DFS_ECHECKSUM);
+	manifest_release(&man);
+	rig_release(&r);
+	free(root);
+}
+
+/* ---- the local index ---- */
+
+static void keep_index(struct rig *r, bool back)
+{
+	char cmd[512];
+
+	snprintf(cmd, sizeof(cmd),
+		 back ? "rm -r %s && cp -a %s.old %s" : "cp -a %s %s.old && true %s", r->index_dir,
+		 r->index_dir, r->index_dir);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* A copy of the pool directory from before a checkpoint: the journal has no longer what it lacks. */
+static void test_index_of_the_past(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, true);
+	keep_index(&r, false);
+	rig_must_open(&r);
+	rig_fill(&r, 20, 50, 2);
+	rig_must_close(&r);
+	rig_must_open(&r);
+	rig_fill(&r, 60, 50, 3);
+	rig_must_close(&r);
+	keep_index(&r, true);
+	rig_must_open(&r);
+	assert_true(r.rec.index_rebuilt);
+	rig_expect(&r, 0, 20, 1);
+	rig_expect(&r, 20, 40, 2);
+	rig_expect(&r, 60, 50, 3);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+static void cut_all(struct rig *r)
+{
+	const struct fault_plan gone = {.gone = true};
+
+	for (unsigned i = 0; i < r->disk_count; i++)
+		dev_fault_set(r->devs[i], &gone);
+}
+
+/* The last record, with right predecessor, number and hash, says something else on every disk. */
+static void forge_last(struct rig *r, unsigned disk, uint64_t seq)
+{
+	FREE uint8_t *data = NULL;
+	struct journal_frame frame = {.pool = r->pool, .seq = seq, .durable = seq - 1};
+	struct journal_record before;
+	struct rig_record rec;
+	char name[64];
+	struct hash hash;
+	BUF ops = {0};
+	BUF out = {0};
+	size_t len;
+	FILE *f;
+
+	rig_find_record(r, disk, seq - 1, &rec);
+	snprintf(name, sizeof(name), "meta/journal/%.16s", strrchr(rec.path, '/') + 1);
+	assert_int_equal(dev_read_all(r->devs[disk], name, MIB(8), &data, &len), 0);
+	assert_int_equal(journal_record_parse(data + rec.off, len - rec.off, &r->pool, &before), 0);
+	frame.prev = before.hash;
+	uuid_random(&frame.writer);
+	journal_put_op(&ops, "other", 5, "x", 1);
+	journal_record_encode(&frame, &ops, &out, &hash);
+	f = fopen(rec.path, "r+b");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, (long)(rec.off + rec.len), SEEK_SET), 0);
+	assert_int_equal(fwrite(out.data, 1, out.len, f), out.len);
+	fclose(f);
+}
+
+/* An index that a crash left ahead of the checkpoint, and whose last transaction is not the one that the
+ * journal has under that number: it is of another history, and thrown away (M5). */
+static void test_index_of_another_history(void **state)
+{
+	const struct fault_plan none = {0};
+	BUF out = {0};
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, false, 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 20, 1);
+	r.stored = cut_all; /* flushed, and the power goes before the root */
+	assert_int_not_equal(meta_checkpoint(r.m), 0);
+	r.stored = NULL;
+	rig_kill(&r);
+	for (unsigned i = 0; i < 3; i++)
+		dev_fault_set(r.devs[i], &none);
+	for (unsigned i = 0; i < 3; i++)
+		forge_last(&r, i, 20);
+	rig_must_open(&r);
+	assert_true(r.rec.index_rebuilt);
+	assert_int_equal(meta_last_seq(r.m), 20);
+	rig_expect(&r, 0, 19, 1);
+	assert_false(rig_has(&r, 19, 1));
+	assert_int_equal(meta_get(r.m, "other", 5, &out), 0);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_root_of_a_newer_program),
+		cmocka_unit_test(test_root_of_another_pool),
+		cmocka_unit_test(test_newest_root),
+		cmocka_unit_test(test_another_manifest),
+		cmocka_unit_test(test_another_fragment),
+		cmocka_unit_test(test_index_of_the_past),
+		cmocka_unit_test(test_index_of_another_history),
+	};
+
+	log_set_sink(quiet, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
