@@ -152,6 +152,8 @@ def sync(src, dst):
     """Makes dst equal to src, copying only what differs in size or time."""
     if not os.path.isdir(src):
         if not os.path.exists(dst) or stamp(src) != stamp(dst):
+            if os.path.exists(dst):
+                os.unlink(dst)  # it may be running still, if the last run was killed
             shutil.copy2(src, dst)
         return
     os.makedirs(dst, exist_ok=True)
@@ -218,6 +220,9 @@ class Test:
             os.killpg(p.pid, signal.SIGKILL)
             p.communicate()
             return f'no end within {limit} s'
+        finally:
+            if p.poll() is None:  # we are interrupted ourselves
+                os.killpg(p.pid, signal.SIGKILL)
         if p.returncode == 0:
             return None
         for line in out.splitlines():
@@ -360,6 +365,7 @@ def main(args):
         return run_all(chosen)
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 try:
     code = main(sys.argv[1:])
     sys.stdout.flush()

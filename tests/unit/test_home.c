@@ -11,6 +11,7 @@
 
 #include "base/env.h"
 #include "file/fs.h"
+#include "meta/internal.h"
 #include "pool/internal.h"
 #include "unit/pool_fixture.h"
 
@@ -155,6 +156,26 @@ static void test_added_disk_stays(void **state)
 	assert_int_equal(present(f), DISKS + 1);
 }
 
+/* The journal's length follows what its owner allows of the smallest disk: on a small one it must not take
+ * what a full pool needs to delete (F4). */
+static void test_journal_follows_the_capacity(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_message msg = {""};
+	struct pool_disk_spec spec = {.capacity_bytes = MIB(64)};
+	struct disk_info info;
+	char path[80];
+	bool same;
+
+	snprintf(path, sizeof(path), "%s/small", f->top);
+	assert_int_equal(mkdir(path, 0755), 0);
+	spec.path = path;
+	assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_reopen(f);
+	assert_int_equal(f->p->meta->cfg.checkpoint_bytes, MIB(64) / 256);
+}
+
 static int make_dir(struct fs *fs, struct inode *root, const char *name)
 {
 	struct fs_cred cred = {0, 0};
@@ -216,6 +237,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_other_disks_at_a_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_epochs_are_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_added_disk_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_journal_follows_the_capacity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_pool_directory, setup, teardown),
 	};
 
