@@ -44,6 +44,7 @@ struct dir_dev {
 	ino_t st_ino;
 	uint64_t fs_id;
 	bool is_memory; /* statfs tells what can be written, and allocating costs as much as writing */
+	bool is_late; /* statfs does not know what was allocated or given back since the last commit */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
 	atomic_bool direct_asked;
@@ -661,14 +662,36 @@ static bool takes_direct(struct dir_dev *d)
 	return !atomic_load(&d->no_direct);
 }
 
+static int ask_space(struct dir_dev *d, struct statvfs *v)
+{
+	while (fstatvfs(d->root_fd, v))
+		if (errno != EINTR)
+			return map_errno(d, errno);
+	return 0;
+}
+
+/* Btrfs counts what was allocated, and frees what was given back, with its next commit, up to half a minute
+ * later. That matters where less is free than can be written meanwhile: then it is made to commit. */
+#define LATE_BYTES GIB(16)
+
+static bool is_late(const struct dir_dev *d, const struct statvfs *v)
+{
+	uint64_t total = (uint64_t)v->f_blocks * v->f_frsize;
+
+	return d->is_late && !(v->f_flag & ST_RDONLY) &&
+	       (uint64_t)v->f_bavail * v->f_frsize < MIN(total / 2, LATE_BYTES);
+}
+
 static int op_space(struct dev *dev, struct dev_space *ret_space)
 {
 	struct dir_dev *d = dir_of(dev);
 	struct statvfs v;
+	int rc = ask_space(d, &v);
 
-	while (fstatvfs(d->root_fd, &v))
-		if (errno != EINTR)
-			return map_errno(d, errno);
+	if (!rc && is_late(d, &v))
+		rc = syncfs(d->root_fd) ? map_errno(d, errno) : ask_space(d, &v);
+	if (rc)
+		return rc;
 	*ret_space = (struct dev_space){
 		.total_bytes = (uint64_t)v.f_blocks * v.f_frsize,
 		.free_bytes = (uint64_t)v.f_bavail * v.f_frsize,
@@ -771,6 +794,7 @@ static void fs_look(struct dir_dev *d)
 	if (fstatfs(d->root_fd, &fs))
 		return;
 	d->is_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+	d->is_late = fs.f_type == BTRFS_SUPER_MAGIC;
 	if (fs.f_type == BTRFS_SUPER_MAGIC && ioctl(d->root_fd, BTRFS_IOC_FS_INFO, &info) == 0) {
 		uint64_t half[2];
 

@@ -94,7 +94,8 @@ struct disk {
 	uint64_t allocated_bytes; /* allocated since then */
 	uint64_t refused_bytes;	  /* of what the filesystem calls free: it did not give it */
 	uint64_t refused_ns;
-	uint64_t keep_bytes;	    /* that records must leave: for metadata */
+	uint64_t hold_bytes; /* that disk_hold_bytes() was asked for last: for accepted data */
+	uint64_t keep_bytes; /* that records must leave: for metadata */
 	struct dev_file *kept_file; /* whoever has is_allocating: of that, what is allocated */
 	uint64_t kept_bytes;	    /* so much */
 	bool is_lent;		    /* metadata is being written: nothing is allocated for it now */

@@ -4,17 +4,19 @@
  * full: the filesystem's word, less what was taken since it was asked, less a reserve and what metadata
  * will need.
  *
- * That word is no promise: Btrfs counts chunks that data can't have, and what was allocated in the last
- * half minute; XFS lends space to files that grow; quotas and other users of the filesystem show late or
- * nowhere. So the open segment is allocated ahead, records are given out only on allocated ground, and
- * disk_hold_bytes() tells what is sure. What the filesystem refuses to allocate though it calls it free
- * is remembered for a while (refused_bytes). Where it can't allocate, its word has to do.
+ * That word is no promise: Btrfs counts chunks that data can't have, and shows what was allocated only after
+ * a commit (dev/dir.c makes it commit); XFS lends space to files that grow; quotas and other users of the
+ * filesystem show late or nowhere. So the open segment is allocated ahead, records are given out only on
+ * allocated ground, and disk_hold_bytes() tells what is sure. What the filesystem refuses to allocate though
+ * it calls it free is remembered for a while (refused_bytes). Where it can't allocate, its word has to do.
  *
  *  A1 Every record given out lies on allocated ground, where the filesystem can allocate.
  *  A2 Allocation ahead leaves the reserve and keep_bytes on the filesystem, and these are allocated, too:
  *     a file without bytes holds them, which is emptied while metadata is written.
  *  A3 What was allocated and not used is given back when its segment is left, when the pool closes, or
  *     at the mount after a crash.
+ *  A4 A write to allocated ground takes no space (segment.c: overwritten in place).
+ *  A5 Ground that accepted data was promised (disk_hold_bytes) is not given back for metadata's sake.
  *
  * Lock: disk.lock, never held while the device works.
  */
@@ -196,20 +198,32 @@ bool room_is_held(const struct disk *d, uint32_t len)
 	return d->no_allocate || d->open_used + (uint64_t)len <= d->open->allocated;
 }
 
-/* Tries less and less. *ret_to: how far it came. */
-static int allocate_some(struct dev_file *file, uint32_t from, uint32_t least, uint32_t want,
-			 uint32_t *ret_to)
+/* What A2 leaves for records, asked anew: a refusal shows that what was known is wrong. */
+static uint64_t ask_beyond(struct disk *d, uint64_t left_bytes)
 {
-	for (uint32_t to = want;; to = least + (to - least) / 2) {
-		int rc;
+	struct dev_space space;
 
-		if (to - least < KIB(64))
-			to = least;
-		rc = to > from ? dev_allocate(file, from, to - from) : DFS_ENOSPC;
+	return dev_space(d->dev, &space) ? 0 : minus(space.free_bytes, left_bytes);
+}
+
+/* Tries less and less, and leaves left_bytes once the filesystem has refused. *ret_to: how far it came. */
+static int allocate_some(struct disk *d, struct dev_file *file, uint32_t from, uint32_t least,
+			 uint32_t want, uint64_t left_bytes, uint32_t *ret_to)
+{
+	for (uint32_t to = want;;) {
+		int rc = to > from ? dev_allocate(file, from, to - from) : DFS_ENOSPC;
+
 		if (rc != DFS_ENOSPC || to == least) {
 			*ret_to = rc ? from : to;
 			return rc;
 		}
+		to = least + (to - least) / 2;
+		to = (uint32_t)MIN(to, from + ask_beyond(d, left_bytes));
+		*ret_to = from;
+		if (to < least)
+			return DFS_ENOSPC;
+		if (to - least < KIB(64))
+			to = least;
 	}
 }
 
@@ -217,6 +231,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 {
 	uint32_t from = seg->allocated, to = from, most;
 	struct dev_file *file;
+	uint64_t left;
 	int rc;
 
 	env_assert_held(&d->lock);
@@ -226,13 +241,14 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 		return 0;
 	}
 	/* A2 */
-	most = (uint32_t)MIN(from + minus(below_locked(d), left_locked(d)), SEGMENT_MAX_BYTES);
+	left = left_locked(d);
+	most = (uint32_t)MIN(from + minus(below_locked(d), left), SEGMENT_MAX_BYTES);
 	want = MAX(MIN(MIN(want, SEGMENT_MAX_BYTES), most), least);
 	d->is_allocating = true;
 	d->allocated_bytes += want - from;
 	seg->refs++;
 	env_mutex_unlock(&d->lock);
-	rc = allocate_some(seg->file, from, least, want, &to);
+	rc = allocate_some(d, seg->file, from, least, want, left, &to);
 	if (rc && rc != DFS_ENOSPC && rc != DFS_ENOTSUP)
 		disk_report(d, rc, "allocating space for segment %08" PRIx32 ": %s", seg->number,
 			    dfs_err_text(rc));
@@ -243,8 +259,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 	if (rc == DFS_ENOTSUP) {
 		d->no_allocate = true;
 		rc = 0;
-	}
-	if (rc == DFS_ENOSPC) {
+	} else if (rc == DFS_ENOSPC || (!rc && to < want)) {
 		d->refused_bytes += below_locked(d);
 		d->refused_ns = env_now_ns();
 	}
@@ -298,6 +313,7 @@ uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes)
 	ENV_LOCKED(&d->lock);
 
 	disk_refresh_space(d);
+	d->hold_bytes = bytes;
 	while (again && !disk_usable(d) && disk_state(d) == DISK_HEALTHY) {
 		uint64_t held = held_locked(d), free_bytes = disk_free_locked(d);
 
@@ -337,11 +353,14 @@ static void allocating_end(struct disk *d)
 	env_cond_broadcast(&d->changed);
 }
 
-/* Cuts off what is allocated and not given out: all of it. is_allocating is ours, lock held. */
+/* Cuts off what is allocated and not given out, but for what accepted data was promised of it (A1).
+ * is_allocating is ours, lock held. */
 static void give_back(struct disk *d)
 {
 	struct segment *segs[] = {d->next, d->open};
-	uint32_t used[] = {0, d->open_used};
+	uint64_t open_ahead = d->open ? minus(d->open->allocated, d->open_used) : 0;
+	uint32_t used[] = {(uint32_t)MIN(minus(d->hold_bytes, open_ahead), SEGMENT_MAX_BYTES),
+			   d->open_used + (uint32_t)MIN(open_ahead, d->hold_bytes)};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(segs); i++) {
 		struct segment *seg = segs[i];
@@ -383,16 +402,20 @@ static int keep_resize(struct disk *d, uint64_t from, uint64_t to)
 /* is_allocating is ours, lock held, let go meanwhile. */
 static void keep_set(struct disk *d, uint64_t to)
 {
-	uint64_t from = d->kept_bytes;
+	uint64_t from = d->kept_bytes, grown = minus(to, from);
 	int rc;
 
+	d->allocated_bytes +=
+		grown; /* or it would count twice until the filesystem is asked again */
 	env_mutex_unlock(&d->lock);
 	rc = keep_resize(d, from, to);
 	if (rc && rc != DFS_ENOSPC && rc != DFS_ENOTSUP)
 		disk_report(d, rc, "setting space aside for metadata: %s", dfs_err_text(rc));
 	env_mutex_lock(&d->lock);
-	if (rc == DFS_ENOTSUP)
-		d->no_allocate = true;
+	if (rc) {
+		d->allocated_bytes -= MIN(grown, d->allocated_bytes);
+		d->no_allocate |= rc == DFS_ENOTSUP;
+	}
 	if (!rc)
 		d->kept_bytes = to;
 	else if (from > to)
@@ -423,6 +446,7 @@ void disk_lend_keep(struct disk *d, bool is_lent)
 	ENV_LOCKED(&d->lock);
 
 	d->is_lent = is_lent;
+	d->space_asked_ns = 0; /* tables were written meanwhile */
 	if (!is_lent || disk_usable(d))
 		return;
 	allocating_begin(d);

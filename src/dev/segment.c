@@ -288,7 +288,7 @@ static int file_create(struct disk *d, uint32_t number, bool has_dir, struct dev
 	name_format(number, name);
 	rc = has_dir ? 0 : dev_mkdir(d->dev, SEGMENT_DIR);
 	if (!rc)
-		rc = dev_open(d->dev, name, DEV_CREATE | DEV_EXCL, ret_file);
+		rc = dev_open(d->dev, name, DEV_CREATE | DEV_EXCL | DEV_IN_PLACE, ret_file);
 	return rc == DFS_ENOENT ? DFS_EGONE : rc;
 }
 
