@@ -66,6 +66,8 @@ void disk_refresh_space(struct disk *d)
 		d->space = space;
 	else
 		d->space.free_bytes = 0; /* nothing new goes where even that can't be told */
+	if (d->space.free_bytes > d->refused_free + room_step(d))
+		d->refused_bytes = 0; /* something was given back */
 	if (d->refused_bytes && now - d->refused_ns > REFUSED_HALF_NS) {
 		d->refused_bytes = d->refused_bytes < MIB(1) ? 0 : d->refused_bytes / 2;
 		d->refused_ns = now;
@@ -261,6 +263,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 		rc = 0;
 	} else if (rc == DFS_ENOSPC || (!rc && to < want)) {
 		d->refused_bytes += below_locked(d);
+		d->refused_free = d->space.free_bytes;
 		d->refused_ns = env_now_ns();
 	}
 	file = segment_put_locked(d, seg);
