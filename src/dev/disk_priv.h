@@ -86,6 +86,7 @@ struct disk {
 	/* space (lock) */
 	struct dev_space space;	 /* the last answer */
 	uint64_t space_asked_ns; /* 0: never */
+	bool space_failed;	 /* it was an error */
 	bool is_asking;
 	uint64_t used_bytes;	  /* live records, from the pool */
 	uint64_t in_flight_bytes; /* reserved, not settled */

@@ -35,6 +35,9 @@ static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 /* ---- the filesystem's word ---- */
 
+/* That it could not be told says nothing any more once the disk answers again. */
+static bool answer_void(struct disk *d) { return d->space_failed && disk_state(d) == DISK_HEALTHY; }
+
 void disk_refresh_space(struct disk *d)
 {
 	uint64_t now = env_now_ns(), written, allocated;
@@ -42,11 +45,12 @@ void disk_refresh_space(struct disk *d)
 	int rc;
 
 	env_assert_held(&d->lock);
-	while (d->is_asking && !d->space_asked_ns)
+	while ((d->is_asking && !d->space_asked_ns) ||
+	       ((d->is_asking || d->is_allocating) && answer_void(d)))
 		env_cond_wait(&d->changed, &d->lock);
 	if (disk_usable(d) || d->is_asking || d->is_allocating)
 		return; /* the old answer will do, less what was taken since */
-	if (d->space_asked_ns && now - d->space_asked_ns < SPACE_MAX_AGE_NS)
+	if (d->space_asked_ns && now - d->space_asked_ns < SPACE_MAX_AGE_NS && !answer_void(d))
 		return;
 	d->is_asking = true;
 	written = d->written_bytes;
@@ -62,6 +66,7 @@ void disk_refresh_space(struct disk *d)
 		d->allocated_bytes -= allocated;
 	}
 	d->space_asked_ns = now ? now : 1;
+	d->space_failed = rc;
 	if (!rc)
 		d->space = space;
 	else

@@ -152,6 +152,24 @@ static void what_metadata_needs_is_left(void **state)
 	assert_true(disk_hold_bytes(f->disks[1], MIB(100)) >= MIB(100));
 }
 
+/* Else a pool that needs each of its disks would say that it is full for a second. */
+static void a_disk_that_answers_again_has_room_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[2];
+
+	dev_fault_set(f->faults[2], &(struct fault_plan){.gone = true});
+	assert_true(disk_move_state(d, DISK_HEALTHY, DISK_SUSPECT));
+	assert_int_equal(disk_free_bytes(d), 0);
+	assert_int_equal(f->errors, 1);
+	assert_int_equal(disk_free_bytes(d), 0); /* is not asked each time */
+	assert_int_equal(f->errors, 1);
+	dev_fault_set(f->faults[2], &(struct fault_plan){0});
+	assert_true(disk_move_state(d, DISK_SUSPECT, DISK_HEALTHY));
+	assert_true(disk_free_bytes(d) > 0);
+	assert_int_equal(f->errors, 1);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -161,6 +179,7 @@ int main(void)
 		T(a_crash_leaves_nothing_allocated),
 		T(what_is_held_is_sure),
 		T(what_metadata_needs_is_left),
+		T(a_disk_that_answers_again_has_room_at_once),
 	};
 
 	return cmocka_run_group_tests_name("room", tests, NULL, NULL);
