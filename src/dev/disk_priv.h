@@ -93,8 +93,9 @@ struct disk {
 	uint64_t unwritten_bytes; /* of those, on ground that was not allocated, not yet written */
 	uint64_t written_bytes;	  /* written to such since the last answer was asked for */
 	uint64_t allocated_bytes; /* allocated since then */
-	uint64_t refused_bytes;	  /* of what the filesystem calls free: it did not give it */
-	uint64_t refused_free;	  /* what it called free then */
+	uint64_t moving_bytes; /* ahead, being allocated or given back: whoever has is_allocating */
+	uint64_t refused_bytes; /* of what the filesystem calls free: it did not give it */
+	uint64_t refused_free;	/* what it called free then */
 	uint64_t refused_ns;
 	uint64_t hold_bytes; /* that disk_hold_bytes() was asked for last: for accepted data */
 	uint64_t keep_bytes; /* that records must leave: for metadata */

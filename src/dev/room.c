@@ -105,8 +105,8 @@ static uint64_t below_locked(struct disk *d)
 		     d->refused_bytes + d->allocated_bytes + d->unwritten_bytes + d->written_bytes);
 }
 
-/* What is allocated and not given out. */
-static uint64_t ahead_locked(struct disk *d)
+/* What is allocated and not given out: sure. */
+static uint64_t sure_locked(struct disk *d)
 {
 	uint64_t bytes = d->next ? d->next->allocated : 0;
 
@@ -114,6 +114,10 @@ static uint64_t ahead_locked(struct disk *d)
 		bytes += d->open->allocated - d->open_used;
 	return bytes;
 }
+
+/* And what is on its way: off what is below already, or not yet back there. What goes to metadata is kept from
+ * records by keep_bytes until it has arrived. */
+static uint64_t ahead_locked(struct disk *d) { return sure_locked(d) + d->moving_bytes; }
 
 struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capacity_bytes)
 {
@@ -253,6 +257,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 	want = MAX(MIN(MIN(want, SEGMENT_MAX_BYTES), most), least);
 	d->is_allocating = true;
 	d->allocated_bytes += want - from;
+	d->moving_bytes = want - from;
 	seg->refs++;
 	env_mutex_unlock(&d->lock);
 	rc = allocate_some(d, seg->file, from, least, want, left, &to);
@@ -261,6 +266,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 			    dfs_err_text(rc));
 	env_mutex_lock(&d->lock);
 	d->is_allocating = false;
+	d->moving_bytes = 0;
 	d->allocated_bytes -= want - to;
 	seg->allocated = to;
 	if (rc == DFS_ENOTSUP) {
@@ -284,7 +290,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 /* What is sure: at the end of a segment that can't grow a record may not fit any more. */
 static uint64_t held_locked(struct disk *d)
 {
-	uint64_t bytes = ahead_locked(d);
+	uint64_t bytes = sure_locked(d);
 
 	if (d->open && d->open->allocated == SEGMENT_MAX_BYTES)
 		bytes -= MIN(SEGMENT_MAX_BYTES - d->open_used, RECORD_MAX_BYTES);
@@ -357,6 +363,7 @@ static void allocating_begin(struct disk *d)
 static void allocating_end(struct disk *d)
 {
 	d->is_allocating = false;
+	d->moving_bytes = 0;
 	d->space_asked_ns = 0; /* what the filesystem has is another now */
 	env_cond_broadcast(&d->changed);
 }
@@ -376,6 +383,7 @@ static void give_back(struct disk *d)
 		segs[i] = seg && seg->allocated > used[i] ? seg : NULL;
 		if (!segs[i])
 			continue;
+		d->moving_bytes += seg->allocated - used[i];
 		seg->allocated = used[i]; /* nothing is given out beyond until it is extended */
 		seg->refs++;
 	}
@@ -415,11 +423,13 @@ static void keep_set(struct disk *d, uint64_t to)
 
 	d->allocated_bytes +=
 		grown; /* or it would count twice until the filesystem is asked again */
+	d->moving_bytes += grown;
 	env_mutex_unlock(&d->lock);
 	rc = keep_resize(d, from, to);
 	if (rc && rc != DFS_ENOSPC && rc != DFS_ENOTSUP)
 		disk_report(d, rc, "setting space aside for metadata: %s", dfs_err_text(rc));
 	env_mutex_lock(&d->lock);
+	d->moving_bytes -= grown;
 	if (rc) {
 		d->allocated_bytes -= MIN(grown, d->allocated_bytes);
 		d->no_allocate |= rc == DFS_ENOTSUP;

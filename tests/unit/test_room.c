@@ -170,6 +170,31 @@ static void a_disk_that_answers_again_has_room_at_once(void **state)
 	assert_int_equal(f->errors, 1);
 }
 
+static void hold_in_thread(void *arg) { assert_true(disk_hold_bytes(arg, MIB(100)) >= MIB(100)); }
+
+/* Others need not take the disk for full meanwhile. */
+static void what_is_being_allocated_is_still_free(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[0];
+	struct env_thread *thread;
+	uint64_t before, during;
+
+	if (!can_allocate(f))
+		return;
+	dev_fault_set(f->faults[0], &(struct fault_plan){.most_free = MIB(400)});
+	assert_true(disk_hold_bytes(d, KIB(64)) >= KIB(64));
+	before = disk_free_bytes(d);
+	assert_true(before > MIB(200));
+	dev_fault_set(f->faults[0], &(struct fault_plan){.most_free = MIB(400), .hang = true});
+	thread = env_thread_start("hold", hold_in_thread, d);
+	env_sleep_ms(200);
+	during = disk_free_bytes(d);
+	dev_fault_set(f->faults[0], &(struct fault_plan){.most_free = MIB(400)});
+	env_thread_join(thread);
+	assert_int_equal(during, before);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -180,6 +205,7 @@ int main(void)
 		T(what_is_held_is_sure),
 		T(what_metadata_needs_is_left),
 		T(a_disk_that_answers_again_has_room_at_once),
+		T(what_is_being_allocated_is_still_free),
 	};
 
 	return cmocka_run_group_tests_name("room", tests, NULL, NULL);
