@@ -63,7 +63,7 @@ static void set_up_disks(struct run *r)
 
 	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
 	r->small_disks = rng_one_in(&r->rng, 6);
-	can_hang = rng_one_in(&r->rng, 3);
+	can_hang = rng_one_in(&r->rng, 3) || r->silent;
 	r->disk_total = MIN(r->disk_count + 2, SIM_DISKS);
 	for (unsigned i = 0; i < r->disk_total; i++) {
 		char name[16];
@@ -78,8 +78,11 @@ static void set_up_disks(struct run *r)
 		cfg.can_allocate = !rng_one_in(&r->rng, 4);
 		r->disks[i].sim = sim_disk_new(&cfg);
 	}
-	r->pool_disk = sim_disk_new(&(struct sim_disk_config){
-		.name = "pool", .fs_id = 100, .total_bytes = GIB(1), .can_punch = true});
+	r->pool_disk = sim_disk_new(&(struct sim_disk_config){.name = "pool",
+							      .fs_id = 100,
+							      .total_bytes = GIB(1),
+							      .can_punch = true,
+							      .can_hang = r->home_silent});
 	r->tolerance = MIN(r->disk_count - 1, 2u);
 }
 
@@ -94,6 +97,10 @@ static void set_up(struct run *r)
 	sim_env_start(rng_u64(&r->rng), switching[rng_below(&r->rng, ARRAY_SIZE(switching))]);
 	sim_disks_start(rng_u64(&r->rng));
 	sim_disks_lie(sim_break_lies());
+	/* Of its own, so that it changes no other seed. */
+	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
+	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
+	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -439,6 +446,7 @@ static void do_round(struct run *r)
 	r->mirrored_before = sim_stats_of("checkpoint-mirrored");
 	r->published_before = sim_stats_of("checkpoint-published");
 	r->unmounting = r->exceeded = false;
+	r->lasts_until_ns = 0;
 	r->voters = run_voters(r);
 	end = sim_env_run(r->opt->meta_only ? meta_round : round_main, r);
 	r->opt->counts->rounds++;

@@ -99,17 +99,21 @@ struct run {
 	unsigned segment_closes_one_in;			   /* 0: when they are full */
 	unsigned pace_ms; /* between a client's operations: the background gets its turns */
 	struct rng segment_rng;
-	unsigned weights;   /* which mix of operations */
-	bool small_disks;   /* DFS_ENOSPC may happen */
-	bool lacks_room;    /* so does this: a disk has been filled behind our back */
-	bool beyond;	    /* more disks are damaged than the tolerance: DFS_EIO may happen */
-	bool stormy;	    /* disks come and go all the time */
-	bool hot;	    /* clients mostly use the file they used last */
-	bool may_exceed;    /* more disks than tolerated may fail while clients write */
-	bool exceeded;	    /* and have in this round: errors are honest */
-	bool pool_dir_old;  /* what it remembers of epochs may be of no use */
-	unsigned voters;    /* disks that were there when the round began */
-	bool lose_pool_dir; /* before the next opening */
+	unsigned weights; /* which mix of operations */
+	bool small_disks; /* DFS_ENOSPC may happen */
+	bool lacks_room;  /* so does this: a disk has been filled behind our back */
+	bool beyond;	  /* more disks are damaged than the tolerance: DFS_EIO may happen */
+	bool stormy;	  /* disks come and go all the time */
+	bool hot;	  /* clients mostly use the file they used last */
+	bool silent;	  /* in some rounds a disk falls silent, and the round outlasts it */
+	bool home_silent; /* or the pool directory does */
+	struct rng silent_rng;
+	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
+	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
+	bool exceeded;		 /* and have in this round: errors are honest */
+	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
+	unsigned voters;	 /* disks that were there when the round began */
+	bool lose_pool_dir;	 /* before the next opening */
 	bool unmounting;
 	uint64_t mirrored_before, published_before; /* checkpoints, when the round began */
 	bool was_clean;				    /* the last round ended with an unmount */
@@ -141,6 +145,9 @@ void sim_run_seed(const struct sim_options *opt);
 /* run.c: counts an operation, and arms the power cut when it is time. */
 void run_op_starts(struct run *r);
 void run_arm_faults(struct run *r);
+/* Somebody fell silent: operations go on until he has come back. */
+bool run_lasts(struct run *r);
+bool run_home_silent(struct run *r, int err);
 bool run_disk_is_blank(struct run_disk *d);
 /* run_damage.c */
 unsigned run_damaged(struct run *r); /* how many disks */

@@ -4,6 +4,7 @@
  * does meanwhile: adds a disk, fails one. Never more damage than the tolerance, but when the run says
  * so (damage_beyond).
  */
+#include <limits.h>
 #include <stdio.h>
 
 #include "base/env.h"
@@ -192,6 +193,7 @@ void run_between_rounds(struct run *r, bool last)
 
 		sim_disk_set_fault(r->disks[i].sim, &f);
 	}
+	sim_disk_set_fault(r->pool_disk, &(struct sim_fault){0});
 	/* While an import is due, a majority must stay. */
 	while (!r->lose_pool_dir && !r->beyond && rng_one_in(&r->rng, r->stormy ? 2 : 4)) {
 		d = pick_disk(r);
@@ -244,6 +246,59 @@ static void hang(struct run_disk *d, struct sim_fault *f)
 	sim_trace("disk %s hangs for %llu s", d->path, (unsigned long long)ns / 1000000000);
 }
 
+/* Half of the disks that voted when the round began may be lost at once: then nobody can go on. */
+static void note_votes(struct run *r, struct run_disk *d)
+{
+	unsigned lost = 0;
+
+	d->lost_round = r->round;
+	for (unsigned i = 0; i < r->disk_count; i++)
+		lost += r->disks[i].lost_round == r->round;
+	if (r->exceeded || 2 * lost < r->voters)
+		return;
+	PROBE("half-of-the-votes-lost-in-use");
+	r->exceeded = true;
+}
+
+/* While the pool directory is silent nothing can be added, and who fails a disk is told of pool.json. */
+bool run_home_silent(struct run *r, int err)
+{
+	return err == DFS_ETIMEDOUT && r->home_silent && r->lasts_until_ns;
+}
+
+bool run_lasts(struct run *r) { return sim_env_now_ns() < r->lasts_until_ns; }
+
+/* For longer than a call's deadline; and the round goes on until it is noticed that this is over. */
+static void fall_silent(void *arg)
+{
+	struct run *r = arg;
+	uint64_t ns = rng_between(&r->silent_rng, 12, 60) * 1000000000;
+	struct run_disk *d = r->home_silent ? NULL : pick_disk(r);
+	struct sim_disk *sim = d ? d->sim : r->pool_disk;
+	struct sim_fault f = sim_disk_fault(sim);
+
+	if (!r->home_silent &&
+	    (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED || d->failed))
+		return;
+	if (d && !rng_one_in(&r->silent_rng, 3)) /* with what it holds in doubt */
+		f.hang_in_sync_ns = ns;
+	else
+		f.hang_until_ns = sim_env_now_ns() + ns;
+	sim_disk_set_fault(sim, &f);
+	r->lasts_until_ns = sim_env_now_ns() + ns + 30000000000;
+	r->pace_ms = MAX(r->pace_ms, 500u);
+	sim_trace("%s is silent for %llu s", d ? d->path : "the pool directory",
+		  (unsigned long long)ns / 1000000000);
+	if (!d) {
+		PROBE("home-silent");
+		return;
+	}
+	PROBE("disk-silent");
+	d->damage = DAMAGE_ERRORS;
+	note_lack(r);
+	note_votes(r, d);
+}
+
 /* Nothing that was there before is promised to be read, but what is synced from now on. */
 static void exceed(struct run *r)
 {
@@ -252,6 +307,8 @@ static void exceed(struct run *r)
 
 	if (count >= r->disk_count || count > 3)
 		return;
+	if (!gone && rng_one_in(&r->rng, 2)) /* what is there stays: all may fail */
+		count = r->disk_count;
 	while (run_damaged(r) < count) {
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
 		struct sim_fault f = {
@@ -292,20 +349,6 @@ static void step_clock(struct run *r)
 	PROBE("clock-step");
 	sim_trace("the clock is set by %lld s", (long long)(step_ns / 1000000000));
 	sim_env_set_clock(step_ns);
-}
-
-/* Half of the disks that voted when the round began may be lost at once: then nobody can go on. */
-static void note_votes(struct run *r, struct run_disk *d)
-{
-	unsigned lost = 0;
-
-	d->lost_round = r->round;
-	for (unsigned i = 0; i < r->disk_count; i++)
-		lost += r->disks[i].lost_round == r->round;
-	if (r->exceeded || 2 * lost < r->voters)
-		return;
-	PROBE("half-of-the-votes-lost-in-use");
-	r->exceeded = true;
 }
 
 static void damage_in_use(struct run *r, struct run_disk *d)
@@ -373,8 +416,13 @@ static void damage_running(void *arg)
 
 void run_arm_faults(struct run *r)
 {
-	if (rng_one_in(&r->rng,
-		       sim_disk_can_hang(r->disks[0].sim) || r->stormy || r->may_exceed ? 2 : 3))
+	if (r->silent && rng_one_in(&r->silent_rng, 2)) {
+		if (rng_one_in(&r->silent_rng, 2)) /* power stays until the work is done */
+			r->end_after_ops = UINT_MAX;
+		sim_disks_at_op(rng_between(&r->silent_rng, 1, 100), fall_silent, r);
+	} else if (rng_one_in(&r->rng,
+			      sim_disk_can_hang(r->disks[0].sim) || r->stormy || r->may_exceed ? 2
+											       : 3))
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
 				damage_running, r);
 	if (rng_one_in(&r->rng, 6)) {
@@ -434,7 +482,7 @@ static void add_disk(struct run *r)
 	r->adding = true;
 	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !run_bears(r, err) &&
+	if (err && !run_bears(r, err) && !run_home_silent(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	if (err) /* the next opening tells */
@@ -461,7 +509,7 @@ static void fail_disk(struct run *r)
 	note_votes(r, d);
 	err = pool_fail_disk(r->pool, d->path, false, &info, &msg);
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !run_bears(r, err) &&
+	if (err && !run_bears(r, err) && !run_home_silent(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	PROBE("disk-failed-by-order");

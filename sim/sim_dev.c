@@ -218,8 +218,13 @@ static int op_sync(struct dev_file *file)
 	struct sim_file *f = file_of(file);
 	uint64_t upto = undo_last_id();
 	bool cut;
-	int err = op_begin(f->disk, true, &cut);
+	int err;
 
+	if (f->disk->fault.hang_in_sync_ns && !strncmp(f->path, "segments/", 9)) {
+		f->disk->fault.hang_until_ns = sim_env_now_ns() + f->disk->fault.hang_in_sync_ns;
+		f->disk->fault.hang_in_sync_ns = 0;
+	}
+	err = op_begin(f->disk, true, &cut);
 	sim_disk_stats.syncs++;
 	if (!err && fails(f->disk->fault.sync_error_one_in)) {
 		node_settle(f->disk, f->node); /* what was in doubt stays so for ever */

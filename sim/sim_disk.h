@@ -58,6 +58,7 @@ struct sim_fault {
 	bool gone;		    /* DFS_EGONE from every call */
 	bool full;		    /* DFS_ENOSPC from whatever needs space */
 	uint64_t hang_until_ns;	    /* until then every call waits */
+	uint64_t hang_in_sync_ns;   /* so long from when a segment is synced next */
 	unsigned read_error_one_in; /* 0: never */
 	unsigned write_error_one_in;
 	unsigned sync_error_one_in; /* and what was not synced settles as if power went */

@@ -163,6 +163,8 @@ bool client_expect(struct client *c, const char *what, int err, int want)
 		PROBE("enospc-seen-by-a-client");
 		return false;
 	}
+	if (needs_room(what) && run_home_silent(c->run, err))
+		return false;
 	if (run_bears(c->run, err)) {
 		PROBE("error-beyond-tolerance");
 		sim_trace("c%u %s: %s", c->id, what, dfs_err_name(err));
@@ -675,10 +677,10 @@ void client_main(void *arg)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(choices); i++)
 		total += choices[i].weight[c->run->weights];
-	while (c->ops_left) {
+	while (c->ops_left || (run_lasts(c->run) && !c->stopped)) {
 		unsigned i = 0;
 
-		c->ops_left--;
+		c->ops_left -= c->ops_left > 0;
 		c->run->round_ops++;
 		c->run->opt->counts->ops++;
 		run_op_starts(c->run);
@@ -690,6 +692,8 @@ void client_main(void *arg)
 		if (c->run->pace_ms)
 			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));
 	}
+	if (c->run->lasts_until_ns && !c->stopped)
+		client_sync_all(c);
 	close_handles(c);
 	c->busy = false;
 }

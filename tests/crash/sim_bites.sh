@@ -36,7 +36,7 @@ bites ack-before-durable 'P1'
 bites ignore-checksum 'P1|P3'
 bites believe-a-stale-disk 'P1|P2|P8'
 bites free-before-durable 'P1|P3|P4|fsck'
-bites split-rename 'P1|P2'
+bites split-rename 'P1|P2|P3'
 bites rename-without-content 'P1'
 bites lose-count 'counters|fsck'
 
