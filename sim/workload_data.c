@@ -169,24 +169,26 @@ void client_punch(struct client *c)
 	op.len = some_len(c);
 	switch (rng_below(&c->rng, 4)) {
 	case 0: /* zero, and extend */
-	case 1:
+	case 1: /* allocate, and extend */
 		if (op.off + op.len <= n->cur.len || op.off + op.len > MODEL_MAX_SIZE)
 			break;
-		/* Bytes beyond the end are zeros anyway, so this only sets the size. */
+		/* Bytes beyond the end are zeros anyway; below it, only the zeroing kind acts. */
 		op.len += op.off - n->cur.len;
 		op.off = n->cur.len;
+		mode = rng_one_in(&c->rng, 2) ? FS_FALLOC_ZERO : 0;
 		if (op.off + op.len > MODEL_MAX_SIZE || !op.len)
 			break;
-		sim_trace("c%u extend %llu to %llu", c->id, (unsigned long long)n->ino,
+		sim_trace("c%u allocate %llu to %llu", c->id, (unsigned long long)n->ino,
 			  (unsigned long long)(op.off + op.len));
 		start(c, n, &(struct mdata_op){.kind = MDATA_SIZE, .off = op.off + op.len});
-		finish(c, "zero beyond the end",
-		       fs_fallocate(c->run->fs, in, FS_FALLOC_ZERO, op.off, op.len), n, in);
+		finish(c, "fallocate", fs_fallocate(c->run->fs, in, mode, op.off, op.len), n, in);
 		return;
 	case 2:
 		mode = FS_FALLOC_KEEP_SIZE | FS_FALLOC_ZERO;
 		break;
 	}
+	if (mode == 0 || mode == FS_FALLOC_ZERO)
+		mode = FS_FALLOC_KEEP_SIZE | FS_FALLOC_PUNCH;
 	sim_trace("c%u punch %llu at %llu len %llu", c->id, (unsigned long long)n->ino,
 		  (unsigned long long)op.off, (unsigned long long)op.len);
 	start(c, n, &op);

@@ -139,9 +139,6 @@ enum fs_falloc {
 	FS_FALLOC_PUNCH = 2,
 	FS_FALLOC_ZERO = 4
 };
-/* Does fs_fallocate do this? It sets no space aside (DESIGN.md, Decisions). */
-bool fs_fallocate_does(unsigned mode);
-/* Zeros, by cutting data out; DFS_ENOTSUP for the rest. */
 MUST_USE int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off,
 			  uint64_t len);
 /* DFS_ENXIO past the end. */

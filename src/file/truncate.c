@@ -106,15 +106,25 @@ static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_si
 	return rc;
 }
 
-bool fs_fallocate_does(unsigned mode)
+static int allocate(struct inode *in, uint64_t end, bool keep_size)
 {
-	if (mode & FS_FALLOC_PUNCH)
-		return mode & FS_FALLOC_KEEP_SIZE;
-	return mode & FS_FALLOC_ZERO;
+	struct rec_inode r;
+	int rc;
+
+	if (keep_size || end <= in->size)
+		return 0;
+	rc = truncate_finish(in);
+	if (rc)
+		return rc;
+	r = in->rec;
+	r.mtime = r.ctime = time_now();
+	return truncate_locked(in, &r, end);
 }
 
 int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, uint64_t len)
 {
+	bool keep = mode & FS_FALLOC_KEEP_SIZE, zero = mode & (FS_FALLOC_PUNCH | FS_FALLOC_ZERO);
+	struct fs_attr attr;
 	int rc;
 
 	if (fs->read_only)
@@ -123,16 +133,25 @@ int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, u
 		return is_dir(in) ? DFS_EISDIR : DFS_EINVAL;
 	if (!len || (mode & ~7u) || ((mode & FS_FALLOC_PUNCH) && (mode & FS_FALLOC_ZERO)))
 		return DFS_EINVAL;
-	if (!fs_fallocate_does(mode))
+	if ((mode & FS_FALLOC_PUNCH) && !keep)
 		return DFS_ENOTSUP;
 	if (off > DFS_FILE_MAX || len > DFS_FILE_MAX - off)
 		return DFS_EFBIG;
+	if (!zero) {
+		/* Extents are immutable, so nothing can be set aside; but what surely doesn't fit
+		 * is refused here. */
+		rc = fs_getattr(fs, in, &attr);
+		if (rc == 0 && off + len > attr.size)
+			rc = space_take(fs, off + len - MAX(off, attr.size), INDEX_EXTENT_BYTES);
+		if (rc)
+			return rc;
+	}
 	ENV_LOCKED(&in->lock);
 	inode_excl_begin(in);
 	if (in->freed)
 		rc = DFS_ENOENT;
 	else
-		rc = zero_range(in, off, off + len, mode & FS_FALLOC_KEEP_SIZE);
+		rc = zero ? zero_range(in, off, off + len, keep) : allocate(in, off + len, keep);
 	inode_excl_end(in);
 	return rc;
 }

@@ -138,8 +138,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		ours |= FS_FALLOC_PUNCH;
 	if (mode & FALLOC_FL_ZERO_RANGE)
 		ours |= FS_FALLOC_ZERO;
-	/* What is refused changes nothing, the mode included. */
-	if (fs_fallocate_does(ours) && st->kill_suid && fuse_req_ctx(req)->uid != 0)
+	if (st->kill_suid && fuse_req_ctx(req)->uid != 0)
 		err = ops_kill_suid(st, id);
 	if (!err)
 		err = fs_fallocate(st->fs, node_of(st, id), ours, (uint64_t)off, (uint64_t)len);

@@ -617,13 +617,18 @@ static int grow_by_write(struct file_rig *r, struct inode *in)
 	return fs_write(r->fs, in, FULL_SIZE - 1, 1, "x", false);
 }
 
+static int grow_by_fallocate(struct file_rig *r, struct inode *in)
+{
+	return fs_fallocate(r->fs, in, 0, 0, FULL_SIZE);
+}
+
 static int grow_by_zeroing(struct file_rig *r, struct inode *in)
 {
 	return fs_fallocate(r->fs, in, FS_FALLOC_ZERO, FULL_SIZE - 1, 1);
 }
 
 typedef int (*grow_fn)(struct file_rig *, struct inode *);
-static const grow_fn grow[] = {grow_by_truncate, grow_by_write, grow_by_zeroing};
+static const grow_fn grow[] = {grow_by_truncate, grow_by_write, grow_by_fallocate, grow_by_zeroing};
 
 /* What may happen to the inode of "f" meanwhile. Returns it, with the caller's reference. */
 typedef struct inode *(*meanwhile_fn)(struct file_rig *, struct inode *);
