@@ -273,7 +273,8 @@ static void names_marks(struct run *r, unsigned *marks)
 static void names_durable(struct run *r, const unsigned *marks)
 {
 	for (unsigned i = 0; i < r->clients_count; i++)
-		model_floor(r->clients[i].model, marks[i]);
+		if (!r->clients[i].stopped) /* its last operation failed, and may be half done */
+			model_floor(r->clients[i].model, marks[i]);
 }
 
 void client_fsync(struct client *c)
@@ -297,8 +298,9 @@ void client_fsync(struct client *c)
 	if (client_expect(c, "fsync", err, 0)) {
 		/* The names that changed this inode, and whatever was acknowledged before. */
 		for (unsigned i = 0; i < c->run->clients_count; i++)
-			model_floor(c->run->clients[i].model,
-				    model_mark_at(c->run->clients[i].model, tick));
+			if (!c->run->clients[i].stopped)
+				model_floor(c->run->clients[i].model,
+					    model_mark_at(c->run->clients[i].model, tick));
 		model_data_floor(n, mark);
 		n->promised |= exceeded && !n->older;
 	}
@@ -330,7 +332,8 @@ void client_sync_all(struct client *c)
 	if (client_expect(c, "sync of everything", err, 0)) {
 		names_durable(r, marks);
 		for (unsigned i = 0; i < r->clients_count; i++)
-			model_floor_data(r->clients[i].model);
+			if (!r->clients[i].stopped)
+				model_floor_data(r->clients[i].model);
 	}
 }
 

@@ -38,7 +38,7 @@ static void peer_fsync(struct client *c, struct mnode *n, struct inode *in)
 	sim_trace("peer %u fsync %llu", c->id, (unsigned long long)n->ino);
 	err = fs_fsync(c->run->fs, in, false);
 	sim_trace("peer %u fsync %llu: %s", c->id, (unsigned long long)n->ino, dfs_err_name(err));
-	if (is_gone(n, err) || !client_expect(c, "fsync", err, 0))
+	if (is_gone(n, err) || !client_expect(c, "fsync", err, 0) || c->stopped)
 		return;
 	model_data_floor(n, mark);
 	if (tick != UINT64_MAX)
