@@ -22,10 +22,10 @@ struct reply {
 };
 _Static_assert(sizeof(struct reply) <= 65536, "a pipe takes it without a reader");
 
-/* Nothing of the caller's is kept: a reader of its output must not wait for this one's end. */
-static void be_child(child_fn fn, const char *path, int fd)
+/* Nothing of the caller's is kept: a reader of its output must not wait for this one's end. Nothing is
+ * allocated, either: another thread may have held the allocator's locks at the fork. */
+static void be_child(child_fn fn, const char *path, struct reply *r, int fd)
 {
-	struct reply *r = xcalloc(1, sizeof(*r));
 	int null = open("/dev/null", O_RDWR);
 
 	for (int i = STDIN_FILENO; i <= STDERR_FILENO && null >= 0; i++)
@@ -68,7 +68,7 @@ int child_ask(child_fn fn, const char *path, unsigned timeout_ms, char *out, siz
 		return DFS_EIO;
 	pid = fork();
 	if (pid == 0)
-		be_child(fn, path, fds[1]);
+		be_child(fn, path, r, fds[1]);
 	close(fds[1]);
 	if (pid < 0) { /* no process to be had: then by this one */
 		close(fds[0]);
@@ -89,12 +89,15 @@ int child_ask(child_fn fn, const char *path, unsigned timeout_ms, char *out, siz
 /* The errno as its answer: DFS_ codes are negative. */
 static int ask_realpath(const char *path, char *out, size_t room)
 {
-	char *real = realpath(path, NULL);
+	char real[PATH_MAX];
+	size_t len;
 
-	if (!real)
+	if (!realpath(path, real))
 		return errno;
-	snprintf(out, room, "%s", real);
-	free(real);
+	len = strlen(real) + 1;
+	if (len > room)
+		return ENAMETOOLONG;
+	memcpy(out, real, len);
 	return 0;
 }
 

@@ -15,7 +15,8 @@
 
 #define CHILD_PATIENCE_MS 8000u /* a disk that sleeps takes some seconds to wake */
 
-/* Answers in out (NUL-terminated, at most room bytes with it); 0 or a code. Runs in the child. */
+/* Answers in out (NUL-terminated, at most room bytes with it); 0 or a code. Runs in the child: in a
+ * process of several threads it must not allocate. */
 typedef int (*child_fn)(const char *path, char *out, size_t room);
 /* What fn returned. DFS_ETIMEDOUT: it has not within the time; the child is left to its end. */
 MUST_USE int child_ask(child_fn fn, const char *path, unsigned timeout_ms, char *out, size_t room);
