@@ -729,7 +729,8 @@ static void nudger_start(struct nudger *n, struct index *x)
 	*n = (struct nudger){.x = x};
 	env_mutex_init(&n->lock);
 	env_cond_init(&n->changed);
-	n->thread = env_thread_start("meta-nudge", nudge, n);
+	n->thread = env_thread_try_start("meta-nudge", nudge,
+					 n); /* NULL: the wake-up is seldom lost */
 }
 
 static void nudger_stop(struct nudger *n)
@@ -738,7 +739,8 @@ static void nudger_stop(struct nudger *n)
 	n->is_done = true;
 	env_cond_signal(&n->changed);
 	env_mutex_unlock(&n->lock);
-	env_thread_join(n->thread);
+	if (n->thread)
+		env_thread_join(n->thread);
 	env_cond_release(&n->changed);
 	env_mutex_release(&n->lock);
 }
