@@ -45,6 +45,7 @@ struct dir_dev {
 	uint64_t fs_id;
 	bool is_memory; /* statfs tells what can be written, and allocating costs as much as writing */
 	bool is_late; /* statfs does not know what was allocated or given back since the last commit */
+	atomic_bool has_moved; /* something may have been, since it was last made to commit */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
 	atomic_bool direct_asked;
@@ -198,6 +199,13 @@ static void overwrite_in_place(int fd)
 		return;
 	attr |= FS_NOCOW_FL;
 	(void)!ioctl(fd, FS_IOC_SETFLAGS, &attr);
+}
+
+/* Space was, or may have been, allocated or given back: see op_space(). */
+static void moved(struct dir_dev *d)
+{
+	if (d->is_late)
+		atomic_store(&d->has_moved, true);
 }
 
 static int op_open(struct dev *dev, const char *name, unsigned flags, struct dev_file **ret_file)
@@ -382,6 +390,7 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 			count = MIN(iovcnt, IOV_WINDOW);
 		}
 		if (iovcnt == 0) {
+			moved(dir_of(file->dev));
 			send_early(dir_of(file->dev), f, off - start);
 			return 0;
 		}
@@ -424,6 +433,7 @@ static int op_punch(struct dev_file *file, uint64_t off, uint64_t len)
 		if (errno != EINTR)
 			return map_errno(dir_of(file->dev), errno);
 	}
+	moved(dir_of(file->dev));
 	return 0;
 }
 
@@ -439,6 +449,7 @@ static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
 		if (errno != EINTR)
 			return map_errno(dir_of(file->dev), errno);
 	}
+	moved(dir_of(file->dev));
 	return 0;
 }
 
@@ -460,6 +471,7 @@ static int op_truncate(struct dev_file *file, uint64_t size_bytes)
 		else if (errno != EINTR)
 			return map_errno(dir_of(file->dev), errno);
 	}
+	moved(dir_of(file->dev));
 	return 0;
 }
 
@@ -510,6 +522,7 @@ static int op_remove(struct dev *dev, const char *name)
 	if (unlinkat(parent, leaf, 0))
 		rc = map_errno(d, errno);
 	parent_close(d, parent);
+	moved(d);
 	return rc;
 }
 
@@ -671,15 +684,17 @@ static int ask_space(struct dir_dev *d, struct statvfs *v)
 }
 
 /* Btrfs counts what was allocated, and frees what was given back, with its next commit, up to half a minute
- * later. That matters where less is free than can be written meanwhile: then it is made to commit. */
+ * later. That matters where less is free than can be written meanwhile: then it is made to commit, if we have
+ * changed anything since. */
 #define LATE_BYTES GIB(16)
 
-static bool is_late(const struct dir_dev *d, const struct statvfs *v)
+static bool is_late(struct dir_dev *d, const struct statvfs *v)
 {
 	uint64_t total = (uint64_t)v->f_blocks * v->f_frsize;
 
 	return d->is_late && !(v->f_flag & ST_RDONLY) &&
-	       (uint64_t)v->f_bavail * v->f_frsize < MIN(total / 2, LATE_BYTES);
+	       (uint64_t)v->f_bavail * v->f_frsize < MIN(total / 2, LATE_BYTES) &&
+	       atomic_exchange(&d->has_moved, false);
 }
 
 static int op_space(struct dev *dev, struct dev_space *ret_space)
@@ -688,8 +703,11 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 	struct statvfs v;
 	int rc = ask_space(d, &v);
 
-	if (!rc && is_late(d, &v))
+	if (!rc && is_late(d, &v)) {
 		rc = syncfs(d->root_fd) ? map_errno(d, errno) : ask_space(d, &v);
+		if (rc)
+			moved(d);
+	}
 	if (rc)
 		return rc;
 	*ret_space = (struct dev_space){
@@ -795,6 +813,7 @@ static void fs_look(struct dir_dev *d)
 		return;
 	d->is_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
 	d->is_late = fs.f_type == BTRFS_SUPER_MAGIC;
+	moved(d);
 	if (fs.f_type == BTRFS_SUPER_MAGIC && ioctl(d->root_fd, BTRFS_IOC_FS_INFO, &info) == 0) {
 		uint64_t half[2];
 
