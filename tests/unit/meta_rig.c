@@ -325,6 +325,16 @@ void rig_find_record(struct rig *r, unsigned disk, uint64_t seq, struct rig_reco
 	fail_msg("no record %u on disk %u", (unsigned)seq, disk);
 }
 
+void rig_put_after(const struct rig_record *rec, const struct buf *bytes)
+{
+	FILE *f = fopen(rec->path, "r+b");
+
+	assert_non_null(f);
+	assert_int_equal(fseek(f, (long)(rec->off + rec->len), SEEK_SET), 0);
+	assert_int_equal(fwrite(bytes->data, 1, bytes->len, f), bytes->len);
+	fclose(f);
+}
+
 unsigned rig_count_journals(struct rig *r, unsigned disk, const char *prefix)
 {
 	char dir[256];

@@ -64,8 +64,15 @@ struct rig_record {
 	uint32_t len;
 };
 void rig_find_record(struct rig *r, unsigned disk, uint64_t seq, struct rig_record *ret);
+/* Writes bytes where the record after that one goes. */
+void rig_put_after(const struct rig_record *rec, const struct buf *bytes);
 /* Journal files of disk i whose names begin so ("": all). */
 unsigned rig_count_journals(struct rig *r, unsigned disk, const char *prefix);
 void rig_destroy_index(struct rig *r);
+
+/* For tests that run with the index in memory and with RocksDB: two entries of the table, and which it is. */
+#define BOTH(fn)                                                                                   \
+	cmocka_unit_test_prestate(fn, NULL), { #fn " with RocksDB", fn, NULL, NULL, (void *)1 }
+static inline bool rocks_of(void **state) { return *state != NULL; }
 
 #endif

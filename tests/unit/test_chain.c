@@ -30,18 +30,13 @@ static void forge(struct rig *r, unsigned disk, uint64_t seq)
 	BUF out = {0};
 	struct rig_record rec;
 	struct hash hash;
-	FILE *f;
 
 	uuid_random(&frame.writer);
 	memset(&frame.prev, 7, sizeof(frame.prev));
 	journal_put_op(&ops, "forged", 6, "x", 1);
 	journal_record_encode(&frame, &ops, &out, &hash);
 	rig_find_record(r, disk, seq - 1, &rec);
-	f = fopen(rec.path, "r+b");
-	assert_non_null(f);
-	assert_int_equal(fseek(f, (long)(rec.off + rec.len), SEEK_SET), 0);
-	assert_int_equal(fwrite(out.data, 1, out.len, f), out.len);
-	fclose(f);
+	rig_put_after(&rec, &out);
 }
 
 /* The right number and hash, but another predecessor: a tail of an abandoned history, in a file that is
@@ -70,6 +65,31 @@ static void test_another_predecessor(void **state)
 	rig_expect(&r, 20, 5, 2);
 	rig_must_close(&r);
 	rig_release(&r);
+}
+
+/* Three disks, the first two of them members, and 50 transactions in a checkpoint. */
+static void begin(struct rig *r)
+{
+	rig_init(r, false, 3, 2);
+	rig_must_open(r);
+	rig_fill(r, 0, 50, 1);
+	rig_must_close(r);
+	rig_must_open(r);
+}
+
+/* The first disk is absent at one mount, and a member again at the next. */
+static void miss_a_mount(struct rig *r)
+{
+	r->absent[0] = true;
+	rig_destroy_index(r);
+	rig_must_open(r);
+	assert_int_equal(meta_last_seq(r->m), 50);
+	r->witness = meta_witness(r->m);
+	rig_must_close(r);
+	r->absent[0] = false;
+	r->absent[2] = true;
+	rig_must_open(r);
+	assert_true(meta_is_member(r->m, (disk_id){1}));
 }
 
 static void copy_disk(struct rig *r, unsigned disk, bool back)
@@ -102,25 +122,12 @@ static void test_old_copy_of_a_member(void **state)
 	struct rig r;
 
 	(void)state;
-	rig_init(&r, false, 3, 2);
-	rig_must_open(&r);
-	rig_fill(&r, 0, 50, 1);
-	rig_must_close(&r);
-	rig_must_open(&r);
+	begin(&r);
 	rig_fill(&r, 50, 1, 1); /* arrived on the first disk only, say */
 	rig_kill(&r);
 	tear(&r, 1, 51);
 	copy_disk(&r, 0, false);
-	r.absent[0] = true;
-	rig_destroy_index(&r);
-	rig_must_open(&r);
-	assert_int_equal(meta_last_seq(r.m), 50);
-	r.witness = meta_witness(r.m);
-	rig_must_close(&r);
-	r.absent[0] = false;
-	r.absent[2] = true;
-	rig_must_open(&r);
-	assert_true(meta_is_member(r.m, (disk_id){1}));
+	miss_a_mount(&r);
 	assert_int_equal(meta_last_seq(r.m), 50);
 	rig_fill(&r, 50, 1, 2);
 	r.witness = meta_witness(r.m);
@@ -162,25 +169,12 @@ static void test_old_journal_of_a_member(void **state)
 	struct rig r;
 
 	(void)state;
-	rig_init(&r, false, 3, 2);
-	rig_must_open(&r);
-	rig_fill(&r, 0, 50, 1);
-	rig_must_close(&r);
-	rig_must_open(&r);
+	begin(&r);
 	for (unsigned i = 0; i < 20; i++)
 		rig_fill(&r, 50 + i, 1, 1);
 	rig_kill(&r);
 	empty_from(&r, 1, 51);
-	r.absent[0] = true;
-	rig_destroy_index(&r);
-	rig_must_open(&r);
-	assert_int_equal(meta_last_seq(r.m), 50);
-	r.witness = meta_witness(r.m);
-	rig_must_close(&r);
-	r.absent[0] = false;
-	r.absent[2] = true;
-	rig_must_open(&r);
-	assert_true(meta_is_member(r.m, (disk_id){1}));
+	miss_a_mount(&r);
 	rig_fill(&r, 50, 2, 2);
 	rig_kill(&r);
 	rig_destroy_index(&r);

@@ -137,20 +137,27 @@ static void test_epochs_are_remembered(void **state)
 	assert_non_null(strstr((char *)data, text));
 }
 
-/* A disk that was added is one of the pool's, whatever happens next. */
-static void test_added_disk_stays(void **state)
+/* capacity_bytes: 0 for the filesystem's. */
+static void add_disk(struct fixture *f, const char *name, uint64_t capacity_bytes)
 {
-	struct fixture *f = *state;
+	struct pool_disk_spec spec = {.capacity_bytes = capacity_bytes};
 	struct pool_message msg = {""};
-	struct pool_disk_spec spec = {0};
 	struct disk_info info;
 	char path[80];
 	bool same;
 
-	snprintf(path, sizeof(path), "%s/more", f->top);
+	snprintf(path, sizeof(path), "%s/%s", f->top, name);
 	assert_int_equal(mkdir(path, 0755), 0);
 	spec.path = path;
 	assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
+}
+
+/* A disk that was added is one of the pool's, whatever happens next. */
+static void test_added_disk_stays(void **state)
+{
+	struct fixture *f = *state;
+
+	add_disk(f, "more", 0);
 	pool_abandon(f->p);
 	fixture_reopen(f);
 	assert_int_equal(present(f), DISKS + 1);
@@ -161,16 +168,8 @@ static void test_added_disk_stays(void **state)
 static void test_journal_follows_the_capacity(void **state)
 {
 	struct fixture *f = *state;
-	struct pool_message msg = {""};
-	struct pool_disk_spec spec = {.capacity_bytes = MIB(64)};
-	struct disk_info info;
-	char path[80];
-	bool same;
 
-	snprintf(path, sizeof(path), "%s/small", f->top);
-	assert_int_equal(mkdir(path, 0755), 0);
-	spec.path = path;
-	assert_int_equal(pool_add_disk(f->p, &spec, &info, &same, &msg), 0);
+	add_disk(f, "small", MIB(64));
 	assert_int_equal(pool_close(f->p), 0);
 	fixture_reopen(f);
 	assert_int_equal(f->p->meta->cfg.checkpoint_bytes, MIB(64) / 256);

@@ -478,9 +478,6 @@ static void test_crash_of_the_store(void **state)
 	end(&f);
 }
 
-#define BOTH(fn)                                                                                   \
-	cmocka_unit_test_prestate(fn, NULL), { #fn " with RocksDB", fn, NULL, NULL, (void *)1 }
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {

@@ -17,8 +17,6 @@
 #include "meta/internal.h"
 #include "unit/meta_rig.h"
 
-static bool rocks_of(void **state) { return *state != NULL; }
-
 static void begin(struct rig *r, bool rocks, unsigned disks)
 {
 	rig_init(r, rocks, disks, 4);
@@ -535,9 +533,6 @@ static void test_deleted_goes(void **state)
 	}
 	end(&r);
 }
-
-#define BOTH(fn)                                                                                   \
-	cmocka_unit_test_prestate(fn, NULL), { #fn " with RocksDB", fn, NULL, NULL, (void *)1 }
 
 int main(void)
 {
