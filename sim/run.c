@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "base/probe.h"
+#include "sim/run_home.h"
 #include "sim/sim_env.h"
 #include "sim/stats.h"
 #include "sim/workload.h"
@@ -101,6 +102,8 @@ static void set_up(struct run *r)
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
+	rng_seed(&r->home_rng, rng_mix(r->opt->seed ^ 0x40e));
+	r->home_fails = !r->silent && rng_one_in(&r->home_rng, 6);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -130,8 +133,8 @@ static void set_up(struct run *r)
 	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
 	r->meta_buffer_bytes = buffers[rng_below(&r->rng, ARRAY_SIZE(buffers))];
 	r->env = (struct pool_env){.open_dev = open_dev,
-				   .index_ops = &index_mem_ops,
-				   .index_arg = r->index,
+				   .index_ops = home_index_ops(),
+				   .index_arg = &r->index,
 				   .no_lock = true,
 				   .ctx = r};
 }
@@ -257,9 +260,7 @@ static int import(struct run *r, struct pool_message *msg)
 			paths[count++] = d->path;
 		}
 		sim_disk_wipe(r->pool_disk);
-		index_mem_store_free(r->index);
-		r->index = index_mem_store_new();
-		r->env.index_arg = r->index;
+		home_index_replace(r, NULL);
 		err = pool_import("/pool", paths, count, false, &r->env, msg);
 		if (!err)
 			break;
@@ -282,7 +283,10 @@ static void open_pool(struct run *r)
 		if (err)
 			sim_fail("P5", "import fails: %s: %s", dfs_err_name(err), msg.text);
 	}
-	err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+	if (r->home_fails && !r->lose_pool_dir && rng_one_in(&r->home_rng, 4))
+		err = home_open_ill(r, &opt, &msg);
+	else
+		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
 	if (err && run_refused_rightly(r, err)) {
 		opt.force = true;
 		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
@@ -290,7 +294,7 @@ static void open_pool(struct run *r)
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
 			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
-	r->pool_dir_old = false;
+	r->pool_dir_old = r->home_hit;
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
 	err = fs_open(r->pool, &r->fs_config, &r->fs);
 	if (err)
@@ -299,11 +303,12 @@ static void open_pool(struct run *r)
 
 static void work(struct run *r)
 {
-	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL;
+	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL, *home;
 
 	r->stop_admin = false;
 	if (rng_one_in(&r->rng, 4))
 		admin = env_thread_start("admin", admin_main, r);
+	home = home_start(r);
 	for (unsigned i = 0; i < r->clients_count; i++) {
 		r->clients[i].busy = true;
 		threads[i] = env_thread_start("client", client_main, &r->clients[i]);
@@ -318,6 +323,8 @@ static void work(struct run *r)
 	r->stop_admin = true;
 	if (admin)
 		env_thread_join(admin);
+	if (home)
+		env_thread_join(home);
 }
 
 static void unmount(struct run *r)
@@ -329,7 +336,8 @@ static void unmount(struct run *r)
 	sim_trace("unmount");
 	r->unmounting = true;
 	err = fs_close(r->fs);
-	if (err && !r->exceeded && !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
+	if (err && !run_bears(r, err) && !home_explains(r, err, false) &&
+	    !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
 		sim_fail("P1", "the unmount fails: %s", dfs_err_name(err));
 	if (!err)
 		for (unsigned i = 0; i < r->clients_count; i++) {
@@ -342,7 +350,8 @@ static void unmount(struct run *r)
 			model_floor_data(m);
 		}
 	err = pool_close(r->pool);
-	if (err && !r->exceeded && !(err == DFS_ENOSPC && r->lacks_room))
+	if (err && !run_bears(r, err) && !home_explains_order(r, err) &&
+	    !(err == DFS_ENOSPC && r->lacks_room))
 		sim_fail("P1", "closing the pool fails: %s", dfs_err_name(err));
 	r->was_clean = true;
 }
@@ -446,6 +455,7 @@ static void do_round(struct run *r)
 	r->mirrored_before = sim_stats_of("checkpoint-mirrored");
 	r->published_before = sim_stats_of("checkpoint-published");
 	r->unmounting = r->exceeded = false;
+	home_round_begins(r);
 	r->lasts_until_ns = 0;
 	r->voters = run_voters(r);
 	end = sim_env_run(r->opt->meta_only ? meta_round : round_main, r);

@@ -91,7 +91,7 @@ struct run {
 	struct sim_disk *pool_disk;
 	struct sim_image *pool_image; /* a backup of the pool directory */
 	unsigned pool_image_disks;    /* how many disks the pool had then */
-	struct index_mem_store *index;
+	struct index_mem_store *index, *index_image;
 	struct client clients[SIM_CLIENTS];
 	struct pool_settings settings;
 	struct fs_config fs_config;
@@ -114,6 +114,13 @@ struct run {
 	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
 	unsigned voters;	 /* disks that were there when the round began */
 	bool lose_pool_dir;	 /* before the next opening */
+	bool home_fails;  /* in some rounds the pool directory's filesystem does for a while */
+	bool home_hit;	  /* in this round it does, or did */
+	bool home_broken; /* and the index refuses everything until it is opened again */
+	bool home_no_room_at_all;
+	uint64_t home_well_ns; /* when that was over */
+	uint64_t journal_full_before;
+	struct rng home_rng;
 	bool unmounting;
 	uint64_t mirrored_before, published_before; /* checkpoints, when the round began */
 	bool was_clean;				    /* the last round ended with an unmount */

@@ -9,7 +9,7 @@
 
 #include "base/env.h"
 #include "base/probe.h"
-#include "sim/run.h"
+#include "sim/run_home.h"
 #include "sim/sim_env.h"
 
 /* ---- damage ---- */
@@ -139,26 +139,12 @@ static void keep_image(struct run *r)
 	struct sim_image **slot = &d->images[rng_below(&r->rng, RUN_IMAGES)];
 
 	/* not of one that an import has half made */
-	if (rng_one_in(&r->rng, 4) && !r->lose_pool_dir) {
-		sim_image_free(r->pool_image);
-		r->pool_image = sim_disk_image(r->pool_disk);
-		r->pool_image_disks = r->disk_count + r->adding;
-	}
+	if (rng_one_in(&r->rng, 4) && !r->lose_pool_dir)
+		home_keep_image(r);
 	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, r->stormy ? 1 : 2))
 		return;
 	sim_image_free(*slot);
 	*slot = sim_disk_image(d->sim);
-}
-
-/* The pool directory comes back from a backup: it knows an older epoch, but all disks. */
-static void restore_pool_dir(struct run *r)
-{
-	if (!r->pool_image || r->pool_image_disks != r->disk_count + r->adding)
-		return;
-	PROBE("pool-directory-restored-older");
-	sim_trace("the pool directory is restored from a backup");
-	sim_disk_restore(r->pool_disk, r->pool_image);
-	r->pool_dir_old = true;
 }
 
 static void damage_beyond(struct run *r)
@@ -208,7 +194,7 @@ void run_between_rounds(struct run *r, bool last)
 	if (rng_one_in(&r->rng, 8))
 		r->lose_pool_dir = true;
 	else if (rng_one_in(&r->rng, 8))
-		restore_pool_dir(r);
+		home_restore(r);
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
 }
@@ -482,7 +468,7 @@ static void add_disk(struct run *r)
 	r->adding = true;
 	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !run_bears(r, err) && !run_home_silent(r, err) &&
+	if (err && !run_bears(r, err) && !run_home_silent(r, err) && !home_explains_order(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	if (err) /* the next opening tells */
@@ -509,7 +495,7 @@ static void fail_disk(struct run *r)
 	note_votes(r, d);
 	err = pool_fail_disk(r->pool, d->path, false, &info, &msg);
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
-	if (err && !run_bears(r, err) && !run_home_silent(r, err) &&
+	if (err && !run_bears(r, err) && !run_home_silent(r, err) && !home_explains_order(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	PROBE("disk-failed-by-order");

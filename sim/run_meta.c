@@ -11,7 +11,7 @@
 #include "base/env.h"
 #include "base/probe.h"
 #include "meta/meta.h"
-#include "sim/run.h"
+#include "sim/run_home.h"
 #include "sim/sim_env.h"
 
 #define KEYS 24u
@@ -84,8 +84,8 @@ static struct meta_config config(struct run *r, struct meta_disk *disks)
 							       : sim_disk_open(r->disks[i].sim);
 	return (struct meta_config){
 		.pool = pool,
-		.index_ops = &index_mem_ops,
-		.index_arg = r->index,
+		.index_ops = home_index_ops(),
+		.index_arg = &r->index,
 		.disks = disks,
 		.disk_count = reachable(r, disks),
 		.copies = 4,
@@ -174,12 +174,14 @@ static void commit_one(struct client *c)
 	snprintf(name, sizeof(name), "Y%u", c->id);
 	meta_put(t, name, strlen(name), &at, sizeof(at));
 	err = meta_commit(t, &seq);
-	if (err == DFS_ENOSPC && (c->run->small_disks || run_somebody_full(c->run))) {
+	if (err == DFS_ENOSPC && (c->run->small_disks || run_somebody_full(c->run) ||
+				  home_explains(c->run, err, false))) {
 		mc->count--; /* nothing happened */
 		return;
 	}
 	if (err && run_bears(c->run, err)) { /* in flight, as when power goes */
 		c->ops_left = 0;
+		c->run->lasts_until_ns = 0;
 		return;
 	}
 	if (err)
@@ -193,11 +195,11 @@ static void client_run(void *arg)
 	struct client *c = arg;
 	struct run *r = c->run;
 
-	while (c->ops_left) {
+	while (c->ops_left || run_lasts(r)) {
 		uint64_t seq, die = rng_below(&c->rng, 20);
 		int err = 0;
 
-		c->ops_left--;
+		c->ops_left -= c->ops_left > 0;
 		c->run->round_ops++;
 		c->run->opt->counts->ops++;
 		run_op_starts(c->run);
@@ -210,7 +212,7 @@ static void client_run(void *arg)
 		else if (die == 19)
 			err = rng_one_in(&c->rng, 5) ? meta_checkpoint(meta) : 0;
 		if (die >= 18) {
-			if (err && !run_bears(r, err) &&
+			if (err && !run_bears(r, err) && !home_explains(r, err, true) &&
 			    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 				sim_fail("P9", "checkpoint fails: %s", dfs_err_name(err));
 			continue;
@@ -219,6 +221,7 @@ static void client_run(void *arg)
 		err = meta_sync(meta, seq);
 		if (err && run_bears(r, err)) {
 			c->ops_left = 0;
+			r->lasts_until_ns = 0;
 			return;
 		}
 		if (err)
@@ -349,15 +352,14 @@ void meta_round(void *arg)
 {
 	struct run *r = arg;
 	struct meta_disk disks[SIM_DISKS];
-	struct env_thread *threads[SIM_CLIENTS], *keeper;
+	struct env_thread *threads[SIM_CLIENTS], *keeper, *home;
 	struct meta_config cfg;
 	struct meta_recovery rec;
 	int err;
 
 	if (r->lose_pool_dir) {
 		witness = (struct history_witness){0};
-		index_mem_store_free(r->index);
-		r->index = index_mem_store_new();
+		home_index_replace(r, NULL);
 		PROBE("pool-directory-lost");
 	}
 	cfg = config(r, disks);
@@ -383,16 +385,20 @@ void meta_round(void *arg)
 	sim_disks_cut_after(0);
 	run_arm_faults(r);
 	keeper = env_thread_start("keeper", keeper_run, r);
+	r->stop_admin = false;
+	home = home_start(r);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		threads[i] = env_thread_start("client", client_run, &r->clients[i]);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		env_thread_join(threads[i]);
-	stopping = true;
+	stopping = r->stop_admin = true;
 	env_thread_join(keeper);
+	if (home)
+		env_thread_join(home);
 	sim_disks_at_op(0, NULL, NULL);
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 60) : 0);
 	err = meta_close(meta);
-	if (err && !run_bears(r, err))
+	if (err && !run_bears(r, err) && !home_explains_order(r, err))
 		sim_fail("P1", "close fails: %s", dfs_err_name(err));
 	for (unsigned i = 0; i < r->clients_count && !err; i++)
 		durable = MAX(durable, clients[i].txns[clients[i].count - 1].seq);

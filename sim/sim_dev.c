@@ -83,6 +83,13 @@ static int op_end(bool cut_after, int err)
 
 static bool fails(unsigned one_in) { return one_in && rng_one_in(&sim_disk_rng, one_in); }
 
+static int write_fails(struct sim_disk *d)
+{
+	if (d->fault.read_only)
+		return DFS_EROFS;
+	return fails(d->fault.write_error_one_in) ? DFS_EIO : 0;
+}
+
 /* ---- the device ---- */
 
 static struct sim_disk *disk_of(struct dev *d)
@@ -120,8 +127,9 @@ static int op_open(struct dev *dev, const char *path, unsigned flags, struct dev
 		free(dir);
 		if (!there)
 			return DFS_ENOENT;
-		if (fails(d->fault.write_error_one_in))
-			return DFS_EIO;
+		err = write_fails(d);
+		if (err)
+			return err;
 		name_change(d, NULL, path, node_new(d));
 		n = name_find(&d->names, path);
 	}
@@ -186,8 +194,8 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 	ASSERT(!f->read_only);
 	for (int i = 0; i < iovcnt; i++)
 		len += iov[i].iov_len;
-	if (!err && fails(f->disk->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(f->disk);
 	if (!err && !has_room(f->disk, n, off, len))
 		err = DFS_ENOSPC;
 	if (err || !len)
@@ -247,8 +255,8 @@ static int op_punch(struct dev_file *file, uint64_t off, uint64_t len)
 
 	if (!err && !f->disk->can_punch)
 		err = DFS_ENOTSUP;
-	if (!err && fails(f->disk->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(f->disk);
 	len = off < n->size ? MIN(len, n->size - off) : 0;
 	if (err || !len)
 		return op_end(cut, err);
@@ -269,8 +277,8 @@ static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
 	ASSERT(!f->read_only);
 	if (!err && !d->can_allocate)
 		err = DFS_ENOTSUP;
-	if (!err && fails(d->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(d);
 	if (!err && !has_room(d, f->node, off, len))
 		err = DFS_ENOSPC;
 	if (!err)
@@ -285,8 +293,8 @@ static int op_truncate(struct dev_file *file, uint64_t size)
 	bool cut;
 	int err = op_begin(f->disk, true, &cut);
 
-	if (!err && fails(f->disk->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(f->disk);
 	if (!err)
 		node_trim(f->disk, n, size);
 	if (err || size == n->size)
@@ -322,8 +330,8 @@ static int op_mkdir(struct dev *dev, const char *path)
 	bool cut;
 	int err = op_begin(d, true, &cut);
 
-	if (!err && fails(d->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(d);
 	if (!err && !dir_exists(&d->names, dir))
 		err = DFS_ENOENT;
 	free(dir);
@@ -339,8 +347,8 @@ static int op_remove(struct dev *dev, const char *path)
 	bool cut;
 	int err = op_begin(d, true, &cut);
 
-	if (!err && fails(d->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(d);
 	n = name_find(&d->names, path);
 	if (!err && !n)
 		err = DFS_ENOENT;
@@ -360,8 +368,8 @@ static int op_rename(struct dev *dev, const char *from, const char *to)
 	bool cut;
 	int err = op_begin(d, true, &cut);
 
-	if (!err && fails(d->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(d);
 	n = name_find(&d->names, from);
 	if (!err && (!n || !n->node))
 		err = DFS_ENOENT;
@@ -425,8 +433,8 @@ static int op_replace(struct dev *dev, const char *path, const void *data, size_
 
 	if (!err && !dir_exists(&d->names, dir))
 		err = DFS_ENOENT;
-	if (!err && fails(d->fault.write_error_one_in))
-		err = DFS_EIO;
+	if (!err)
+		err = write_fails(d);
 	if (!err && d->fault.full)
 		err = DFS_ENOSPC;
 	if (!err) {
@@ -457,6 +465,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 	ret_space->total_bytes = d->total_bytes;
 	ret_space->free_bytes = d->fault.full || used > d->total_bytes ? 0 : d->total_bytes - used;
 	ret_space->fs_id = d->fs_id;
+	ret_space->read_only = d->fault.read_only;
 	return 0;
 }
 

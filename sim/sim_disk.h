@@ -57,6 +57,7 @@ void sim_disks_settle(void);
 struct sim_fault {
 	bool gone;		    /* DFS_EGONE from every call */
 	bool full;		    /* DFS_ENOSPC from whatever needs space */
+	bool read_only;		    /* DFS_EROFS from whatever changes something */
 	uint64_t hang_until_ns;	    /* until then every call waits */
 	uint64_t hang_in_sync_ns;   /* so long from when a segment is synced next */
 	unsigned read_error_one_in; /* 0: never */

@@ -4,6 +4,7 @@
  * errors too, with its model. Operations on names are told to the model before the engine is asked,
  * so that a crash finds them in flight. Data operations are in workload_data.c.
  */
+#include "sim/run_home.h"
 #include "sim/workload.h"
 
 #include <stdio.h>
@@ -137,7 +138,7 @@ static bool needs_room(const char *what)
 /* With more disks lost than tolerated, or half of those that vote lost at once. */
 bool run_bears(struct run *r, int err)
 {
-	if (!r->exceeded)
+	if (!r->exceeded && !r->home_broken)
 		return false;
 	return err == DFS_EIO || err == DFS_EFAILED || err == DFS_EGONE || err == DFS_ENOSPC ||
 	       err == DFS_ETIMEDOUT || err == DFS_EROFS || err == DFS_ENOQUORUM;
@@ -165,6 +166,10 @@ bool client_expect(struct client *c, const char *what, int err, int want)
 	}
 	if (needs_room(what) && run_home_silent(c->run, err))
 		return false;
+	if (home_explains(c->run, err, needs_room(what))) {
+		PROBE("enospc-for-the-pool-directory");
+		return false;
+	}
 	if (run_bears(c->run, err)) {
 		PROBE("error-beyond-tolerance");
 		sim_trace("c%u %s: %s", c->id, what, dfs_err_name(err));

@@ -114,6 +114,8 @@ extern const struct index_ops index_mem_ops;   /* arg: struct index_mem_store *,
 /* The in-memory index's "disk": survives close/open within a process, loses what was not flushed. */
 struct index_mem_store;
 struct index_mem_store *index_mem_store_new(void);
+/* What it has flushed, as a backup has it. */
+struct index_mem_store *index_mem_store_copy(struct index_mem_store *s);
 void index_mem_store_free(struct index_mem_store *s);
 /* Power cut: the open index (if any) is abandoned; only the last flush remains. */
 void index_mem_store_crash(struct index_mem_store *s);

@@ -762,6 +762,25 @@ struct index_mem_store *index_mem_store_new(void)
 	return s;
 }
 
+struct index_mem_store *index_mem_store_copy(struct index_mem_store *s)
+{
+	struct index_mem_store *copy = index_mem_store_new();
+
+	ENV_LOCKED(&s->lock);
+	copy->flushed = node_get(s->flushed);
+	for (unsigned i = 0; i < s->file_count; i++) {
+		copy->files[i] = s->files[i];
+		copy->files[i].data = (struct buf){0};
+		buf_put(&copy->files[i].data, s->files[i].data.data, s->files[i].data.len);
+	}
+	copy->file_count = s->file_count;
+	copy->last_number = s->last_number;
+	memcpy(copy->marks, s->marks, sizeof(copy->marks));
+	copy->mark_count = s->mark_count;
+	copy->condemned = s->condemned;
+	return copy;
+}
+
 void index_mem_store_crash(struct index_mem_store *s)
 {
 	ENV_LOCKED(&s->lock);

@@ -276,7 +276,10 @@ int sync_make_room(struct meta *m, size_t len)
 		env_cond_wait(&m->idle, &m->state);
 	if (m->failed)
 		return DFS_EFAILED;
-	return m->checkpoint_stuck || !m->thread ? DFS_ENOSPC : 0;
+	if (!m->checkpoint_stuck && m->thread)
+		return 0;
+	PROBE("journal-without-room");
+	return DFS_ENOSPC;
 }
 
 struct meta_stats meta_stats(struct meta *m)

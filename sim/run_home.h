@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What befalls the pool directory of a run. */
+#ifndef DFS_SIM_RUN_HOME_H
+#define DFS_SIM_RUN_HOME_H
+
+#include "base/env.h"
+#include "sim/run.h"
+
+/* The index as it lies in the pool directory; its argument: struct index_mem_store **. */
+const struct index_ops *home_index_ops(void);
+/* s: taken over; NULL: an empty one. */
+void home_index_replace(struct run *r, struct index_mem_store *s);
+void home_round_begins(struct run *r);
+/* Is this error what a pool directory that is not well gives to one who needs room, or does not? */
+bool home_explains(struct run *r, int err, bool needs_room);
+/* The same for who adds or fails a disk, and is told that pool.json can't be written. */
+bool home_explains_order(struct run *r, int err);
+/* Perhaps a fiber that makes it fail for a while; to be joined. */
+struct env_thread *home_start(struct run *r);
+/* Opens the pool while the pool directory is not well. */
+MUST_USE int home_open_ill(struct run *r, const struct pool_open_options *opt,
+			   struct pool_message *msg);
+/* A backup is made, and comes back. */
+void home_keep_image(struct run *r);
+void home_restore(struct run *r);
+
+#endif
