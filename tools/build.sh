@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Configures a build directory where that is needed (first time, a source file came or went, other
 # options given) and builds it. Options once given stay until the directory is removed.
-# usage: build.sh BUILD_DIR [MESON_OPTION...]
+# usage: build.sh [BUILD_DIR [MESON_OPTION...]] (build)
 set -eu
 
 cd "$(dirname "$0")/.."
-dir=$1
-shift
+dir=${1:-build}
+[ $# -eq 0 ] || shift
 
 if ! command -v meson >/dev/null || ! command -v ninja >/dev/null; then
 	echo "cannot build: meson or ninja is missing; run 'make deps' (as root)" >&2
