@@ -183,11 +183,16 @@ json_t *cli_disk_rows(const json_t *disks)
 	json_t *rows = json_deep_copy(disks), *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
+	json_array_foreach(rows, i, row) {
+		if (json_is_true(json_object_get(row, "present")) &&
+		    strcmp(format_str(row, "state"), "healthy") == 0 &&
+		    format_u64(row, "lacking_segments") > 0)
+			json_object_set_new(row, "state", json_string("lacking"));
 		if (!json_is_true(json_object_get(row, "present")) &&
 		    strcmp(format_str(row, "state"), "failed") != 0 &&
 		    strcmp(format_str(row, "state"), "suspect") != 0)
 			json_object_set_new(row, "state", json_string("absent"));
+	}
 	return rows;
 }
 

@@ -35,6 +35,7 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.given_up = s->given_up,
 			.doubtful = s->doubtful,
 			.is_silent = s->is_silent,
+			.lacking = s->lost_segments ? disk_get(pool_disks(p), s->info.id) : NULL,
 			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
 					     : HISTORY_UNLISTED,
 			.info = s->info,
@@ -159,6 +160,7 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_bool(o, "read_only", s->read_only);
 	set_bool(o, "given_up", s->given_up);
 	set_bool(o, "doubtful", s->doubtful);
+	set_u64(o, "lacking_segments", s->lost_segments);
 	set_bool(o, "metadata_member", s->metadata_member);
 	set_u64(o, "capacity_bytes", s->info.capacity_bytes);
 	set_u64(o, "total_bytes", s->total_bytes);

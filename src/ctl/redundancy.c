@@ -18,11 +18,12 @@ int extent_losses_left(const struct rec_extent *e, const struct disk_views *view
 	int there = 0;
 
 	for (unsigned i = 0; i < width; i++) {
-		const struct disk_view *d = e->frags[i].disk.v
-						    ? disk_views_find(views, e->frags[i].disk)
-						    : NULL;
+		const struct rec_fragment *f = &e->frags[i];
+		const struct disk_view *d = f->disk.v ? disk_views_find(views, f->disk) : NULL;
 
-		there += d && d->present;
+		there += d && d->present &&
+			 !(d->lacking &&
+			   disk_has_lost(d->lacking, f->segment, f->offset, f->record_len));
 	}
 	return there - e->k;
 }

@@ -63,7 +63,7 @@ static void disk_free(struct disk *d)
 	segment_release_all(d);
 	room_release(d);
 	dev_free(d->dev);
-	free(d->doubts);
+	doubts_release(d);
 	env_cond_release(&d->changed);
 	env_mutex_release(&d->lock);
 	free(d);

@@ -82,10 +82,22 @@ bool disk_failed_silent(struct disk *d);
  * are in flight there still, or it did not fail so.
  */
 MUST_USE int disk_return(struct disk *d);
-/* A segment of a disk that has returned whose records may be lost; 0: none. */
-uint32_t disk_doubtful(struct disk *d);
-/* settled: nothing that the index names is in that segment any more; else it is told of after the others. */
+/* Records of one segment, those that end beyond `from`, that a disk which has returned may not have, or
+ * (is_lost) does not have. */
+struct disk_doubt {
+	uint32_t segment, from;
+	bool is_lost;
+};
+/* Some of them; false: there are none. */
+bool disk_doubtful(struct disk *d, struct disk_doubt *ret_doubt);
+/* settled: the index names nothing of that any more; else it is told of after the others. */
 void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled);
+/* What the disk has not, though it should: noted when it is opened (H8). */
+void disk_note_lost(struct disk *d, uint32_t segment, uint32_t from);
+/* In how many segments that is. */
+unsigned disk_lost_segments(struct disk *d);
+/* Is this record among what it has not? */
+bool disk_has_lost(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len);
 struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 
 /* Free bytes for new records: what is allocated ahead, and of what the filesystem has free, or of the
@@ -187,6 +199,8 @@ int disk_set_sync(struct disk_set *s, disk_id *ret_failed, unsigned *ret_failed_
 bool segment_is_quiet(struct disk *d, uint32_t segment);
 /* Is it the one that takes new records? */
 bool segment_is_open(struct disk *d, uint32_t segment);
+/* How long its file is; DFS_ENOENT: there is none. */
+MUST_USE int segment_size(struct disk *d, uint32_t segment, uint64_t *ret_bytes);
 /* Gives [off, off+len) back. DFS_ENOTSUP where the filesystem can't punch. */
 MUST_USE int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len);
 MUST_USE int segment_remove(struct disk *d, uint32_t segment);

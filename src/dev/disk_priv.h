@@ -46,6 +46,13 @@ struct flight {	      /* all fields: disk.lock */
 	UT_hash_handle hh;
 };
 
+/* Of a segment: what may not be there, or is not, of what was written (disk.lock). */
+struct doubt {
+	uint32_t segment;
+	struct disk_doubt what;
+	UT_hash_handle hh;
+};
+
 struct disk {
 	struct env_mutex lock;
 	struct env_cond changed; /* with lock: a flag below has been given back */
@@ -76,12 +83,12 @@ struct disk {
 	TAILQ_HEAD(, segment) dirty;
 	unsigned dirty_count;
 	bool is_syncing;
-	bool names_dirty; /* a segment's name has not been made durable */
-	bool root_dirty;  /* nor that of the segment directory */
-	int sync_error;	  /* S4: what was unsynced then is in doubt for ever */
-	bool loss_told;	  /* the last sync that had to name the lost disk has begun */
-	uint32_t *doubts; /* segments with writes that were not durable then */
-	unsigned doubt_count;
+	bool names_dirty;	      /* a segment's name has not been made durable */
+	bool root_dirty;	      /* nor that of the segment directory */
+	int sync_error;		      /* S4: what was unsynced then is in doubt for ever */
+	bool loss_told;		      /* the last sync that had to name the lost disk has begun */
+	struct doubt *doubts;	      /* by segment, the next to be worked off first */
+	_Atomic(unsigned) lost_count; /* of them: what is not */
 
 	/* space (lock) */
 	struct dev_space space;	 /* the last answer */
@@ -133,6 +140,9 @@ MUST_USE int room_extend(struct disk *d, struct segment *seg, uint32_t least, ui
 void room_release(struct disk *d);
 /* A good step of allocation for this disk. */
 uint32_t room_step(struct disk *d);
+
+/* sync.c */
+void doubts_release(struct disk *d);
 
 /* segment.c */
 /* Makes a segment: the open one, or the next. Lock held, let go meanwhile. */

@@ -475,6 +475,20 @@ void disk_let_go(struct disk *d)
 			 number, d->id.v);
 }
 
+int segment_size(struct disk *d, uint32_t number, uint64_t *ret_bytes)
+{
+	struct segment *seg;
+	int rc = disk_usable(d);
+
+	if (!rc)
+		rc = segment_get(d, number, &seg);
+	if (rc)
+		return rc;
+	rc = dev_size(seg->file, ret_bytes);
+	segment_put(d, seg);
+	return rc;
+}
+
 /* One that a crash left: without bytes nothing can have been published of it. */
 static int tidy_one(struct disk *d, uint32_t number)
 {

@@ -144,14 +144,27 @@ void segment_sync_begin(struct disk *d, struct sync_job *j)
 		start_calls(d, j);
 }
 
-/* Lock held. */
-static void doubt(struct disk *d, uint32_t number)
+static struct doubt *doubt_find(struct disk *d, uint32_t segment)
 {
-	for (unsigned i = 0; i < d->doubt_count; i++)
-		if (d->doubts[i] == number)
-			return;
-	d->doubts = xrealloc(d->doubts, (d->doubt_count + 1) * sizeof(*d->doubts));
-	d->doubts[d->doubt_count++] = number;
+	struct doubt *found;
+
+	env_assert_held(&d->lock);
+	HASH_FIND(hh, d->doubts, &segment, sizeof(segment), found);
+	return found;
+}
+
+/* Segments that the disk lacks something of (is_lost) are never written to again. */
+static void doubt(struct disk *d, const struct disk_doubt *what)
+{
+	struct doubt *new;
+
+	if (doubt_find(d, what->segment))
+		return;
+	new = xcalloc(1, sizeof(*new));
+	new->segment = what->segment;
+	new->what = *what;
+	HASH_ADD(hh, d->doubts, segment, sizeof(new->segment), new);
+	atomic_fetch_add(&d->lost_count, what->is_lost);
 }
 
 void segment_sync_end(struct disk *d, struct sync_job *j)
@@ -169,7 +182,7 @@ void segment_sync_end(struct disk *d, struct sync_job *j)
 	if (rc == DFS_ETIMEDOUT)
 		PROBE("disk-failed-by-silence");
 	for (unsigned i = 0; rc && i < j->count; i++)
-		doubt(d, j->segs[i]->number);
+		doubt(d, &(struct disk_doubt){.segment = j->segs[i]->number});
 	for (unsigned i = 0; i < j->count; i++) {
 		struct dev_file *file = segment_put_locked(d, j->segs[i]);
 
@@ -233,7 +246,7 @@ static void doubt_dirty(struct disk *d)
 	while ((seg = TAILQ_FIRST(&d->dirty))) {
 		struct dev_file *file;
 
-		doubt(d, seg->number);
+		doubt(d, &(struct disk_doubt){.segment = seg->number});
 		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
 		seg->is_dirty = false;
 		d->dirty_count--;
@@ -290,22 +303,59 @@ int disk_return(struct disk *d)
 	return rc;
 }
 
-uint32_t disk_doubtful(struct disk *d)
+bool disk_doubtful(struct disk *d, struct disk_doubt *ret_doubt)
 {
 	ENV_LOCKED(&d->lock);
 
-	return d->doubt_count && disk_state(d) != DISK_FAILED ? d->doubts[0] : 0;
+	if (!d->doubts || disk_state(d) == DISK_FAILED)
+		return false;
+	*ret_doubt = d->doubts->what;
+	return true;
 }
 
 void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled)
 {
-	unsigned kept = 0;
 	ENV_LOCKED(&d->lock);
+	struct doubt *found = doubt_find(d, segment);
 
-	for (unsigned i = 0; i < d->doubt_count; i++)
-		if (d->doubts[i] != segment)
-			d->doubts[kept++] = d->doubts[i];
-	if (!settled)
-		d->doubts[kept++] = segment;
-	d->doubt_count = kept;
+	if (!found)
+		return;
+	HASH_DEL(d->doubts, found);
+	if (!settled) { /* behind the others */
+		HASH_ADD(hh, d->doubts, segment, sizeof(found->segment), found);
+		return;
+	}
+	atomic_fetch_sub(&d->lost_count, found->what.is_lost);
+	free(found);
+}
+
+void doubts_release(struct disk *d)
+{
+	struct doubt *at, *next;
+
+	HASH_ITER(hh, d->doubts, at, next) {
+		HASH_DEL(d->doubts, at);
+		free(at);
+	}
+}
+
+/* ---- what a disk lacks ---- */
+
+void disk_note_lost(struct disk *d, uint32_t segment, uint32_t from)
+{
+	ENV_LOCKED(&d->lock);
+	doubt(d, &(struct disk_doubt){segment, from, true});
+}
+
+unsigned disk_lost_segments(struct disk *d) { return atomic_load(&d->lost_count); }
+
+bool disk_has_lost(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
+{
+	const struct doubt *found;
+
+	if (atomic_load(&d->lost_count) == 0)
+		return false;
+	ENV_LOCKED(&d->lock);
+	found = doubt_find(d, segment);
+	return found && found->what.is_lost && offset + (uint64_t)record_len > found->what.from;
 }

@@ -136,12 +136,13 @@ MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec,
 MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired);
 
 /*
- * Writes up to max fragments of a segment whose records may be lost (disk_doubtful) anew, elsewhere or on
- * that disk, whatever they read as. *from: where to begin; moved on. DFS_ENOENT: there are no more.
+ * Writes up to max fragments that may be lost, or are (disk_doubtful), anew, elsewhere or on that disk,
+ * whatever they read as. *from: where to begin; moved on. DFS_ENOENT: there are no more.
  * *ret_failed: one of them could not be, and stays.
  */
-MUST_USE int extent_move_doubtful(struct extent_store *s, disk_id disk, uint32_t segment,
-				  unsigned max, uint32_t *from, bool *ret_failed);
+MUST_USE int extent_move_doubtful(struct extent_store *s, disk_id disk,
+				  const struct disk_doubt *doubt, unsigned max, uint32_t *from,
+				  bool *ret_failed);
 /* Is there an extent with a fragment on that disk whose transaction is not durable yet (E7)? */
 bool extent_at_risk_on(struct extent_store *s, disk_id disk);
 

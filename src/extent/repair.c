@@ -249,22 +249,33 @@ static int repair_commit(struct extent_store *s, struct repair *r)
 	return err;
 }
 
-/* Which are to be written anew: the rotten ones, and those in the doubtful segment. */
-static unsigned choose_bad(struct repair *r, disk_id doubtful, uint32_t segment)
+/* Records of a disk that are not to be relied on; NULL: none. */
+struct suspicion {
+	disk_id disk;
+	struct disk_doubt doubt;
+};
+
+static bool is_suspect(const struct suspicion *s, const struct rec_fragment *f)
+{
+	return s && f->disk.v == s->disk.v && f->segment == s->doubt.segment &&
+	       f->offset + (uint64_t)f->record_len > s->doubt.from;
+}
+
+/* Which are to be written anew: the rotten ones, and those that are not to be relied on. */
+static unsigned choose_bad(struct repair *r, const struct suspicion *sus)
 {
 	unsigned bad = 0;
 
 	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
 		const struct rec_fragment *f = &r->old.frags[i];
 
-		r->want[i] = r->check.status[i] == FRAGMENT_BAD ||
-			     (segment && f->disk.v == doubtful.v && f->segment == segment);
+		r->want[i] = r->check.status[i] == FRAGMENT_BAD || is_suspect(sus, f);
 		bad += r->want[i];
 	}
 	return bad;
 }
 
-static int repair_run(struct extent_store *s, struct repair *r, disk_id doubtful, uint32_t segment,
+static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
 		      unsigned *ret_repaired)
 {
 	unsigned width = (unsigned)r->old.k + r->old.m, bad, moved = 0;
@@ -273,7 +284,7 @@ static int repair_run(struct extent_store *s, struct repair *r, disk_id doubtful
 	err = extent_verify(s, &r->old, true, &r->check);
 	if (err)
 		return err;
-	bad = choose_bad(r, doubtful, segment);
+	bad = choose_bad(r, sus);
 	*ret_repaired = 0;
 	if (bad == 0)
 		return 0;
@@ -307,7 +318,7 @@ static int repair_run(struct extent_store *s, struct repair *r, disk_id doubtful
 
 #define REPAIR_ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
 
-static int repair(struct extent_store *s, extent_id id, disk_id doubtful, uint32_t segment,
+static int repair(struct extent_store *s, extent_id id, const struct suspicion *sus,
 		  unsigned *ret_repaired)
 {
 	unsigned repaired = 0;
@@ -318,7 +329,7 @@ static int repair(struct extent_store *s, extent_id id, disk_id doubtful, uint32
 
 		err = get_extent(s->cfg.meta, id, &r->old);
 		if (!err)
-			err = repair_run(s, r, doubtful, segment, &repaired);
+			err = repair_run(s, r, sus, &repaired);
 		free(r->bufs);
 		free(r->pieces);
 		free(r);
@@ -330,10 +341,10 @@ static int repair(struct extent_store *s, extent_id id, disk_id doubtful, uint32
 
 int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
 {
-	return repair(s, id, (disk_id){0}, 0, ret_repaired);
+	return repair(s, id, NULL, ret_repaired);
 }
 
-/* ---- what a disk holds that went silent with unsynced writes, and came back ---- */
+/* ---- what a disk may not have, or has not: it went silent with unsynced writes, or was set back ---- */
 
 /* The next record of the segment at or after *offset. DFS_ENOENT: there is none. */
 static int next_in_segment(struct extent_store *s, disk_id disk, uint32_t segment, uint32_t offset,
@@ -364,21 +375,27 @@ static int next_in_segment(struct extent_store *s, disk_id disk, uint32_t segmen
 	return err;
 }
 
-int extent_move_doubtful(struct extent_store *s, disk_id disk, uint32_t segment, unsigned max,
-			 uint32_t *from, bool *ret_failed)
+int extent_move_doubtful(struct extent_store *s, disk_id disk, const struct disk_doubt *doubt,
+			 unsigned max, uint32_t *from, bool *ret_failed)
 {
+	const struct suspicion sus = {disk, *doubt};
+
+	*from = MAX(*from, doubt->from - MIN(doubt->from, RECORD_MAX_LEN));
 	*ret_failed = false;
-	for (unsigned n = 0; n < max; n++) {
+	for (unsigned n = 0; n < max;) {
 		struct rec_bydisk by;
 		unsigned moved;
-		int err = next_in_segment(s, disk, segment, *from, &by);
+		int err = next_in_segment(s, disk, doubt->segment, *from, &by);
 
 		if (err)
 			return err;
-		err = repair(s, by.extent, disk, segment, &moved);
+		*from = by.offset + 1;
+		if (by.offset + (uint64_t)by.record_len <= doubt->from)
+			continue;
+		err = repair(s, by.extent, &sus, &moved);
 		if (err && err != DFS_ENOENT)
 			*ret_failed = true;
-		*from = by.offset + 1;
+		n++;
 	}
 	return 0;
 }

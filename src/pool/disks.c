@@ -600,10 +600,13 @@ static bool is_lost_without(struct pool *p, const struct rec_extent *rec, disk_i
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
 		struct disk *d = disk_get(p->disks, rec->frags[i].disk);
 
-		if (!d || !disk_present(d))
+		const struct rec_fragment *f = &rec->frags[i];
+
+		if (!d || !disk_present(d) ||
+		    disk_has_lost(d, f->segment, f->offset, f->record_len))
 			continue;
 		now++;
-		then += rec->frags[i].disk.v != id.v;
+		then += f->disk.v != id.v;
 	}
 	return now >= rec->k && then < rec->k;
 }

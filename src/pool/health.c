@@ -17,6 +17,7 @@
 
 #define DOUBT_BATCH 64u
 #define DOUBT_RETRY_NS 30000000000ull
+#define DOUBT_RETRY_DOUBLINGS 7u /* an hour */
 
 struct health_rule {
 	int err;
@@ -168,14 +169,14 @@ void health_revive(struct pool *p)
 }
 
 /* The next disk in turn that has something doubtful; NULL: none. */
-static struct disk *doubtful_disk(struct pool *p)
+static struct disk *doubtful_disk(struct pool *p, struct disk_doubt *ret_doubt)
 {
 	unsigned count = disk_count(p->disks);
 
 	for (unsigned i = 0; i < count; i++) {
 		struct disk *d = disk_at(p->disks, (p->doubts.turn + i) % count);
 
-		if (disk_doubtful(d)) {
+		if (disk_doubtful(d, ret_doubt)) {
 			p->doubts.turn = (p->doubts.turn + i) % count;
 			return d;
 		}
@@ -183,45 +184,58 @@ static struct disk *doubtful_disk(struct pool *p)
 	return NULL;
 }
 
-/* D8: some of one segment at a time. */
+/* The longer it fails the more seldom it is tried: what can't be read may never be. */
+static void settling_failed(struct pool *p, disk_id id, const struct disk_doubt *doubt)
+{
+	struct doubts *w = &p->doubts;
+
+	log_warn("not all that disk %u %s could be written anew; it is tried again", id.v,
+		 doubt->is_lost ? "lacks" : "held when it fell silent");
+	w->turn++;
+	w->retry_ns = env_now_ns() + (DOUBT_RETRY_NS << MIN(w->failures, DOUBT_RETRY_DOUBLINGS));
+	w->failures++;
+}
+
+static void settled_all(struct pool *p, disk_id id, const struct disk_doubt *doubt)
+{
+	PROBE("doubts-settled");
+	p->doubts.failures = 0;
+	log_info("all that %s disk %u%s is written anew",
+		 doubt->is_lost ? "was lacking on" : "was not durable on", id.v,
+		 doubt->is_lost ? "" : " when it fell silent");
+	note_change(p, false);
+}
+
+/* D8, H8: some of one segment at a time. */
 void health_settle_doubts(struct pool *p)
 {
 	struct doubts *w = &p->doubts;
-	uint64_t now = env_now_ns();
+	struct disk_doubt doubt, next;
 	bool failed = false;
 	struct disk *d;
 	disk_id id;
 	int err;
 
-	d = now < w->retry_ns ? NULL : doubtful_disk(p);
+	d = env_now_ns() < w->retry_ns ? NULL : doubtful_disk(p, &doubt);
 	if (!d)
 		return;
 	id = disk_info(d).id;
-	if (w->segment != disk_doubtful(d)) {
-		w->segment = disk_doubtful(d);
+	if (w->segment != doubt.segment) {
+		w->segment = doubt.segment;
 		w->from = 0;
 		w->failed = false;
 	}
-	err = extent_move_doubtful(p->extents, id, w->segment, DOUBT_BATCH, &w->from, &failed);
+	err = extent_move_doubtful(p->extents, id, &doubt, DOUBT_BATCH, &w->from, &failed);
 	w->failed |= failed;
 	if (!err)
 		return;
 	failed = err != DFS_ENOENT || w->failed;
 	disk_doubt_worked_off(d, w->segment, !failed);
 	w->segment = 0;
-	if (failed) {
-		log_warn(
-			"not all that disk %u held when it fell silent could be written anew; it is "
-			"tried again",
-			id.v);
-		w->turn++;
-		w->retry_ns = now + DOUBT_RETRY_NS;
-	} else if (!disk_doubtful(d)) {
-		PROBE("doubts-settled");
-		log_info("all that was not durable on disk %u when it fell silent is written anew",
-			 id.v);
-		note_change(p, false);
-	}
+	if (failed)
+		settling_failed(p, id, &doubt);
+	else if (!disk_doubtful(d, &next))
+		settled_all(p, id, &doubt);
 }
 
 /* A disk that hangs is noticed within a deadline also when nobody needs it, so that nobody has to wait. */

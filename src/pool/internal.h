@@ -51,6 +51,7 @@ struct pool {
 		unsigned turn;	   /* which disk */
 		uint32_t segment, from;
 		bool failed;
+		unsigned failures;
 		uint64_t retry_ns;
 	} doubts;
 	bool members_changed;	   /* (l): meta_set_disks is due */
@@ -105,6 +106,10 @@ void health_ask(struct pool *p);
 void health_settle_doubts(struct pool *p);
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);
+
+/* ---- lacks.c ---- */
+/* A disk that was entered: what does it lack of what the index names there? (H8) */
+void lacks_find(struct pool *p, struct disk *d);
 
 /* ---- paths.c: only for real directories ---- */
 /* May this directory become a disk of the pool? DFS_EINVAL and such, with the reason in msg. */

@@ -424,6 +424,8 @@ static int enter_disks(struct pool *p, struct dev **devs)
 				rec.id.v, rec.label, rec.path);
 		}
 		err = disk_enter(p, &rec, dev);
+		if (!err && dev)
+			lacks_find(p, disk_get(p->disks, rec.id));
 	}
 	if (!err)
 		err = meta_iter_error(it);

@@ -167,8 +167,9 @@ struct pool_disk_status {
 	bool present, metadata_member;
 	bool read_only; /* its filesystem is */
 	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
-	bool is_silent; /* failed, for it does not answer: it is taken back when it does */
-	bool doubtful;	/* it was silent, and what was not durable there is being written anew */
+	bool is_silent;		/* failed, for it does not answer: it is taken back when it does */
+	bool doubtful;		/* what may be lost there, or is, is being written anew (D8, H8) */
+	unsigned lost_segments; /* in so many it lacks what it has had: it was set back */
 	uint64_t total_bytes, used_bytes, free_bytes, fs_id;
 	struct disk_counters counters;
 };

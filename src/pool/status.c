@@ -154,6 +154,7 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 {
 	struct pool_disk_status st = {0};
 	struct rec_disk rec;
+	struct disk_doubt doubt;
 	struct dev_space space;
 	struct disk *d;
 
@@ -167,7 +168,8 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 		st.used_bytes = (uint64_t)meta_counter(p->meta,
 						       META_COUNT_DISK_USED + st.info.id.v);
 	st.is_silent = disk_failed_silent(d);
-	st.doubtful = disk_doubtful(d) != 0;
+	st.doubtful = disk_doubtful(d, &doubt);
+	st.lost_segments = disk_lost_segments(d);
 	if (st.present) {
 		st.total_bytes = disk_total_bytes(d);
 		st.free_bytes = disk_free_bytes(d);

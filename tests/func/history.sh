@@ -96,6 +96,28 @@ rm -rf "$work/d2" && mv "$work/away/d2" "$work"
 check "a disk from a backup is not believed" is v1
 check "and told of" grep -q "d2.*set back to an older copy" "$pool/log"
 
+# within the epoch: the copy was made while mounted, and no root was written since
+fresh 4
+up
+echo v1 >"$mnt/f" && sync "$mnt" && cp -a "$work/d2" "$work/away"
+for i in $(seq 40); do head -c 300000 /dev/urandom >"$mnt/g$i"; done
+sync "$mnt" && md5sum "$mnt"/g* | sed "s|$mnt/||" >"$work/sums"
+daemon=$(daemon_pid "$pool") && kill -9 "$daemon"
+wait_for 10 daemon_gone "$pool"
+dfs unmount --mountpoint "$mnt" >/dev/null 2>&1
+rm -rf "$work/d2" && mv "$work/away/d2" "$work"
+dfs list-disks --pool "$pool" >"$work/said"
+check "a disk set back within the epoch is named" grep -q "^d2 *lacking" "$work/said"
+warnings >"$work/said"
+check "status says that it lacks something" grep -q "d2.*lacks what was stored there" "$work/said"
+check "and that not all bears the losses that it should" grep -qi degraded "$work/said"
+check "it mounts" up
+check "what it lacks is read from others" sh -c "cd $mnt && md5sum --quiet -c $work/sums"
+settled() { ! dfs list-disks --pool "$pool" | grep -q lacking; }
+check "and is written anew" wait_for 30 settled
+stop
+check "nothing is lacking then" dfs fsck --pool "$pool"
+
 # ---- two histories ----
 fresh
 mv "$work"/d[456] "$work/away"

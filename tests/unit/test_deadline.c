@@ -674,6 +674,7 @@ static void a_disk_that_fell_silent_comes_back(void **state)
 	disk_id failed[DISKS];
 	uint8_t data[512] = {1};
 	struct segment_addr old, held, new;
+	struct disk_doubt doubt;
 	unsigned n;
 
 	old = append(d, data, 512);
@@ -688,18 +689,18 @@ static void a_disk_that_fell_silent_comes_back(void **state)
 	assert_int_equal(dev_revive(disk_dev(d)), 0);
 	assert_int_equal(disk_return(d), DFS_EBUSY); /* somebody may publish that record yet */
 	segment_settle(d, held);
-	assert_int_equal(disk_doubtful(d), 0); /* told of when it is back */
+	assert_false(disk_doubtful(d, &doubt)); /* told of when it is back */
 	assert_int_equal(disk_return(d), 0);
 	assert_int_equal(disk_state(d), DISK_HEALTHY);
 	assert_false(disk_in_doubt(d));
-	assert_int_equal(disk_doubtful(d), old.segment);
+	assert_true(disk_doubtful(d, &doubt) && doubt.segment == old.segment);
 	new = append(d, data, 512);
 	assert_true(new.segment > old.segment);
 	assert_int_equal(sync_all(f, failed, &n), 0);
 	disk_doubt_worked_off(d, old.segment, false);
-	assert_int_equal(disk_doubtful(d), old.segment);
+	assert_true(disk_doubtful(d, &doubt) && doubt.segment == old.segment);
 	disk_doubt_worked_off(d, old.segment, true);
-	assert_int_equal(disk_doubtful(d), 0);
+	assert_false(disk_doubtful(d, &doubt));
 	assert_int_equal(segment_remove(d, old.segment), 0);
 }
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk that was set back to an older copy of itself within one epoch shows the newest root and lacks what
+ * was written since (H8). Its newest segments tell: addresses are given out in order (S1), so what the index
+ * names there last must lie within its file. Keeps P1 (what is lacking is not counted as there) and P8.
+ *
+ * Runs when the pool is opened, before anything is written: no locks.
+ */
+#include "base/probe.h"
+#include "pool/internal.h"
+
+#define WHOLE_ENOUGH 4u /* segments in a row that lack nothing: older ones were there before them */
+
+/* The record that the index names last in the disk's segments up to this one. DFS_ENOENT: none. */
+static int newest_named(struct pool *p, disk_id id, uint32_t segment, struct rec_bydisk *ret)
+{
+	struct meta_iter *it = meta_iter_new(p->meta);
+	size_t klen, vlen;
+	const uint8_t *k, *v;
+	BUF key = {0};
+	int err = DFS_ENOENT;
+
+	key_bydisk(&key, id, segment, UINT32_MAX);
+	meta_iter_seek_back(it, key.data, key.len);
+	if (meta_iter_valid(it)) {
+		k = meta_iter_key(it, &klen);
+		v = meta_iter_value(it, &vlen);
+		if (klen && k[0] == TABLE_BYDISK)
+			err = parse_bydisk(k, klen, v, vlen, ret);
+		if (!err && ret->disk.v != id.v)
+			err = DFS_ENOENT;
+	} else if (meta_iter_error(it)) {
+		err = meta_iter_error(it);
+	}
+	meta_iter_free(it);
+	return err;
+}
+
+static void tell(struct disk *d, const struct rec_bydisk *by, uint64_t size, unsigned segments)
+{
+	struct disk_info info = disk_info(d);
+
+	PROBE("disk-lacks-what-it-had");
+	log_error(
+		"disk %u (%s) at %s lacks what was stored there: in %u segment%s it has less than "
+		"it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
+		"older copy of itself, or has lost what it had synced; what it lacks counts as "
+		"lost, is read from other disks and is written anew",
+		info.id.v, info.label, info.path, segments, segments == 1 ? "" : "s", by->segment,
+		(unsigned long long)size, (unsigned long long)by->offset + by->record_len);
+}
+
+void lacks_find(struct pool *p, struct disk *d)
+{
+	struct rec_bydisk by, newest = {0};
+	unsigned whole = 0, lacking = 0;
+	uint64_t size, newest_size = 0;
+	uint32_t segment = UINT32_MAX;
+	disk_id id = disk_info(d).id;
+
+	while (whole < WHOLE_ENOUGH && newest_named(p, id, segment, &by) == 0) {
+		int err = segment_size(d, by.segment, &size);
+
+		if (err == DFS_ENOENT)
+			size = 0;
+		else if (err)
+			break; /* reads will tell what is wrong */
+		if (size >= by.offset + (uint64_t)by.record_len) {
+			whole++;
+		} else {
+			disk_note_lost(d, by.segment, (uint32_t)size);
+			if (lacking++ == 0) {
+				newest = by;
+				newest_size = size;
+			}
+			whole = 0;
+		}
+		if (by.segment == 0)
+			break;
+		segment = by.segment - 1;
+	}
+	if (lacking)
+		tell(d, &newest, newest_size, lacking);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk that was set back to an older copy of itself, made within the epoch, so that its roots don't tell
+ * (H8): what it lacks is noticed, counts as lost, and is written anew; nothing else is said to be lacking.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/env.h"
+#include "unit/pool_fixture.h"
+
+#define DISKS 4u
+#define LAST (DISKS - 1)
+#define LEN 10000u
+#define MAX_EXTENTS 40u
+
+struct world {
+	struct fixture *f;
+	extent_id ids[MAX_EXTENTS];
+	unsigned count;
+};
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	w->f = fixture_new(DISKS, 2, NULL); /* so that the last one is no member */
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	fixture_free(w->f);
+	free(w);
+	return 0;
+}
+
+static void put_copies(struct world *w, uint8_t more)
+{
+	static uint8_t data[LEN];
+	struct fixture *f = w->f;
+	struct record_piece piece = {.file_offset = f->nth++ * MIB(1), .len = LEN};
+	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
+	struct extent_new e = {.ino = {7},
+			       .data = data,
+			       .len = LEN,
+			       .pieces = &piece,
+			       .piece_count = 1,
+			       .wanted = {1, more}};
+	struct meta_txn *t;
+	uint64_t seq;
+
+	memset(data, (int)f->nth, sizeof(data));
+	assert_int_equal(extent_write(pool_extents(f->p), &e, 1), 0);
+	t = meta_begin(pool_meta(f->p));
+	extent_publish(t, &e);
+	map.extent = e.rec.id;
+	put_map(t, (ino_id){7}, &map);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(f->p), &e, 1, true);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+	assert_true(w->count < MAX_EXTENTS);
+	w->ids[w->count++] = e.rec.id;
+}
+
+static unsigned good(struct fixture *f, extent_id id)
+{
+	struct extent_check c;
+	struct rec_extent rec;
+
+	assert_int_equal(get_extent(pool_meta(f->p), id, &rec), 0);
+	assert_int_equal(extent_verify(pool_extents(f->p), &rec, true, &c), 0);
+	return c.good;
+}
+
+static void end_segments(struct fixture *f)
+{
+	for (unsigned i = 0; i < DISKS; i++)
+		segment_close_open(disk_at(pool_disks(f->p), i));
+}
+
+static void shell(const char *fmt, const char *a, const char *b)
+{
+	char cmd[400];
+
+	snprintf(cmd, sizeof(cmd), fmt, a, b);
+	assert_int_equal(system(cmd), 0);
+}
+
+static void copy_last(struct fixture *f)
+{
+	shell("cp -a %s/dynamicfs %s/copy", f->disk[LAST], f->top);
+}
+
+static void bring_copy_back(struct fixture *f)
+{
+	pool_abandon(f->p);
+	f->p = NULL;
+	shell("rm -r %s/dynamicfs && true %s", f->disk[LAST], f->top);
+	shell("mv %s/copy %s/dynamicfs", f->top, f->disk[LAST]);
+}
+
+static struct pool_disk_status status_of(struct pool *p, unsigned i)
+{
+	struct pool_disk_status st;
+
+	assert_true(pool_disk_status(p, i, &st));
+	return st;
+}
+
+/* As it is found, before anything is written anew. */
+static struct pool *look(struct fixture *f)
+{
+	const struct pool_open_options opt = {.read_only = true};
+	struct pool_message msg = {""};
+	struct pool *p;
+
+	assert_int_equal(pool_open(f->pool, &opt, NULL, &p, &msg), 0);
+	return p;
+}
+
+static void wait_settled(struct fixture *f)
+{
+	for (unsigned i = 0; i < 400 && status_of(f->p, LAST).doubtful; i++)
+		env_sleep_ms(25);
+	assert_false(status_of(f->p, LAST).doubtful);
+	assert_int_equal(status_of(f->p, LAST).lost_segments, 0);
+}
+
+/* It has the newest root, and a file of the newest segment, but not what was written there last. */
+static void test_set_back_within_an_epoch(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_disk_status last;
+	struct pool *p;
+
+	for (unsigned i = 0; i < 5; i++)
+		put_copies(w, LAST);
+	copy_last(f);
+	for (unsigned i = 0; i < 5; i++)
+		put_copies(w, LAST);
+	bring_copy_back(f);
+	p = look(f);
+	last = status_of(p, LAST);
+	assert_int_equal(meta_disk_role(pool_meta(p), &last.info.uuid), HISTORY_CURRENT);
+	assert_int_equal(last.lost_segments, 1);
+	for (unsigned i = 0; i < LAST; i++)
+		assert_int_equal(status_of(p, i).lost_segments, 0);
+	pool_abandon(p);
+	fixture_reopen(f);
+	wait_settled(f);
+	for (unsigned i = 0; i < w->count; i++)
+		assert_int_equal(good(f, w->ids[i]), DISKS);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_reopen(f);
+	assert_int_equal(status_of(f->p, LAST).lost_segments, 0);
+}
+
+/* Whole segments are not there; nor is, at last, any. */
+static void test_segments_lacking(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool *p;
+
+	for (unsigned i = 0; i < 5; i++)
+		put_copies(w, LAST);
+	end_segments(f);
+	copy_last(f);
+	for (unsigned i = 0; i < 5; i++) {
+		put_copies(w, LAST);
+		put_copies(w, LAST);
+		end_segments(f);
+	}
+	bring_copy_back(f);
+	p = look(f);
+	assert_true(status_of(p, LAST).lost_segments >= 3);
+	pool_abandon(p);
+	fixture_reopen(f);
+	wait_settled(f);
+	pool_abandon(f->p);
+	f->p = NULL;
+	shell("rm -r %s/dynamicfs/segments && true %s", f->disk[LAST], f->top);
+	fixture_reopen(f);
+	wait_settled(f);
+	for (unsigned i = 0; i < w->count; i++)
+		assert_int_equal(good(f, w->ids[i]), DISKS);
+}
+
+/* What is lacking is no reason to let go of another disk. */
+static void test_lacking_counts_as_lost(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+	struct pool *p;
+
+	put_copies(w, LAST);
+	copy_last(f);
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 10; i++)
+		put_copies(w, 1);
+	bring_copy_back(f);
+	p = look(f);
+	assert_int_equal(pool_plan_fail(p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	assert_true(plan.extents_lost > 0);
+	assert_int_equal(pool_plan_fail(p, f->disk[LAST], &plan, &msg), 0);
+	pool_abandon(p);
+	fixture_reopen(f);
+	wait_settled(f);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
+}
+
+/* After a crash at any time, and after a clean end: every disk has all that is named there. */
+static void test_nothing_lacks(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+
+	for (unsigned round = 0; round < 6; round++) {
+		for (unsigned i = 0; i < 4; i++)
+			put_copies(w, LAST);
+		if (round % 2)
+			end_segments(f);
+		if (round % 3)
+			pool_abandon(f->p);
+		else
+			assert_int_equal(pool_close(f->p), 0);
+		fixture_reopen(f);
+		for (unsigned i = 0; i < DISKS; i++)
+			assert_int_equal(status_of(f->p, i).lost_segments, 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_set_back_within_an_epoch, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_segments_lacking, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lacking_counts_as_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_lacks, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
