@@ -29,12 +29,19 @@ bool run_disk_is_blank(struct run_disk *d)
 	       (d->damage != DAMAGE_GONE && !sim_disk_has_names(d->sim));
 }
 
+bool run_disk_is_ours(const struct run_disk *d)
+{
+	return d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED && d->damage != DAMAGE_FOREIGN;
+}
+
 static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
 		    struct dev **ret_dev)
 {
 	struct run *r = ctx;
 
 	(void)subdir;
+	if (r->foreign_world)
+		return foreign_open_dev(r, path, ret_dev);
 	if (!strcmp(path, "/pool")) {
 		*ret_dev = sim_disk_open(r->pool_disk);
 		return 0;
@@ -84,6 +91,12 @@ static void set_up_disks(struct run *r)
 							      .total_bytes = GIB(1),
 							      .can_punch = true,
 							      .can_hang = r->home_silent});
+	if (r->foreign) {
+		char name[] = "clone";
+
+		r->clone = sim_disk_new(&(
+			struct sim_disk_config){.name = name, .fs_id = 101, .total_bytes = GIB(1)});
+	}
 	r->tolerance = MIN(r->disk_count - 1, 2u);
 }
 
@@ -104,6 +117,8 @@ static void set_up(struct run *r)
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
 	rng_seed(&r->home_rng, rng_mix(r->opt->seed ^ 0x40e));
 	r->home_fails = !r->silent && rng_one_in(&r->home_rng, 6);
+	rng_seed(&r->foreign_rng, rng_mix(r->opt->seed ^ 0xf07e1));
+	r->foreign = !r->opt->meta_only && rng_one_in(&r->foreign_rng, 6);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -361,7 +376,7 @@ static void look_first(struct run *r)
 {
 	struct pool_open_options opt = {.read_only = true};
 	struct pool_message msg = {0};
-	struct sim_disk_stats before = sim_disks_stats(), after;
+	uint64_t before = sim_disks_stats().changes;
 	int err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
 
 	if (err && run_refused_rightly(r, err)) {
@@ -378,8 +393,7 @@ static void look_first(struct run *r)
 	oracle_look(r);
 	if (fs_close(r->fs) || pool_close(r->pool))
 		sim_fail("P1", "closing what is read-only fails");
-	after = sim_disks_stats();
-	if (after.writes != before.writes || after.syncs != before.syncs)
+	if (sim_disks_stats().changes != before)
 		sim_fail("P2", "a read-only mount has written to a disk");
 	PROBE("read-only-look");
 }
@@ -392,6 +406,7 @@ static void round_main(void *arg)
 	r->looked = false;
 	if (!r->lose_pool_dir && rng_one_in(&r->rng, 8))
 		look_first(r);
+	foreign_before_opening(r);
 
 	/* Power may also go while the pool recovers. */
 	sim_disks_cut_after(early ? rng_between(&r->rng, 1, 400) : 0);
@@ -473,6 +488,7 @@ static void do_round(struct run *r)
 	}
 	/* After an unmount power may go, too: whatever matters has been synced. */
 	sim_disks_settle();
+	foreign_check_disks(r);
 	r->fs = NULL;
 	r->pool = NULL;
 }
@@ -497,6 +513,8 @@ void sim_run_seed(const struct sim_options *opt)
 	sim_run_now = r;
 	set_up(r);
 	set_up_pool(r);
+	if (r->foreign)
+		foreign_make(r);
 	for (r->round = 1; !r->ended; r->round++) {
 		if (last || r->round > MAX_ROUNDS) /* look once more at what the last round left */
 			r->ended = true;

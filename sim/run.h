@@ -54,7 +54,8 @@ enum disk_damage {
 	DAMAGE_STALE, /* came back as it was some rounds ago */
 	DAMAGE_FLIPS,
 	DAMAGE_ERRORS, /* I/O errors */
-	DAMAGE_FAILED  /* by the administrator */
+	DAMAGE_FAILED, /* by the administrator */
+	DAMAGE_FOREIGN /* a disk of another pool is there */
 };
 #define RUN_IMAGES 3u
 struct run_disk {
@@ -64,12 +65,14 @@ struct run_disk {
 	enum disk_damage damage;
 	bool failed;	     /* for good, by the administrator */
 	unsigned lost_round; /* the last round in which it stopped working */
+	uint64_t changes;    /* to one that must not be written to, when it was put there */
 };
 struct run_handle {
 	struct mnode *node;
 	struct inode *in;
 };
 #define RUN_HANDLES 4u
+#define FOREIGN_DISKS 2u
 struct client {
 	struct run *run;
 	unsigned id;
@@ -112,11 +115,16 @@ struct run {
 	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
 	bool exceeded;		 /* and have in this round: errors are honest */
 	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
-	unsigned voters;	 /* disks that were there when the round began */
-	bool lose_pool_dir;	 /* before the next opening */
-	bool home_fails;  /* in some rounds the pool directory's filesystem does for a while */
-	bool home_hit;	  /* in this round it does, or did */
-	bool home_broken; /* and the index refuses everything until it is opened again */
+	bool foreign;		 /* what is not ours is found */
+	bool foreign_world;	 /* another pool is being made */
+	struct sim_disk *foreign_home, *foreign_disks[FOREIGN_DISKS], *clone;
+	struct index_mem_store *foreign_index;
+	struct rng foreign_rng;
+	unsigned voters;    /* disks that were there when the round began */
+	bool lose_pool_dir; /* before the next opening */
+	bool home_fails;    /* in some rounds the pool directory's filesystem does for a while */
+	bool home_hit;	    /* in this round it does, or did */
+	bool home_broken;   /* and the index refuses everything until it is opened again */
 	bool home_no_room_at_all;
 	uint64_t home_well_ns; /* when that was over */
 	uint64_t journal_full_before;
@@ -156,6 +164,8 @@ void run_arm_faults(struct run *r);
 bool run_lasts(struct run *r);
 bool run_home_silent(struct run *r, int err);
 bool run_disk_is_blank(struct run_disk *d);
+/* Is something there that was the pool's? */
+bool run_disk_is_ours(const struct run_disk *d);
 /* run_damage.c */
 unsigned run_damaged(struct run *r); /* how many disks */
 unsigned run_voters(struct run *r);  /* how many are there */

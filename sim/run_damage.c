@@ -6,6 +6,7 @@
  */
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/env.h"
 #include "base/probe.h"
@@ -30,7 +31,7 @@ unsigned run_voters(struct run *r)
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		const struct run_disk *d = &r->disks[i];
 
-		count += d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED && !d->failed;
+		count += run_disk_is_ours(d) && !d->failed;
 	}
 	return count;
 }
@@ -95,6 +96,11 @@ static void damage_one(struct run *r, struct run_disk *d)
 {
 	const struct sim_image *image;
 
+	if (r->foreign && rng_one_in(&r->foreign_rng, 2)) {
+		set_gone(d, false);
+		foreign_put_disk(r, d);
+		return;
+	}
 	switch (rng_below(&r->rng, 6)) {
 	case 0:
 		set_gone(d, true);
@@ -127,7 +133,7 @@ static void damage_one(struct run *r, struct run_disk *d)
 		sim_trace("disk %s comes back", d->path);
 		break;
 	default:
-		if (d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED)
+		if (run_disk_is_ours(d))
 			flip(r, d);
 	}
 }
@@ -263,8 +269,7 @@ static void fall_silent(void *arg)
 	struct sim_disk *sim = d ? d->sim : r->pool_disk;
 	struct sim_fault f = sim_disk_fault(sim);
 
-	if (!r->home_silent &&
-	    (!d || d->damage == DAMAGE_GONE || d->damage == DAMAGE_WIPED || d->failed))
+	if (!r->home_silent && (!d || !run_disk_is_ours(d) || d->failed))
 		return;
 	if (d && !rng_one_in(&r->silent_rng, 3)) /* with what it holds in doubt */
 		f.hang_in_sync_ns = ns;
@@ -393,7 +398,7 @@ static void damage_running(void *arg)
 		step_clock(r);
 	else if (rng_one_in(&r->rng, 12))
 		fill_all(r);
-	else if (d && d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED && !r->exceeded)
+	else if (d && run_disk_is_ours(d) && !r->exceeded)
 		damage_in_use(r, d);
 	if (rng_one_in(&r->rng, 2))
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
@@ -423,16 +428,19 @@ void run_arm_faults(struct run *r)
 
 /* ---- the administrator ---- */
 
+/* By its label, which it has from its first path: paths may change. */
+static struct run_disk *run_disk_of(struct run *r, const struct pool_disk_status *st)
+{
+	return &r->disks[strtoul(st->info.label + 1, NULL, 10)];
+}
+
 struct run_disk *run_disk_by_id(struct run *r, disk_id id)
 {
 	struct pool_disk_status st;
 
 	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++) {
-		if (st.info.id.v != id.v)
-			continue;
-		for (unsigned d = 0; d < r->disk_count; d++)
-			if (!strcmp(r->disks[d].path, st.info.path))
-				return &r->disks[d];
+		if (st.info.id.v == id.v)
+			return run_disk_of(r, &st);
 	}
 	return NULL;
 }
@@ -447,7 +455,7 @@ void run_settle_adding(struct run *r)
 		return;
 	/* Power may go while it asks: then the next opening asks again. */
 	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
-		is_part |= !strcmp(r->disks[r->disk_count].path, st.info.path);
+		is_part |= run_disk_of(r, &st) == &r->disks[r->disk_count];
 	sim_trace("the disk being added is %spart of the pool", is_part ? "" : "not ");
 	r->adding = false;
 	r->disk_count += is_part;
@@ -483,6 +491,7 @@ static void fail_disk(struct run *r)
 	struct run_disk *d = pick_disk(r);
 	struct pool_message msg = {0};
 	struct disk_info info;
+	char label[16];
 	int err;
 
 	if (!d || d->failed || r->disk_count < run_damaged(r) + 2)
@@ -493,7 +502,8 @@ static void fail_disk(struct run *r)
 	d->failed = true;
 	note_lack(r);
 	note_votes(r, d);
-	err = pool_fail_disk(r->pool, d->path, false, &info, &msg);
+	snprintf(label, sizeof(label), "d%u", (unsigned)(d - r->disks));
+	err = pool_fail_disk(r->pool, label, false, &info, &msg);
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
 	if (err && !run_bears(r, err) && !run_home_silent(r, err) && !home_explains_order(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))

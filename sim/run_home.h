@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What befalls the pool directory of a run. */
+/* What befalls the pool directory of a run (run_home.c), and what is found that is not ours (run_foreign.c). */
 #ifndef DFS_SIM_RUN_HOME_H
 #define DFS_SIM_RUN_HOME_H
 
@@ -23,5 +23,16 @@ MUST_USE int home_open_ill(struct run *r, const struct pool_open_options *opt,
 /* A backup is made, and comes back. */
 void home_keep_image(struct run *r);
 void home_restore(struct run *r);
+
+/* ---- run_foreign.c ---- */
+void foreign_make(struct run *r);
+/* While it is made: whose paths are whose. */
+int foreign_open_dev(struct run *r, const char *path, struct dev **ret_dev);
+/* Instead of what is there. */
+void foreign_put_disk(struct run *r, struct run_disk *d);
+/* None has been written to. */
+void foreign_check_disks(struct run *r);
+/* What must be refused is, and what comes back otherwise than it was is put there. */
+void foreign_before_opening(struct run *r);
 
 #endif

@@ -61,6 +61,8 @@ static int op_begin(struct sim_disk *d, bool changes, bool *ret_cut_after)
 		sim_env_point();
 	op_count++;
 	sim_disk_stats.ops++;
+	sim_disk_stats.changes += changes;
+	d->calls_to_change += changes;
 	if (hook_at && op_count >= hook_at) {
 		hook_at = 0;
 		hook(hook_arg);

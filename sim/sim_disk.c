@@ -78,6 +78,7 @@ struct dev *sim_disk_open(struct sim_disk *d)
 void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f) { d->fault = *f; }
 struct sim_fault sim_disk_fault(struct sim_disk *d) { return d->fault; }
 bool sim_disk_can_hang(struct sim_disk *d) { return d->can_hang; }
+uint64_t sim_disk_changes(struct sim_disk *d) { return d->calls_to_change; }
 void sim_disks_lie(unsigned lies) { sim_disk_lies = lies; }
 struct sim_disk_stats sim_disks_stats(void) { return sim_disk_stats; }
 

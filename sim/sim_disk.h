@@ -32,7 +32,7 @@ struct sim_disk_config {
 };
 
 struct sim_disk_stats {
-	uint64_t ops, writes, syncs, write_bytes, lost_writes, torn_writes, flips;
+	uint64_t ops, changes, writes, syncs, write_bytes, lost_writes, torn_writes, flips;
 };
 
 /* Forgets all disks and begins anew: the seed's chance decides what power cuts keep. */
@@ -68,6 +68,8 @@ struct sim_fault {
 void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f);
 struct sim_fault sim_disk_fault(struct sim_disk *d);
 bool sim_disk_can_hang(struct sim_disk *d);
+/* Calls so far that changed, or synced, something there. */
+uint64_t sim_disk_changes(struct sim_disk *d);
 /* Calls fn before the n-th device operation from now; it may set faults. */
 void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg);
 void sim_disks_lie(unsigned lies);

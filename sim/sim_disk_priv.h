@@ -49,7 +49,7 @@ TAILQ_HEAD(change_list, change);
 
 struct sim_disk {
 	char *name;
-	uint64_t fs_id, total_bytes, used_pages;
+	uint64_t fs_id, total_bytes, used_pages, calls_to_change;
 	bool can_punch, can_allocate, can_hang;
 	struct sim_fault fault;
 	struct name_list names, durable;
