@@ -204,6 +204,10 @@ MUST_USE int segment_size(struct disk *d, uint32_t segment, uint64_t *ret_bytes)
 /* Gives [off, off+len) back. DFS_ENOTSUP where the filesystem can't punch. */
 MUST_USE int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len);
 MUST_USE int segment_remove(struct disk *d, uint32_t segment);
+/* Cuts off all from size on. */
+MUST_USE int segment_cut(struct disk *d, uint32_t segment, uint32_t size);
+/* Segments of lower numbers were there before this process had the disk: nothing is written to them. */
+uint32_t segment_first_own(struct disk *d);
 MUST_USE int segment_list(struct disk *d,
 			  int (*fn)(void *ctx, uint32_t segment, uint64_t size_bytes), void *ctx);
 /* Closes the open segment, so that it becomes quiet once settled (at unmount, by tests, and

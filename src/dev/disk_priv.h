@@ -75,6 +75,7 @@ struct disk {
 	uint32_t open_used;   /* bytes given out of it */
 	uint32_t next_number; /* the next segment made */
 	uint32_t creating;    /* somebody makes this one; 0: nobody */
+	uint32_t first_own;   /* the first that this process may make; immutable */
 	bool has_dir;	      /* the segment directory has been seen */
 	uint32_t last_seen[SEGMENT_LAST_SEEN]; /* highest numbers found at the start; constant */
 

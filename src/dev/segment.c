@@ -234,6 +234,7 @@ int segment_init(struct disk *d, uint32_t first_segment)
 	if (!d->dev)
 		return 0;
 	rc = list_dir(d, note_number, d);
+	d->first_own = d->next_number;
 	d->has_dir = rc == 0;
 	return rc == DFS_ENOENT ? 0 : rc; /* a new disk: the first segment makes the directory */
 }
@@ -726,7 +727,10 @@ bool segment_is_open(struct disk *d, uint32_t segment)
 	return d->open && d->open->number == segment;
 }
 
-int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
+uint32_t segment_first_own(struct disk *d) { return d->first_own; }
+
+/* len 0: to its end, which then is at off. */
+static int give_back(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
 {
 	struct segment *seg;
 	int rc = disk_usable(d);
@@ -738,14 +742,24 @@ int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
 	rc = segment_get(d, segment, &seg);
 	if (rc)
 		return rc;
-	rc = dev_punch(seg->file, off, len);
+	rc = len ? dev_punch(seg->file, off, len) : dev_truncate(seg->file, off);
 	segment_put(d, seg);
 	if (!rc)
 		space_grew(d);
 	if (rc && rc != DFS_ENOTSUP)
-		disk_report(d, rc, "punching segment %08" PRIx32 " at %" PRIu32 ": %s", segment,
-			    off, dfs_err_text(rc));
+		disk_report(d, rc, "%s segment %08" PRIx32 " at %" PRIu32 ": %s",
+			    len ? "punching" : "cutting", segment, off, dfs_err_text(rc));
 	return rc;
+}
+
+int segment_punch(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
+{
+	return len ? give_back(d, segment, off, len) : 0;
+}
+
+int segment_cut(struct disk *d, uint32_t segment, uint32_t size)
+{
+	return give_back(d, segment, size, 0);
 }
 
 int segment_remove(struct disk *d, uint32_t segment)

@@ -151,6 +151,25 @@ bool extent_at_risk_on(struct extent_store *s, disk_id disk);
  * *ret_done: how many entries were dealt with. Called from the pool's background thread. */
 MUST_USE int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done);
 
+/*
+ * Gives back what crashes left in old segments of a disk: those without a live record, and the ends of
+ * others. Only while the index is known to be whole (G3). One disk after the other, from one thread.
+ */
+struct sweep_segment {
+	uint32_t number, bytes;
+};
+struct extent_sweep { /* zero-initialise */
+	struct sweep_segment *segments;
+	unsigned count, at;
+	unsigned removed, cut; /* segments, and the bytes of both */
+	uint64_t bytes;
+};
+/* Lists the disk's segments. Why not, as segment_list(). */
+MUST_USE int extent_sweep_begin(struct disk *d, struct extent_sweep *w);
+/* Some of them. 0: there are more, DFS_EEND: there are none, or why it can't go on: begin anew later. */
+MUST_USE int extent_sweep_step(struct extent_store *s, struct disk *d, struct extent_sweep *w);
+void extent_sweep_end(struct extent_sweep *w); /* may be repeated */
+
 /* ---- space ---- */
 /* Bytes of file data that still fit with geometry g (the one capacity function, P6), beside so many bytes of
  * keys and values more in the index. 0 if these don't fit. */

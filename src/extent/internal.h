@@ -159,6 +159,12 @@ void healer_stop(struct extent_store *s); /* joins the thread; may be repeated *
 void healer_release(struct extent_store *s);
 void healer_queue(struct extent_store *s, extent_id id);
 
+/* ---- reclaim.c ---- */
+/* The live record at or after (dir > 0) or before (dir < 0) offset in the segment: 0, DFS_ENOENT, or why it
+ * can't be said. One whose value is damaged is there nevertheless (DFS_ECORRUPT): its key says so. */
+MUST_USE int bydisk_near(struct meta_iter *it, disk_id disk, uint32_t segment, uint32_t offset,
+			 int dir, struct rec_bydisk *ret);
+
 /* ---- refs.c ---- */
 void records_exclusive_begin(struct extent_store *s);
 void records_exclusive_end(struct extent_store *s);

@@ -25,10 +25,8 @@ struct reclaim {
 	struct rec_freed from; /* where to begin */
 };
 
-/* The live record at or after (dir > 0) or before (dir < 0) offset in the segment: 0, DFS_ENOENT, or why it
- * can't be said. One whose value is damaged is there nevertheless: its key says so. */
-static int live_near(struct reclaim *r, disk_id disk, uint32_t segment, uint32_t offset, int dir,
-		     struct rec_bydisk *ret)
+int bydisk_near(struct meta_iter *it, disk_id disk, uint32_t segment, uint32_t offset, int dir,
+		struct rec_bydisk *ret)
 {
 	const uint8_t *k, *v;
 	size_t klen, vlen;
@@ -36,16 +34,16 @@ static int live_near(struct reclaim *r, disk_id disk, uint32_t segment, uint32_t
 
 	key_bydisk(&key, disk, segment, offset);
 	if (dir > 0)
-		meta_iter_seek(r->bydisk, key.data, key.len);
+		meta_iter_seek(it, key.data, key.len);
 	else
-		meta_iter_seek_back(r->bydisk, key.data, key.len);
-	if (!meta_iter_valid(r->bydisk)) {
-		int err = meta_iter_error(r->bydisk);
+		meta_iter_seek_back(it, key.data, key.len);
+	if (!meta_iter_valid(it)) {
+		int err = meta_iter_error(it);
 
 		return err ? err : DFS_ENOENT;
 	}
-	k = meta_iter_key(r->bydisk, &klen);
-	v = meta_iter_value(r->bydisk, &vlen);
+	k = meta_iter_key(it, &klen);
+	v = meta_iter_value(it, &vlen);
 	if (klen < SEGMENT_KEY_LEN || memcmp(k, key.data, SEGMENT_KEY_LEN) != 0)
 		return DFS_ENOENT;
 	return parse_bydisk(k, klen, v, vlen, ret) ? DFS_ECORRUPT : 0;
@@ -55,7 +53,7 @@ static bool segment_is_dead(struct reclaim *r, disk_id disk, uint32_t segment)
 {
 	struct rec_bydisk by;
 
-	return live_near(r, disk, segment, 0, 1, &by) == DFS_ENOENT;
+	return bydisk_near(r->bydisk, disk, segment, 0, 1, &by) == DFS_ENOENT;
 }
 
 /* The index contradicts itself, or can't be read, around a freed record (P10): nothing is punched there, for
@@ -75,12 +73,12 @@ static int punch_gap(struct reclaim *r, struct disk *d, const struct rec_freed *
 {
 	uint64_t from = 0, to = SEGMENT_MAX_BYTES;
 	struct rec_bydisk by;
-	int err = live_near(r, f->disk, f->segment, f->offset, -1, &by);
+	int err = bydisk_near(r->bydisk, f->disk, f->segment, f->offset, -1, &by);
 
 	if (err == 0)
 		from = by.offset + (uint64_t)by.record_len;
 	if (err == 0 || err == DFS_ENOENT)
-		err = live_near(r, f->disk, f->segment, f->offset, 1, &by);
+		err = bydisk_near(r->bydisk, f->disk, f->segment, f->offset, 1, &by);
 	if (err == 0)
 		to = by.offset;
 	if (err && err != DFS_ENOENT && err != DFS_ECORRUPT)

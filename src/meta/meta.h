@@ -93,7 +93,8 @@ struct meta_recovery { /* what open found and did, for the log and status */
 	unsigned damaged_roots, damaged_journals; /* found and passed over */
 	struct meta_loss loss;			  /* found by this open (DFS_EJOURNAL, or forced) */
 	bool forced;				  /* opened by force alone */
-	char refusal[900]; /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
+	bool journals_short; /* no member's journal reached the state of the image */
+	char refusal[900];   /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
 };
 
 /* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */
@@ -190,6 +191,8 @@ MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsig
 			    const struct meta_known *known, unsigned known_count);
 bool meta_is_member(struct meta *m, disk_id id);
 uint64_t meta_epoch(struct meta *m);
+/* Is the newest root's epoch, or one before it that it remembers, made by force (H7)? */
+bool meta_was_forced(struct meta *m);
 /* What a pool directory that is up to date remembers. */
 struct history_witness meta_witness(struct meta *m);
 uint64_t meta_generation(struct meta *m);

@@ -630,6 +630,16 @@ uint64_t meta_epoch(struct meta *m)
 	return m->root.epoch;
 }
 
+bool meta_was_forced(struct meta *m)
+{
+	ENV_LOCKED(&m->state);
+	bool forced = m->root.forced;
+
+	for (unsigned i = 0; i < m->root.history_count; i++)
+		forced = forced || m->root.history[i].forced;
+	return forced;
+}
+
 struct history_witness meta_witness(struct meta *m)
 {
 	ENV_LOCKED(&m->state);

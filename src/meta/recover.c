@@ -437,6 +437,7 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 			  "checkpoint's last transaction %llu",
 			  (unsigned long long)m->seq);
 		r->unequal = true;
+		ret->journals_short = true;
 	}
 	return 0;
 }

@@ -54,6 +54,12 @@ struct pool {
 		unsigned failures;
 		uint64_t retry_ns;
 	} doubts;
+	struct orphans { /* likewise: what crashes left (G3) */
+		struct extent_sweep sweep;
+		disk_id disk; /* whose; 0: none */
+		bool swept[DISK_ID_MAX + 1];
+		uint64_t retry_ns;
+	} orphans;
 	bool members_changed;	   /* (l): meta_set_disks is due */
 	bool disk_json_due;	   /* (l): disk.json files are out of date */
 	bool pool_json_behind;	   /* (l): pool.json could not be written; tried again */
@@ -104,6 +110,10 @@ void health_revive(struct pool *p);
 void health_ask(struct pool *p);
 /* Writes some of what may have been lost on disks that came back anew. The background thread's. */
 void health_settle_doubts(struct pool *p);
+/* ---- orphans.c ---- */
+/* Gives back some of what crashes left, one disk after the other. The background thread's. */
+void orphans_step(struct pool *p);
+
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);
 

@@ -191,6 +191,7 @@ static void background_main(void *arg)
 			health_ask(p);
 		health_revive(p);
 		health_settle_doubts(p);
+		orphans_step(p);
 		env_mutex_lock(&p->lock);
 		due = p->disk_json_due;
 		p->disk_json_due = false;
@@ -707,6 +708,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 
 static void pool_release(struct pool *p)
 {
+	extent_sweep_end(&p->orphans.sweep);
 	disk_set_free(p->disks);
 	for (unsigned i = 0; i < p->spare_count; i++)
 		dev_free(p->spares[i]);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When what crashes left may be given back (G3 of docs/DESIGN.md; extent/sweep.c does it): once for each disk
+ * after a mount, and only while the index is known to hold all that was acknowledged.
+ */
+#include "base/probe.h"
+#include "pool/internal.h"
+
+#define ORPHANS_RETRY_NS 30000000000ull
+
+/* Does the index name all that was ever acknowledged, as far as can be known? */
+static bool index_is_whole(struct pool *p)
+{
+	struct meta_loss loss;
+
+	if (p->read_only || meta_failed(p->meta) || p->recovery.journals_short ||
+	    meta_was_forced(p->meta)) {
+		PROBE("orphans-left-alone");
+		return false;
+	}
+	return meta_loss(p->meta, &loss) == 0 && loss.from == 0;
+}
+
+static bool is_usable(struct disk *d) { return disk_present(d) && disk_state(d) != DISK_SUSPECT; }
+
+static bool is_due(struct pool *p, struct disk *d)
+{
+	struct disk_info info = disk_info(d);
+
+	return !p->orphans.swept[info.id.v] && is_usable(d) &&
+	       meta_disk_role(p->meta, &info.uuid) == HISTORY_CURRENT;
+}
+
+/* The disk that is being swept, or the next one; NULL: none is due. */
+static struct disk *next_disk(struct pool *p)
+{
+	struct disk *d = disk_get(p->disks, p->orphans.disk);
+
+	if (d && is_usable(d))
+		return d;
+	extent_sweep_end(&p->orphans.sweep);
+	p->orphans.disk.v = 0;
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		d = disk_at(p->disks, i);
+		if (is_due(p, d))
+			return d;
+	}
+	return NULL;
+}
+
+static void tell(struct pool *p, disk_id id)
+{
+	const struct extent_sweep *w = &p->orphans.sweep;
+
+	if (w->removed || w->cut)
+		log_info("gave back %llu KiB on disk %u that a crash had left: %u segments that "
+			 "hold nothing, and the ends of %u others",
+			 (unsigned long long)(w->bytes / 1024), id.v, w->removed, w->cut);
+}
+
+static void rest(struct pool *p)
+{
+	extent_sweep_end(&p->orphans.sweep);
+	p->orphans.disk.v = 0;
+	p->orphans.retry_ns = env_now_ns() + ORPHANS_RETRY_NS;
+}
+
+void orphans_step(struct pool *p)
+{
+	struct disk *d;
+	disk_id id;
+	int err = 0;
+
+	if (env_now_ns() < p->orphans.retry_ns)
+		return;
+	d = index_is_whole(p) ? next_disk(p) : NULL;
+	if (!d) {
+		rest(p);
+		return;
+	}
+	id = disk_info(d).id;
+	if (p->orphans.disk.v != id.v)
+		err = extent_sweep_begin(d, &p->orphans.sweep);
+	p->orphans.disk = id;
+	if (!err)
+		err = extent_sweep_step(p->extents, d, &p->orphans.sweep);
+	if (err == DFS_EEND) {
+		tell(p, id);
+		p->orphans.swept[id.v] = true;
+		p->orphans.disk.v = 0;
+	} else if (err) {
+		log_warn("cannot look for what a crash left on disk %u: %s; it is tried again",
+			 id.v, dfs_err_text(err));
+		rest(p);
+	}
+}
