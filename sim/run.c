@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/probe.h"
 #include "sim/run_home.h"
+#include "sim/run_rot.h"
 #include "sim/sim_env.h"
 #include "sim/stats.h"
 #include "sim/workload.h"
@@ -119,6 +120,8 @@ static void set_up(struct run *r)
 	r->home_fails = !r->silent && rng_one_in(&r->home_rng, 6);
 	rng_seed(&r->foreign_rng, rng_mix(r->opt->seed ^ 0xf07e1));
 	r->foreign = !r->opt->meta_only && rng_one_in(&r->foreign_rng, 6);
+	rng_seed(&r->rot_rng, rng_mix(r->opt->seed ^ 0x207));
+	r->rots = rng_one_in(&r->rot_rng, 8);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -206,6 +209,7 @@ static void make_pool(void *arg)
 
 	must("init", err == DFS_EEXIST ? 0 : err, &msg);
 	must("open", pool_open("/pool", &opt, &r->env, &r->pool, &msg), &msg);
+	r->uuid = pool_uuid(r->pool);
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		struct pool_disk_spec spec = {.path = r->disks[i].path};
 		struct disk_info info;
@@ -286,7 +290,21 @@ static int import(struct run *r, struct pool_message *msg)
 	return err;
 }
 
-static void open_pool(struct run *r)
+/* It was opened over rot on all disks: with force it says what is lost, without it nothing is that is known
+ * to have been acknowledged. */
+static void check_told(struct run *r, bool forced)
+{
+	struct pool_status st;
+
+	pool_status(r->pool, &st);
+	r->lossy = r->rot.given_up || (rot_cuts(r) && st.recovery.seq < r->rot.seq);
+	if (forced && st.loss.from != r->rot.seq && !(r->rot.roots && st.recovery.forced))
+		sim_fail("M11", "opened with force, the pool says that %llu is lost, not %llu",
+			 (unsigned long long)st.loss.from, (unsigned long long)r->rot.seq);
+}
+
+/* False: it can't be, and rightly so. */
+static bool open_pool(struct run *r)
 {
 	struct pool_open_options opt = {0};
 	struct pool_message msg = {0};
@@ -298,22 +316,49 @@ static void open_pool(struct run *r)
 		if (err)
 			sim_fail("P5", "import fails: %s: %s", dfs_err_name(err), msg.text);
 	}
-	if (r->home_fails && !r->lose_pool_dir && rng_one_in(&r->home_rng, 4))
+	if (r->home_fails && !r->lose_pool_dir && !run_is_rotten(r) && rng_one_in(&r->home_rng, 4))
 		err = home_open_ill(r, &opt, &msg);
 	else
 		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
-	if (err && run_refused_rightly(r, err)) {
+	if (err && (rot_refused(r, err, NULL) || run_refused_rightly(r, err))) {
 		opt.force = true;
 		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
 	}
+	if (err && r->rot.roots)
+		return false;
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
 			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
 	r->pool_dir_old = r->home_hit;
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
+	if (run_is_rotten(r))
+		check_told(r, opt.force);
 	err = fs_open(r->pool, &r->fs_config, &r->fs);
 	if (err)
 		sim_fail("P1", "the filesystem can't be opened: %s", dfs_err_name(err));
+	return true;
+}
+
+/* What was given up stays given up, and is told of at each opening until somebody has taken note. */
+static void close_lossy(struct run *r)
+{
+	struct pool_open_options opt = {0};
+	struct pool_message msg = {0};
+	struct pool_status before, after;
+	int err;
+
+	pool_status(r->pool, &before);
+	if (fs_close(r->fs) || pool_close(r->pool))
+		sim_fail("M11", "closing a pool that has lost something fails");
+	err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+	if (err)
+		sim_fail("M11", "after force it can't be opened without: %s: %s", dfs_err_name(err),
+			 msg.text);
+	pool_status(r->pool, &after);
+	if (after.loss.from != before.loss.from)
+		sim_fail("M11", "the loss of %llu is not told any more",
+			 (unsigned long long)before.loss.from);
+	PROBE("opened-with-losses");
 }
 
 static void work(struct run *r)
@@ -404,14 +449,23 @@ static void round_main(void *arg)
 	bool early = rng_one_in(&r->rng, 5);
 
 	r->looked = false;
-	if (!r->lose_pool_dir && rng_one_in(&r->rng, 8))
+	if (!r->lose_pool_dir && rng_one_in(&r->rng, 8) && !run_is_rotten(r))
 		look_first(r);
 	foreign_before_opening(r);
 
 	/* Power may also go while the pool recovers. */
-	sim_disks_cut_after(early ? rng_between(&r->rng, 1, 400) : 0);
-	open_pool(r);
+	sim_disks_cut_after(early && !run_is_rotten(r) ? rng_between(&r->rng, 1, 400) : 0);
+	if (!open_pool(r)) {
+		r->verified = r->ended = true;
+		return;
+	}
 	run_settle_adding(r);
+	if (r->lossy) {
+		oracle_check_lossy(r);
+		close_lossy(r);
+		r->verified = r->ended = true;
+		return;
+	}
 	oracle_check(r);
 	r->verified = true;
 	if (rng_one_in(&r->rng, 3) || r->beyond)

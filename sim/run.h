@@ -71,6 +71,12 @@ struct run_handle {
 	struct mnode *node;
 	struct inode *in;
 };
+struct run_rot {       /* on all disks, since the last round */
+	uint64_t seq;  /* this transaction's record; 0: none */
+	bool proved;   /* what is left says that it had been acknowledged */
+	bool roots;    /* each disk's newest one */
+	bool given_up; /* by force */
+};
 #define RUN_HANDLES 4u
 #define FOREIGN_DISKS 2u
 struct client {
@@ -104,6 +110,7 @@ struct run {
 	struct rng segment_rng;
 	unsigned weights; /* which mix of operations */
 	bool small_disks; /* DFS_ENOSPC may happen */
+	bool filled;	  /* a disk has been filled behind our back in this round */
 	bool lacks_room;  /* so does this: a disk has been filled behind our back */
 	bool beyond;	  /* more disks are damaged than the tolerance: DFS_EIO may happen */
 	bool stormy;	  /* disks come and go all the time */
@@ -115,8 +122,13 @@ struct run {
 	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
 	bool exceeded;		 /* and have in this round: errors are honest */
 	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
-	bool foreign;		 /* what is not ours is found */
-	bool foreign_world;	 /* another pool is being made */
+	struct uuid uuid;
+	bool rots; /* one record, or the newest root, on all disks */
+	struct run_rot rot;
+	struct rng rot_rng;
+	bool lossy;	    /* and it was opened without what that held */
+	bool foreign;	    /* what is not ours is found */
+	bool foreign_world; /* another pool is being made */
 	struct sim_disk *foreign_home, *foreign_disks[FOREIGN_DISKS], *clone;
 	struct index_mem_store *foreign_index;
 	struct rng foreign_rng;
@@ -175,6 +187,7 @@ unsigned run_voters(struct run *r);  /* how many are there */
 bool run_refused_rightly(struct run *r, int err);
 /* An error that says the truth, when more has been lost than anybody promised to bear. */
 bool run_bears(struct run *r, int err);
+/* Somebody is, or was in this round: who was refused then may hear of it later. */
 bool run_somebody_full(struct run *r);
 void run_between_rounds(struct run *r, bool last);
 /* NULL when the pool names no such disk. */
@@ -191,6 +204,8 @@ void oracle_check(struct run *r);
 void oracle_look(
 	struct run *r); /* the same through a read-only mount, for oracle_check to compare */
 void oracle_fsck(struct run *r);
+/* The same when acknowledged changes were given up: what is there is a state that once was. */
+void oracle_check_lossy(struct run *r);
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/probe.h"
 #include "sim/run_home.h"
+#include "sim/run_rot.h"
 #include "sim/sim_env.h"
 
 /* ---- damage ---- */
@@ -179,7 +180,7 @@ void run_between_rounds(struct run *r, bool last)
 {
 	struct run_disk *d;
 
-	r->lacks_room = false;
+	r->lacks_room = r->filled = false;
 	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
 		struct sim_fault f = {.gone = sim_disk_fault(r->disks[i].sim).gone};
 
@@ -203,15 +204,10 @@ void run_between_rounds(struct run *r, bool last)
 		home_restore(r);
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
+	rot_between_rounds(r);
 }
 
-bool run_somebody_full(struct run *r)
-{
-	for (unsigned i = 0; i < r->disk_count; i++)
-		if (sim_disk_fault(r->disks[i].sim).full)
-			return true;
-	return false;
-}
+bool run_somebody_full(struct run *r) { return r->filled; }
 
 /* Tolerance is never given up for want of room: three copies need three disks, and metadata
  * one more. And a small pool that
@@ -327,7 +323,7 @@ static void fill_all(struct run *r)
 		sim_disk_set_fault(r->disks[i].sim, &f);
 	}
 	PROBE("all-disks-full-by-others");
-	r->lacks_room = true;
+	r->lacks_room = r->filled = true;
 	sim_trace("all disks are full");
 }
 
@@ -368,7 +364,7 @@ static void damage_in_use(struct run *r, struct run_disk *d)
 		break;
 	case 4: /* somebody else fills the filesystem below */
 		PROBE("disk-full-by-others");
-		f.full = true;
+		f.full = r->filled = true;
 		break;
 	case 5:
 		PROBE("disk-read-errors");

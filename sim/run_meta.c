@@ -12,6 +12,7 @@
 #include "base/probe.h"
 #include "meta/meta.h"
 #include "sim/run_home.h"
+#include "sim/run_rot.h"
 #include "sim/sim_env.h"
 
 #define KEYS 24u
@@ -118,6 +119,7 @@ void meta_make(void *arg)
 	if (err)
 		sim_fail("set-up", "format fails: %s", dfs_err_name(err));
 	witness = first_witness();
+	r->uuid = pool;
 	for (unsigned i = 0; i < r->clients_count; i++) {
 		clients[i] = (struct meta_client){
 			.txns = xcalloc(1, sizeof(struct txn_done)), .count = 1, .cap = 1};
@@ -266,7 +268,19 @@ static void check_key(unsigned client, unsigned key, uint64_t seed, uint64_t seq
 			 (unsigned long long)seq, dfs_err_name(err));
 }
 
-static void check_client(unsigned i, uint64_t seq)
+/* Acknowledged transactions were given up: of all clients those are there that came before some moment. */
+static void check_moment(uint64_t *last, uint64_t *next, const struct meta_client *mc, unsigned at)
+{
+	*last = MAX(*last, mc->txns[at].seq);
+	if (at + 1 < mc->count && mc->txns[at + 1].seq)
+		*next = MIN(*next, mc->txns[at + 1].seq);
+	if (*last >= *next)
+		sim_fail("P2", "transaction %llu is there, but %llu is not",
+			 (unsigned long long)*last, (unsigned long long)*next);
+}
+
+/* Returns how many of its transactions are there. */
+static unsigned check_client(unsigned i, uint64_t seq, bool lossy)
 {
 	struct meta_client *mc = &clients[i];
 	unsigned at = 0;
@@ -282,7 +296,7 @@ static void check_client(unsigned i, uint64_t seq)
 		sim_fail("P3", "key %s gives %s", name, dfs_err_name(err));
 	if (at >= mc->count)
 		sim_fail("P2", "client %u has %u transactions, not %u", i, mc->count, at);
-	for (unsigned t = 1; t < mc->count; t++)
+	for (unsigned t = 1; t < mc->count && !lossy; t++)
 		if (mc->txns[t].seq && (mc->txns[t].seq <= seq) != (t <= at))
 			sim_fail(
 				"P2",
@@ -295,16 +309,22 @@ static void check_client(unsigned i, uint64_t seq)
 		sim_fail("counters", "counter %u is %lld, not %lld", i,
 			 (long long)meta_counter(meta, COUNTER + i),
 			 (long long)mc->txns[at].counter);
+	return at;
 }
 
-static void check_all(uint64_t seq)
+static void check_all(uint64_t seq, bool lossy)
 {
+	uint64_t last = 0, next = UINT64_MAX;
+
 	if (seq < durable)
 		sim_fail("P1", "recovered to %llu, but %llu was durable", (unsigned long long)seq,
 			 (unsigned long long)durable);
-	for (unsigned i = 0; i < SIM_CLIENTS; i++)
-		if (clients[i].count)
-			check_client(i, seq);
+	for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+		unsigned at = clients[i].count ? check_client(i, seq, lossy) : 0;
+
+		if (clients[i].count && lossy)
+			check_moment(&last, &next, &clients[i], at);
+	}
 }
 
 /* What was found is durable now: transactions count from it. */
@@ -348,6 +368,18 @@ static void check_members(struct run *r)
 	}
 }
 
+/* What is rotten on all disks may be lost: told by who was forced to go on without it. */
+static void note_rot(struct run *r, const struct meta_recovery *rec, bool forced)
+{
+	if (forced && r->rot.given_up && r->rot.seq && rec->loss.from != r->rot.seq)
+		sim_fail("M11", "opened with force, it says that %llu is lost, not %llu",
+			 (unsigned long long)rec->loss.from, (unsigned long long)r->rot.seq);
+	if (forced && r->rot.roots && !rec->forced && !rec->loss.from && rec->seq < durable)
+		sim_fail("M11", "opened with force, it does not say that something is lost");
+	if (rot_cuts(r))
+		durable = MIN(durable, r->rot.seq ? r->rot.seq - 1 : 0);
+}
+
 void meta_round(void *arg)
 {
 	struct run *r = arg;
@@ -355,6 +387,7 @@ void meta_round(void *arg)
 	struct env_thread *threads[SIM_CLIENTS], *keeper, *home;
 	struct meta_config cfg;
 	struct meta_recovery rec;
+	uint64_t before = sim_disks_stats().changes;
 	int err;
 
 	if (r->lose_pool_dir) {
@@ -365,16 +398,23 @@ void meta_round(void *arg)
 	cfg = config(r, disks);
 	sim_disks_cut_after(rng_one_in(&r->rng, 4) ? rng_between(&r->rng, 1, 200) : 0);
 	err = meta_open(&cfg, &meta, &rec);
-	if (err && run_refused_rightly(r, err)) {
+	if (rot_refused(r, err, &rec.loss) || (err && run_refused_rightly(r, err))) {
+		if (sim_disks_stats().changes != before)
+			sim_fail("P8", "it is refused, but something was written");
 		cfg.force = true;
 		err = meta_open(&cfg, &meta, &rec);
 	}
+	if (err && r->rot.roots) {
+		r->verified = r->ended = true;
+		return;
+	}
 	if (err)
 		sim_fail("P1", "it can't be opened: %s", dfs_err_name(err));
+	note_rot(r, &rec, cfg.force);
 	if (!witness.known)
 		witness = meta_witness(meta);
 	r->lose_pool_dir = false;
-	check_all(rec.seq);
+	check_all(rec.seq, r->rot.given_up);
 	take_over(r, rec.seq);
 	r->opt->counts->checks++;
 	r->verified = true;

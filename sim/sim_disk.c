@@ -130,6 +130,16 @@ bool sim_disk_flip(struct sim_disk *d, enum sim_where where, char *text, size_t 
 	return true;
 }
 
+void sim_disk_each(struct sim_disk *d,
+		   void (*fn)(void *ctx, const char *path, uint8_t *data, uint64_t size), void *ctx)
+{
+	struct name *n;
+
+	TAILQ_FOREACH(n, &d->names, link)
+		if (n->node)
+			fn(ctx, n->path, n->node->data, n->node->size);
+}
+
 bool sim_disk_has_names(struct sim_disk *d) { return !TAILQ_EMPTY(&d->names); }
 
 void sim_disk_wipe(struct sim_disk *d)
