@@ -33,7 +33,7 @@ static uint64_t durable;
 static struct history_witness witness;
 static struct dev *devs[SIM_DISKS];
 static bool lost[SIM_DISKS]; /* told by meta while open */
-static bool members_changed, stopping;
+static bool members_changed, stopping, in_use;
 static const struct uuid pool = {{1, 2, 3, 4}};
 
 static unsigned reachable(struct run *r, struct meta_disk *out)
@@ -67,11 +67,17 @@ static void member_failed(void *ctx, disk_id id, int err)
 	members_changed = true;
 }
 
+/* The pool directory: when half of the disks need its word it may be that it can't be written now. */
 static int epoch_changed(void *ctx, const struct root *root, bool needed)
 {
-	(void)ctx;
-	(void)needed;
+	struct run *r = ctx;
+
 	sim_env_point();
+	if (needed && in_use && !rng_one_in(&r->rng, 3)) {
+		sim_trace("the pool directory can't be told of epoch %llu",
+			  (unsigned long long)root->epoch);
+		return DFS_ENOSPC;
+	}
 	witness = (struct history_witness){true, root->epoch_id, root->epoch, root->generation};
 	return 0;
 }
@@ -79,7 +85,7 @@ static int epoch_changed(void *ctx, const struct root *root, bool needed)
 static struct meta_config config(struct run *r, struct meta_disk *disks)
 {
 	memset(lost, 0, sizeof(lost));
-	members_changed = stopping = false;
+	members_changed = stopping = in_use = false;
 	for (unsigned i = 0; i < r->disk_count; i++)
 		devs[i] = sim_disk_fault(r->disks[i].sim).gone ? NULL
 							       : sim_disk_open(r->disks[i].sim);
@@ -426,6 +432,7 @@ void meta_round(void *arg)
 	run_arm_faults(r);
 	keeper = env_thread_start("keeper", keeper_run, r);
 	r->stop_admin = false;
+	in_use = true;
 	home = home_start(r);
 	for (unsigned i = 0; i < r->clients_count; i++)
 		threads[i] = env_thread_start("client", client_run, &r->clients[i]);
@@ -438,6 +445,7 @@ void meta_round(void *arg)
 	sim_disks_at_op(0, NULL, NULL);
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 60) : 0);
 	err = meta_close(meta);
+	in_use = false;
 	if (err && !run_bears(r, err) && !home_explains_order(r, err))
 		sim_fail("P1", "close fails: %s", dfs_err_name(err));
 	for (unsigned i = 0; i < r->clients_count && !err; i++)

@@ -116,7 +116,7 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
 	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_full ||
-	    metadata->losses_left < metadata->losses_wanted)
+	    s->tie || metadata->losses_left < metadata->losses_wanted)
 		return "degraded";
 	return "healthy";
 }
@@ -257,7 +257,15 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			"see the log, mend the disks, then unmount the pool and mount it again",
 			s->failed == DFS_EFAILED ? "its metadata could not be stored on any disk"
 						 : dfs_err_text(s->failed));
-	if (s->dir_behind)
+	if (s->tie)
+		ctl_warn(
+			c,
+			"half of the disks that were in use were lost at once, and the pool directory %s, "
+			"which has to remember that the others go on, can't be written: %s. Until it can "
+			"be, or more disks are back, nothing can be added and no sync succeeds; nothing "
+			"is lost meanwhile",
+			c->pool_dir, dfs_err_text(s->tie));
+	else if (s->dir_behind)
 		ctl_warn(
 			c,
 			"the pool directory %s can't be written: it does not remember the newest state "

@@ -75,18 +75,25 @@ static int cut_running(struct meta *m, struct cut *c)
 static int cut_journal(struct meta *m, struct cut *c)
 {
 	int err = m->opening ? 0 : meta_sync(m, meta_last_seq(m));
+	bool tied;
 
 	if (err)
 		return err;
 	token_take(m);
+	err = roots_settle_tie(m); /* its manifest may have the number that is next */
+	if (err) {
+		token_give(m);
+		return err;
+	}
 	c->next.checkpoint_id = m->root.checkpoint_id + 1;
 	if (m->opening)
 		cut_opening(m, c);
 	else
 		err = cut_running(m, c);
+	tied = m->tied;
 	token_give(m);
 	member_report(m);
-	if (err && err != DFS_ENOSPC)
+	if (err && err != DFS_ENOSPC && !tied)
 		state_fail(m, err, "start a metadata journal file on any disk");
 	return err;
 }
@@ -153,6 +160,7 @@ static int publish(struct meta *m, const struct cut *c, bool closing)
 {
 	const struct root *next = &c->next;
 	struct root root;
+	bool tied;
 	int err;
 
 	token_take(m);
@@ -180,8 +188,9 @@ static int publish(struct meta *m, const struct cut *c, bool closing)
 		env_mutex_unlock(&m->state);
 		journal_room_update(m, 0); /* the older file is spare now */
 	}
+	tied = m->tied;
 	token_give(m);
-	if (err)
+	if (err && !tied)
 		state_fail(m, err, "write the metadata root to any disk");
 	return err;
 }

@@ -354,10 +354,15 @@ static bool same_disks(const struct root *a, const struct root *b)
 	return true;
 }
 
+bool history_same(const struct root *next, const struct root *last)
+{
+	return same_members(next, last) && same_disks(next, last);
+}
+
 /* The epoch goes on as it is: nobody came or went, and nothing about it is open. */
 bool history_goes_on(const struct root *next, const struct root *last)
 {
-	return last->open_count == 0 && same_members(next, last) && same_disks(next, last);
+	return last->open_count == 0 && history_same(next, last);
 }
 
 void history_keep(struct root *next, const struct root *last)

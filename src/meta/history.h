@@ -73,6 +73,8 @@ void history_choose(const struct history_seen *seen, unsigned count,
  * next one that is drawn up: its sets are open. epoch_floor: the greatest number seen anywhere.
  */
 bool history_goes_on(const struct root *next, const struct root *last);
+/* Do they say the same of members, voters and disks, whatever is open about them? */
+bool history_same(const struct root *next, const struct root *last);
 void history_keep(struct root *next, const struct root *last);
 /* DFS_E2BIG: too many sets are open; nothing was changed. */
 MUST_USE int history_begin(struct root *next, const struct root *last, uint64_t epoch_floor,

@@ -104,6 +104,7 @@ struct meta {
 	uint64_t epoch_floor, generation_floor; /* what any disk has shown: the next are above */
 	bool new_epoch;	  /* one is due: each opening for writing has its own */
 	bool force_epoch; /* the next epoch is made by force: it asks nobody */
+	bool tied; /* attempt is on all its voters, and lacks only the pool directory's vote (H9) */
 	struct meta_disk disks[META_MAX_DISKS]; /* reachable ones; and admin; and heal */
 	bool mute[META_MAX_DISKS];		/* disks[i] failed to take a root: no vote */
 	unsigned disk_count;
@@ -296,9 +297,12 @@ MUST_USE int roots_heal(struct dev *dev);
 /*
  * Token held. Makes *next (checkpoint fields filled in) the newest root: on every live member,
  * then on the other disks. Members that fail die on the way; the epoch grows when the list differs.
- * DFS_EFAILED when none is left.
+ * DFS_EFAILED when none is left. Nothing is lost by an error that leaves m->tied set: to be tried again.
  */
 MUST_USE int roots_publish(struct meta *m, struct root *next);
+/* Token held. If an epoch waits for the pool directory's vote: is it there by now? What still keeps that
+ * from being remembered, or 0. */
+MUST_USE int roots_settle_tie(struct meta *m);
 bool root_newer(const struct root *a, const struct root *b);
 /* Token held. Would the next root begin a new epoch? */
 bool roots_due(struct meta *m);

@@ -141,6 +141,12 @@ MUST_USE int meta_commit(struct meta_txn *t, uint64_t *ret_seq);
  * commit: concurrent callers share one. DFS_EFAILED / DFS_EIO when it can't be promised; DFS_ENOSPC
  * when no member has space: nothing is lost, and a later call tries again. */
 MUST_USE int meta_sync(struct meta *m, uint64_t seq);
+/*
+ * Half of the voters were lost at once, and the pool directory could not be told (epoch_changed failed with
+ * `needed`): then meta_sync() and what else needs a root fail with its error, nothing is lost, and each
+ * call, or this one, tries again (H9). 0: nothing waits for the pool directory any more.
+ */
+MUST_USE int meta_settle_tie(struct meta *m);
 uint64_t meta_last_seq(struct meta *m);
 uint64_t meta_durable_seq(struct meta *m);
 

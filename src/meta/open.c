@@ -4,6 +4,7 @@
  * equal before anything new is acknowledged (M9): a checkpoint under a new root if anything was
  * replayed, damaged or behind, or if the members change.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -377,7 +378,7 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 		err = checkpoint_run(m, false);
 		m->opening = false;
 	}
-	if (err == DFS_ENOSPC && !loss->from)
+	if (err == DFS_ENOSPC && !m->tied && !loss->from)
 		err = without_checkpoint(m);
 	member_report(m);
 	return err;
@@ -398,6 +399,18 @@ static void log_loss(struct meta *m)
 			 (unsigned long long)loss.from, (unsigned long long)loss.last);
 }
 
+/* Half of the disks are here, and nobody remembers that they go on alone. */
+static int tell_tie(int err, struct meta_recovery *rec)
+{
+	snprintf(rec->refusal, sizeof(rec->refusal),
+		 "half of the disks that were in use last are here, which is enough only if the "
+		 "pool directory remembers that these went on without the others, and it can't be "
+		 "written: %s. Make it writable, with some space, or bring back more of the disks",
+		 dfs_err_text(err));
+	log_error("cannot open the pool: %s", rec->refusal);
+	return DFS_ENOQUORUM;
+}
+
 int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	      struct meta_recovery *ret_recovery)
 {
@@ -410,6 +423,8 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 		err = make_equal(m, r, &rec.loss);
 	if (err == 0 && !cfg->read_only && rec.damaged_roots)
 		heal_roots(m);
+	if (err && m->tied)
+		err = tell_tie(err, &rec);
 	if (err) {
 		meta_free(m);
 		if (ret_recovery)
@@ -501,7 +516,7 @@ static int publish_disks(struct meta *m)
  */
 static int change_disks(struct meta *m)
 {
-	bool drop_first;
+	bool drop_first, tied = false;
 	int err = 0, mirrored = 0;
 
 	token_take(m);
@@ -512,6 +527,7 @@ static int change_disks(struct meta *m)
 	}
 	if (err == 0 && members_fill(m) > 0)
 		m->unequal = true;
+	tied = m->tied;
 	token_give(m);
 	if (err == 0 && tables_short(m))
 		m->unequal = true;
@@ -521,9 +537,10 @@ static int change_disks(struct meta *m)
 		token_take(m);
 		drop_leavers(m); /* even when nobody took over: their devices go now */
 		err = mirrored ? mirrored : publish_disks(m);
+		tied = m->tied;
 		token_give(m);
 	}
-	if (err)
+	if (err && !tied)
 		state_fail(m, err, "change the disks that hold metadata");
 	return err ? err : mirrored;
 }

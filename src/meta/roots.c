@@ -351,17 +351,19 @@ static int form(struct meta *m, struct root *next, bool *ret_told)
 {
 	int forms = m->force_epoch ? 1 : history_forms(next, NULL, 0);
 
-	*ret_told = false;
+	*ret_told = m->tied = false;
 	if (forms < 1)
 		forms = ask_leavers(m, next);
 	if (forms == 0 && m->cfg.epoch_changed) {
+		int err = m->cfg.epoch_changed(m->cfg.ctx, next, true);
+
+		m->tied = err != 0;
+		if (err) {
+			PROBE("tie-without-pool-directory");
+			return err;
+		}
 		*ret_told = true;
-		if (m->cfg.epoch_changed(m->cfg.ctx, next, true))
-			forms = -1;
-	} else if (forms == 0) {
-		forms = -1;
-	}
-	if (forms < 0) {
+	} else if (forms < 1) {
 		log_error(
 			"the disks that are left are not a majority of those that were in use, so "
 			"nothing new can be promised: somebody else could go on with the others");
@@ -373,6 +375,52 @@ static int form(struct meta *m, struct root *next, bool *ret_told)
 	return 0;
 }
 
+/* Is it still what would be drawn up now? */
+static bool attempt_stands(struct meta *m)
+{
+	FREE struct root *now = xcalloc(1, sizeof(*now));
+
+	list_members(m, now);
+	list_disks(m, now);
+	return history_same(now, &m->attempt);
+}
+
+int roots_settle_tie(struct meta *m)
+{
+	FREE struct root *root = NULL;
+	bool told;
+	int err;
+
+	if (!m->tied)
+		return 0;
+	if (!attempt_stands(m)) { /* what comes next is another epoch, and asks anew */
+		m->tied = false;
+		return 0;
+	}
+	PROBE("tie-tried-again");
+	root = xmalloc(sizeof(*root));
+	*root = m->attempt;
+	err = form(m, root, &told);
+	if (err)
+		return err;
+	PROBE("tie-settled");
+	if (write_all(m, root) == 0)
+		adopt(m, root);
+	return 0; /* else the next root leaves out who failed */
+}
+
+/* The checkpoint that a tie kept back is the newest by now. */
+static void keep_checkpoint(const struct meta *m, struct root *next)
+{
+	if (next->checkpoint_id >= m->root.checkpoint_id)
+		return;
+	next->checkpoint_id = m->root.checkpoint_id;
+	next->checkpoint_seq = m->root.checkpoint_seq;
+	next->chain = m->root.chain;
+	next->manifest = m->root.manifest;
+	next->journal_first = m->root.journal_first;
+}
+
 /*
  * Each attempt has a generation of its own, and an epoch of its own when its members or voters differ
  * from the attempt before: two roots of one epoch always have the same, wherever a crash stops us. A new
@@ -382,8 +430,11 @@ static int form(struct meta *m, struct root *next, bool *ret_told)
 int roots_publish(struct meta *m, struct root *next)
 {
 	bool told = true;
-	int err;
+	int err = roots_settle_tie(m);
 
+	if (err)
+		return err;
+	keep_checkpoint(m, next);
 	for (;;) {
 		err = draw_up(m, next);
 		if (err)

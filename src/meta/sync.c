@@ -159,7 +159,9 @@ static int write_flying(struct meta *m)
 			chunk_durable(m, len, seq, &chain);
 		at += err ? 0 : len;
 	}
-	if (err == DFS_ENOSPC) {
+	if (err && m->tied) {
+		give_buffer_back(m, at); /* it is written again, at the same place */
+	} else if (err == DFS_ENOSPC) {
 		note_full(m);
 		give_buffer_back(m, at);
 	} else if (err) {
@@ -178,7 +180,9 @@ static int not_clean_any_more(struct meta *m)
 		return 0;
 	next.clean = false;
 	err = roots_publish(m, &next);
-	if (err)
+	if (err && m->tied)
+		give_buffer_back(m, 0);
+	else if (err)
 		state_fail(m, err, "write the metadata root to any disk");
 	return err;
 }
@@ -231,6 +235,17 @@ int meta_sync(struct meta *m, uint64_t seq)
 	return err;
 }
 
+int meta_settle_tie(struct meta *m)
+{
+	int err;
+
+	token_take(m);
+	err = state_failed(m) ? DFS_EFAILED : roots_settle_tie(m);
+	token_give(m);
+	member_report(m);
+	return err;
+}
+
 uint64_t meta_durable_seq(struct meta *m)
 {
 	ENV_LOCKED(&m->state);
@@ -264,7 +279,7 @@ int sync_make_room(struct meta *m, size_t len)
 	int err = meta_sync(m, meta_last_seq(m));
 
 	if (err)
-		return err == DFS_ENOSPC ? err : DFS_EFAILED;
+		return state_failed(m) ? DFS_EFAILED : err;
 	if (has_room(m, len))
 		return 0;
 	ENV_LOCKED(&m->state);

@@ -442,12 +442,17 @@ int members_choose(struct pool *p)
 	struct meta_known known[ROOT_MAX_DISKS];
 	unsigned known_count, n = disks_for_meta(p, disks, META_MAX_DISKS, known, &known_count);
 	int err = n ? meta_set_disks(p->meta, disks, n, known, known_count) : DFS_EGONE;
+	int tie;
 
-	if (err != DFS_ENOSPC)
+	env_mutex_lock(&p->lock);
+	tie = err ? p->tie : 0;
+	env_mutex_unlock(&p->lock);
+	if (err != DFS_ENOSPC && !tie)
 		return err;
-	log_warn(
-		"the metadata cannot be copied to another disk yet: a disk that holds it is full; it "
-		"is tried again, make room there");
+	if (!tie)
+		log_warn(
+			"the metadata cannot be copied to another disk yet: a disk that holds it is full; "
+			"it is tried again, make room there");
 	ENV_LOCKED(&p->lock);
 	p->members_changed = true;
 	p->members_retry_ns = env_now_ns() + MEMBERS_RETRY_NS;

@@ -60,9 +60,10 @@ struct pool {
 		bool swept[DISK_ID_MAX + 1];
 		uint64_t retry_ns;
 	} orphans;
-	bool members_changed;	   /* (l): meta_set_disks is due */
-	bool disk_json_due;	   /* (l): disk.json files are out of date */
-	bool pool_json_behind;	   /* (l): pool.json could not be written; tried again */
+	bool members_changed;  /* (l): meta_set_disks is due */
+	bool disk_json_due;    /* (l): disk.json files are out of date */
+	bool pool_json_behind; /* (l): pool.json could not be written; tried again */
+	int tie;	       /* (l): why it can't be written, and an epoch waits for it (H9) */
 	struct env_thread *thread; /* change_lock */
 	struct dev **spares;	   /* devices meta knows that are no disks: closed last */
 	unsigned spare_count;

@@ -100,6 +100,7 @@ static void pool_json_fill(struct pool *p)
 int pool_json_store(struct pool *p)
 {
 	BUF text = {0};
+	bool was_behind;
 	int err;
 
 	ENV_LOCKED(&p->json_lock);
@@ -107,23 +108,28 @@ int pool_json_store(struct pool *p)
 	err = pool_json_encode(&p->json, &text);
 	if (!err)
 		err = dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
-	if (err)
+	env_mutex_lock(&p->lock);
+	was_behind = p->pool_json_behind;
+	p->pool_json_behind = err != 0;
+	env_mutex_unlock(&p->lock);
+	if (err && !was_behind)
 		log_error(
 			"cannot write %s/pool.json: %s; it is tried again. The pool works, but until then "
 			"the pool directory does not count as a witness of what is newest",
 			p->dir, dfs_err_text(err));
-	ENV_LOCKED(&p->lock);
-	p->pool_json_behind = err != 0;
 	return err;
 }
 
 static void tick_pool_json(struct pool *p)
 {
-	bool due;
+	bool due, tie;
 
 	env_mutex_lock(&p->lock);
 	due = p->pool_json_behind;
+	tie = p->tie != 0;
 	env_mutex_unlock(&p->lock);
+	if (tie && meta_settle_tie(p->meta))
+		return; /* told already */
 	if (due && pool_json_store(p) == 0)
 		log_info("%s/pool.json is up to date again", p->dir);
 }
@@ -207,32 +213,58 @@ static void background_main(void *arg)
 	}
 }
 
+/* The epoch that waited for the pool directory is formed, or begins to wait, or goes on waiting. */
+static void note_tie(struct pool *p, int err)
+{
+	int was;
+
+	env_mutex_lock(&p->lock);
+	was = p->tie;
+	p->tie = err;
+	env_mutex_unlock(&p->lock);
+	if (err && !was && p->meta)
+		log_error(
+			"half of the disks that were in use were lost at once, and the pool directory %s, "
+			"which has to remember that the others go on without them, can't be written: %s. "
+			"Nothing that was written since is durable and syncs fail, until it can be, or "
+			"more disks are back; nothing is lost meanwhile",
+			p->dir, dfs_err_text(err));
+	else if (!err && was)
+		log_info("the pool goes on: what was lost at once is remembered");
+}
+
 /*
  * Meta tells of a new epoch before anything is acknowledged under it (P8). needed: without the pool
- * directory's vote it would not be formed, so its filesystem gets some time to have room again (H5). A
- * pool directory that could not be told is behind: it keeps its old vote, which counts for nothing, and
+ * directory's vote it would not be formed, so its filesystem gets some time to have room again (H5), once.
+ * A pool directory that could not be told is behind: it keeps its old vote, which counts for nothing, and
  * the background thread tries again.
  */
 static int on_epoch(void *ctx, const struct root *root, bool needed)
 {
 	struct pool *p = ctx;
 	struct pool_json old;
+	unsigned trials;
 	int err = 0;
 
+	env_mutex_lock(&p->lock);
+	trials = needed && !p->tie ? WITNESS_TRIALS : 1;
+	env_mutex_unlock(&p->lock);
 	env_mutex_lock(&p->json_lock);
 	old = p->json;
 	p->json.epoch = root->epoch;
 	p->json.epoch_id = root->epoch_id;
 	p->json.generation = root->generation;
 	env_mutex_unlock(&p->json_lock);
-	for (unsigned i = 0; i < (needed ? WITNESS_TRIALS : 1); i++) {
+	for (unsigned i = 0; i < trials; i++) {
+		if (i)
+			env_sleep_ms(WITNESS_PAUSE_MS);
 		err = pool_json_store(p);
 		if (!err)
-			return 0;
-		if (needed)
-			env_sleep_ms(WITNESS_PAUSE_MS);
+			break;
 	}
-	if (needed) { /* what a later success stored would be a vote for what never was formed */
+	note_tie(p, needed ? err : 0);
+	if (err &&
+	    needed) { /* what a later success stored would be a vote for what never was formed */
 		ENV_LOCKED(&p->json_lock);
 		p->json.epoch = old.epoch;
 		p->json.epoch_id = old.epoch_id;

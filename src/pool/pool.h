@@ -140,7 +140,8 @@ struct pool_status {
 	struct pool_settings settings;
 	struct geometry large_now, small_now; /* what a write gets with today's disks */
 	bool dir_behind;		      /* pool.json could not be written: tried again */
-	bool narrowed;			      /* differs from the settings: warn */
+	int tie;       /* 0, or why not, and what half of the disks go on with needs it (H9) */
+	bool narrowed; /* differs from the settings: warn */
 	struct pool_space space;
 	uint64_t inodes, extents, epoch, generation, seq, durable_seq;
 	struct meta_recovery recovery;

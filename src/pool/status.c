@@ -84,6 +84,10 @@ bool pool_dir_has_room(struct pool *p)
 
 	env_mutex_lock(&p->lock);
 	full = was = p->dir_full;
+	if (p->tie) {
+		env_mutex_unlock(&p->lock);
+		return false;
+	}
 	if (p->dir_ns && now - p->dir_ns < SPACE_CACHE_NS) {
 		env_mutex_unlock(&p->lock);
 		return !full;
@@ -122,9 +126,10 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 	}
 	env_mutex_lock(&p->lock);
 	st.dir_behind = p->pool_json_behind;
+	st.tie = p->tie;
 	env_mutex_unlock(&p->lock);
 	pool_space(p, &st.space);
-	st.dir_full = !pool_dir_has_room(p);
+	st.dir_full = !pool_dir_has_room(p) && !st.tie;
 	st.large_now = st.settings.large;
 	st.small_now = small;
 	if (p->meta) {

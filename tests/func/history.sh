@@ -76,6 +76,30 @@ check "then one of the two that were left" is v1
 rm -rf "$pool"
 check "which alone is the pool now" dfs import --pool "$pool" --disk "$work/d3"
 
+# half of them lost at once, and the pool directory, which has to remember that, is full
+if [ "$(id -u)" -eq 0 ] && mkdir "$work/small" && mount -t tmpfs -o size=64m dynamicfs-test "$work/small" 2>/dev/null; then
+	tmpfs_mounted+=("$work/small")
+	plain=$pool pool=$work/small/pool
+	fresh 2
+	up
+	echo v1 >"$mnt/f"
+	head -c 100M /dev/zero >"$work/small/filler" 2>/dev/null
+	find "$work/d2" -mindepth 1 -delete
+	refuse "a tie and a full pool directory: sync fails" 1 "No space left" sync "$mnt/f"
+	warnings >"$work/said"
+	check "status names the directory" sh -c "tr -s '\n ' ' ' <$work/said | grep -q 'half of the disks.*small/pool.*no space'"
+	refuse "nothing can be added" 1 "No space left" mkdir "$mnt/new"
+	check "what is there is read" test "$(cat "$mnt/f")" = v1
+	rm "$work/small/filler"
+	check "with room it goes on" wait_for 20 sync "$mnt/f"
+	check "with everything" wait_for 10 mkdir "$mnt/new"
+	stop
+	check "and is the pool now" is v1
+	pool=$plain
+else
+	skip "a tie and a full pool directory" "needs a tmpfs"
+fi
+
 # ---- given up one by one ----
 fresh
 for i in 1 2 3; do
