@@ -51,6 +51,9 @@ typedef int (*meta_epoch_fn)(void *ctx, const struct root *root, bool needed);
 /* Table files are about to be written, or have been: what is set aside on the disks for them may be used
  * meanwhile. Called with meta locks held: must not call back into meta. */
 typedef void (*meta_writing_fn)(void *ctx, bool begins);
+/* The history is chosen, and this disk is of it: from here on it is written to. Called by meta_open, unless
+ * it is read-only, for each such disk; must not call back into meta. NULL is allowed. */
+typedef void (*meta_taken_fn)(void *ctx, struct dev *dev);
 /* Makes every fragment written so far durable; called before each journal write (P1). */
 typedef int (*meta_data_sync_fn)(void *ctx);
 
@@ -72,6 +75,7 @@ struct meta_config {
 	meta_data_sync_fn data_sync;
 	meta_member_failed_fn member_failed;
 	meta_writing_fn writing; /* NULL is allowed */
+	meta_taken_fn taken;
 	meta_epoch_fn epoch_changed;
 	void *ctx;
 };

@@ -352,6 +352,8 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 	int err = 0;
 
 	forget_foreign(m, &r->scan);
+	for (unsigned i = 0; i < m->disk_count && m->cfg.taken; i++)
+		m->cfg.taken(m->cfg.ctx, m->disks[i].dev);
 	token_take(m);
 	keep_members(m, r);
 	prepare_journals(m);

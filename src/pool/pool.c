@@ -298,6 +298,13 @@ static void on_writing(void *ctx, bool begins)
 		disk_lend_keep(disk_at(p->disks, i), begins);
 }
 
+/* Recovery may need what was set aside there. Not before: a disk of another history is not written to (H6). */
+static void on_taken(void *ctx, struct dev *dev)
+{
+	(void)ctx;
+	(void)!dev_remove(dev, DISK_KEPT_NAME);
+}
+
 /* ---- starting ---- */
 
 void pool_settings_to_rec(struct pool *p, struct rec_settings *rec)
@@ -580,14 +587,13 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		.data_sync = on_data_sync,
 		.member_failed = on_member_failed,
 		.writing = on_writing,
+		.taken = on_taken,
 		.epoch_changed = on_epoch,
 		.ctx = p,
 	};
 	int err;
 
 	cfg.checkpoint_bytes = checkpoint_bytes(disks, cfg.disk_count);
-	for (unsigned i = 0; i < cfg.disk_count && !p->read_only; i++)
-		(void)!dev_remove(disks[i].dev, DISK_KEPT_NAME); /* recovery may need it */
 	/* what a checkpoint may have to write follows from both */
 	cfg.buffer_bytes = MIN(cfg.buffer_bytes, MAX(cfg.checkpoint_bytes, KIB(256)));
 	if (cfg.disk_count == 0) {

@@ -110,6 +110,50 @@ static void test_other_disks_at_a_place(void **state)
 
 /* A new epoch while the pool is in use is remembered at once, not only at its end: what was acknowledged
  * under it must not be missed by who opens the pool after a crash with the disks that were left out. */
+static void use(struct fixture *f, const char *pool, bool force)
+{
+	struct pool_open_options opt = {.force = force};
+	struct pool_message msg = {""};
+
+	assert_int_equal(pool_open(pool, &opt, NULL, &f->p, &msg), 0);
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+}
+
+/* Two histories that are refused, and the disks of the one that is not chosen, stay as they are to the last
+ * file (H6): what is set aside there for metadata, too. */
+static void test_other_history_is_not_touched(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_open_options opt = {0};
+	struct pool_message msg = {""};
+	char copy[120];
+
+	snprintf(copy, sizeof(copy), "%s/copy", f->top);
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+	shell("cp -a %s %s", f->pool, copy);
+	for (unsigned i = 3; i < DISKS; i++)
+		shell("mv %s %s.away", f->disk[i], f->disk[i]);
+	use(f, f->pool, false);
+	for (unsigned i = 0; i < 3; i++)
+		shell("mv %s %s.away", f->disk[i], f->disk[i]);
+	for (unsigned i = 3; i < DISKS; i++)
+		shell("mv %s.away %s", f->disk[i], f->disk[i]);
+	use(f, copy, true);
+	for (unsigned i = 0; i < 3; i++)
+		shell("mv %s.away %s", f->disk[i], f->disk[i]);
+	for (unsigned i = 0; i < DISKS; i++)
+		shell("touch %s/dynamicfs/kept && ls %s >/dev/null", f->disk[i], f->disk[i]);
+	assert_int_equal(pool_open(f->pool, &opt, NULL, &f->p, &msg), DFS_ESPLIT);
+	for (unsigned i = 0; i < DISKS; i++)
+		shell("test -e %s/dynamicfs/kept && ls %s >/dev/null", f->disk[i], f->disk[i]);
+	use(f, f->pool, true);
+	for (unsigned i = 3; i < DISKS; i++)
+		shell("test -e %s/dynamicfs/kept && ls %s >/dev/null", f->disk[i], f->disk[i]);
+	use(f, f->pool, false); /* asked once */
+}
+
 static void test_epochs_are_remembered(void **state)
 {
 	const struct fault_plan gone = {.gone = true};
@@ -234,6 +278,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_import_keeps_the_settings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_disks_at_a_place, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_history_is_not_touched, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_epochs_are_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_added_disk_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_journal_follows_the_capacity, setup, teardown),
