@@ -14,6 +14,7 @@
 #include "base/probe.h"
 #include "sim/run_home.h"
 #include "sim/run_rot.h"
+#include "sim/run_split.h"
 #include "sim/sim_env.h"
 #include "sim/stats.h"
 #include "sim/workload.h"
@@ -32,7 +33,8 @@ bool run_disk_is_blank(struct run_disk *d)
 
 bool run_disk_is_ours(const struct run_disk *d)
 {
-	return d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED && d->damage != DAMAGE_FOREIGN;
+	return d->damage != DAMAGE_GONE && d->damage != DAMAGE_WIPED &&
+	       d->damage != DAMAGE_FOREIGN && !run_disk_is_away(d);
 }
 
 static int open_dev(void *ctx, const char *path, const char *subdir, bool create,
@@ -52,7 +54,7 @@ static int open_dev(void *ctx, const char *path, const char *subdir, bool create
 
 		if (strcmp(path, d->path))
 			continue;
-		if (sim_disk_fault(d->sim).gone)
+		if (sim_disk_fault(d->sim).gone || (r->there && d->damage != DAMAGE_AWAY))
 			return DFS_EGONE;
 		if (!create && run_disk_is_blank(d))
 			return DFS_ENOENT;
@@ -92,6 +94,12 @@ static void set_up_disks(struct run *r)
 							      .total_bytes = GIB(1),
 							      .can_punch = true,
 							      .can_hang = r->home_silent});
+	if (r->splits) {
+		char name[] = "there";
+
+		r->home_there = sim_disk_new(&(struct sim_disk_config){
+			.name = name, .fs_id = 102, .total_bytes = GIB(1), .can_punch = true});
+	}
 	if (r->foreign) {
 		char name[] = "clone";
 
@@ -122,6 +130,8 @@ static void set_up(struct run *r)
 	r->foreign = !r->opt->meta_only && rng_one_in(&r->foreign_rng, 6);
 	rng_seed(&r->rot_rng, rng_mix(r->opt->seed ^ 0x207));
 	r->rots = rng_one_in(&r->rot_rng, 8);
+	rng_seed(&r->split_rng, rng_mix(r->opt->seed ^ 0x5b117));
+	r->splits = !r->opt->meta_only && rng_one_in(&r->split_rng, 4);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -316,7 +326,10 @@ static bool open_pool(struct run *r)
 		if (err)
 			sim_fail("P5", "import fails: %s: %s", dfs_err_name(err), msg.text);
 	}
-	if (r->home_fails && !r->lose_pool_dir && !run_is_rotten(r) && rng_one_in(&r->home_rng, 4))
+	if (r->split.now)
+		err = split_open(r, &msg);
+	else if (r->home_fails && !r->lose_pool_dir && !run_is_rotten(r) &&
+		 rng_one_in(&r->home_rng, 4))
 		err = home_open_ill(r, &opt, &msg);
 	else
 		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
@@ -329,6 +342,7 @@ static bool open_pool(struct run *r)
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
 			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
+	split_opened_here(r, opt.force);
 	r->pool_dir_old = r->home_hit;
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
 	if (run_is_rotten(r))
@@ -454,12 +468,18 @@ static void round_main(void *arg)
 	foreign_before_opening(r);
 
 	/* Power may also go while the pool recovers. */
-	sim_disks_cut_after(early && !run_is_rotten(r) ? rng_between(&r->rng, 1, 400) : 0);
+	r->split.now = split_is_due(r);
+	sim_disks_cut_after(
+		early && !run_is_rotten(r) && !r->split.now ? rng_between(&r->rng, 1, 400) : 0);
 	if (!open_pool(r)) {
 		r->verified = r->ended = true;
 		return;
 	}
 	run_settle_adding(r);
+	if (split_other_won(r)) {
+		r->verified = r->ended = true;
+		return;
+	}
 	if (r->lossy) {
 		oracle_check_lossy(r);
 		close_lossy(r);

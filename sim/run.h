@@ -53,9 +53,11 @@ enum disk_damage {
 	DAMAGE_WIPED, /* there, but empty */
 	DAMAGE_STALE, /* came back as it was some rounds ago */
 	DAMAGE_FLIPS,
-	DAMAGE_ERRORS, /* I/O errors */
-	DAMAGE_FAILED, /* by the administrator */
-	DAMAGE_FOREIGN /* a disk of another pool is there */
+	DAMAGE_ERRORS,	/* I/O errors */
+	DAMAGE_FAILED,	/* by the administrator */
+	DAMAGE_FOREIGN, /* a disk of another pool is there */
+	DAMAGE_AWAY,	/* used elsewhere as the pool */
+	DAMAGE_APART	/* and back, but of a history that was given up */
 };
 #define RUN_IMAGES 3u
 struct run_disk {
@@ -65,7 +67,7 @@ struct run_disk {
 	enum disk_damage damage;
 	bool failed;	     /* for good, by the administrator */
 	unsigned lost_round; /* the last round in which it stopped working */
-	uint64_t changes;    /* to one that must not be written to, when it was put there */
+	uint64_t changes;    /* to one that must not be written to, when that began */
 };
 struct run_handle {
 	struct mnode *node;
@@ -76,6 +78,21 @@ struct run_rot {       /* on all disks, since the last round */
 	bool proved;   /* what is left says that it had been acknowledged */
 	bool roots;    /* each disk's newest one */
 	bool given_up; /* by force */
+};
+struct run_split { /* two histories */
+	enum {
+		SPLIT_NONE,
+		SPLIT_AWAY,
+		SPLIT_SETTLED
+	} state;
+	bool copied;		     /* the pool directory went along; else: import */
+	bool forced, forced_here;    /* either side was */
+	bool went_on;		     /* this one has, since they were apart */
+	bool now;		     /* in this round they come together */
+	struct sim_image *home_then; /* the pool directory when they went apart */
+	struct index_mem_store *index_there;
+	bool known;		    /* what the other side was in the end */
+	uint64_t hash[SIM_CLIENTS]; /* that */
 };
 #define RUN_HANDLES 4u
 #define FOREIGN_DISKS 2u
@@ -122,6 +139,11 @@ struct run {
 	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
 	bool exceeded;		 /* and have in this round: errors are honest */
 	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
+	bool splits;		 /* disks are used elsewhere, and come back */
+	bool there;		 /* right now it is there that things happen */
+	struct run_split split;
+	struct sim_disk *home_there;
+	struct rng split_rng;
 	struct uuid uuid;
 	bool rots; /* one record, or the newest root, on all disks */
 	struct run_rot rot;
@@ -178,6 +200,7 @@ bool run_home_silent(struct run *r, int err);
 bool run_disk_is_blank(struct run_disk *d);
 /* Is something there that was the pool's? */
 bool run_disk_is_ours(const struct run_disk *d);
+bool run_disk_is_away(const struct run_disk *d);
 /* run_damage.c */
 unsigned run_damaged(struct run *r); /* how many disks */
 unsigned run_voters(struct run *r);  /* how many are there */
@@ -204,6 +227,8 @@ void oracle_check(struct run *r);
 void oracle_look(
 	struct run *r); /* the same through a read-only mount, for oracle_check to compare */
 void oracle_fsck(struct run *r);
+/* One number for each client's names and bytes. */
+void oracle_hashes(struct run *r, uint64_t *ret_hashes);
 /* The same when acknowledged changes were given up: what is there is a state that once was. */
 void oracle_check_lossy(struct run *r);
 /* No transaction since the opening was greater than its bound (B1). */

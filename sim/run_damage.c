@@ -12,6 +12,7 @@
 #include "base/probe.h"
 #include "sim/run_home.h"
 #include "sim/run_rot.h"
+#include "sim/run_split.h"
 #include "sim/sim_env.h"
 
 /* ---- damage ---- */
@@ -62,7 +63,7 @@ static struct run_disk *pick_disk(struct run *r)
 	do
 		d = &r->disks[rng_below(&r->rng, r->disk_count)];
 	while (!another && d->damage == DAMAGE_NONE);
-	return d;
+	return run_disk_is_away(d) ? NULL : d;
 }
 
 static void flip(struct run *r, struct run_disk *d)
@@ -204,6 +205,7 @@ void run_between_rounds(struct run *r, bool last)
 		home_restore(r);
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
+	split_between_rounds(r);
 	rot_between_rounds(r);
 }
 

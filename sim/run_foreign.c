@@ -108,9 +108,10 @@ void foreign_check_disks(struct run *r)
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		const struct run_disk *d = &r->disks[i];
 
-		if (d->damage == DAMAGE_FOREIGN && sim_disk_changes(d->sim) != d->changes)
-			sim_fail("P8", "the disk of another pool at %s has been written to",
-				 d->path);
+		if ((d->damage == DAMAGE_FOREIGN || d->damage == DAMAGE_APART) &&
+		    sim_disk_changes(d->sim) != d->changes)
+			sim_fail("P8", "the disk of another %s at %s has been written to",
+				 d->damage == DAMAGE_APART ? "history" : "pool", d->path);
 	}
 }
 

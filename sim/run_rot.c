@@ -155,7 +155,8 @@ void rot_between_rounds(struct run *r)
 	if (run_is_rotten(r) && !r->verified)
 		return; /* power went before it was seen, or given up */
 	r->rot = (struct run_rot){0};
-	if (!r->rots || r->beyond || r->lose_pool_dir || r->adding || rng_one_in(&r->rot_rng, 2))
+	if (!r->rots || r->split.state == SPLIT_AWAY || r->beyond || r->lose_pool_dir ||
+	    r->adding || rng_one_in(&r->rot_rng, 2))
 		return;
 	if (r->was_clean || rng_one_in(&r->rot_rng, 4)) /* then no record counts */
 		rot_roots(r);
