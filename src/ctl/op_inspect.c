@@ -30,6 +30,7 @@ static const struct {
 	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"}, {TABLE_ORPHAN, "orphan"},
 	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"}, {TABLE_META, "meta"},
 	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"}, {TABLE_FOLD, "fold"},
+	{TABLE_NUMBERS, "numbers"},
 };
 
 static const char *table_name(uint8_t letter)
@@ -258,7 +259,7 @@ static int inspect_table(struct inspect *x, const char *name)
 	return ctl_fail(
 		x->c, DFS_EUSAGE,
 		"cannot inspect table '%s': there are settings, disk, inode, inline, dentry, "
-		"map, extent, bydisk, xattr, orphan, freed, usage, fold, audit and meta",
+		"map, extent, bydisk, xattr, orphan, freed, usage, fold, numbers, audit and meta",
 		name);
 }
 

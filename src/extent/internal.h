@@ -67,6 +67,7 @@ struct extent_store {
 	bool record_exclusive;	 /* a repair is changing an extent's addresses */
 	unsigned record_waiters; /* repairs waiting: new users let them go first */
 
+	struct env_mutex numbers_lock; /* before meta's commit */
 	struct env_mutex reclaim_lock; /* a leaf */
 	struct rec_freed reclaim_from; /* reclaim_lock: where the next round begins */
 
@@ -79,6 +80,15 @@ struct extent_store {
 	atomic_ullong extents_written, extents_read, fragments_rotten, fragments_decoded,
 		fragments_healed, extents_unreadable;
 };
+
+/* ---- numbers.c ---- */
+struct gone { /* by disk: above the numbers of segments that are unlinked; 0: none is */
+	uint32_t next[DISK_ID_MAX + 1];
+};
+void numbers_gone(struct gone *g, disk_id disk, uint32_t segment);
+/* Commits t, and with it that these numbers have been given out. */
+MUST_USE int numbers_commit(struct extent_store *s, const struct gone *g, struct meta_txn *t,
+			    uint64_t *ret_seq);
 
 /* ---- cache.c ---- */
 void cache_init(struct extent_cache *c, uint64_t limit_bytes);

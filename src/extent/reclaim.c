@@ -23,6 +23,7 @@ struct reclaim {
 	struct rec_freed *entries; /* chosen in step 1 */
 	unsigned count, max;
 	struct rec_freed from; /* where to begin */
+	struct gone gone;      /* segments unlinked */
 };
 
 int bydisk_near(struct meta_iter *it, disk_id disk, uint32_t segment, uint32_t offset, int dir,
@@ -196,6 +197,7 @@ static int enter_segment(struct reclaim *r, struct disk *d, const struct rec_fre
 		return err;
 	}
 	PROBE("segment-unlinked");
+	numbers_gone(&r->gone, f->disk, f->segment);
 	at->done_to = UINT64_MAX;
 	return 0;
 }
@@ -241,7 +243,7 @@ static int reclaim_chosen(struct reclaim *r, unsigned *ret_done)
 		meta_cancel(t);
 		return 0;
 	}
-	err = meta_commit(t, &seq);
+	err = numbers_commit(r->s, &r->gone, t, &seq);
 	if (!err)
 		*ret_done = done;
 	return err;

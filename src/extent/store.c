@@ -37,6 +37,7 @@ struct extent_store *extent_store_new(const struct extent_config *cfg)
 	env_mutex_init(&s->record_lock);
 	env_cond_init(&s->record_cond);
 	env_mutex_init(&s->reclaim_lock);
+	env_mutex_init(&s->numbers_lock);
 	atomic_store(&s->verify_writes, cfg->verify_writes);
 	risk_init(&s->risk);
 	cache_init(&s->cache, cfg->header_cache_bytes ? cfg->header_cache_bytes : MIB(32));
@@ -53,6 +54,7 @@ void extent_store_free(struct extent_store *s)
 	healer_release(s);
 	cache_release(&s->cache);
 	risk_release(&s->risk);
+	env_mutex_release(&s->numbers_lock);
 	env_mutex_release(&s->reclaim_lock);
 	env_cond_release(&s->record_cond);
 	env_mutex_release(&s->record_lock);

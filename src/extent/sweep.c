@@ -133,14 +133,30 @@ static int give_back(struct disk *d, const struct found *f, struct extent_sweep 
 	return 0;
 }
 
+/* G2: what the index showed is durable, and so are the numbers of what is to be unlinked. */
+static int make_durable(struct extent_store *s, disk_id disk, const struct found *found,
+			unsigned count)
+{
+	struct meta_txn *t = meta_begin(s->cfg.meta);
+	struct gone gone = {0};
+	uint64_t seq;
+	int err;
+
+	for (unsigned i = 0; i < count; i++)
+		if (!found[i].keep)
+			numbers_gone(&gone, disk, found[i].number);
+	err = numbers_commit(s, &gone, t, &seq);
+	return err ? err : meta_sync(s->cfg.meta, MAX(seq, meta_last_seq(s->cfg.meta)));
+}
+
 int extent_sweep_step(struct extent_store *s, struct disk *d, struct extent_sweep *w)
 {
 	struct found found[CHANGES_MAX];
 	unsigned count;
 	int err = look_up(s, disk_info(d).id, w, found, &count);
 
-	if (!err && count) /* G2 */
-		err = meta_sync(s->cfg.meta, meta_last_seq(s->cfg.meta));
+	if (!err && count)
+		err = make_durable(s, disk_info(d).id, found, count);
 	for (unsigned i = 0; i < count && !err; i++)
 		err = give_back(d, &found[i], w);
 	if (err)

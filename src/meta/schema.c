@@ -114,6 +114,12 @@ void key_disk(struct buf *k, disk_id disk)
 	buf_put_be32(k, disk.v);
 }
 
+void key_numbers(struct buf *k, disk_id disk)
+{
+	key_begin(k, TABLE_NUMBERS);
+	buf_put_be32(k, disk.v);
+}
+
 void key_settings(struct buf *k, const char *name)
 {
 	key_begin(k, TABLE_SETTINGS);
@@ -289,6 +295,15 @@ void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
 {
 	(void)value_begin(t);
 	key_fold(&t->key, ino, slot);
+	value_put(t);
+}
+
+void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next)
+{
+	struct buf *v = value_begin(t);
+
+	key_numbers(&t->key, disk);
+	buf_put_le32(v, next);
 	value_put(t);
 }
 

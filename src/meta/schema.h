@@ -31,6 +31,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_FOLD = 'C',     /* C ino(8) slot(8) */
 	TABLE_ORPHAN = 'O',   /* O ino(8) */
 	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
+	TABLE_NUMBERS = 'G',  /* G disk(4): numbers of segments that were given out */
 	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
 	TABLE_META = 'm',     /* meta's own: applied sequence number, chain hash, counters */
 };
@@ -171,6 +172,7 @@ void key_orphan(struct buf *k, ino_id ino);
 void key_usage(struct buf *k, ino_id ino, uint64_t slot);
 void key_fold(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
+void key_numbers(struct buf *k, disk_id disk);
 void key_settings(struct buf *k, const char *name);
 void key_audit(struct buf *k, uint64_t wall_ns, uint32_t nth);
 
@@ -188,6 +190,8 @@ void put_orphan(struct meta_txn *t, const struct rec_orphan *r);
 void put_usage(struct meta_txn *t, const struct rec_usage *r);
 void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
+/* Segments of the disk below `next` may have been in use, though nothing names them any more (S1). */
+void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next);
 void put_settings(struct meta_txn *t, const struct rec_settings *r);
 void put_search(struct meta_txn *t, const struct rec_search *r);
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
@@ -213,6 +217,8 @@ MUST_USE int get_extent(struct meta *m, extent_id id, struct rec_extent *ret);
 MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
 MUST_USE int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret);
 MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
+/* 0 when there is no record. */
+MUST_USE int get_numbers(struct meta *m, disk_id disk, uint32_t *ret_next);
 MUST_USE int get_settings(struct meta *m, struct rec_settings *ret);
 /* None when there is no such record. */
 MUST_USE int get_search(struct meta *m, struct rec_search *ret);
@@ -244,6 +250,8 @@ MUST_USE int parse_fold(const void *key, size_t key_len, const void *val, size_t
 			ino_id *ret_ino, uint64_t *ret_slot);
 MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 			struct rec_disk *ret);
+MUST_USE int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,
+			   disk_id *ret_disk, uint32_t *ret_next);
 /* ret_name and ret_value are borrowed. */
 MUST_USE int parse_xattr(const void *key, size_t key_len, const void *val, size_t val_len,
 			 ino_id *ret_ino, const char **ret_name, size_t *ret_name_len,

@@ -357,6 +357,25 @@ int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len,
 	return 0;
 }
 
+int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,
+		  disk_id *ret_disk, uint32_t *ret_next)
+{
+	struct reader k, v;
+	uint32_t next;
+	disk_id disk;
+	int err = begin(TABLE_NUMBERS, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	disk.v = reader_be32(&k);
+	next = reader_le32(&v);
+	if (end(&k, &v) || !disk_id_valid(disk) || next == 0)
+		return DFS_ECORRUPT;
+	*ret_disk = disk;
+	*ret_next = next;
+	return 0;
+}
+
 int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	       struct rec_disk *ret)
 {
@@ -554,6 +573,23 @@ int get_disk(struct meta *m, disk_id id, struct rec_disk *ret)
 	if (err)
 		return err;
 	return report(&key, &val, parse_disk(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_numbers(struct meta *m, disk_id disk, uint32_t *ret_next)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	disk_id of;
+	int err;
+
+	key_numbers(&key, disk);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err == DFS_ENOENT)
+		*ret_next = 0;
+	if (err)
+		return err == DFS_ENOENT ? 0 : err;
+	return report(&key, &val,
+		      parse_numbers(key.data, key.len, val.data, val.len, &of, ret_next));
 }
 
 int get_settings(struct meta *m, struct rec_settings *ret)

@@ -162,6 +162,19 @@ static int freed_text(const void *key, size_t key_len, const void *val, size_t v
 	return 0;
 }
 
+static int numbers_text(const void *key, size_t key_len, const void *val, size_t val_len,
+			struct buf *out)
+{
+	uint32_t next;
+	disk_id disk;
+	int err = parse_numbers(key, key_len, val, val_len, &disk, &next);
+
+	if (err)
+		return err;
+	say(out, "numbers %u: next=%u", disk.v, next);
+	return 0;
+}
+
 static int orphan_text(const void *key, size_t key_len, const void *val, size_t val_len,
 		       struct buf *out)
 {
@@ -277,6 +290,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return bydisk_text(key, key_len, val, val_len, out);
 	case TABLE_FREED:
 		return freed_text(key, key_len, val, val_len, out);
+	case TABLE_NUMBERS:
+		return numbers_text(key, key_len, val, val_len, out);
 	case TABLE_ORPHAN:
 		return orphan_text(key, key_len, val, val_len, out);
 	case TABLE_USAGE:

@@ -128,14 +128,16 @@ int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
 	return 0;
 }
 
-/* One above the highest segment that the index names on this disk: a disk that comes back from an old
- * copy must not give out numbers again that records of ours point to (S1). */
+/* One above the highest segment that the index names on this disk, or has named: a disk that comes back from
+ * an old copy must not give out numbers again (S1). */
 static int segment_floor(struct pool *p, disk_id id, uint32_t *ret_floor)
 {
 	struct meta_iter *it = meta_iter_new(p->meta);
 	uint32_t floor = 0;
 	int err = 0;
 
+	if (get_numbers(p->meta, id, &floor)) /* it is in the log; the others still tell */
+		floor = 0;
 	for (int table = 0; table < 2 && !err; table++) {
 		const uint8_t *k, *v;
 		size_t klen, vlen;

@@ -470,6 +470,15 @@ static int on_disk(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t 
 	return parse_disk(k, klen, v, vlen, &rec);
 }
 
+static int on_numbers(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	uint32_t next;
+	disk_id disk;
+
+	(void)f;
+	return parse_numbers(k, klen, v, vlen, &disk, &next);
+}
+
 static void check_counter(struct fsck *f, uint32_t counter, uint64_t seen, const char *what)
 {
 	int64_t have = meta_counter(f->p->meta, counter);
@@ -616,10 +625,13 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		enum table table;
 		fsck_record_fn fn;
 	} passes[] = {
-		{TABLE_DISK, on_disk},	   {TABLE_INODE, on_inode},	 {TABLE_INLINE, on_inline},
-		{TABLE_ORPHAN, on_orphan}, {TABLE_DENTRY, on_dentry},	 {TABLE_XATTR, on_xattr},
-		{TABLE_MAP, on_map},	   {TABLE_USAGE, fsck_on_usage}, {TABLE_FOLD, fsck_on_fold},
-		{TABLE_EXTENT, on_extent}, {TABLE_BYDISK, on_bydisk},	 {TABLE_FREED, on_freed},
+		{TABLE_DISK, on_disk},	     {TABLE_INODE, on_inode},
+		{TABLE_INLINE, on_inline},   {TABLE_ORPHAN, on_orphan},
+		{TABLE_DENTRY, on_dentry},   {TABLE_XATTR, on_xattr},
+		{TABLE_MAP, on_map},	     {TABLE_USAGE, fsck_on_usage},
+		{TABLE_FOLD, fsck_on_fold},  {TABLE_EXTENT, on_extent},
+		{TABLE_BYDISK, on_bydisk},   {TABLE_FREED, on_freed},
+		{TABLE_NUMBERS, on_numbers},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

@@ -83,6 +83,8 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 	struct rec_freed freed;
 	struct rec_disk disk;
 	struct rec_settings settings;
+	uint32_t next;
+	disk_id of;
 
 	if (parse_extent(ARGS, &extent) == 0) {
 		REQUIRE(extent.k >= 1 && extent.k <= 16 && extent.m <= 8);
@@ -93,6 +95,8 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 		put_bydisk(t, &bydisk);
 	} else if (parse_freed(ARGS, &freed) == 0) {
 		put_freed(t, &freed);
+	} else if (parse_numbers(ARGS, &of, &next) == 0) {
+		put_numbers(t, of, next);
 	} else if (parse_disk(ARGS, &disk) == 0) {
 		put_disk(t, &disk);
 	} else if (get_settings(stub_meta(), &settings) == 0) {

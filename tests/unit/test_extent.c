@@ -542,6 +542,40 @@ static void test_segments_of_an_older_copy(void **state)
 	assert_true(fresh > named);
 }
 
+static void note_numbers(const struct rec_extent *rec, uint32_t highest_of[DISKS + 1])
+{
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++)
+		highest_of[rec->frags[i].disk.v] = MAX(highest_of[rec->frags[i].disk.v],
+						       rec->frags[i].segment);
+}
+
+/* Nothing is left of them, on the disks or in the index, but that they have been given out (S1). */
+static void test_numbers_of_segments_that_are_gone(void **state)
+{
+	uint32_t before[DISKS + 1] = {0}, after[DISKS + 1] = {0};
+	struct fixture *f = *state;
+	struct rec_extent rec[12];
+	unsigned done = 1;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rec); i++) {
+		put_one(f, &rec[i]);
+		note_numbers(&rec[i], before);
+		end_segments(f);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(rec); i++)
+		change_refs(f, rec[i].id, -1);
+	while (done)
+		assert_int_equal(extent_reclaim(pool_extents(f->p), 5, &done), 0);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_reopen(f);
+	for (unsigned i = 0; i < 4; i++) {
+		put_one(f, &rec[i]);
+		note_numbers(&rec[i], after);
+	}
+	for (unsigned i = 1; i <= DISKS; i++)
+		assert_true(!after[i] || after[i] > before[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -570,6 +604,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_two_repairs_of_one_extent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reclaim_beside_a_freeing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_of_an_older_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_numbers_of_segments_that_are_gone, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -326,6 +326,8 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 	const uint8_t *value;
 	size_t name_len, value_len;
 	uint64_t slot;
+	uint32_t next;
+	disk_id disk;
 	ino_id ino;
 	BUF text = {0};
 	int err = DFS_ENOTSUP;
@@ -351,6 +353,9 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 		break;
 	case TABLE_BYDISK:
 		err = parse_bydisk(k + 1, key_len, v + 1, val_len, &u.bydisk);
+		break;
+	case TABLE_NUMBERS:
+		err = parse_numbers(k + 1, key_len, v + 1, val_len, &disk, &next);
 		break;
 	case TABLE_FREED:
 		err = parse_freed(k + 1, key_len, v + 1, val_len, &u.freed);
@@ -400,6 +405,7 @@ static void put_one_of_each(struct meta_txn *t)
 	put_extent(t, &extent);
 	put_bydisk(t, &bydisk);
 	put_freed(t, &freed);
+	put_numbers(t, (disk_id){1}, 9);
 	put_orphan(t, &orphan);
 	put_usage(t, &usage);
 	put_fold(t, (ino_id){7}, 3);
@@ -457,7 +463,7 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 15);
+	assert_int_equal(tables, 16);
 	meta_iter_free(it);
 }
 
