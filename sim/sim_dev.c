@@ -44,6 +44,8 @@ void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg)
 	hook_arg = arg;
 }
 
+bool sim_disks_hooked(void) { return hook_at != 0; }
+
 /*
  * Each device call begins with this: other fibers run, time passes, power may go (half of the times
  * once the call has done its work: *ret_cut_after), the disk may be gone.
@@ -134,6 +136,8 @@ static int op_open(struct dev *dev, const char *path, unsigned flags, struct dev
 			return err;
 		name_change(d, NULL, path, node_new(d));
 		n = name_find(&d->names, path);
+		n->node->in_place = flags & DEV_IN_PLACE;
+		n->node->is_ring = !strcmp(path, "meta/roots");
 	}
 	f = xcalloc(1, sizeof(*f));
 	f->file.dev = dev;
@@ -176,12 +180,20 @@ static int op_read(struct dev_file *file, void *buf, size_t len, uint64_t off, u
 	return 0;
 }
 
+/* Where what is overwritten is written elsewhere. */
+static bool must_copy(const struct sim_disk *d, const struct node *n)
+{
+	return d->copies_on_write && (!n->in_place || (d->has_snapshot && !n->is_ring));
+}
+
 static bool has_room(struct sim_disk *d, struct node *n, uint64_t off, uint64_t len)
 {
 	uint64_t need = 0;
 
 	for (uint64_t p = off / PAGE_BYTES; len && p <= (off + len - 1) / PAGE_BYTES; p++)
 		need += p >= n->pages_cap || !n->pages[p];
+	if (d->fault.full && must_copy(d, n))
+		return false;
 	return !need || (!d->fault.full && (d->used_pages + need) * PAGE_BYTES <= d->total_bytes);
 }
 

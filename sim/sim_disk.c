@@ -14,7 +14,7 @@ struct sim_image_file {
 	char *path;
 	uint8_t *data, *pages;
 	uint64_t size;
-	bool is_dir;
+	bool is_dir, in_place;
 };
 struct sim_image {
 	unsigned count;
@@ -56,6 +56,8 @@ struct sim_disk *sim_disk_new(const struct sim_disk_config *cfg)
 	d->total_bytes = cfg->total_bytes;
 	d->can_punch = cfg->can_punch;
 	d->can_hang = cfg->can_hang;
+	d->copies_on_write = cfg->copies_on_write;
+	d->has_snapshot = cfg->has_snapshot;
 	d->can_allocate = cfg->can_allocate;
 	TAILQ_INIT(&d->names);
 	TAILQ_INIT(&d->durable);
@@ -164,6 +166,7 @@ struct sim_image *sim_disk_image(struct sim_disk *d)
 
 		f->path = xstrdup(n->path);
 		f->is_dir = !n->node;
+		f->in_place = n->node && n->node->in_place;
 		if (f->is_dir || !n->node->size)
 			continue;
 		f->size = n->node->size;
@@ -181,6 +184,11 @@ void sim_disk_restore(struct sim_disk *d, const struct sim_image *im)
 	for (unsigned i = 0; i < im->count; i++) {
 		const struct sim_image_file *f = &im->files[i];
 		struct node *n = f->is_dir ? NULL : node_new(d);
+
+		if (n)
+			n->in_place = f->in_place;
+		if (n)
+			n->is_ring = !strcmp(f->path, "meta/roots");
 
 		if (n && f->size) {
 			node_resize(d, n, f->size);

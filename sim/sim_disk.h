@@ -28,7 +28,9 @@ struct sim_disk_config {
 	const char *name; /* "d0" */
 	uint64_t fs_id, total_bytes;
 	bool can_punch, can_allocate;
-	bool can_hang; /* its calls run on threads with deadlines */
+	bool copies_on_write; /* overwriting needs space, but in files made to be overwritten in place */
+	bool has_snapshot; /* in those, too: but for roots, whose failure no pool survives */
+	bool can_hang;	   /* its calls run on threads with deadlines */
 };
 
 struct sim_disk_stats {
@@ -72,6 +74,7 @@ bool sim_disk_can_hang(struct sim_disk *d);
 uint64_t sim_disk_changes(struct sim_disk *d);
 /* Calls fn before the n-th device operation from now; it may set faults. */
 void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg);
+bool sim_disks_hooked(void); /* and that has not come yet */
 void sim_disks_lie(unsigned lies);
 
 enum sim_where {

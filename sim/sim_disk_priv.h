@@ -28,6 +28,7 @@ struct node {
 	uint64_t pages_cap, pages_used;
 	struct undo_list undo;
 	bool named; /* while settling */
+	bool in_place, is_ring;
 	TAILQ_ENTRY(node) link;
 };
 TAILQ_HEAD(node_list, node);
@@ -50,7 +51,7 @@ TAILQ_HEAD(change_list, change);
 struct sim_disk {
 	char *name;
 	uint64_t fs_id, total_bytes, used_pages, calls_to_change;
-	bool can_punch, can_allocate, can_hang;
+	bool can_punch, can_allocate, can_hang, copies_on_write, has_snapshot;
 	struct sim_fault fault;
 	struct name_list names, durable;
 	struct change_list changes;

@@ -28,7 +28,7 @@ int roots_prepare(struct dev *dev)
 	if (err == 0)
 		err = dev_mkdir(dev, "meta/tables");
 	if (err == 0)
-		err = dev_open(dev, RING_NAME, DEV_CREATE, &f);
+		err = dev_open(dev, RING_NAME, DEV_CREATE | DEV_IN_PLACE, &f);
 	if (err)
 		return err;
 	err = dev_size(f, &size);

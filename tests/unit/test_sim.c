@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "base/env.h"
+#include "meta/internal.h"
 #include "sim/model.h"
 #include "sim/sim_disk.h"
 #include "sim/sim_env.h"
@@ -279,6 +280,39 @@ static void test_faults(void **state)
 	dev_free(d);
 }
 
+/* On a filesystem that writes elsewhere what is overwritten a full disk takes what is made to be overwritten
+ * in place: the ring of roots is, for without a root on any member the pool fails. */
+static void test_full_disks_that_copy_on_write(void **state)
+{
+	struct sim_disk_config cfg = {
+		.name = "d0", .fs_id = 1, .total_bytes = MIB(64), .copies_on_write = true};
+	struct meta_disk known = {.id = {1}, .uuid = {{9}}};
+	struct meta_config meta = {
+		.pool = {{1, 2, 3}}, .disks = &known, .disk_count = 1, .copies = 1};
+	struct root root;
+	struct dev_file *plain;
+	struct sim_disk *disk;
+	struct dev *d;
+
+	(void)state;
+	sim_env_start(1, 2);
+	sim_disks_start(1);
+	disk = sim_disk_new(&cfg);
+	d = sim_disk_open(disk);
+	known.dev = d;
+	assert_int_equal(meta_format(&meta), 0);
+	assert_int_equal(meta_read_root(d, &root, NULL), 0);
+	assert_int_equal(dev_open(d, "plain", DEV_CREATE, &plain), 0);
+	assert_int_equal(dev_write(plain, "a", 1, 0), 0);
+	sim_disk_set_fault(disk, &(struct sim_fault){.full = true});
+	assert_int_equal(dev_write(plain, "b", 1, 0), DFS_ENOSPC);
+	root.generation++;
+	assert_int_equal(roots_write(d, &root), 0);
+	dev_close(plain);
+	dev_free(d);
+	sim_env_stop();
+}
+
 static void test_images_bring_the_past_back(void **state)
 {
 	struct dev *d = new_disk(9);
@@ -433,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_names_need_a_directory_sync),
 		cmocka_unit_test(test_replace_is_whole_and_durable),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_full_disks_that_copy_on_write),
 		cmocka_unit_test(test_images_bring_the_past_back),
 		cmocka_unit_test(test_bytes_have_had_their_value),
 		cmocka_unit_test(test_bytes_and_size_agree),
