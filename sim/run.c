@@ -86,6 +86,8 @@ static void set_up_disks(struct run *r)
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
 		cfg.can_hang = can_hang;
+		cfg.copies_on_write = r->copies_on_write;
+		cfg.has_snapshot = r->has_snapshot;
 		cfg.can_allocate = !rng_one_in(&r->rng, 4);
 		r->disks[i].sim = sim_disk_new(&cfg);
 	}
@@ -130,6 +132,10 @@ static void set_up(struct run *r)
 	r->foreign = !r->opt->meta_only && rng_one_in(&r->foreign_rng, 6);
 	rng_seed(&r->rot_rng, rng_mix(r->opt->seed ^ 0x207));
 	r->rots = rng_one_in(&r->rot_rng, 8);
+	rng_seed(&r->force_rng, rng_mix(r->opt->seed ^ 0xf02ce));
+	r->forces = rng_one_in(&r->force_rng, 6);
+	r->copies_on_write = rng_one_in(&r->force_rng, 4);
+	r->has_snapshot = r->copies_on_write && rng_one_in(&r->force_rng, 2);
 	rng_seed(&r->split_rng, rng_mix(r->opt->seed ^ 0x5b117));
 	r->splits = !r->opt->meta_only && rng_one_in(&r->split_rng, 4);
 	set_up_disks(r);
@@ -290,7 +296,8 @@ static int import(struct run *r, struct pool_message *msg)
 		}
 		sim_disk_wipe(r->pool_disk);
 		home_index_replace(r, NULL);
-		err = pool_import("/pool", paths, count, false, &r->env, msg);
+		err = pool_import("/pool", paths, count, r->forces && rng_one_in(&r->force_rng, 4),
+				  &r->env, msg);
 		if (!err)
 			break;
 		sim_trace("import of %u disks: %s: %s", count, dfs_err_name(err), msg->text);
@@ -313,11 +320,31 @@ static void check_told(struct run *r, bool forced)
 			 (unsigned long long)st.loss.from, (unsigned long long)r->rot.seq);
 }
 
+/* Force changes nothing where there is no need of it. */
+static bool forced_needlessly(struct run *r)
+{
+	if (!r->forces || r->split.now || run_is_rotten(r) || !rng_one_in(&r->force_rng, 3))
+		return false;
+	PROBE("force-without-need");
+	sim_trace("with force");
+	return true;
+}
+
+static void check_needless(struct run *r)
+{
+	struct pool_status st;
+
+	pool_status(r->pool, &st);
+	if (st.recovery.forced && !run_damaged(r) && !r->pool_dir_old)
+		sim_fail("H7", "an epoch says that it was forced, but there was no need");
+}
+
 /* False: it can't be, and rightly so. */
 static bool open_pool(struct run *r)
 {
-	struct pool_open_options opt = {0};
+	struct pool_open_options opt = {.force = forced_needlessly(r)};
 	struct pool_message msg = {0};
+	bool needless = opt.force;
 	int err = 0;
 
 	if (r->lose_pool_dir) {
@@ -342,6 +369,8 @@ static bool open_pool(struct run *r)
 	if (err)
 		sim_fail("P1", "the pool can't be opened with %u of %u disks damaged: %s: %s",
 			 run_damaged(r), r->disk_count, dfs_err_name(err), msg.text);
+	if (needless)
+		check_needless(r);
 	split_opened_here(r, opt.force);
 	r->pool_dir_old = r->home_hit;
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
@@ -411,7 +440,7 @@ static void unmount(struct run *r)
 	r->unmounting = true;
 	err = fs_close(r->fs);
 	if (err && !run_bears(r, err) && !home_explains(r, err, false) &&
-	    !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room)))
+	    !(err == DFS_ENOSPC && (r->small_disks || r->lacks_room || run_overwriting_fails(r))))
 		sim_fail("P1", "the unmount fails: %s", dfs_err_name(err));
 	if (!err)
 		for (unsigned i = 0; i < r->clients_count; i++) {
@@ -425,7 +454,7 @@ static void unmount(struct run *r)
 		}
 	err = pool_close(r->pool);
 	if (err && !run_bears(r, err) && !home_explains_order(r, err) &&
-	    !(err == DFS_ENOSPC && r->lacks_room))
+	    !(err == DFS_ENOSPC && (r->lacks_room || run_overwriting_fails(r))))
 		sim_fail("P1", "closing the pool fails: %s", dfs_err_name(err));
 	r->was_clean = true;
 }

@@ -125,22 +125,26 @@ struct run {
 	unsigned segment_closes_one_in;			   /* 0: when they are full */
 	unsigned pace_ms; /* between a client's operations: the background gets its turns */
 	struct rng segment_rng;
-	unsigned weights; /* which mix of operations */
-	bool small_disks; /* DFS_ENOSPC may happen */
-	bool filled;	  /* a disk has been filled behind our back in this round */
-	bool lacks_room;  /* so does this: a disk has been filled behind our back */
-	bool beyond;	  /* more disks are damaged than the tolerance: DFS_EIO may happen */
-	bool stormy;	  /* disks come and go all the time */
-	bool hot;	  /* clients mostly use the file they used last */
-	bool silent;	  /* in some rounds a disk falls silent, and the round outlasts it */
-	bool home_silent; /* or the pool directory does */
+	unsigned weights;     /* which mix of operations */
+	bool small_disks;     /* DFS_ENOSPC may happen */
+	bool copies_on_write; /* overwriting takes space, but where that was asked not to be */
+	bool has_snapshot;    /* there, too */
+	bool filled;	      /* a disk has been filled behind our back in this round */
+	bool lacks_room;      /* so does this: a disk has been filled behind our back */
+	bool beyond;	      /* more disks are damaged than the tolerance: DFS_EIO may happen */
+	bool stormy;	      /* disks come and go all the time */
+	bool hot;	      /* clients mostly use the file they used last */
+	bool silent;	      /* in some rounds a disk falls silent, and the round outlasts it */
+	bool home_silent;     /* or the pool directory does */
 	struct rng silent_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
 	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
 	bool exceeded;		 /* and have in this round: errors are honest */
 	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
-	bool splits;		 /* disks are used elsewhere, and come back */
-	bool there;		 /* right now it is there that things happen */
+	bool forces;		 /* somebody says force without need */
+	struct rng force_rng;
+	bool splits; /* disks are used elsewhere, and come back */
+	bool there;  /* right now it is there that things happen */
 	struct run_split split;
 	struct sim_disk *home_there;
 	struct rng split_rng;
@@ -212,6 +216,8 @@ bool run_refused_rightly(struct run *r, int err);
 bool run_bears(struct run *r, int err);
 /* Somebody is, or was in this round: who was refused then may hear of it later. */
 bool run_somebody_full(struct run *r);
+/* Where overwriting takes space, even what was set aside may be refused then: a sync, too (J1, A4). */
+bool run_overwriting_fails(struct run *r);
 void run_between_rounds(struct run *r, bool last);
 /* NULL when the pool names no such disk. */
 struct run_disk *run_disk_by_id(struct run *r, disk_id id);

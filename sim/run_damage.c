@@ -210,6 +210,7 @@ void run_between_rounds(struct run *r, bool last)
 }
 
 bool run_somebody_full(struct run *r) { return r->filled; }
+bool run_overwriting_fails(struct run *r) { return r->filled && r->has_snapshot; }
 
 /* Tolerance is never given up for want of room: three copies need three disks, and metadata
  * one more. And a small pool that
@@ -292,7 +293,7 @@ static void fall_silent(void *arg)
 static void exceed(struct run *r)
 {
 	unsigned count = r->tolerance + 1;
-	bool gone = rng_one_in(&r->rng, 2);
+	bool gone = rng_one_in(&r->rng, 2), only_syncs = rng_one_in(&r->force_rng, 2);
 
 	if (count >= r->disk_count || count > 3)
 		return;
@@ -301,7 +302,7 @@ static void exceed(struct run *r)
 	while (run_damaged(r) < count) {
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
 		struct sim_fault f = {
-			.gone = gone, .write_error_one_in = 1, .sync_error_one_in = 1};
+			.gone = gone, .write_error_one_in = !only_syncs, .sync_error_one_in = 1};
 
 		if (d->damage != DAMAGE_NONE)
 			continue;
@@ -316,8 +317,10 @@ static void exceed(struct run *r)
 }
 
 /* Everybody's disk is filled by somebody else for a while. */
-static void fill_all(struct run *r)
+static void fill_all(void *arg)
 {
+	struct run *r = arg;
+
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
 
@@ -327,6 +330,18 @@ static void fill_all(struct run *r)
 	PROBE("all-disks-full-by-others");
 	r->lacks_room = r->filled = true;
 	sim_trace("all disks are full");
+}
+
+/* And is slow before that, so that much is under way when it happens. */
+static void slow_then_fill(struct run *r)
+{
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
+
+		f.slow_ns = 20000000;
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+	sim_disks_at_op(rng_between(&r->force_rng, 1, 200), fill_all, r);
 }
 
 static void step_clock(struct run *r)
@@ -395,10 +410,10 @@ static void damage_running(void *arg)
 	else if (rng_one_in(&r->rng, 8))
 		step_clock(r);
 	else if (rng_one_in(&r->rng, 12))
-		fill_all(r);
+		rng_one_in(&r->force_rng, 2) ? fill_all(r) : slow_then_fill(r);
 	else if (d && run_disk_is_ours(d) && !r->exceeded)
 		damage_in_use(r, d);
-	if (rng_one_in(&r->rng, 2))
+	if (rng_one_in(&r->rng, 2) && !sim_disks_hooked())
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
 				damage_running, r);
 }

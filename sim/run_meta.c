@@ -232,6 +232,8 @@ static void client_run(void *arg)
 			r->lasts_until_ns = 0;
 			return;
 		}
+		if (err == DFS_ENOSPC && run_overwriting_fails(r))
+			continue;
 		if (err)
 			sim_fail("P9", "sync fails: %s", dfs_err_name(err));
 		durable = MAX(durable, seq);
@@ -446,7 +448,8 @@ void meta_round(void *arg)
 	sim_disks_cut_after(r->end_after_ops ? rng_between(&r->rng, 1, 60) : 0);
 	err = meta_close(meta);
 	in_use = false;
-	if (err && !run_bears(r, err) && !home_explains_order(r, err))
+	if (err && !run_bears(r, err) && !home_explains_order(r, err) &&
+	    !(err == DFS_ENOSPC && run_overwriting_fails(r)))
 		sim_fail("P1", "close fails: %s", dfs_err_name(err));
 	for (unsigned i = 0; i < r->clients_count && !err; i++)
 		durable = MAX(durable, clients[i].txns[clients[i].count - 1].seq);

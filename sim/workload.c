@@ -154,14 +154,30 @@ static bool changes(const char *what)
 	return true;
 }
 
+/* Of these some steps may be done when the journal has no room for the next. */
+static bool takes_steps(const char *what)
+{
+	return !strcmp(what, "truncate") || !strcmp(what, "punch") || !strcmp(what, "fallocate");
+}
+
+/* What it did last may be half done, as after a power cut. */
+static void stop(struct client *c)
+{
+	c->stopped = true;
+	c->ops_left = 0;
+}
+
 /* True when the result is the wanted one; false when it is an error that faults explain. */
 bool client_expect(struct client *c, const char *what, int err, int want)
 {
 	if (err == want)
 		return true;
-	if (err == DFS_ENOSPC &&
-	    (c->run->lacks_room || (c->run->small_disks && needs_room(what)))) {
+	if (err == DFS_ENOSPC && (c->run->lacks_room || run_overwriting_fails(c->run) ||
+				  (c->run->small_disks && needs_room(what)))) {
 		PROBE("enospc-seen-by-a-client");
+		sim_trace("c%u %s: DFS_ENOSPC", c->id, what);
+		if (run_overwriting_fails(c->run) && takes_steps(what))
+			stop(c);
 		return false;
 	}
 	if (needs_room(what) && run_home_silent(c->run, err))
@@ -173,10 +189,8 @@ bool client_expect(struct client *c, const char *what, int err, int want)
 	if (run_bears(c->run, err)) {
 		PROBE("error-beyond-tolerance");
 		sim_trace("c%u %s: %s", c->id, what, dfs_err_name(err));
-		if (changes(what)) { /* it may be half done, as after a power cut */
-			c->stopped = true;
-			c->ops_left = 0;
-		}
+		if (changes(what))
+			stop(c);
 		return false;
 	}
 	sim_fail("P3", "client %u: %s gives %s, not %s", c->id, what, dfs_err_name(err),
