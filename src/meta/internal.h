@@ -119,6 +119,7 @@ struct meta {
 	bool busy;	      /* the token is taken */
 	struct env_cond idle; /* token given back, durable moved, checkpoint done, failed */
 	uint64_t durable;     /* last durable; also read atomically */
+	uint64_t sealed;      /* the last record that only says that all before it is durable */
 	uint64_t generation;  /* root.generation, readable atomically without the lock */
 	int failed;	      /* 0, or why nothing can be promised any more; also read atomically */
 	struct member *members[ROOT_MAX_MEMBERS];

@@ -153,6 +153,9 @@ MUST_USE int meta_sync(struct meta *m, uint64_t seq);
 MUST_USE int meta_settle_tie(struct meta *m);
 uint64_t meta_last_seq(struct meta *m);
 uint64_t meta_durable_seq(struct meta *m);
+/* When nothing has been committed for a while: lets the journal say that its last group was acknowledged, if it
+ * does not yet, so that rot there is told from a torn tail (M12). */
+MUST_USE int meta_seal(struct meta *m);
 
 /* ---- reading ---- */
 /* Appends the value to out (emptied first). DFS_ENOENT, DFS_EIO, DFS_ECHECKSUM (index rotten). */

@@ -235,6 +235,38 @@ int meta_sync(struct meta *m, uint64_t seq)
 	return err;
 }
 
+#define SEAL_ROOM KIB(64)
+
+/* Commits without a record of its own are all durable, and it would not have to wait for room. */
+static bool seal_is_due(struct meta *m)
+{
+	ENV_LOCKED(&m->commit);
+	ENV_LOCKED(&m->state);
+	return !m->failed && m->journal_bytes > 0 && m->durable == m->seq && m->seq != m->sealed &&
+	       m->unwritten == 0 && m->room > SEAL_ROOM;
+}
+
+int meta_seal(struct meta *m)
+{
+	struct meta_txn *t;
+	uint64_t seq;
+	int err;
+
+	if (m->cfg.read_only || !seal_is_due(m))
+		return 0;
+	t = meta_begin(m);
+	journal_add_op(&t->ops, META_COUNT_INODES, 0);
+	err = meta_commit(t, &seq);
+	if (!err)
+		err = meta_sync(m, seq);
+	if (err)
+		return err;
+	PROBE("journal-sealed");
+	ENV_LOCKED(&m->state);
+	m->sealed = seq;
+	return 0;
+}
+
 int meta_settle_tie(struct meta *m)
 {
 	int err;

@@ -47,6 +47,7 @@ struct pool {
 	uint64_t members_retry_ns; /* (l): not before, when the last attempt failed */
 	uint64_t revive_ns;	   /* the background thread's: when it last asked */
 	bool home_silent;	   /* likewise: that the pool directory hangs has been told */
+	uint64_t seal_seq;	   /* likewise: the last transaction, a second ago */
 	struct doubts {		   /* likewise: what is being written anew (D8) */
 		unsigned turn;	   /* which disk */
 		uint32_t segment, from;

@@ -173,6 +173,17 @@ static void tick_reclaim(struct pool *p)
 	}
 }
 
+/* M12: nothing was committed since the last time. */
+static void tick_seal(struct pool *p)
+{
+	uint64_t seq = meta_last_seq(p->meta);
+
+	if (seq == p->seal_seq && meta_seal(p->meta))
+		p->seal_seq = 0; /* what is wrong is told by whoever needs it; tried again */
+	else
+		p->seal_seq = seq;
+}
+
 static bool tick_wait(struct pool *p)
 {
 	ENV_LOCKED(&p->lock);
@@ -193,8 +204,10 @@ static void background_main(void *arg)
 		tick_members(p);
 		env_mutex_unlock(&p->change_lock);
 		health_note_spare(p);
-		if (tick % ASK_TICKS == 0)
+		if (tick % ASK_TICKS == 0) {
 			health_ask(p);
+			tick_seal(p);
+		}
 		health_revive(p);
 		health_settle_doubts(p);
 		orphans_step(p);

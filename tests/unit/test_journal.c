@@ -69,6 +69,64 @@ static void test_rot_on_one_member(void **state)
 	}
 }
 
+/* A record after the last group says that it was acknowledged (M12); that one itself may rot. */
+static void test_rot_before_a_seal(void **state)
+{
+	(void)state;
+	for (uint64_t seq = GROUPS - 1; seq <= GROUPS + 3; seq++) {
+		bool told = seq < GROUPS + 3;
+		uint64_t syncs;
+		struct rig r;
+
+		rig_init(&r, false, 3, 3);
+		rig_must_open(&r);
+		assert_int_equal(meta_seal(r.m), 0); /* nothing to seal */
+		assert_int_equal(meta_last_seq(r.m), 0);
+		fill_groups(&r);
+		assert_int_equal(meta_seal(r.m), 0);
+		assert_int_equal(meta_last_seq(r.m), GROUPS + 3);
+		syncs = meta_stats(r.m).journal_syncs;
+		assert_int_equal(meta_seal(r.m), 0); /* once */
+		assert_int_equal(meta_stats(r.m).journal_syncs, syncs);
+		rig_kill(&r);
+		for (unsigned i = 0; i < 3; i++)
+			rot(&r, i, seq);
+		rig_destroy_index(&r);
+		assert_int_equal(rig_open(&r), told ? DFS_EJOURNAL : 0);
+		if (told) {
+			assert_int_equal(r.rec.loss.from, seq);
+			r.force = true;
+			rig_must_open(&r);
+		}
+		expect_prefix(&r, (unsigned)MIN(seq - 1, GROUPS + 2));
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
+/* A seal is no reason for a checkpoint, and is not made where one has just been. */
+static void test_no_seal_after_a_checkpoint(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, false, 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 10, 1);
+	(void)rig_commit(&r, 10, 1);
+	assert_int_equal(meta_seal(r.m), 0); /* not while something is not durable */
+	assert_int_equal(meta_last_seq(r.m), 11);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	assert_int_equal(meta_seal(r.m), 0);
+	assert_int_equal(meta_last_seq(r.m), 11);
+	rig_must_close(&r);
+	rig_must_open(&r);
+	assert_true(r.rec.was_clean);
+	rig_expect(&r, 0, 11, 1);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 /* Nobody may have missed transactions of the last group; all others had been acknowledged. */
 static void test_rot_on_all_members(void **state)
 {
@@ -575,6 +633,8 @@ int main(void)
 		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_force_and_crash),
 		cmocka_unit_test(test_torn_group),
+		cmocka_unit_test(test_rot_before_a_seal),
+		cmocka_unit_test(test_no_seal_after_a_checkpoint),
 		cmocka_unit_test(test_crash_while_recycling),
 		cmocka_unit_test(test_full_journal),
 		cmocka_unit_test(test_no_room_to_overwrite),
