@@ -124,6 +124,7 @@ static void set_up(struct run *r)
 	sim_disks_lie(sim_break_lies());
 	/* Of its own, so that it changes no other seed. */
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
+	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
 	rng_seed(&r->home_rng, rng_mix(r->opt->seed ^ 0x40e));
@@ -519,6 +520,8 @@ static void round_main(void *arg)
 	r->verified = true;
 	if (rng_one_in(&r->rng, 3) || r->beyond)
 		oracle_fsck(r);
+	if (!r->beyond && rng_one_in(&r->orphans_rng, 3))
+		oracle_orphans(r);
 	sim_disks_cut_after(0);
 	if (r->beyond) {
 		r->ended = true;

@@ -137,6 +137,7 @@ struct run {
 	bool silent;	      /* in some rounds a disk falls silent, and the round outlasts it */
 	bool home_silent;     /* or the pool directory does */
 	struct rng silent_rng;
+	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
 	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
 	bool exceeded;		 /* and have in this round: errors are honest */
@@ -237,6 +238,8 @@ void oracle_fsck(struct run *r);
 void oracle_hashes(struct run *r, uint64_t *ret_hashes);
 /* The same when acknowledged changes were given up: what is there is a state that once was. */
 void oracle_check_lossy(struct run *r);
+/* After a quiet time no segment on a disk that is well holds only what crashes left. */
+void oracle_orphans(struct run *r);
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

@@ -58,6 +58,7 @@ struct pool {
 	struct orphans { /* likewise: what crashes left (G3) */
 		struct extent_sweep sweep;
 		disk_id disk; /* whose; 0: none */
+		disk_id last; /* that was swept, or failed to be */
 		bool swept[DISK_ID_MAX + 1];
 		uint64_t retry_ns;
 	} orphans;
@@ -114,7 +115,7 @@ void health_ask(struct pool *p);
 void health_settle_doubts(struct pool *p);
 /* ---- orphans.c ---- */
 /* Gives back some of what crashes left, one disk after the other. The background thread's. */
-void orphans_step(struct pool *p);
+void orphans_tick(struct pool *p);
 
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);

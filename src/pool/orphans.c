@@ -7,6 +7,8 @@
 #include "pool/internal.h"
 
 #define ORPHANS_RETRY_NS 30000000000ull
+#define TICK_BUDGET 1024u
+#define CHANGE_COST 16u
 
 /* Does the index name all that was ever acknowledged, as far as can be known? */
 static bool index_is_whole(struct pool *p)
@@ -31,7 +33,18 @@ static bool is_due(struct pool *p, struct disk *d)
 	       meta_disk_role(p->meta, &info.uuid) == HISTORY_CURRENT;
 }
 
-/* The disk that is being swept, or the next one; NULL: none is due. */
+static struct disk *first_due(struct pool *p, uint32_t after)
+{
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+
+		if (disk_info(d).id.v > after && is_due(p, d))
+			return d;
+	}
+	return NULL;
+}
+
+/* The disk that is being swept, or the next one: one that fails keeps no other waiting. NULL: none is due. */
 static struct disk *next_disk(struct pool *p)
 {
 	struct disk *d = disk_get(p->disks, p->orphans.disk);
@@ -40,12 +53,8 @@ static struct disk *next_disk(struct pool *p)
 		return d;
 	extent_sweep_end(&p->orphans.sweep);
 	p->orphans.disk.v = 0;
-	for (unsigned i = 0; i < disk_count(p->disks); i++) {
-		d = disk_at(p->disks, i);
-		if (is_due(p, d))
-			return d;
-	}
-	return NULL;
+	d = first_due(p, p->orphans.last.v);
+	return d ? d : first_due(p, 0);
 }
 
 static void tell(struct pool *p, disk_id id)
@@ -65,25 +74,33 @@ static void rest(struct pool *p)
 	p->orphans.retry_ns = env_now_ns() + ORPHANS_RETRY_NS;
 }
 
-void orphans_step(struct pool *p)
+/* In look-ups: what is given back, and a listing, take as long as some. */
+static unsigned cost(const struct extent_sweep *w)
 {
-	struct disk *d;
+	return w->at + CHANGE_COST * (1 + w->removed + w->cut);
+}
+
+/* One step for one disk; what it cost, or more than any budget when there is nothing left to do now. */
+static unsigned step(struct pool *p)
+{
+	struct extent_sweep *w = &p->orphans.sweep;
+	struct disk *d = index_is_whole(p) ? next_disk(p) : NULL;
+	unsigned before = 0;
 	disk_id id;
 	int err = 0;
 
-	if (env_now_ns() < p->orphans.retry_ns)
-		return;
-	d = index_is_whole(p) ? next_disk(p) : NULL;
 	if (!d) {
 		rest(p);
-		return;
+		return TICK_BUDGET;
 	}
 	id = disk_info(d).id;
-	if (p->orphans.disk.v != id.v)
-		err = extent_sweep_begin(d, &p->orphans.sweep);
-	p->orphans.disk = id;
+	if (p->orphans.disk.v == id.v)
+		before = cost(w);
+	else
+		err = extent_sweep_begin(d, w);
+	p->orphans.disk = p->orphans.last = id;
 	if (!err)
-		err = extent_sweep_step(p->extents, d, &p->orphans.sweep);
+		err = extent_sweep_step(p->extents, d, w);
 	if (err == DFS_EEND) {
 		tell(p, id);
 		p->orphans.swept[id.v] = true;
@@ -92,5 +109,15 @@ void orphans_step(struct pool *p)
 		log_warn("cannot look for what a crash left on disk %u: %s; it is tried again",
 			 id.v, dfs_err_text(err));
 		rest(p);
+		return TICK_BUDGET;
 	}
+	return cost(w) - before;
+}
+
+void orphans_tick(struct pool *p)
+{
+	if (env_now_ns() < p->orphans.retry_ns)
+		return;
+	for (unsigned spent = 0; spent < TICK_BUDGET;)
+		spent += step(p);
 }

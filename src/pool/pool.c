@@ -210,7 +210,7 @@ static void background_main(void *arg)
 		}
 		health_revive(p);
 		health_settle_doubts(p);
-		orphans_step(p);
+		orphans_tick(p);
 		env_mutex_lock(&p->lock);
 		due = p->disk_json_due;
 		p->disk_json_due = false;

@@ -541,19 +541,18 @@ class Test:
         pool.sync()
         self.healthy('empty')
         pool.unmount()
-        orphans = json.loads(pool.command('fsck', '--pool', pool.pool, '--json'))['orphan_records_bytes']
         pool.mount()
         must(not os.listdir(shape.top), 'deleted files are back')
-        self.space_is_back(orphans)
+        self.space_is_back()
 
-    def space_is_back(self, orphans):
-        """All but what the kills have left: records that no transaction ever named."""
-        least = self.shape.capacity * 0.9 - orphans
+    def space_is_back(self):
+        """All of it: what the kills have left goes, too."""
+        least = self.shape.capacity * 0.9
         end = time.monotonic() + 20
         while self.pool.available() < least and time.monotonic() < end:
             time.sleep(0.2)
-        must(self.pool.available() >= least, 'all is deleted, and %d of %d MiB are available (orphans: %d)' %
-             (self.pool.available() >> 20, self.shape.capacity >> 20, orphans >> 20))
+        must(self.pool.available() >= least, 'all is deleted, and %d of %d MiB are available' %
+             (self.pool.available() >> 20, self.shape.capacity >> 20))
 
     def two_disks(self):
         pool, shape = self.pool, self.shape

@@ -197,6 +197,14 @@ static uint64_t orphans_found(struct fixture *f)
 	return r.orphan_records_bytes;
 }
 
+static void shell(const char *fmt, const char *dir)
+{
+	char cmd[300];
+
+	snprintf(cmd, sizeof(cmd), fmt, dir);
+	assert_int_equal(system(cmd), 0);
+}
+
 /* ---- mounts ---- */
 
 /* A mount without background, which does nothing in its first moment: the test does its steps. */
@@ -232,8 +240,19 @@ static void steps(struct fixture *f)
 {
 	for (unsigned i = 0; i < 4 * DISKS; i++) {
 		f->p->orphans.retry_ns = 0;
-		orphans_step(f->p);
+		orphans_tick(f->p);
 	}
+}
+
+static void sweep(struct fixture *f, disk_id id)
+{
+	struct disk *d = disk_get(pool_disks(f->p), id);
+	struct extent_sweep w = {0};
+
+	assert_int_equal(extent_sweep_begin(d, &w), 0);
+	while (extent_sweep_step(pool_extents(f->p), d, &w) == 0)
+		;
+	extent_sweep_end(&w);
 }
 
 /* A crash with orphans behind the last live record of each segment, and in segments of their own. */
@@ -287,7 +306,7 @@ static void test_it_ends(void **state)
 
 	crash_with_orphans(f, &live);
 	open_still(f, false);
-	orphans_step(f->p); /* one disk */
+	sweep(f, (disk_id){1});
 	assert_true(orphans_found(f) > 0);
 	close_still(f);
 	open_still(f, false);
@@ -318,16 +337,13 @@ static void test_steps_are_bounded(void **state)
 	struct fixture *f = *state;
 	struct extent_sweep w = {0};
 	struct disk *d;
-	char cmd[300];
 	unsigned steps = 0;
 	int err;
 
 	put_orphans(f, 4);
 	close_still(f);
-	snprintf(cmd, sizeof(cmd),
-		 "for i in $(seq 1000 1299); do echo junk >%s/dynamicfs/segments/0000$i; done",
-		 f->disk[0]);
-	assert_int_equal(system(cmd), 0);
+	shell("for i in $(seq 1000 1299); do echo junk >%s/dynamicfs/segments/0000$i; done",
+	      f->disk[0]);
 	open_still(f, false);
 	d = disk_at(pool_disks(f->p), 0);
 	assert_int_equal(extent_sweep_begin(d, &w), 0);
@@ -346,18 +362,27 @@ static void test_steps_are_bounded(void **state)
 	fixture_reopen(f);
 }
 
-/* ---- what stays ---- */
-
-static void sweep(struct fixture *f, disk_id id)
+/* G5: one that can't be looked at keeps no other waiting, and its turn comes again. */
+static void test_a_disk_that_fails(void **state)
 {
-	struct disk *d = disk_get(pool_disks(f->p), id);
-	struct extent_sweep w = {0};
+	struct fixture *f = *state;
+	struct rec_extent live;
 
-	assert_int_equal(extent_sweep_begin(d, &w), 0);
-	while (extent_sweep_step(pool_extents(f->p), d, &w) == 0)
-		;
-	extent_sweep_end(&w);
+	crash_with_orphans(f, &live);
+	open_still(f, false);
+	shell("cd %s/dynamicfs && mv segments aside && touch segments", f->disk[0]);
+	steps(f);
+	for (unsigned i = 0; i < DISKS; i++)
+		assert_int_equal(f->p->orphans.swept[i + 1], i != 0);
+	shell("cd %s/dynamicfs && rm segments && mv aside segments", f->disk[0]);
+	steps(f);
+	assert_true(f->p->orphans.swept[1]);
+	assert_int_equal(orphans_found(f), 0);
+	close_still(f);
+	fixture_reopen(f);
 }
+
+/* ---- what stays ---- */
 
 static void sweep_all(struct fixture *f)
 {
@@ -579,17 +604,12 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_a_mount_gives_it_back),
-		TEST(test_it_ends),
-		TEST(test_steps_are_bounded),
-		TEST(test_own_segments_stay),
-		TEST(test_freeing_is_durable_first),
-		TEST(test_beside_a_freeing),
-		TEST(test_bydisk_is_damaged),
-		TEST(test_not_after_force),
-		TEST(test_not_while_a_loss_is_told),
-		TEST(test_not_beside_damage),
-		TEST(test_not_on_a_disk_that_is_behind),
+		TEST(test_a_mount_gives_it_back), TEST(test_it_ends),
+		TEST(test_steps_are_bounded),	  TEST(test_a_disk_that_fails),
+		TEST(test_own_segments_stay),	  TEST(test_freeing_is_durable_first),
+		TEST(test_beside_a_freeing),	  TEST(test_bydisk_is_damaged),
+		TEST(test_not_after_force),	  TEST(test_not_while_a_loss_is_told),
+		TEST(test_not_beside_damage),	  TEST(test_not_on_a_disk_that_is_behind),
 	};
 
 	if (getenv("FILTER"))
