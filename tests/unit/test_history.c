@@ -2,7 +2,8 @@
 /*
  * Which history a pool opens (P8; H1 to H7 of docs/DESIGN.md "One history"): pools of 1 to 8 disks, of
  * which any part is opened again and again, with the pool directory as it was last, as a backup has it, not
- * writable, or gone, with power cut after any root, by force, and with disks restored from backups. The
+ * writable, or gone, with power cut after any root, by force, with disks restored from backups, and with copies
+ * of all disks that are used elsewhere and mixed with the others. The
  * engine's own decisions against a model that knows what was acknowledged:
  *  - what is opened without force has everything that was acknowledged last (never stale);
  *  - two histories are never taken for one, nor one of them silently;
@@ -33,11 +34,19 @@ struct disk {
 	int state;     /* what it holds; -1: nothing */
 	bool restored; /* from a backup, since the last opening with it */
 };
+struct site { /* where a pool's disks are used: copies of them may be used at another */
+	struct disk disks[MAX_DISKS];
+	struct history_witness dir;
+	bool dir_current;
+	int acked; /* the state that was acknowledged here last */
+};
 struct world {
+	struct site other;
 	unsigned n;
 	struct disk disks[MAX_DISKS], backup[MAX_DISKS];
 	struct history_witness dir, dir_backup;
 	bool dir_current; /* it remembers the newest acknowledged epoch */
+	int acked;	  /* the state that was acknowledged last, here */
 	struct state states[MAX_STATES];
 	unsigned state_count;
 	int tips[4]; /* acknowledged last, in each history */
@@ -46,7 +55,7 @@ struct world {
 	bool forked; /* by force, or since nothing that is current was there to tell */
 };
 static struct root *arena;
-static uint64_t opened, refused, cut, split, forced_count, told_stale, lives;
+static uint64_t opened, refused, cut, split, forced_count, told_stale, lives, mixed;
 static char what[4096]; /* the history so far */
 static size_t what_len;
 
@@ -98,6 +107,41 @@ static void world_make(struct world *w, unsigned n)
 	w->dir = w->dir_backup = (struct history_witness){true, r->epoch_id, 1, 1};
 	w->dir_current = true;
 	memcpy(w->backup, w->disks, sizeof(w->backup));
+}
+
+/* ---- copies that are used elsewhere ---- */
+
+static struct site this_site(const struct world *w)
+{
+	struct site s = {.dir = w->dir, .dir_current = w->dir_current, .acked = w->acked};
+
+	memcpy(s.disks, w->disks, sizeof(s.disks));
+	return s;
+}
+
+static void clone_all(struct world *w)
+{
+	w->other = this_site(w);
+	w->forked = true; /* both go on, and nobody can know */
+}
+
+static void go_to_the_other(struct world *w)
+{
+	struct site here = this_site(w);
+
+	memcpy(w->disks, w->other.disks, sizeof(w->disks));
+	w->dir = w->other.dir;
+	w->dir_current = w->other.dir_current;
+	w->acked = w->other.acked;
+	w->other = here;
+}
+
+static void exchange(struct world *w, unsigned i)
+{
+	struct disk here = w->disks[i];
+
+	w->disks[i] = w->other.disks[i];
+	w->other.disks[i] = here;
 }
 
 /* ---- one opening ---- */
@@ -196,6 +240,8 @@ static void check_accepted(struct world *w, const struct opening *o, const struc
 	bool excuse = !dir_is_current(w, o) && (any_restored(w, o->present) || c->by_witness);
 	int tip = -1;
 
+	if (dir_is_current(w, o) && !descends(w, state, w->acked))
+		wrong(w, "opened beside what the pool directory remembers");
 	w->forked |= excuse;
 	for (unsigned t = 0; t < w->tip_count; t++)
 		if (descends(w, state, w->tips[t]))
@@ -216,6 +262,7 @@ static void check_accepted(struct world *w, const struct opening *o, const struc
 			s = w->states[s].parent;
 		if (!descends(w, state, s) && !excuse)
 			wrong(w, "opened beside a disk of another history");
+		mixed += s != state && w->other.disks[i].root;
 	}
 }
 
@@ -243,6 +290,8 @@ static void acknowledge(struct world *w, const struct root *r, int from, int sta
 	for (unsigned i = 0; i < w->n; i++)
 		voters |= (r->disks[i].votes & 1) << i;
 	w->states[state].acked = true;
+	w->acked = state;
+	w->dir_current = dir_knows;
 	/* what was forced stands beside what others may go on from */
 	while (t < w->tip_count && (r->forced || !descends(w, from, w->tips[t])))
 		t++;
@@ -252,7 +301,6 @@ static void acknowledge(struct world *w, const struct root *r, int from, int sta
 		w->tip_count++;
 	w->tips[t] = state;
 	w->tip_voters[t] = voters;
-	w->dir_current = dir_knows;
 }
 
 static struct history_witness dir_of(const struct world *w, const struct opening *o)
@@ -443,6 +491,70 @@ static void random_lives(unsigned n, unsigned count, unsigned force_one_in, unsi
 	}
 }
 
+/* Every sequence of openings here and elsewhere, with any one disk exchanged before. */
+static void explore_clones(const struct world *start, unsigned depth)
+{
+	for (unsigned how = 0; how < 2 * (start->n + 1); how++)
+		for (unsigned present = 1; present < 1u << start->n; present++)
+			for (unsigned dir = 0; dir < DIR_BACKUP; dir++)
+				for (unsigned cut_at = 0; cut_at <= bits(present) + 1; cut_at++) {
+					struct opening o = {.present = present,
+							    .dir = dir,
+							    .cut_after = cut_at};
+					size_t len = what_len;
+					struct world w = *start;
+
+					if (how >= 2)
+						exchange(&w, how / 2 - 1);
+					if (how % 2)
+						go_to_the_other(&w);
+					what_len += (size_t)snprintf(what + what_len,
+								     sizeof(what) - what_len,
+								     "[exchange %d%s] ",
+								     (int)how / 2 - 1,
+								     how % 2 ? ", elsewhere" : "");
+					step(&w, &o);
+					lives++;
+					if (depth > 1)
+						explore_clones(&w, depth - 1);
+					what_len = len;
+				}
+}
+
+static void random_clones(unsigned n, unsigned count, unsigned force_one_in,
+			  unsigned restore_one_in)
+{
+	uint64_t seed = 362436069123456789ull + n;
+
+	for (unsigned life = 0; life < count; life++) {
+		struct world w;
+
+		what_len = 0;
+		world_make(&w, n);
+		lives++;
+		for (unsigned i = 0; i < 12; i++) {
+			struct opening o = {.present = 1 + pick(&seed, (1u << n) - 1),
+					    .dir = pick(&seed, 2) ? DIR_THERE
+								  : pick(&seed, DIR_STATES),
+					    .backwards = pick(&seed, 2)};
+
+			if (pick(&seed, 2))
+				o.present |= 1 + pick(&seed, (1u << n) - 1);
+			if (pick(&seed, 3) == 0)
+				o.cut_after = 1 + pick(&seed, 2 * n + 2);
+			o.force = force_one_in && pick(&seed, force_one_in) == 0;
+			if (i == 2)
+				clone_all(&w);
+			if (i > 2 && pick(&seed, 2))
+				go_to_the_other(&w);
+			if (i > 3 && pick(&seed, 3) == 0)
+				exchange(&w, pick(&seed, n));
+			backups(&w, &seed, restore_one_in);
+			step(&w, &o);
+		}
+	}
+}
+
 static void report(const char *name)
 {
 	print_message(
@@ -451,7 +563,7 @@ static void report(const char *name)
 		name, (unsigned long long)lives, (unsigned long long)opened,
 		(unsigned long long)refused, (unsigned long long)split, (unsigned long long)cut,
 		(unsigned long long)forced_count, (unsigned long long)told_stale);
-	lives = opened = refused = split = cut = forced_count = told_stale = 0;
+	lives = opened = refused = split = cut = forced_count = told_stale = mixed = 0;
 }
 
 static bool in_full(void) { return getenv("DYNAMICFS_PROVE") != NULL; }
@@ -501,6 +613,30 @@ static void many_histories_of_more(void **state)
 	report("random, with disks restored from backups");
 }
 
+/* Copies of all disks are used elsewhere, and single ones are exchanged. */
+static void copies_used_elsewhere(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (unsigned n = 1; n <= 3; n++) {
+		world_make(&w, n);
+		what_len = 0;
+		clone_all(&w);
+		explore_clones(&w, n == 1 ? 4 : n == 2 && in_full() ? 3 : 2);
+	}
+	assert_true(opened > 1000 && split > 1000 && mixed > 100);
+	report("every use of copies");
+	for (unsigned n = 1; n <= MAX_DISKS; n++)
+		random_clones(n, in_full() ? 300000 : 4000, 0, 0);
+	assert_true(opened > 1000 && split > 1000 && mixed > 100);
+	report("random, with copies");
+	for (unsigned n = 1; n <= MAX_DISKS; n++)
+		random_clones(n, in_full() ? 300000 : 4000, 6, 4);
+	assert_true(split > 1000 && forced_count > 100);
+	report("random, with copies, force and backups");
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -521,6 +657,7 @@ int main(void)
 		cmocka_unit_test(every_history_of_few_disks),
 		cmocka_unit_test(every_history_with_force),
 		cmocka_unit_test(many_histories_of_more),
+		cmocka_unit_test(copies_used_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
