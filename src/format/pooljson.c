@@ -10,6 +10,7 @@
 #include "format/jsonseal.h"
 
 #define KIND "dynamicfs pool"
+#define NUMBER_MAX (1ull << 62) /* as in roots */
 
 void pool_json_release(struct pool_json *p)
 {
@@ -266,6 +267,7 @@ int pool_json_parse(const void *data, size_t len, struct pool_json *ret)
 	if (json_get_uuid(o, "pool", &p.pool) || json_get_str(o, "name", p.name, sizeof(p.name)) ||
 	    (json_object_get(o, "epoch_id") && json_get_uuid(o, "epoch_id", &p.epoch_id)) ||
 	    json_get_u64(o, "epoch", &p.epoch) || json_get_u64(o, "generation", &p.generation) ||
+	    p.epoch > NUMBER_MAX || p.generation > NUMBER_MAX ||
 	    json_get_u64(o, "written_wall_s", &p.written_wall_s) ||
 	    json_get_u64(o, "feature_compat", &p.feature_compat) ||
 	    json_get_u64(o, "feature_incompat", &p.feature_incompat) ||

@@ -196,6 +196,8 @@ static void lists_encode(const struct root *r, struct dfs_root *d)
 	}
 }
 
+bool root_writable(const struct root *r) { return root_valid(r, NUMBER_MAX_READ - 16); }
+
 void root_encode(const struct root *r, uint8_t out[ROOT_SLOT_BYTES])
 {
 	struct dfs_root d = {

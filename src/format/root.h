@@ -64,6 +64,8 @@ struct root {
 	struct root_disk disks[ROOT_MAX_DISKS];
 };
 
+/* Could it be written, with some room for what follows? False: what was read leads to a root that means nothing. */
+bool root_writable(const struct root *r);
 void root_encode(const struct root *r, uint8_t out[ROOT_SLOT_BYTES]);
 /* DFS_ECORRUPT (not a root, or an empty slot), DFS_ECHECKSUM, DFS_EVERSION, DFS_EFEATURE. */
 MUST_USE int root_parse(const uint8_t in[ROOT_SLOT_BYTES], struct root *ret_root);

@@ -15,6 +15,7 @@
 #include "meta/meta.h"
 #include "meta/schema.h"
 
+#define META_SEQ_MAX (1ull << 62) /* no pool comes so far */
 #define ENVELOPE_LEN 24u
 #define ENVELOPE_VERSION 1u
 

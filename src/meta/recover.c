@@ -267,7 +267,7 @@ static int choose_sources(struct meta *m, struct recovery *r)
 /* Is the open index a state that this root's history can have passed through? */
 static bool sound_start(struct meta *m, uint64_t seq, const struct hash *chain)
 {
-	if (seq < m->root.checkpoint_seq)
+	if (seq < m->root.checkpoint_seq || seq > META_SEQ_MAX)
 		return false;
 	return seq > m->root.checkpoint_seq || memcmp(chain, &m->root.chain, sizeof(*chain)) == 0;
 }

@@ -235,7 +235,13 @@ static int draw_up(struct meta *m, struct root *next)
 		return DFS_ENOQUORUM;
 	next->generation = MAX(m->attempt.generation, m->generation_floor) + 1;
 	next->written_wall_ns = env_wall_ns();
-	return 0;
+	if (root_writable(next))
+		return 0;
+	log_error(
+		"what the disks and the pool directory say of the pool's state makes no sense: its "
+		"numbers are at their end, or two disks have one number; nothing was changed; run "
+		"dynamicfs fsck");
+	return DFS_ECORRUPT;
 }
 
 bool roots_due(struct meta *m)

@@ -128,6 +128,9 @@ int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
 	return 0;
 }
 
+/* What was never given out leaves no number to give out (P10). */
+static uint32_t above(uint32_t segment) { return segment == UINT32_MAX ? segment : segment + 1; }
+
 /* One above the highest segment that the index names on this disk, or has named: a disk that comes back from
  * an old copy must not give out numbers again (S1). */
 static int segment_floor(struct pool *p, disk_id id, uint32_t *ret_floor)
@@ -157,13 +160,13 @@ static int segment_floor(struct pool *p, disk_id id, uint32_t *ret_floor)
 
 			err = parse_bydisk(k, klen, v, vlen, &by);
 			if (!err && by.disk.v == id.v)
-				floor = MAX(floor, by.segment + 1);
+				floor = MAX(floor, above(by.segment));
 		} else if (klen > 0 && k[0] == TABLE_FREED) {
 			struct rec_freed f;
 
 			err = parse_freed(k, klen, v, vlen, &f);
 			if (!err && f.disk.v == id.v)
-				floor = MAX(floor, f.segment + 1);
+				floor = MAX(floor, above(f.segment));
 		}
 	}
 	if (!err)

@@ -465,6 +465,8 @@ static int enter_disks(struct pool *p, struct dev **devs)
 			break;
 		struct dev *dev = take_dev(p, devs, &rec.uuid);
 
+		p->next_disk = MAX(p->next_disk, rec.id.v + 1); /* whatever the settings say */
+
 		if (rec.state == DISK_FAILED) {
 			pool_keep_spare(p, dev);
 			dev = NULL;

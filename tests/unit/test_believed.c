@@ -106,6 +106,59 @@ static void test_newest_root(void **state)
 	free(now);
 }
 
+/* Numbers that no pool comes to, under right hashes: nothing can follow them, which is an error and not the end
+ * of the process, and nothing is written (P10). */
+static void test_numbers_at_their_end(void **state)
+{
+	struct root *root = calloc(1, sizeof(*root)), *now = calloc(1, sizeof(*now));
+	struct rig r;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		begin(&r, false);
+		root_of(&r, 1, root);
+		r.witness = r.told;
+		if (i == 0) {
+			root->generation = 1ull << 62;
+		} else if (i == 1) {
+			root->epoch = 1ull << 62;
+			root->generation++;
+		} else if (i == 2) {
+			root->checkpoint_seq = (1ull << 62) - 1;
+			root->journal_first = root->checkpoint_seq + 1;
+			root->generation += 2;
+		} else {
+			r.witness.epoch = INT64_MAX;
+		}
+		for (unsigned d = 0; i < 3 && d < 3; d++)
+			assert_int_equal(roots_write(r.devs[d], root), 0);
+		root_of(&r, 1, root);
+		assert_int_not_equal(rig_open(&r), 0);
+		r.force = true;
+		assert_int_not_equal(rig_open(&r), 0);
+		root_of(&r, 1, now);
+		assert_int_equal(now->generation, root->generation);
+		rig_release(&r);
+	}
+	free(root);
+	free(now);
+}
+
+/* The index says that a disk's number is another disk's, while that one is a member. */
+static void test_two_disks_with_one_number(void **state)
+{
+	struct meta_disk disks[RIG_MAX_DISKS];
+	struct meta_known known = {.id = {1}};
+	struct rig r;
+
+	(void)state;
+	begin(&r, false);
+	rig_must_open(&r);
+	uuid_random(&known.uuid);
+	assert_int_equal(meta_set_disks(r.m, disks, rig_disks(&r, disks), &known, 1), DFS_ECORRUPT);
+	rig_release(&r);
+}
+
 /* ---- what lies on the disks ---- */
 
 static void load(struct rig *r, struct root *root, struct manifest *man)
@@ -302,6 +355,8 @@ int main(void)
 		cmocka_unit_test(test_root_of_a_newer_program),
 		cmocka_unit_test(test_root_of_another_pool),
 		cmocka_unit_test(test_newest_root),
+		cmocka_unit_test(test_numbers_at_their_end),
+		cmocka_unit_test(test_two_disks_with_one_number),
 		cmocka_unit_test(test_another_manifest),
 		cmocka_unit_test(test_another_fragment),
 		cmocka_unit_test(test_index_of_the_past),

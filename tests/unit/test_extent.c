@@ -576,6 +576,26 @@ static void test_numbers_of_segments_that_are_gone(void **state)
 		assert_true(!after[i] || after[i] > before[i]);
 }
 
+/* A number that was never given out, in the index: nothing may follow it on that disk, least of all numbers
+ * that are in use. */
+static void test_the_last_number(void **state)
+{
+	struct rec_bydisk by = {.disk = {DISKS}, .segment = UINT32_MAX, .record_len = 512};
+	struct fixture *f = *state;
+	struct segment_addr addr;
+	struct rec_extent rec;
+	struct meta_txn *t = meta_begin(pool_meta(f->p));
+	uint64_t seq;
+
+	put_bydisk(t, &by);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_reopen(f);
+	assert_int_not_equal(segment_reserve(disk_at(pool_disks(f->p), DISKS - 1), 512, &addr), 0);
+	put_one(f, &rec);
+	assert_int_equal(good(f, rec.id), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -604,6 +624,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_two_repairs_of_one_extent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reclaim_beside_a_freeing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_of_an_older_copy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_last_number, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_numbers_of_segments_that_are_gone, setup,
 						teardown),
 	};

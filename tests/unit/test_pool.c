@@ -405,6 +405,39 @@ static void test_freed_space_comes_back(void **state)
 	}
 }
 
+/* The index's settings would give a new disk the number of one that is there. */
+static void test_next_disk_lies(void **state)
+{
+	static const uint32_t lies[] = {0, 1, 3, UINT32_MAX};
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(lies); i++) {
+		struct rec_settings rec;
+		struct pool_message msg;
+		char path[128];
+		struct pool_disk_spec spec = {.path = path};
+		struct disk_info info;
+		struct meta_txn *t;
+		uint64_t seq;
+		bool same;
+		int err;
+
+		assert_int_equal(get_settings(pool_meta(f->p), &rec), 0);
+		rec.next_disk = lies[i];
+		t = meta_begin(pool_meta(f->p));
+		put_settings(t, &rec);
+		assert_int_equal(meta_commit(t, &seq), 0);
+		assert_int_equal(pool_close(f->p), 0);
+		reopen(f);
+		snprintf(path, sizeof(path), "%s/more%u", f->top, i);
+		assert_int_equal(mkdir(path, 0700), 0);
+		err = pool_add_disk(f->p, &spec, &info, &same, &msg);
+		assert_int_equal(err, lies[i] == UINT32_MAX ? DFS_EINVAL : 0);
+		if (!err)
+			assert_int_equal(info.id.v, DISKS + i + 1u);
+	}
+}
+
 /* Settings that no pool can have, under a right seal: an error, not the end of the process. */
 static void test_pool_json_lies(void **state)
 {
@@ -457,6 +490,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_fail_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pool_json_lies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_next_disk_lies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_freed_space_comes_back, setup, teardown),
 	};
 
