@@ -107,9 +107,12 @@ uint64_t disk_free_bytes(struct disk *d);
 /*
  * Of these the bytes that are sure to be there, whatever others write to the filesystem and whatever its
  * word on free space is worth: at least `bytes`, as far as they can be had. Allocates, so that it takes
- * I/O. Where the filesystem can't allocate, its word has to do.
+ * I/O. Where the filesystem can't allocate, its word has to do. Of what is held, accepted_bytes stay with records even
+ * if there is less than metadata needs (A5).
  */
-uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes);
+uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes, uint64_t accepted_bytes);
+/* What is allocated for records and not given out. */
+uint64_t disk_sure_bytes(struct disk *d);
 /* Gives back what was allocated ahead and not used (the pool closes), for metadata, too. */
 void disk_let_go(struct disk *d);
 /* Gives back what is allocated ahead for records if metadata's need (disk_set_keep_bytes) has no room else,

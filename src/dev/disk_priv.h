@@ -105,8 +105,9 @@ struct disk {
 	uint64_t refused_bytes; /* of what the filesystem calls free: it did not give it */
 	uint64_t refused_free;	/* what it called free then */
 	uint64_t refused_ns;
-	uint64_t hold_bytes; /* that disk_hold_bytes() was asked for last: for accepted data */
-	uint64_t keep_bytes; /* that records must leave: for metadata */
+	uint64_t
+		hold_bytes; /* that disk_hold_bytes() was asked for last, or data accepted by then */
+	uint64_t keep_bytes;	    /* that records must leave: for metadata */
 	struct dev_file *kept_file; /* whoever has is_allocating: of that, what is allocated */
 	uint64_t kept_bytes;	    /* so much */
 	bool is_lent;		    /* metadata is being written: nothing is allocated for it now */
@@ -132,6 +133,8 @@ uint64_t disk_free_locked(struct disk *d);
 void disk_refresh_space(struct disk *d);
 /* May the next record of len bytes go into the open segment without taking more space? */
 bool room_is_held(const struct disk *d, uint32_t len);
+/* Is the ground for the next record of that length allocated, in the open segment or in the next? */
+bool room_is_sure(struct disk *d, uint32_t len);
 /*
  * Takes space for seg (disk.open or disk.next), up to `want` if possible and `least` at least. 0 also when
  * another was at it, or the filesystem can't: look again. DFS_ENOSPC, or why the disk fails.

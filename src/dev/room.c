@@ -16,7 +16,8 @@
  *  A3 What was allocated and not used is given back when its segment is left, when the pool closes, or
  *     at the mount after a crash.
  *  A4 A write to allocated ground takes no space (segment.c: overwritten in place).
- *  A5 Ground that accepted data was promised (disk_hold_bytes) is not given back for metadata's sake.
+ *  A5 Ground that accepted data was promised (disk_hold_bytes) is neither given back for metadata's sake nor
+ *     refused to records, whatever metadata lacks.
  *
  * Lock: disk.lock, never held while the device works.
  */
@@ -173,6 +174,13 @@ uint64_t disk_free_bytes(struct disk *d)
 	return disk_free_locked(d);
 }
 
+uint64_t disk_sure_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return disk_usable(d) || d->no_allocate ? 0 : sure_locked(d);
+}
+
 uint64_t disk_total_bytes(struct disk *d)
 {
 	ENV_LOCKED(&d->lock);
@@ -207,6 +215,19 @@ uint32_t room_step(struct disk *d)
 bool room_is_held(const struct disk *d, uint32_t len)
 {
 	return d->no_allocate || d->open_used + (uint64_t)len <= d->open->allocated;
+}
+
+bool room_is_sure(struct disk *d, uint32_t len)
+{
+	uint64_t cap = d->info.capacity_bytes;
+
+	if (d->no_allocate ||
+	    (cap &&
+	     d->used_bytes + d->in_flight_bytes + len + disk_reserve_of(total_locked(d)) > cap))
+		return false;
+	if (d->open && d->open_used + (uint64_t)len <= SEGMENT_MAX_BYTES)
+		return d->open_used + (uint64_t)len <= d->open->allocated;
+	return d->next && len <= d->next->allocated;
 }
 
 /* What A2 leaves for records, asked anew: a refusal shows that what was known is wrong. */
@@ -321,13 +342,13 @@ static int hold_more(struct disk *d, uint64_t missing, bool *ret_again)
 	return room_extend(d, seg, least, want);
 }
 
-uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes)
+uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes, uint64_t accepted_bytes)
 {
 	bool again = true;
 	ENV_LOCKED(&d->lock);
 
 	disk_refresh_space(d);
-	d->hold_bytes = bytes;
+	d->hold_bytes = MAX(bytes, accepted_bytes);
 	while (again && !disk_usable(d) && disk_state(d) == DISK_HEALTHY) {
 		uint64_t held = held_locked(d), free_bytes = disk_free_locked(d);
 

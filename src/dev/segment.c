@@ -399,7 +399,7 @@ int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
 			return rc;
 		if (disk_state(d) != DISK_HEALTHY)
 			return DFS_EROFS;
-		if (disk_free_locked(d) < len)
+		if (disk_free_locked(d) < len && !room_is_sure(d, len))
 			return DFS_ENOSPC;
 		if (d->open && d->open_used + len <= SEGMENT_MAX_BYTES) {
 			if (room_is_held(d, len))

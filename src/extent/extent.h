@@ -177,10 +177,10 @@ uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t
 /*
  * Of these, the bytes that are sure to be stored with geometry g: there is space allocated for them on the
  * disks (those that can't allocate are believed). Allocates so that it becomes at least `bytes`, as far as
- * that can be had. Takes I/O.
+ * that can be had. Takes I/O. accepted_bytes: what is promised already, and keeps its ground.
  */
 uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes,
-			   uint64_t index_bytes);
+			   uint64_t accepted_bytes, uint64_t index_bytes);
 /* Has space allocated on the disks for what metadata will need, where disks can allocate. Takes I/O. */
 void extent_hold_metadata(struct extent_store *s);
 /* The same as if there were a further disk (in failure domain `domain`; "": its own). */

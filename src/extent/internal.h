@@ -113,6 +113,8 @@ struct place_snapshot {
 };
 /* Today's disks, each filesystem counted once, metadata's next need taken off. The caller frees. */
 struct place_snapshot *place_snapshot_new(struct extent_store *s);
+/* The same for what was accepted already. */
+struct place_snapshot *place_snapshot_accepted(struct extent_store *s);
 /* place_fit, but less tolerance only for want of disks, never for want of space. */
 MUST_USE int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted,
 				uint64_t extent_bytes, struct geometry *ret_geometry);

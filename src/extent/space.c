@@ -274,6 +274,19 @@ uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t
 	return usable_bytes(snap, g);
 }
 
+/* What was accepted goes to the ground that is allocated for it, also where metadata lacks room (A5). */
+struct place_snapshot *place_snapshot_accepted(struct extent_store *s)
+{
+	struct place_snapshot *snap = place_snapshot_new(s);
+
+	for (unsigned i = 0; i < snap->count; i++)
+		if (snap->disks[i].eligible)
+			snap->disks[i].free_bytes =
+				MAX(snap->disks[i].free_bytes,
+				    disk_sure_bytes(disk_get(s->cfg.disks, snap->disks[i].id)));
+	return snap;
+}
+
 static void hold_keeps(struct extent_store *s, const struct place_snapshot *snap)
 {
 	for (unsigned i = 0; i < snap->count; i++)
@@ -291,19 +304,20 @@ void extent_hold_metadata(struct extent_store *s)
 #define HOLD_ROUNDS 4 /* each asks every disk for twice as much */
 
 uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t bytes,
-			   uint64_t index_bytes)
+			   uint64_t accepted_bytes, uint64_t index_bytes)
 {
 	FREE struct place_snapshot *now = place_snapshot_new(s);
 	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
 	FREE struct place_snapshot *held = xmalloc(sizeof(*held));
 	unsigned width = (unsigned)g.k + g.m, eligible = 0;
-	uint64_t each, usable = 0;
+	uint64_t each, accepted, usable = 0;
 
 	/* of index_bytes most may be data, whose space must not be kept from it */
 	hold_keeps(s, now);
 	for (unsigned i = 0; i < snap->count; i++)
 		eligible += snap->disks[i].eligible;
 	each = bytes / g.k * width / MAX(eligible, width) + 2 * EXTENT_MAX_BYTES;
+	accepted = accepted_bytes / g.k * width / MAX(eligible, width) + EXTENT_MAX_BYTES;
 	for (unsigned round = 0; round < HOLD_ROUNDS; round++, each *= 2) {
 		bool all = true;
 
@@ -316,7 +330,7 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 			if (!d->eligible)
 				continue;
 			got = disk_hold_bytes(disk_get(s->cfg.disks, d->id),
-					      MIN(each, d->free_bytes));
+					      MIN(each, d->free_bytes), accepted);
 			all &= got < each;
 			d->free_bytes = MIN(d->free_bytes, got);
 		}

@@ -350,7 +350,7 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 	for (int attempt = 0; attempt < WRITE_ATTEMPTS; attempt++) {
 		if (attempt)
 			PROBE("extent-written-narrower");
-		FREE struct place_snapshot *snap = place_snapshot_new(s);
+		FREE struct place_snapshot *snap = place_snapshot_accepted(s);
 		unsigned ready = 0;
 		bool again = true;
 

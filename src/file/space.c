@@ -52,7 +52,9 @@ static int64_t data_budget(struct fs *fs, uint64_t dirty, int64_t need, uint64_t
 	uint64_t wanted = (uint64_t)(dirty_cost + need + 2 * MARGIN_BYTES);
 
 	wanted = MIN(wanted + MIN(usable / 16, HOLD_MAX_BYTES), usable);
-	usable = MIN(usable, extent_hold_bytes(fs->extents, copies, wanted, index_bytes));
+	usable = MIN(usable,
+		     extent_hold_bytes(fs->extents, copies, wanted,
+				       (uint64_t)(dirty_cost + need + MARGIN_BYTES), index_bytes));
 	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - dirty_cost - MARGIN_BYTES;
 }
 

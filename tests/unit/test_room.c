@@ -91,7 +91,7 @@ static void a_crash_leaves_nothing_allocated(void **state)
 		return;
 	fill(data, sizeof(data), 2);
 	addr = append(f->disks[0], data, sizeof(data));
-	assert_true(disk_hold_bytes(f->disks[0], MIB(140)) >= MIB(140));
+	assert_true(disk_hold_bytes(f->disks[0], MIB(140), 0) >= MIB(140));
 	assert_true(allocated(f, 0, &count) >= MIB(140));
 	assert_int_equal(count, 2);
 	disk_set_free(f->set);
@@ -117,11 +117,11 @@ static void what_is_held_is_sure(void **state)
 	if (!can_allocate(f))
 		return;
 	fill(data, sizeof(data), 3);
-	held = disk_hold_bytes(f->disks[0], MIB(3));
+	held = disk_hold_bytes(f->disks[0], MIB(3), 0);
 	assert_true(held >= MIB(3));
 	dev_fault_set(f->faults[0], &(struct fault_plan){.no_space = true});
 	env_sleep_ms(1100); /* the filesystem's word is asked for anew */
-	assert_int_equal(disk_hold_bytes(f->disks[0], MIB(1000)), held);
+	assert_int_equal(disk_hold_bytes(f->disks[0], MIB(1000), 0), held);
 	assert_int_equal(disk_free_bytes(f->disks[0]), held);
 	/* the fault refuses what extends a file, allocated or not: so nothing is written here */
 	while (held >= sizeof(data)) {
@@ -147,9 +147,35 @@ static void what_metadata_needs_is_left(void **state)
 	all = disk_free_bytes(f->disks[1]);
 	disk_set_keep_bytes(f->disks[1], all - MIB(2));
 	assert_true(disk_free_bytes(f->disks[1]) <= MIB(64));
-	assert_true(disk_hold_bytes(f->disks[1], MIB(900)) <= MIB(64)); /* A2 */
+	assert_true(disk_hold_bytes(f->disks[1], MIB(900), 0) <= MIB(64)); /* A2 */
 	disk_set_keep_bytes(f->disks[1], 0);
-	assert_true(disk_hold_bytes(f->disks[1], MIB(100)) >= MIB(100));
+	assert_true(disk_hold_bytes(f->disks[1], MIB(100), 0) >= MIB(100));
+}
+
+/* A5: the filesystem refuses what metadata needs, and records still get what was promised to them. */
+static void accepted_ground_stays_with_records(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[0];
+	struct segment_addr addr;
+	uint8_t data[KIB(64)];
+
+	if (!can_allocate(f))
+		return;
+	fill(data, sizeof(data), 5);
+	assert_true(disk_hold_bytes(d, MIB(3), MIB(3)) >= MIB(3));
+	dev_fault_set(f->faults[0], &(struct fault_plan){.no_space = true});
+	env_sleep_ms(1100);
+	disk_set_keep_bytes(d, MIB(100));
+	assert_int_equal(disk_free_bytes(d), 0); /* nothing more is accepted */
+	(void)disk_hold_bytes(d, 0, MIB(3));
+	disk_hold_keep(d);
+	assert_true(disk_sure_bytes(d) >= MIB(3));
+	for (unsigned i = 0; i < MIB(3) / sizeof(data); i++) {
+		assert_int_equal(segment_reserve(d, sizeof(data), &addr), 0);
+		segment_settle(d, addr);
+	}
+	dev_fault_set(f->faults[0], &(struct fault_plan){0});
 }
 
 /* Else a pool that needs each of its disks would say that it is full for a second. */
@@ -170,7 +196,10 @@ static void a_disk_that_answers_again_has_room_at_once(void **state)
 	assert_int_equal(f->errors, 1);
 }
 
-static void hold_in_thread(void *arg) { assert_true(disk_hold_bytes(arg, MIB(100)) >= MIB(100)); }
+static void hold_in_thread(void *arg)
+{
+	assert_true(disk_hold_bytes(arg, MIB(100), 0) >= MIB(100));
+}
 
 /* Others need not take the disk for full meanwhile. */
 static void what_is_being_allocated_is_still_free(void **state)
@@ -183,7 +212,7 @@ static void what_is_being_allocated_is_still_free(void **state)
 	if (!can_allocate(f))
 		return;
 	dev_fault_set(f->faults[0], &(struct fault_plan){.most_free = MIB(400)});
-	assert_true(disk_hold_bytes(d, KIB(64)) >= KIB(64));
+	assert_true(disk_hold_bytes(d, KIB(64), 0) >= KIB(64));
 	before = disk_free_bytes(d);
 	assert_true(before > MIB(200));
 	dev_fault_set(f->faults[0], &(struct fault_plan){.most_free = MIB(400), .hang = true});
@@ -204,6 +233,7 @@ int main(void)
 		T(a_crash_leaves_nothing_allocated),
 		T(what_is_held_is_sure),
 		T(what_metadata_needs_is_left),
+		T(accepted_ground_stays_with_records),
 		T(a_disk_that_answers_again_has_room_at_once),
 		T(what_is_being_allocated_is_still_free),
 	};
