@@ -186,6 +186,16 @@ void client_punch(struct client *c)
 	case 2:
 		mode = FS_FALLOC_KEEP_SIZE | FS_FALLOC_ZERO;
 		break;
+	case 3: /* set space aside, also beyond the end: no byte changes */
+		if (!rng_one_in(&c->rng, 2))
+			break;
+		sim_trace("c%u preallocate %llu at %llu len %llu", c->id,
+			  (unsigned long long)n->ino, (unsigned long long)op.off,
+			  (unsigned long long)op.len);
+		start(c, n, &(struct mdata_op){.kind = MDATA_SIZE, .off = n->cur.len});
+		finish(c, "preallocate",
+		       fs_fallocate(c->run->fs, in, FS_FALLOC_KEEP_SIZE, op.off, op.len), n, in);
+		return;
 	}
 	if (mode == 0 || mode == FS_FALLOC_ZERO)
 		mode = FS_FALLOC_KEEP_SIZE | FS_FALLOC_PUNCH;

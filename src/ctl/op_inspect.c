@@ -25,12 +25,12 @@ static const struct {
 	enum table table;
 	const char *name;
 } tables[] = {
-	{TABLE_SETTINGS, "settings"}, {TABLE_DISK, "disk"},   {TABLE_INODE, "inode"},
-	{TABLE_DENTRY, "dentry"},     {TABLE_MAP, "map"},     {TABLE_EXTENT, "extent"},
-	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"}, {TABLE_ORPHAN, "orphan"},
-	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"}, {TABLE_META, "meta"},
-	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"}, {TABLE_FOLD, "fold"},
-	{TABLE_NUMBERS, "numbers"},
+	{TABLE_SETTINGS, "settings"}, {TABLE_DISK, "disk"},	    {TABLE_INODE, "inode"},
+	{TABLE_DENTRY, "dentry"},     {TABLE_MAP, "map"},	    {TABLE_EXTENT, "extent"},
+	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"},	    {TABLE_ORPHAN, "orphan"},
+	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"},	    {TABLE_META, "meta"},
+	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"},	    {TABLE_FOLD, "fold"},
+	{TABLE_NUMBERS, "numbers"},   {TABLE_PREALLOC, "prealloc"},
 };
 
 static const char *table_name(uint8_t letter)
@@ -70,6 +70,7 @@ static json_t *inode_json(ino_id ino, const struct rec_inode *r)
 	set_u64(o, "parent", r->parent.v);
 	set_bool(o, "inline", (r->flags & INODE_INLINE) != 0);
 	set_u64(o, "inline_bytes", r->inline_len);
+	set_u64(o, "preallocated_bytes", r->prealloc_bytes);
 	return o;
 }
 
@@ -200,6 +201,10 @@ static int inspect_inode(struct inspect *x, ino_id ino)
 	}
 	if (!err) {
 		key_usage(&key, ino, 0);
+		err = add_prefix(x, key.data, 9, rows);
+	}
+	if (!err) {
+		key_prealloc(&key, ino, 0);
 		err = add_prefix(x, key.data, 9, rows);
 	}
 	if (!err) {

@@ -170,8 +170,10 @@ static int commit_part(struct inode *in, const struct batch *b, struct map_edit 
 	if (rc == 0) {
 		r.mapped_bytes = (uint64_t)((int64_t)r.mapped_bytes + m.delta_bytes);
 		beyond = size_put(in, m.t, &r, map_edit_is_last(e) ? b : NULL, e->part_end);
-		rc = map_apply(&m, &r);
+		rc = prealloc_cut(in, m.t, &r, e->part, e->part_count);
 	}
+	if (rc == 0)
+		rc = map_apply(&m, &r);
 	if (rc) {
 		meta_cancel(m.t);
 		return rc;

@@ -45,6 +45,7 @@
 #define MAP_SLOT_BYTES 128u /* the usage of a slot */
 /* An entry that is cut or goes; it may be the only one of its slot. */
 #define MAP_OLD_BYTES (2 * MAP_PUT_BYTES + MAP_SLOT_BYTES + EXTENT_REF_BYTES)
+#define PREALLOC_SLOT_BYTES (64u + 8u * PREALLOC_RANGES_MAX) /* what is promised of a slot */
 #define XATTR_DEL_BYTES 280u /* at most what the removal of an attribute takes */
 #define FOLD_BAD_MAX 16u
 #define WRITE_STEP MIB(4)      /* copied under one hold of the inode's lock */
@@ -168,7 +169,9 @@ struct reap {
 
 /* Room, or what takes it: of file data, as copies; and of keys and values of the index. */
 struct budget {
-	int64_t data, index;
+	int64_t room;  /* all there is, but for what is promised (F9) */
+	int64_t data;  /* what is sure (A1), of promised room, too */
+	int64_t index; /* how much more it may hold with these two */
 };
 
 struct fs {
@@ -207,7 +210,8 @@ struct fs {
 	struct budget budget;	     /* what may still be accepted */
 	uint64_t budget_ns;	     /* when it was computed; 0: never */
 	struct budget taken;	     /* of all budgets so far */
-	int64_t writing; /* what writes have taken that are not dirty bytes yet, perhaps */
+	int64_t writing;   /* what writes have taken that are not dirty bytes yet, perhaps */
+	int64_t promising; /* what fallocate has taken that is not in the counter yet, perhaps */
 	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
 
 	struct env_mutex names_lock; /* cache of directories' names */
@@ -276,6 +280,8 @@ MUST_USE int slot_prepare(struct fs *fs, struct slot *s, uint32_t off, uint32_t 
 			  uint64_t *charge);
 /* After slot_prepare. Returns how many bytes were not dirty before. */
 uint32_t slot_store(struct slot *s, uint32_t off, const void *data, uint32_t len);
+/* Adds [start, end) to the ranges alone; returns how many bytes were not there before. */
+uint32_t slot_mark(struct slot *s, uint32_t start, uint32_t end);
 /* Forgets dirty bytes of [start, end); returns how many. */
 uint32_t slot_cut(struct slot *s, uint32_t start, uint32_t end);
 /* Copies what older has and newer has not into newer. */
@@ -348,6 +354,13 @@ void flush_kick(struct fs *fs);
 /* F4: may so many bytes be added to what files hold, and to what the index holds (keys and values)? 0 or
  * DFS_ENOSPC. No lock held. */
 MUST_USE int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes);
+/* The same for a write of which so many bytes were promised (F9). */
+MUST_USE int space_take_promised(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes,
+				 uint64_t promised_bytes);
+/* F9: may so many bytes be promised? 0 or DFS_ENOSPC. Either way space_promised() follows, with the same number,
+ * when the promise is stored or given up. No lock held. */
+MUST_USE int space_promise(struct fs *fs, uint64_t bytes);
+void space_promised(struct fs *fs, uint64_t bytes);
 /* What a name with its inode, and an extent with its map entry and addresses, take in the index. */
 #define INDEX_NAME_BYTES 384u
 #define INDEX_EXTENT_BYTES 768u
@@ -428,6 +441,19 @@ uint64_t usage_excess(struct fs *fs, const struct rec_usage *u);
 /* Looks which geometries extents get with the disks there are. */
 void usage_refresh(struct fs *fs);
 
+/* ---- prealloc.c: what fallocate promised and nobody has written yet (F9). lock held ---- */
+/* How many bytes of [off, end) are neither mapped nor promised. */
+MUST_USE int prealloc_lacking(struct inode *in, uint64_t off, uint64_t end, uint64_t *ret_bytes);
+/* Promises those, in steps with a transaction each; r is put with them and updated. */
+MUST_USE int prealloc_add(struct inode *in, struct rec_inode *r, uint64_t off, uint64_t end);
+/* How many bytes of the range are promised and not dirty. */
+uint64_t prealloc_covered(struct inode *in, uint64_t off, uint64_t len);
+/* Adds to t that the pieces (in the order of the file, all that t maps) are written; counts it in r. */
+MUST_USE int prealloc_cut(struct inode *in, struct meta_txn *t, struct rec_inode *r,
+			  const struct map_piece *pieces, unsigned count);
+/* Gives up what is promised of [from, to), in steps; r is put with them and updated. */
+MUST_USE int prealloc_drop(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to);
+
 /* ---- fold.c ---- */
 void fold_main(void *arg);			/* thread */
 void fold_excess(struct fs *fs, int64_t bytes); /* the slots' excess has changed */
@@ -499,6 +525,8 @@ void names_set(struct inode *dir, const char *text, ino_id ino);
 void names_drop(struct inode *dir);
 
 /* ---- truncate.c ---- */
+/* Is off unsealed data? *ret_end: how far. Else *ret_end: where the next unsealed byte is. lock held. */
+bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end);
 /* Frees what a truncation that failed half-way has left beyond the size; before the file grows over
  * it (P3). lock held. */
 MUST_USE int truncate_finish(struct inode *in);

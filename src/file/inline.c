@@ -68,6 +68,11 @@ int inline_commit(struct inode *in)
 		memcpy(data + s->ranges[i].start, s->buf + s->ranges[i].start,
 		       s->ranges[i].end - s->ranges[i].start);
 	t = meta_begin(in->fs->meta);
+	rc = prealloc_cut(in, t, &r, &(struct map_piece){.end = MAX(in->size, 1)}, 1);
+	if (rc) {
+		meta_cancel(t);
+		return rc;
+	}
 	inline_put(t, in->ino, &r, data, in->size);
 	r.flags |= INODE_INLINE;
 	r.size = in->size;

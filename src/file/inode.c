@@ -298,6 +298,9 @@ void inode_attr(struct inode *in, struct fs_attr *a)
 	/* Unsealed bytes count, or programs would take a new file for one big hole. */
 	uint64_t bytes = MIN(r->mapped_bytes + in->unsealed_bytes, ALIGN_UP(in->size, 512));
 
+	/* Of what is promised some may be unsealed: it counts once. */
+	bytes = MAX(bytes, r->mapped_bytes + r->prealloc_bytes);
+
 	*a = (struct fs_attr){.ino = in->ino,
 			      .mode = r->mode,
 			      .nlink = r->nlink,
@@ -336,6 +339,9 @@ int inode_commit(struct inode *in, struct meta_txn *t, const struct rec_inode *r
 	if (r->mapped_bytes != in->rec.mapped_bytes)
 		meta_add(t, META_COUNT_LOGICAL_BYTES,
 			 (int64_t)(r->mapped_bytes - in->rec.mapped_bytes));
+	if (r->prealloc_bytes != in->rec.prealloc_bytes)
+		meta_add(t, META_COUNT_PREALLOC_BYTES,
+			 (int64_t)(r->prealloc_bytes - in->rec.prealloc_bytes));
 	rc = meta_commit(t, &seq);
 	if (rc == 0)
 		inode_took(in, r, seq);

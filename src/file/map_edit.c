@@ -98,6 +98,7 @@ static size_t piece_bytes(const struct map_edit *e, const struct map_piece *p)
 	if (!first)
 		return 2 * MAP_PUT_BYTES;
 	return 2 * MAP_PUT_BYTES + MAP_SLOT_BYTES +
+	       (e->in->rec.flags & INODE_PREALLOC ? PREALLOC_SLOT_BYTES : 0) +
 	       (x->published ? EXTENT_REF_BYTES : extent_publish_bytes(x));
 }
 

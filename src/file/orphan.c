@@ -67,6 +67,7 @@ static int try_free(struct victim *v, bool *ret_fits)
 	BUF xattrs = {0};
 	int rc = gather_xattrs(in, room, &xattrs, ret_fits);
 
+	*ret_fits &= !(in->rec.flags & INODE_PREALLOC); /* that goes in steps, first */
 	if (rc || !*ret_fits)
 		return rc;
 	rc = map_drop_all(&v->change, room - MIN(room, 2 * xattrs.len), ret_fits);
@@ -193,14 +194,17 @@ static int reap_xattrs(struct inode *in)
 	return inode_commit(in, t, &r);
 }
 
-/* One step under the orphan record, of an inode that nobody can see any more: of its map, or, when
- * that is empty, of its attributes. */
+/* Under the orphan record, of an inode that nobody can see any more: what is promised to it, else one step of
+ * its map, or, when that is empty, of its attributes. */
 static int reap_step(struct inode *in)
 {
 	CLEANUP(map_done) struct map_cursor c = {0};
 	struct rec_inode r = in->rec;
-	int rc = map_seek(&c, in, 0);
+	int rc;
 
+	if (r.flags & INODE_PREALLOC)
+		return prealloc_drop(in, &r, 0, UINT64_MAX);
+	rc = map_seek(&c, in, 0);
 	if (rc)
 		return rc;
 	return c.valid ? map_unmap_some(in, &r) : reap_xattrs(in);

@@ -219,7 +219,7 @@ static void range_splice(struct slot *s, unsigned i, unsigned j, const struct ra
 	s->range_count = total;
 }
 
-static uint32_t range_add(struct slot *s, uint32_t start, uint32_t end)
+uint32_t slot_mark(struct slot *s, uint32_t start, uint32_t end)
 {
 	unsigned i = range_lower(s, start), j = i;
 	struct range r = {start, end};
@@ -239,7 +239,7 @@ static uint32_t range_add(struct slot *s, uint32_t start, uint32_t end)
 uint32_t slot_store(struct slot *s, uint32_t off, const void *data, uint32_t len)
 {
 	memcpy(s->buf + off, data, len);
-	return range_add(s, off, off + len);
+	return slot_mark(s, off, off + len);
 }
 
 uint32_t slot_cut(struct slot *s, uint32_t start, uint32_t end)

@@ -5,7 +5,7 @@
  * than data does. The budget comes from the one capacity
  * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
  * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, what
- * overwriting has left behind is folded (fold.c), and the question asked again. So
+ * overwriting has left behind is folded (fold.c), a checkpoint made, and the question asked again. So
  * ENOSPC comes at write(), early and clean; deleting and shortening never ask.
  *
  * Owns fs.space_lock.
@@ -18,11 +18,13 @@
 #define INDEX_AHEAD_BYTES ((int64_t)MIB(1))
 #define HOLD_MAX_BYTES MIB(64) /* allocated beyond what is asked for */
 #define RECLAIM_ROUNDS 64u
+#define UNWRITTEN_MIN_BYTES KIB(256) /* of metadata: then a checkpoint may make room */
+#define PROMISE_ROUNDS 50u /* of a write to what was promised: until there is none for it */
+#define PROMISE_WAIT_MS 100
 #define FOLD_BATCH 8u
 #define FOLD_ROUNDS 256u
 
-/* What bytes of data take with their share of headers and roundings. */
-static int64_t data_cost(uint64_t bytes) { return bytes ? (int64_t)(bytes + bytes / 4 + 8192) : 0; }
+static int64_t data_cost(uint64_t bytes) { return (int64_t)pool_data_cost(bytes); }
 
 static struct geometry copies_of(struct fs *fs)
 {
@@ -42,25 +44,40 @@ static void refresh_used(struct fs *fs)
 	}
 }
 
-/* What may be accepted beyond what is dirty, beside index_bytes more in the index: what has room, and of that
- * what is sure (A1). */
-static int64_t data_budget(struct fs *fs, uint64_t dirty, int64_t need, uint64_t index_bytes)
+/* What is to be kept for bytes that are promised (F9): they may be written in small pieces, each synced. */
+static int64_t promise_index(uint64_t bytes) { return (int64_t)(bytes / 16 * 3); }
+
+/* What may be accepted beyond what is dirty, beside index_bytes more in the index. */
+static void data_budget(struct fs *fs, uint64_t dirty, int64_t need, uint64_t index_bytes,
+			struct budget *b)
 {
 	struct geometry copies = copies_of(fs);
-	uint64_t usable = extent_usable_bytes(fs->extents, copies, index_bytes);
-	int64_t dirty_cost = data_cost(dirty);
-	uint64_t wanted = (uint64_t)(dirty_cost + need + 2 * MARGIN_BYTES);
+	uint64_t promised = (uint64_t)MAX(meta_counter(fs->meta, META_COUNT_PREALLOC_BYTES), 0);
+	uint64_t usable = extent_usable_bytes(fs->extents, copies, index_bytes),
+		 unpromised = usable;
+	int64_t taken = data_cost(dirty) + MARGIN_BYTES;
+	uint64_t wanted = (uint64_t)(taken + need + MARGIN_BYTES);
 
+	if (promised)
+		unpromised = extent_usable_bytes(fs->extents, copies,
+						 index_bytes + (uint64_t)promise_index(promised));
 	wanted = MIN(wanted + MIN(usable / 16, HOLD_MAX_BYTES), usable);
-	usable = MIN(usable,
-		     extent_hold_bytes(fs->extents, copies, wanted,
-				       (uint64_t)(dirty_cost + need + MARGIN_BYTES), index_bytes));
-	return (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - dirty_cost - MARGIN_BYTES;
+	usable = MIN(usable, extent_hold_bytes(fs->extents, copies, wanted,
+					       (uint64_t)(taken + need), index_bytes));
+	b->data = (int64_t)MIN(usable, (uint64_t)INT64_MAX / 2) - taken;
+	b->room = (int64_t)MIN(unpromised, (uint64_t)INT64_MAX / 2) - taken - data_cost(promised);
 }
 
-/* writing: see struct fs. Whatever is not stored yet counts as data and as the index's, too: small files end there, and
- * which of it is so is not known here. */
-static struct budget budget_now(struct fs *fs, struct budget need, int64_t writing)
+static bool covers(const struct budget *b, const struct budget *need)
+{
+	return b->data >= need->data && b->index >= need->index &&
+	       (!need->room || b->room >= need->room);
+}
+
+/* writing, promising: see struct fs. Whatever is not stored yet counts as data and as the index's, too: small files
+ * end there, and which of it is so is not known here. */
+static struct budget budget_now(struct fs *fs, struct budget need, int64_t writing,
+				int64_t promising)
 {
 	struct budget b;
 	uint64_t dirty;
@@ -71,23 +88,21 @@ static struct budget budget_now(struct fs *fs, struct budget need, int64_t writi
 	env_mutex_unlock(&fs->dirty_lock);
 	for (int64_t ahead = INDEX_AHEAD_BYTES;; ahead = 0) {
 		b.index = need.index + ahead;
-		b.data = data_budget(fs, dirty, need.data + writing,
-				     dirty + (uint64_t)(writing + b.index)) -
-			 writing;
-		if (b.data >= need.data || ahead == 0)
+		data_budget(fs, dirty, need.data + writing, dirty + (uint64_t)(writing + b.index),
+			    &b);
+		b.data -= writing;
+		b.room -= writing + promising;
+		if (ahead == 0 || covers(&b, &need))
 			return b;
 	}
 }
 
-static bool covers(const struct budget *b, const struct budget *need)
-{
-	return b->data >= need->data && b->index >= need->index;
-}
-
 static void move(struct budget *from, struct budget *to, const struct budget *what)
 {
+	from->room -= what->room;
 	from->data -= what->data;
 	from->index -= what->index;
+	to->room += what->room;
 	to->data += what->data;
 	to->index += what->index;
 }
@@ -100,7 +115,7 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh)
 {
 	uint64_t now = env_now_ns();
 	struct budget budget, taken;
-	int64_t writing;
+	int64_t writing, promising;
 
 	env_mutex_lock(&fs->space_lock);
 	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
@@ -110,10 +125,13 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh)
 		return true;
 	}
 	taken = fs->taken;
-	writing = MAX(fs->writing - need.data, 0); /* the caller's own is not there yet */
+	/* the caller's own is not there yet */
+	writing = MAX(fs->writing - need.data, 0);
+	promising = MAX(fs->promising - (need.data ? 0 : need.room), 0);
 	env_mutex_unlock(&fs->space_lock);
-	budget = budget_now(fs, need, writing);
+	budget = budget_now(fs, need, writing, promising);
 	ENV_LOCKED(&fs->space_lock);
+	budget.room -= fs->taken.room - taken.room;
 	budget.data -= fs->taken.data - taken.data;
 	budget.index -= fs->taken.index - taken.index;
 	fs->budget = budget;
@@ -127,7 +145,7 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh)
 void space_writing(struct fs *fs, uint64_t data_bytes, bool begins)
 {
 	ENV_LOCKED(&fs->space_lock);
-	fs->writing += begins ? data_cost(data_bytes) : -data_cost(data_bytes);
+	fs->writing += (begins ? 1 : -1) * data_cost(data_bytes);
 }
 
 /* Gives freed space back now instead of later. */
@@ -152,22 +170,22 @@ static bool known_full(struct fs *fs)
 
 bool space_try(struct fs *fs, uint64_t bytes)
 {
-	return try_take(fs, (struct budget){data_cost(bytes), INDEX_EXTENT_BYTES}, false);
+	struct budget need = {data_cost(bytes), data_cost(bytes), INDEX_EXTENT_BYTES};
+
+	return try_take(fs, need, false);
 }
 
-int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
+/* What the next checkpoint writes is kept free for it: after it that is less. */
+static bool checkpoint_helps(struct fs *fs)
 {
-	struct budget need = {data_cost(data_bytes), (int64_t)index_bytes};
-	uint64_t seq;
+	struct meta_stats st = meta_stats(fs->meta);
 
-	if (data_bytes > (uint64_t)INT64_MAX / 4 || !pool_dir_has_room(fs->pool))
-		return DFS_ENOSPC;
-	if (pool_dir_silent(fs->pool))
-		return DFS_ETIMEDOUT;
-	if (try_take(fs, need, false))
-		return 0;
-	if (known_full(fs))
-		return DFS_ENOSPC;
+	return st.journal_bytes + st.buffered_bytes >= UNWRITTEN_MIN_BYTES &&
+	       meta_checkpoint(fs->meta) == 0;
+}
+
+static bool make_room(struct fs *fs, struct budget need)
+{
 	/* What can't be stored now is reported where it belongs; here only the space counts. */
 	if (seal_everything(fs))
 		log_warn("cannot store all data while looking for space: see the messages above; "
@@ -175,11 +193,33 @@ int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
 	reap_wait(fs);
 	reclaim(fs);
 	if (try_take(fs, need, true))
-		return 0;
+		return true;
 	/* Garbage within extents (U4): each fold needs what the margin has, and gives more. */
 	for (unsigned i = 0; i < FOLD_ROUNDS && fold_some(fs, FOLD_BATCH); i++) {
 		reclaim(fs);
 		if (try_take(fs, need, true))
+			return true;
+	}
+	return checkpoint_helps(fs) && try_take(fs, need, true);
+}
+
+static int take(struct fs *fs, struct budget need)
+{
+	uint64_t seq;
+
+	if (!pool_dir_has_room(fs->pool))
+		return DFS_ENOSPC;
+	if (pool_dir_silent(fs->pool))
+		return DFS_ETIMEDOUT;
+	if (try_take(fs, need, false))
+		return 0;
+	/* What was found full was so for those who were promised nothing. */
+	if (need.room && known_full(fs))
+		return DFS_ENOSPC;
+	for (unsigned i = 0; i < (need.room ? 1 : PROMISE_ROUNDS); i++) {
+		if (i) /* what others free just now, or take while they store something anew */
+			env_sleep_ms(PROMISE_WAIT_MS);
+		if (make_room(fs, need))
 			return 0;
 	}
 	seq = meta_last_seq(fs->meta);
@@ -188,6 +228,42 @@ int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
 	fs->full_ns = env_now_ns();
 	fs->full_seq = seq;
 	return DFS_ENOSPC;
+}
+
+int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)
+{
+	return space_take_promised(fs, data_bytes, index_bytes, 0);
+}
+
+int space_take_promised(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes,
+			uint64_t promised_bytes)
+{
+	uint64_t room_bytes = data_bytes - MIN(promised_bytes, data_bytes);
+	struct budget need = {data_cost(room_bytes), data_cost(data_bytes), (int64_t)index_bytes};
+
+	if (data_bytes > (uint64_t)INT64_MAX / 4)
+		return DFS_ENOSPC;
+	if (!data_bytes) /* of the index alone: not of what is promised either */
+		need.room = 1;
+	return take(fs, need);
+}
+
+int space_promise(struct fs *fs, uint64_t bytes)
+{
+	struct budget need = {.room = data_cost(bytes), .index = promise_index(bytes)};
+
+	if (bytes > (uint64_t)INT64_MAX / 4)
+		return DFS_ENOSPC;
+	env_mutex_lock(&fs->space_lock);
+	fs->promising += need.room;
+	env_mutex_unlock(&fs->space_lock);
+	return bytes ? take(fs, need) : 0;
+}
+
+void space_promised(struct fs *fs, uint64_t bytes)
+{
+	ENV_LOCKED(&fs->space_lock);
+	fs->promising -= bytes > (uint64_t)INT64_MAX / 4 ? 0 : data_cost(bytes);
 }
 
 void fs_statfs(struct fs *fs, struct fs_statfs *ret)

@@ -59,8 +59,10 @@ int truncate_finish(struct inode *in)
 int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
 {
 	uint64_t old = in->size, stored = in->rec.size;
-	int rc;
+	int rc = size <= old ? prealloc_drop(in, r, size, UINT64_MAX) : 0;
 
+	if (rc)
+		return rc;
 	in->size = size;
 	in->last_map.len = 0;
 	rc = size < old ? shrink(in, r, size) : put_size(in, r);
@@ -106,12 +108,12 @@ static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_si
 	return rc;
 }
 
-static int allocate(struct inode *in, uint64_t end, bool keep_size)
+static int grow(struct inode *in, uint64_t end)
 {
 	struct rec_inode r;
 	int rc;
 
-	if (keep_size || end <= in->size)
+	if (end <= in->size)
 		return 0;
 	rc = truncate_finish(in);
 	if (rc)
@@ -121,10 +123,64 @@ static int allocate(struct inode *in, uint64_t end, bool keep_size)
 	return truncate_locked(in, &r, end);
 }
 
+/* Space is promised already (fs_fallocate). */
+static int allocate(struct inode *in, unsigned mode, uint64_t off, uint64_t end)
+{
+	bool keep = mode & FS_FALLOC_KEEP_SIZE;
+	struct rec_inode r;
+	int rc = mode & FS_FALLOC_ZERO ? zero_range(in, off, end, keep) : 0;
+
+	r = in->rec;
+	r.ctime = time_now();
+	if (rc == 0)
+		rc = prealloc_add(in, &r, off, end);
+	return rc || keep ? rc : grow(in, end);
+}
+
+static int punch(struct inode *in, uint64_t off, uint64_t end)
+{
+	struct rec_inode r = in->rec;
+	int rc = prealloc_drop(in, &r, off, end);
+
+	return rc ? rc : zero_range(in, off, end, true);
+}
+
+static int change_range(struct inode *in, unsigned mode, uint64_t off, uint64_t end)
+{
+	int rc;
+	ENV_LOCKED(&in->lock);
+
+	inode_excl_begin(in);
+	if (in->freed)
+		rc = DFS_ENOENT;
+	else if (mode & FS_FALLOC_PUNCH)
+		rc = punch(in, off, end);
+	else
+		rc = allocate(in, mode, off, end);
+	inode_excl_end(in);
+	return rc;
+}
+
+/* How many bytes are to be promised. What is zeroed goes from the map first. */
+static int promise_bytes(struct inode *in, unsigned mode, uint64_t off, uint64_t end,
+			 uint64_t *ret_bytes)
+{
+	struct pool_space space;
+	uint64_t has;
+
+	pool_space(in->fs->pool, &space);
+	ENV_LOCKED(&in->lock);
+	*ret_bytes = end - off;
+	has = in->rec.mapped_bytes + in->rec.prealloc_bytes;
+	if (end - off > has && end - off - has > space.total_bytes)
+		return DFS_ENOSPC; /* without looking at each MiB of it */
+	return mode & FS_FALLOC_ZERO ? 0 : prealloc_lacking(in, off, end, ret_bytes);
+}
+
 int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, uint64_t len)
 {
-	bool keep = mode & FS_FALLOC_KEEP_SIZE, zero = mode & (FS_FALLOC_PUNCH | FS_FALLOC_ZERO);
-	struct fs_attr attr;
+	bool keep = mode & FS_FALLOC_KEEP_SIZE;
+	uint64_t bytes;
 	int rc;
 
 	if (fs->read_only)
@@ -137,28 +193,20 @@ int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, u
 		return DFS_ENOTSUP;
 	if (off > DFS_FILE_MAX || len > DFS_FILE_MAX - off)
 		return DFS_EFBIG;
-	if (!zero) {
-		/* Extents are immutable, so nothing can be set aside; but what surely doesn't fit
-		 * is refused here. */
-		rc = fs_getattr(fs, in, &attr);
-		if (rc == 0 && off + len > attr.size)
-			rc = space_take(fs, off + len - MAX(off, attr.size), INDEX_EXTENT_BYTES);
-		if (rc)
-			return rc;
-	}
-	ENV_LOCKED(&in->lock);
-	inode_excl_begin(in);
-	if (in->freed)
-		rc = DFS_ENOENT;
-	else
-		rc = zero ? zero_range(in, off, off + len, keep) : allocate(in, off + len, keep);
-	inode_excl_end(in);
+	if (mode & FS_FALLOC_PUNCH)
+		return change_range(in, mode, off, off + len);
+	rc = promise_bytes(in, mode, off, off + len, &bytes);
+	if (rc)
+		return rc;
+	rc = space_promise(fs, bytes);
+	if (rc == 0)
+		rc = change_range(in, mode, off, off + len);
+	space_promised(fs, bytes);
 	return rc;
 }
 
 /* ---- SEEK_DATA, SEEK_HOLE ---- */
-/* Is off unsealed data? *ret_end: how far. Else *ret_end: where the next unsealed byte is. */
-static bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end)
+bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end)
 {
 	uint64_t next = UINT64_MAX;
 	struct batch *b;

@@ -120,6 +120,16 @@ static int write_step(struct fs *fs, struct inode *in, uint64_t off, size_t len,
 	return rc;
 }
 
+/* How much of it was promised to the file (F9). */
+static uint64_t promised_bytes(struct inode *in, uint64_t off, size_t len, bool append)
+{
+	ENV_LOCKED(&in->lock);
+
+	if (append)
+		off = in->size;
+	return len > DFS_FILE_MAX - off ? 0 : prealloc_covered(in, off, len);
+}
+
 int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
 	     bool append)
 {
@@ -139,7 +149,8 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 		return 0;
 	fold_throttle(fs);
 	space_writing(fs, len, true);
-	rc = space_take(fs, len, INDEX_EXTENT_BYTES + (len <= DFS_INLINE_MAX ? len : 0));
+	rc = space_take_promised(fs, len, INDEX_EXTENT_BYTES + (len <= DFS_INLINE_MAX ? len : 0),
+				 promised_bytes(in, off, len, append));
 	while (rc == 0 && done < len) {
 		size_t n = MIN(len - done, WRITE_STEP);
 

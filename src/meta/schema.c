@@ -108,6 +108,11 @@ void key_usage(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_USA
 
 void key_fold(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_FOLD, ino, slot); }
 
+void key_prealloc(struct buf *k, ino_id ino, uint64_t slot)
+{
+	key_slot(k, TABLE_PREALLOC, ino, slot);
+}
+
 void key_disk(struct buf *k, disk_id disk)
 {
 	key_begin(k, TABLE_DISK);
@@ -184,6 +189,9 @@ void put_inode(struct meta_txn *t, ino_id ino, const struct rec_inode *r)
 	buf_put_le64(v, r->generation);
 	buf_put_le32(v, r->flags);
 	buf_put_le32(v, r->inline_len);
+	ASSERT(!(r->flags & INODE_PREALLOC) == !r->prealloc_bytes);
+	if (r->flags & INODE_PREALLOC)
+		buf_put_le64(v, r->prealloc_bytes);
 	value_put(t);
 }
 
@@ -304,6 +312,19 @@ void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next)
 
 	key_numbers(&t->key, disk);
 	buf_put_le32(v, next);
+	value_put(t);
+}
+
+void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r)
+{
+	struct buf *v = value_begin(t);
+
+	ASSERT(r->count > 0 && r->count <= PREALLOC_RANGES_MAX);
+	key_prealloc(&t->key, r->ino, r->slot);
+	for (unsigned i = 0; i < r->count; i++) {
+		buf_put_le32(v, r->ranges[i].start);
+		buf_put_le32(v, r->ranges[i].end);
+	}
 	value_put(t);
 }
 
@@ -432,6 +453,12 @@ void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot)
 void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
 {
 	key_fold(&t->key, ino, slot);
+	del_key(t);
+}
+
+void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot)
+{
+	key_prealloc(&t->key, ino, slot);
 	del_key(t);
 }
 

@@ -29,6 +29,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_XATTR = 'A',    /* A ino(8) name */
 	TABLE_USAGE = 'U',    /* U ino(8) slot(8) */
 	TABLE_FOLD = 'C',     /* C ino(8) slot(8) */
+	TABLE_PREALLOC = 'P', /* P ino(8) slot(8) */
 	TABLE_ORPHAN = 'O',   /* O ino(8) */
 	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
 	TABLE_NUMBERS = 'G',  /* G disk(4): numbers of segments that were given out */
@@ -60,12 +61,15 @@ struct rec_inode {
 	uint64_t generation; /* for NFS export: random at creation */
 	uint32_t flags;
 	uint32_t inline_len; /* bytes of the inline record, which exists when this is not 0 */
+	uint64_t
+		prealloc_bytes; /* sum of its preallocated ranges; not 0 just when INODE_PREALLOC */
 };
 #define INODE_INLINE 1u /* the content is the inline record (then there are no map entries) */
 #define INODE_XATTRS 2u /* it has, or had, extended attributes; without it there are none */
 #define INODE_USAGE                                                                                \
 	8u /* there are, or were, usage records of its slots; without it there are none */
 #define INODE_BEYOND 4u /* map entries may lie beyond the size, under an ORPHAN_TRUNCATE record */
+#define INODE_PREALLOC 16u /* ranges of it are preallocated */
 
 struct rec_dentry {
 	ino_id ino;
@@ -87,6 +91,16 @@ struct rec_usage {     /* what a slot of a file (an aligned MiB) takes on the di
 	uint64_t slot; /* file offset >> 20 */
 	uint64_t stored_bytes; /* all records of the extents that are mapped there */
 	uint32_t mapped_bytes, entries;
+};
+
+#define PREALLOC_RANGES_MAX 128u
+struct rec_prealloc { /* what was promised of a slot and has not been written yet */
+	ino_id ino;   /* these two from the key */
+	uint64_t slot;
+	unsigned count;
+	struct prealloc_range {
+		uint32_t start, end;   /* bytes of the slot */
+	} ranges[PREALLOC_RANGES_MAX]; /* sorted, apart from each other */
 };
 
 struct rec_fragment {
@@ -171,6 +185,7 @@ void key_xattr(struct buf *k, ino_id ino, const char *name); /* name may be "": 
 void key_orphan(struct buf *k, ino_id ino);
 void key_usage(struct buf *k, ino_id ino, uint64_t slot);
 void key_fold(struct buf *k, ino_id ino, uint64_t slot);
+void key_prealloc(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
 void key_numbers(struct buf *k, disk_id disk);
 void key_settings(struct buf *k, const char *name);
@@ -189,6 +204,7 @@ void put_freed(struct meta_txn *t, const struct rec_freed *r);
 void put_orphan(struct meta_txn *t, const struct rec_orphan *r);
 void put_usage(struct meta_txn *t, const struct rec_usage *r);
 void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
+void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
 /* Segments of the disk below `next` may have been in use, though nothing names them any more (S1). */
 void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next);
@@ -206,6 +222,7 @@ void del_freed(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offs
 void del_orphan(struct meta_txn *t, ino_id ino);
 void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
+void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
 
 /* All: DFS_ENOENT, DFS_ECORRUPT / DFS_ECHECKSUM (named in the log), DFS_EIO. */
@@ -216,6 +233,7 @@ MUST_USE int get_dentry(struct meta *m, ino_id dir, const char *name, struct rec
 MUST_USE int get_extent(struct meta *m, extent_id id, struct rec_extent *ret);
 MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
 MUST_USE int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret);
+MUST_USE int get_prealloc(struct meta *m, ino_id ino, uint64_t slot, struct rec_prealloc *ret);
 MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
 /* 0 when there is no record. */
 MUST_USE int get_numbers(struct meta *m, disk_id disk, uint32_t *ret_next);
@@ -248,6 +266,8 @@ MUST_USE int parse_usage(const void *key, size_t key_len, const void *val, size_
 			 struct rec_usage *ret);
 MUST_USE int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len,
 			ino_id *ret_ino, uint64_t *ret_slot);
+MUST_USE int parse_prealloc(const void *key, size_t key_len, const void *val, size_t val_len,
+			    struct rec_prealloc *ret);
 MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 			struct rec_disk *ret);
 MUST_USE int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,

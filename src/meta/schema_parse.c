@@ -99,8 +99,11 @@ int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len
 	i.generation = reader_le64(&v);
 	i.flags = reader_le32(&v);
 	i.inline_len = reader_le32(&v);
+	if (i.flags & INODE_PREALLOC)
+		i.prealloc_bytes = reader_le64(&v);
 	if (end(&k, &v) || !times || ino.v == 0 || i.size > DFS_FILE_MAX ||
-	    i.inline_len > DFS_INLINE_MAX || !mode_ok(i.mode))
+	    i.inline_len > DFS_INLINE_MAX || !mode_ok(i.mode) || i.prealloc_bytes > DFS_FILE_MAX ||
+	    !(i.flags & INODE_PREALLOC) != !i.prealloc_bytes)
 		return DFS_ECORRUPT;
 	if (ret_ino)
 		*ret_ino = ino;
@@ -376,6 +379,31 @@ int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_l
 	return 0;
 }
 
+int parse_prealloc(const void *key, size_t key_len, const void *val, size_t val_len,
+		   struct rec_prealloc *ret)
+{
+	struct rec_prealloc *p = ret;
+	uint32_t from = 0;
+	struct reader k, v;
+	int err = begin(TABLE_PREALLOC, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	p->ino.v = reader_be64(&k);
+	p->slot = reader_be64(&k);
+	for (p->count = 0; reader_left(&v) && p->count < PREALLOC_RANGES_MAX; p->count++) {
+		struct prealloc_range *r = &p->ranges[p->count];
+
+		r->start = reader_le32(&v);
+		r->end = reader_le32(&v);
+		if (r->start >= r->end || r->end > RECORD_MAX_PAYLOAD ||
+		    (p->count && r->start <= from))
+			return DFS_ECORRUPT;
+		from = r->end;
+	}
+	return end(&k, &v) || p->ino.v == 0 || p->slot >= SLOTS_MAX || !p->count ? DFS_ECORRUPT : 0;
+}
+
 int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	       struct rec_disk *ret)
 {
@@ -560,6 +588,19 @@ int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret)
 	if (err)
 		return err;
 	return report(&key, &val, parse_usage(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_prealloc(struct meta *m, ino_id ino, uint64_t slot, struct rec_prealloc *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_prealloc(&key, ino, slot);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_prealloc(key.data, key.len, val.data, val.len, ret));
 }
 
 int get_disk(struct meta *m, disk_id id, struct rec_disk *ret)

@@ -61,6 +61,8 @@ static int inode_text(const void *key, size_t key_len, const void *val, size_t v
 	    (unsigned long long)r.size, (unsigned long long)r.mapped_bytes,
 	    (unsigned long long)r.parent.v, (unsigned long long)r.generation, r.flags,
 	    r.inline_len);
+	if (r.flags & INODE_PREALLOC)
+		say(out, " preallocated=%llu", (unsigned long long)r.prealloc_bytes);
 	say_time(out, "atime", &r.atime);
 	say_time(out, "mtime", &r.mtime);
 	say_time(out, "ctime", &r.ctime);
@@ -215,6 +217,20 @@ static int fold_text(const void *key, size_t key_len, const void *val, size_t va
 	return 0;
 }
 
+static int prealloc_text(const void *key, size_t key_len, const void *val, size_t val_len,
+			 struct buf *out)
+{
+	struct rec_prealloc r;
+	int err = parse_prealloc(key, key_len, val, val_len, &r);
+
+	if (err)
+		return err;
+	say(out, "prealloc %llu %llu:", (unsigned long long)r.ino.v, (unsigned long long)r.slot);
+	for (unsigned i = 0; i < r.count; i++)
+		say(out, " %u-%u", r.ranges[i].start, r.ranges[i].end);
+	return 0;
+}
+
 static int disk_text(const void *key, size_t key_len, const void *val, size_t val_len,
 		     struct buf *out)
 {
@@ -298,6 +314,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return usage_text(key, key_len, val, val_len, out);
 	case TABLE_FOLD:
 		return fold_text(key, key_len, val, val_len, out);
+	case TABLE_PREALLOC:
+		return prealloc_text(key, key_len, val, val_len, out);
 	case TABLE_DISK:
 		return disk_text(key, key_len, val, val_len, out);
 	case TABLE_XATTR:

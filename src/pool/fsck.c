@@ -93,6 +93,7 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	i->nlink = rec.nlink;
 	i->size = rec.size;
 	i->mapped_bytes = rec.mapped_bytes;
+	i->prealloc_bytes = rec.prealloc_bytes;
 	i->parent = rec.parent.v;
 	i->inline_len = rec.inline_len;
 	i->inlined = rec.flags & INODE_INLINE;
@@ -102,6 +103,7 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	HASH_ADD(hh, f->inodes, ino, sizeof(i->ino), i);
 	f->res->inodes++;
 	f->logical_bytes += rec.mapped_bytes;
+	f->prealloc_bytes += rec.prealloc_bytes;
 	return 0;
 }
 
@@ -316,6 +318,10 @@ static void check_inode(struct fsck *f, struct fsck_inode *i)
 			     i->beyond ? "marked as being shortened"
 				       : "not marked as being shortened",
 			     i->beyond ? "no orphan record says so" : "an orphan record says so");
+	if (i->prealloc_seen != i->prealloc_bytes)
+		fsck_problem(f, "inode %llu has %llu bytes preallocated, but its record says %llu",
+			     ino, (unsigned long long)i->prealloc_seen,
+			     (unsigned long long)i->prealloc_bytes);
 	if (S_ISREG(i->mode) && mapped != i->mapped_bytes)
 		fsck_problem(f, "inode %llu maps %llu bytes, but its record says %llu", ino,
 			     (unsigned long long)mapped, (unsigned long long)i->mapped_bytes);
@@ -510,6 +516,7 @@ static void check_totals(struct fsck *f)
 	check_counter(f, META_COUNT_INODES, f->res->inodes, "inodes");
 	check_counter(f, META_COUNT_EXTENTS, f->res->extents, "extents");
 	check_counter(f, META_COUNT_LOGICAL_BYTES, f->logical_bytes, "bytes in files");
+	check_counter(f, META_COUNT_PREALLOC_BYTES, f->prealloc_bytes, "bytes preallocated");
 	if (f->usages != f->usages_seen)
 		fsck_problem(f, "there are %llu usage records, but %llu slots that have one",
 			     (unsigned long long)f->usages, (unsigned long long)f->usages_seen);
@@ -625,13 +632,13 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		enum table table;
 		fsck_record_fn fn;
 	} passes[] = {
-		{TABLE_DISK, on_disk},	     {TABLE_INODE, on_inode},
-		{TABLE_INLINE, on_inline},   {TABLE_ORPHAN, on_orphan},
-		{TABLE_DENTRY, on_dentry},   {TABLE_XATTR, on_xattr},
-		{TABLE_MAP, on_map},	     {TABLE_USAGE, fsck_on_usage},
-		{TABLE_FOLD, fsck_on_fold},  {TABLE_EXTENT, on_extent},
-		{TABLE_BYDISK, on_bydisk},   {TABLE_FREED, on_freed},
-		{TABLE_NUMBERS, on_numbers},
+		{TABLE_DISK, on_disk},	    {TABLE_INODE, on_inode},
+		{TABLE_INLINE, on_inline},  {TABLE_ORPHAN, on_orphan},
+		{TABLE_DENTRY, on_dentry},  {TABLE_XATTR, on_xattr},
+		{TABLE_MAP, on_map},	    {TABLE_USAGE, fsck_on_usage},
+		{TABLE_FOLD, fsck_on_fold}, {TABLE_PREALLOC, fsck_on_prealloc},
+		{TABLE_EXTENT, on_extent},  {TABLE_BYDISK, on_bydisk},
+		{TABLE_FREED, on_freed},    {TABLE_NUMBERS, on_numbers},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

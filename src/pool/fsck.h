@@ -10,7 +10,7 @@
 struct fsck_inode { /* what the tables say of one inode */
 	uint64_t ino;
 	uint32_t mode, nlink, links, subdirs, orphan, inline_len, inline_seen;
-	uint64_t size, mapped_bytes, mapped_seen, parent;
+	uint64_t size, mapped_bytes, mapped_seen, parent, prealloc_bytes, prealloc_seen;
 	bool inlined, may_have_xattrs, beyond, may_have_usage;
 	enum fsck_climb {
 		CLIMB_UNKNOWN,
@@ -48,7 +48,7 @@ struct fsck {
 	struct fsck_slot slot;
 	uint64_t usages, usages_seen;		/* records; slots of the map that have one */
 	uint64_t seg_disk, seg_number, seg_end; /* of the last by-disk record */
-	uint64_t fragments, bydisk_seen, logical_bytes;
+	uint64_t fragments, bydisk_seen, logical_bytes, prealloc_bytes;
 	uint64_t used[META_COUNTERS]; /* by disk id */
 };
 
@@ -63,6 +63,7 @@ struct fsck_extent *fsck_extent_entry(struct fsck *f, extent_id id);
 void fsck_usage_map(struct fsck *f, ino_id ino, const struct rec_map *m);
 void fsck_usage_end(struct fsck *f);
 int fsck_on_usage(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
+int fsck_on_prealloc(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
 int fsck_on_fold(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
 
 /* ---- fsck_segments.c ---- */

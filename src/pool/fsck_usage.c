@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Part of fsck: usage records against the maps (docs/DESIGN.md, U1 and U2). Map entries come in the order of
+ * Part of fsck: usage records (docs/DESIGN.md, U1 and U2) and preallocated ranges (F9) against the maps. Map entries come in the order of
  * inode and offset, so those of a slot come together: each slot is summed up when the next one begins.
  */
 #include <stdlib.h>
@@ -110,4 +110,58 @@ int fsck_on_fold(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v
 
 	(void)f;
 	return parse_fold(k, klen, v, vlen, &ino, &slot);
+}
+
+/* Is something mapped there, though it is said not to be written yet? */
+static int check_prealloc_range(struct fsck *f, const struct rec_prealloc *r, uint64_t start,
+				uint64_t end)
+{
+	struct meta_iter *it;
+	struct rec_map m;
+	size_t klen, vlen;
+	const uint8_t *k, *v;
+	BUF key = {0};
+	ino_id ino;
+	int err;
+
+	/* an entry is at most a slot long, and within one */
+	key_map(&key, r->ino, start & ~((uint64_t)RECORD_MAX_PAYLOAD - 1));
+	it = meta_iter_new_within(f->p->meta, key.data, 9);
+	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
+		k = meta_iter_key(it, &klen);
+		v = meta_iter_value(it, &vlen);
+		if (parse_map(k, klen, v, vlen, &ino, &m) || ino.v != r->ino.v ||
+		    m.file_offset >= end)
+			break;
+		if (m.file_offset + m.len <= start)
+			continue;
+		fsck_problem(f, "inode %llu: bytes from %llu on are mapped and preallocated",
+			     (unsigned long long)ino.v,
+			     (unsigned long long)MAX(m.file_offset, start));
+		break;
+	}
+	err = meta_iter_error(it);
+	meta_iter_free(it);
+	return err;
+}
+
+int fsck_on_prealloc(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_prealloc r;
+	struct fsck_inode *i;
+	int err = parse_prealloc(k, klen, v, vlen, &r);
+
+	if (err)
+		return err;
+	i = fsck_find_inode(f, r.ino);
+	if (!i)
+		fsck_problem(f, "preallocated bytes belong to inode %llu, which does not exist",
+			     (unsigned long long)r.ino.v);
+	for (unsigned n = 0; i && n < r.count && !err; n++) {
+		uint64_t base = r.slot * RECORD_MAX_PAYLOAD;
+
+		i->prealloc_seen += r.ranges[n].end - r.ranges[n].start;
+		err = check_prealloc_range(f, &r, base + r.ranges[n].start, base + r.ranges[n].end);
+	}
+	return err;
 }

@@ -126,9 +126,12 @@ unsigned pool_get_search(struct pool *p, unsigned i, char *out, size_t out_len);
 bool pool_read_only(struct pool *p);
 
 /* ---- what there is ---- */
+/* What bytes of data take, as copies, with their share of headers and roundings. */
+uint64_t pool_data_cost(uint64_t bytes);
+
 struct pool_space {		  /* bytes of file data; from the one capacity function */
 	uint64_t total_bytes;	  /* usable when empty */
-	uint64_t used_bytes;	  /* by files */
+	uint64_t used_bytes;	  /* by files, or promised to them */
 	uint64_t available_bytes; /* still fits, by the default policy for large files */
 };
 /* Cached for 200 ms. */

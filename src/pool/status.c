@@ -10,6 +10,17 @@
 #define DIR_SPARE_BYTES MIB(4) /* logs, pool.json, the index's own manifest */
 #define DIR_COMPACTION_BYTES GIB(1)
 
+uint64_t pool_data_cost(uint64_t bytes) { return bytes ? bytes + bytes / 4 + 8192 : 0; }
+
+/* Of what is usable that much stays, in whatever geometry, when as copies it is kept for what was promised. */
+static uint64_t without_promises(struct pool *p, uint64_t usable, uint64_t promised)
+{
+	struct geometry copies = {1, (uint8_t)(pool_get_settings(p).copies - 1)};
+	uint64_t all = extent_usable_bytes(p->extents, copies, 0), cost = pool_data_cost(promised);
+
+	return cost < all ? (uint64_t)((double)usable * (double)(all - cost) / (double)all) : 0;
+}
+
 void pool_space(struct pool *p, struct pool_space *ret_space)
 {
 	uint64_t now = env_now_ns();
@@ -26,8 +37,14 @@ void pool_space(struct pool *p, struct pool_space *ret_space)
 	env_mutex_unlock(&p->lock);
 	if (p->meta) {
 		disks_update_used(p);
-		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES);
+		uint64_t promised = (uint64_t)MAX(meta_counter(p->meta, META_COUNT_PREALLOC_BYTES),
+						  0);
+
+		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES) +
+				promised;
 		sp.available_bytes = extent_usable_bytes(p->extents, g, 0);
+		if (promised)
+			sp.available_bytes = without_promises(p, sp.available_bytes, promised);
 		sp.total_bytes = sp.used_bytes + sp.available_bytes;
 	}
 	env_mutex_lock(&p->lock);

@@ -34,6 +34,7 @@ static bool check_files(const struct input *in, struct meta_txn *t)
 	struct rec_map map;
 	struct rec_orphan orphan;
 	struct rec_usage usage;
+	struct rec_prealloc prealloc;
 	uint64_t slot;
 	const uint8_t *data;
 	size_t len;
@@ -51,6 +52,8 @@ static bool check_files(const struct input *in, struct meta_txn *t)
 		put_orphan(t, &orphan);
 	} else if (parse_usage(ARGS, &usage) == 0) {
 		put_usage(t, &usage);
+	} else if (parse_prealloc(ARGS, &prealloc) == 0) {
+		put_prealloc(t, &prealloc);
 	} else if (parse_fold(ARGS, &ino, &slot) == 0) {
 		put_fold(t, ino, slot);
 	} else {

@@ -229,6 +229,8 @@ static void schema_seeds(void)
 	struct rec_orphan orphan = {.ino = {2}, .kind = ORPHAN_TRUNCATE, .from = 4096};
 	struct rec_usage usage = {
 		.ino = {2}, .slot = 1, .stored_bytes = 4096, .mapped_bytes = 9, .entries = 3};
+	struct rec_prealloc prealloc = {
+		.ino = {2}, .slot = 1, .count = 2, .ranges = {{0, 4096}, {8192, 12288}}};
 	struct rec_disk disk = {.id = {1},
 				.uuid = uuid_of(4),
 				.state = 1,
@@ -266,6 +268,12 @@ static void schema_seeds(void)
 	put_usage(t, &usage);
 	schema_seed(n++, t);
 	put_fold(t, (ino_id){2}, 1);
+	schema_seed(n++, t);
+	put_prealloc(t, &prealloc);
+	schema_seed(n++, t);
+	inode.flags |= INODE_PREALLOC;
+	inode.prealloc_bytes = 8192;
+	put_inode(t, (ino_id){2}, &inode);
 	schema_seed(n++, t);
 	put_disk(t, &disk);
 	schema_seed(n++, t);

@@ -320,6 +320,7 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 		struct rec_freed freed;
 		struct rec_orphan orphan;
 		struct rec_usage usage;
+		struct rec_prealloc prealloc;
 		struct rec_disk disk;
 	} u;
 	const char *name;
@@ -369,6 +370,9 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 	case TABLE_FOLD:
 		err = parse_fold(k + 1, key_len, v + 1, val_len, &ino, &slot);
 		break;
+	case TABLE_PREALLOC:
+		err = parse_prealloc(k + 1, key_len, v + 1, val_len, &u.prealloc);
+		break;
 	case TABLE_DISK:
 		err = parse_disk(k + 1, key_len, v + 1, val_len, &u.disk);
 		break;
@@ -394,6 +398,7 @@ static void put_one_of_each(struct meta_txn *t)
 	struct rec_freed freed = {{1}, 2, 512, 512};
 	struct rec_orphan orphan = {{7}, ORPHAN_UNLINKED, 0};
 	struct rec_usage usage = {{7}, 3, 1 << 21, 1 << 20, 17};
+	struct rec_prealloc prealloc = {{7}, 3, 2, {{0, 4096}, {8192, 1 << 20}}};
 	struct rec_disk disk = {
 		.id = {1}, .uuid = {{2}}, .state = 1, .label = "l", .domain = "d", .path = "/p"};
 	struct rec_settings settings = {4, 2, 3, 3, false, 1 << 20, 2};
@@ -409,6 +414,7 @@ static void put_one_of_each(struct meta_txn *t)
 	put_orphan(t, &orphan);
 	put_usage(t, &usage);
 	put_fold(t, (ino_id){7}, 3);
+	put_prealloc(t, &prealloc);
 	put_disk(t, &disk);
 	put_settings(t, &settings);
 	put_xattr(t, (ino_id){7}, "user.x", "value", 5);
@@ -463,7 +469,7 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 16);
+	assert_int_equal(tables, 17);
 	meta_iter_free(it);
 }
 
