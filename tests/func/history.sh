@@ -47,6 +47,21 @@ check "it remembers where to search" grep -q "$work/search" "$pool/pool.json"
 refuse "a search in nowhere" 1 "no such directory" dfs set --pool "$pool" --search "$work/nowhere"
 check "set --no-search" dfs set --pool "$pool" --no-search
 
+# a copy under another disk's path, whose own disk is away; in an import; as a new disk
+fresh 3
+mv "$work/d2" "$work/away" && cp -a "$work/d1" "$work/d2"
+refuse "a copy at another disk's path" 6 "disk 1 .d1. is there twice, at .*d1 and at .*d2" \
+	dfs mount --pool "$pool" --mountpoint "$mnt"
+refuse "it is refused for questions, too" 6 "twice, at .*d1 and at .*d2" dfs list-disks --pool "$pool"
+refuse "and in an import" 1 "disk 1 .d1. is given twice, or this is a copy" \
+	dfs import --pool "$work/p2" --disk "$work"/d[123]
+rm -rf "$work/d2" && mv "$work/away/d2" "$work"
+check "without it all is as it was" is v0
+cp -a "$work/d1" "$work/else"
+refuse "a copy is no new disk" 1 "is already disk 1 .d1. of this pool" \
+	dfs add-disk --pool "$pool" --disk "$work/else"
+rm -rf "$work/else"
+
 # ---- the pool directory is no proof ----
 fresh 4
 cp -a "$pool" "$work/else"
