@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether what crashes left is given back (G5): asked of the disks themselves, some time after an opening. */
+#include <stdio.h>
+
 #include "base/env.h"
 #include "base/probe.h"
 #include "sim/run.h"
@@ -7,6 +9,7 @@
 struct orphan_look {
 	struct meta_iter *it;
 	disk_id id;
+	struct sim_disk *sim;
 	uint32_t first_own;
 	unsigned found;
 };
@@ -18,6 +21,7 @@ static int look_at_segment(void *ctx, uint32_t segment, uint64_t size_bytes)
 	struct rec_bydisk by;
 	const uint8_t *k, *v;
 	size_t klen, vlen;
+	char name[32];
 	BUF key = {0};
 
 	if (segment >= l->first_own)
@@ -27,9 +31,12 @@ static int look_at_segment(void *ctx, uint32_t segment, uint64_t size_bytes)
 	if (meta_iter_valid(l->it)) {
 		k = meta_iter_key(l->it, &klen);
 		v = meta_iter_value(l->it, &vlen);
+		snprintf(name, sizeof(name), "segments/%08x", segment);
+		/* reclaim punches out what was freed there since: the size stays */
 		if (k[0] == TABLE_BYDISK && !parse_bydisk(k, klen, v, vlen, &by) &&
 		    by.disk.v == l->id.v && by.segment == segment &&
-		    by.offset + (uint64_t)by.record_len >= size_bytes)
+		    (by.offset + (uint64_t)by.record_len >= size_bytes ||
+		     !sim_disk_holds(l->sim, name, by.offset + (uint64_t)by.record_len)))
 			return 0;
 	}
 	l->found++;
@@ -51,6 +58,7 @@ static unsigned orphan_segments(struct run *r)
 		    meta_disk_role(pool_meta(r->pool), &info.uuid) != HISTORY_CURRENT)
 			continue;
 		l.id = info.id;
+		l.sim = rd->sim;
 		l.first_own = segment_first_own(d);
 		if (segment_list(d, look_at_segment, &l))
 			break; /* it has just failed: it is not well any more */

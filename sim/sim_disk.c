@@ -132,6 +132,18 @@ bool sim_disk_flip(struct sim_disk *d, enum sim_where where, char *text, size_t 
 	return true;
 }
 
+bool sim_disk_holds(struct sim_disk *d, const char *path, uint64_t off)
+{
+	struct name *n = name_find(&d->names, path);
+
+	if (!n || !n->node || !d->can_punch)
+		return false;
+	for (uint64_t p = DIV_UP(off, PAGE_BYTES); p < n->node->size / PAGE_BYTES; p++)
+		if (n->node->pages[p])
+			return true;
+	return false;
+}
+
 void sim_disk_each(struct sim_disk *d,
 		   void (*fn)(void *ctx, const char *path, uint8_t *data, uint64_t size), void *ctx)
 {

@@ -88,6 +88,8 @@ enum sim_where {
 /* Flips a few bits somewhere in a file of that kind; a description goes to text (may be ""), false
  * when there is no such file. */
 bool sim_disk_flip(struct sim_disk *d, enum sim_where where, char *text, size_t text_len);
+/* Does the file hold space in whole pages from off on, which the disk could give back? */
+bool sim_disk_holds(struct sim_disk *d, const char *path, uint64_t off);
 /* Each of its files as it is seen; fn may change the bytes, which are durable then. */
 void sim_disk_each(struct sim_disk *d,
 		   void (*fn)(void *ctx, const char *path, uint8_t *data, uint64_t size),
