@@ -215,8 +215,7 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 	if (err || !len)
 		return op_end(cut, err);
 	undo_push(n, off, len, MAX(n->size, off + len));
-	if (off + len > n->size)
-		node_resize(f->disk, n, off + len);
+	node_extend(n, off, len);
 	for (int i = 0; i < iovcnt; i++) {
 		if (iov[i].iov_len)
 			memcpy(n->data + at, iov[i].iov_base, iov[i].iov_len);

@@ -63,6 +63,8 @@ void node_free(struct sim_disk *d, struct node *n);
 /* Its space is free at once, as far as anybody is told (a power cut may bring the name back). */
 void node_drop_space(struct sim_disk *d, struct node *n);
 void node_resize(struct sim_disk *d, struct node *n, uint64_t size);
+/* Bytes [off, off+len) are about to be written: the size grows as far as need be. */
+void node_extend(struct node *n, uint64_t off, uint64_t len);
 void node_use_pages(struct sim_disk *d, struct node *n, uint64_t off, uint64_t len);
 /* Gives back what is allocated beyond size. */
 void node_trim(struct sim_disk *d, struct node *n, uint64_t size);

@@ -71,6 +71,16 @@ void node_resize(struct sim_disk *d, struct node *n, uint64_t size)
 	n->size = size;
 }
 
+void node_extend(struct node *n, uint64_t off, uint64_t len)
+{
+	if (off + len <= n->size)
+		return;
+	node_reserve(n, off + len);
+	if (off > n->size)
+		memset(n->data + n->size, 0, off - n->size);
+	n->size = off + len;
+}
+
 void undo_push(struct node *n, uint64_t off, uint64_t len, uint64_t new_size)
 {
 	struct undo *u = xcalloc(1, sizeof(*u));
