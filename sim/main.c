@@ -82,9 +82,8 @@ static void print_how(void)
 		for (unsigned i = line_count > LAST_LINES ? line_count - LAST_LINES : 0;
 		     i < line_count; i++)
 			fprintf(stderr, "  %s", last_lines[i % LAST_LINES]);
-	fprintf(stderr, "reproduce: %s --seed %llu --ops %u%s%s%s --verbose\n", program,
-		(unsigned long long)opt.seed, opt.ops, opt.meta_only ? " --meta" : "",
-		sim_break ? " --break " : "", sim_break ? sim_break_name(sim_break) : "");
+	fprintf(stderr, "reproduce: %s --seed %llu --ops %u%s --verbose\n", program,
+		(unsigned long long)opt.seed, opt.ops, opt.meta_only ? " --meta" : "");
 }
 
 void sim_fail(const char *promise, const char *fmt, ...)
@@ -281,10 +280,7 @@ static void usage(int code)
 {
 	fprintf(code ? stderr : stdout,
 		"usage: dynamicfs-sim (--seed N | --seeds A..B | --seconds T | --fixed) [--ops M] [--jobs J]\n"
-		"       [--meta] [--keep-going] [--stats] [--verbose] [--break NAME]\nbreaks:");
-	for (unsigned i = 1; i < BREAK_COUNT; i++)
-		fprintf(code ? stderr : stdout, " %s", sim_break_name((enum sim_break)i));
-	fprintf(code ? stderr : stdout, "\n");
+		"       [--meta] [--keep-going] [--stats] [--verbose]\n");
 	exit(code);
 }
 
@@ -334,10 +330,7 @@ static void parse_option(int c, struct sweep *s)
 	case 'm':
 		opt.meta_only = true;
 		break;
-	case 'b':
-		if (!sim_break_parse(optarg, &sim_break))
-			usage(2);
-		break;
+
 	default:
 		usage(c == 'h' ? 0 : 2);
 	}
@@ -345,19 +338,14 @@ static void parse_option(int c, struct sweep *s)
 
 static void parse(int argc, char **argv, struct sweep *s)
 {
-	static const struct option options[] = {{"seed", required_argument, NULL, 's'},
-						{"seeds", required_argument, NULL, 'S'},
-						{"seconds", required_argument, NULL, 't'},
-						{"fixed", no_argument, NULL, 'f'},
-						{"ops", required_argument, NULL, 'o'},
-						{"jobs", required_argument, NULL, 'j'},
-						{"keep-going", no_argument, NULL, 'k'},
-						{"verbose", no_argument, NULL, 'v'},
-						{"break", required_argument, NULL, 'b'},
-						{"meta", no_argument, NULL, 'm'},
-						{"stats", no_argument, NULL, 'i'},
-						{"help", no_argument, NULL, 'h'},
-						{0}};
+	static const struct option options[] = {
+		{"seed", required_argument, NULL, 's'},	   {"seeds", required_argument, NULL, 'S'},
+		{"seconds", required_argument, NULL, 't'}, {"fixed", no_argument, NULL, 'f'},
+		{"ops", required_argument, NULL, 'o'},	   {"jobs", required_argument, NULL, 'j'},
+		{"keep-going", no_argument, NULL, 'k'},	   {"verbose", no_argument, NULL, 'v'},
+
+		{"meta", no_argument, NULL, 'm'},	   {"stats", no_argument, NULL, 'i'},
+		{"help", no_argument, NULL, 'h'},	   {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)

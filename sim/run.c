@@ -121,7 +121,7 @@ static void set_up(struct run *r)
 	rng_seed(&r->rng, rng_mix(r->opt->seed));
 	sim_env_start(rng_u64(&r->rng), switching[rng_below(&r->rng, ARRAY_SIZE(switching))]);
 	sim_disks_start(rng_u64(&r->rng));
-	sim_disks_lie(sim_break_lies());
+
 	/* Of its own, so that it changes no other seed. */
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
 	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
@@ -165,6 +165,9 @@ static void set_up(struct run *r)
 	r->may_exceed = rng_one_in(&r->rng, 6);
 	r->pace_ms = paces[rng_below(&r->rng, ARRAY_SIZE(paces))];
 	rng_seed(&r->segment_rng, rng_u64(&r->rng));
+	r->reclaims_one_in = rng_one_in(&r->force_rng, 2)
+				     ? (unsigned)rng_between(&r->force_rng, 1, 8)
+				     : 0;
 	r->meta_checkpoint_bytes = checkpoints[rng_below(&r->rng, ARRAY_SIZE(checkpoints))];
 	r->meta_buffer_bytes = buffers[rng_below(&r->rng, ARRAY_SIZE(buffers))];
 	r->env = (struct pool_env){.open_dev = open_dev,

@@ -12,29 +12,6 @@
 #define SIM_CLIENTS 3u
 #define SIM_DISKS 8u
 
-/* Promises broken on purpose, to see that the oracle notices. */
-enum sim_break {
-	BREAK_NONE,
-	BREAK_SKIP_SYNC,       /* P1: devices ignore sync */
-	BREAK_PUBLISH_EARLY,   /* E1: fragments are not synced before they are named */
-	BREAK_JOURNAL_SYNC,    /* M3: the journal is not synced */
-	BREAK_SKIP_DIR_SYNC,   /* S2: names are not synced */
-	BREAK_ACK_EARLY,       /* P1: fsync returns before anything is durable */
-	BREAK_IGNORE_CHECKSUM, /* P3: a block's hash is not looked at */
-	BREAK_BELIEVE_STALE,   /* P8: every root claims to be of the newest epoch */
-	BREAK_FREE_EARLY,      /* P7: space is given back before the freeing is durable */
-	BREAK_SPLIT_RENAME,    /* P2: rename is link and unlink */
-	BREAK_RENAME_NO_SEAL,  /* F6: rename does not take the content along */
-	BREAK_LOSE_COUNT,      /* counters drift */
-	BREAK_COUNT
-};
-extern enum sim_break sim_break;
-const char *sim_break_name(enum sim_break b);
-bool sim_break_parse(const char *name, enum sim_break *ret_break);
-unsigned sim_break_lies(void);
-struct run;
-void sim_break_after_op(struct run *r);
-
 struct sim_counts { /* over all seeds; shared between processes */
 	uint64_t seeds, ops, device_ops, rounds, cuts, checks, files_checked, bytes_checked,
 		switches;
@@ -123,7 +100,8 @@ struct run {
 	struct fs_config fs_config;
 	uint64_t meta_checkpoint_bytes, meta_buffer_bytes; /* given to meta_open */
 	unsigned segment_closes_one_in;			   /* 0: when they are full */
-	unsigned pace_ms; /* between a client's operations: the background gets its turns */
+	unsigned pace_ms;	  /* between a client's operations: the background gets its turns */
+	unsigned reclaims_one_in; /* operations are followed by a reclaim; 0: none */
 	struct rng segment_rng;
 	unsigned weights;     /* which mix of operations */
 	bool small_disks;     /* DFS_ENOSPC may happen */

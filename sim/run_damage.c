@@ -293,16 +293,19 @@ static void fall_silent(void *arg)
 static void exceed(struct run *r)
 {
 	unsigned count = r->tolerance + 1;
-	bool gone = rng_one_in(&r->rng, 2), only_syncs = rng_one_in(&r->force_rng, 2);
+	bool only_syncs = rng_one_in(&r->force_rng, 3);
+	bool gone = rng_one_in(&r->rng, 2) && !only_syncs;
 
 	if (count >= r->disk_count || count > 3)
 		return;
-	if (!gone && rng_one_in(&r->rng, 2)) /* what is there stays: all may fail */
+	if (only_syncs || (!gone && rng_one_in(&r->rng, 2))) /* what is there stays: all may fail */
 		count = r->disk_count;
 	while (run_damaged(r) < count) {
 		struct run_disk *d = &r->disks[rng_below(&r->rng, r->disk_count)];
-		struct sim_fault f = {
-			.gone = gone, .write_error_one_in = !only_syncs, .sync_error_one_in = 1};
+		struct sim_fault f = {.gone = gone,
+				      .write_error_one_in = !only_syncs,
+				      .sync_error_one_in = 1,
+				      .sync_errors_of_data = only_syncs};
 
 		if (d->damage != DAMAGE_NONE)
 			continue;
@@ -420,6 +423,10 @@ static void damage_running(void *arg)
 
 void run_arm_faults(struct run *r)
 {
+	if (!r->silent && rng_one_in(&r->force_rng, 16)) {
+		slow_then_fill(r);
+		return;
+	}
 	if (r->silent && rng_one_in(&r->silent_rng, 2)) {
 		if (rng_one_in(&r->silent_rng, 2)) /* power stays until the work is done */
 			r->end_after_ops = UINT_MAX;

@@ -173,9 +173,7 @@ static int op_read(struct dev_file *file, void *buf, size_t len, uint64_t off, u
 	len = off < n->size ? MIN(len, n->size - off) : 0;
 	if (len)
 		memcpy(buf, n->data + off, len);
-	if ((sim_disk_lies & SIM_LIE_READ) && len && !strncmp(f->path, "segments/", 9) &&
-	    rng_one_in(&sim_disk_rng, 4))
-		((uint8_t *)buf)[rng_below(&sim_disk_rng, len)] ^= 0x10;
+
 	*ret_len = len;
 	return 0;
 }
@@ -227,11 +225,12 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 	return op_end(cut, 0);
 }
 
-static bool lies_about_sync(const char *path)
+static bool sync_fails(const struct sim_file *f)
 {
-	return (sim_disk_lies & SIM_LIE_SYNC) ||
-	       ((sim_disk_lies & SIM_LIE_SEGMENT_SYNC) && !strncmp(path, "segments/", 9)) ||
-	       ((sim_disk_lies & SIM_LIE_JOURNAL_SYNC) && !strncmp(path, "meta/", 5));
+	const struct sim_fault *fault = &f->disk->fault;
+
+	return (!fault->sync_errors_of_data || !strncmp(f->path, "segments/", 9)) &&
+	       fails(fault->sync_error_one_in);
 }
 
 static int op_sync(struct dev_file *file)
@@ -247,14 +246,14 @@ static int op_sync(struct dev_file *file)
 	}
 	err = op_begin(f->disk, true, &cut);
 	sim_disk_stats.syncs++;
-	if (!err && fails(f->disk->fault.sync_error_one_in)) {
+	if (!err && sync_fails(f)) {
 		node_settle(f->disk, f->node); /* what was in doubt stays so for ever */
 		err = DFS_EIO;
 	}
 	/* What was written while the sync ran may have gone along. */
 	if (!err && rng_one_in(&sim_disk_rng, 2))
 		upto = undo_last_id();
-	if (!err && !lies_about_sync(f->path))
+	if (!err)
 		node_synced(f->node, upto);
 	return op_end(cut, err);
 }
@@ -429,9 +428,9 @@ static int op_sync_dir(struct dev *dev, const char *dir)
 	sim_disk_stats.syncs++;
 	if (!err && !dir_exists(&d->names, dir))
 		err = DFS_ENOENT;
-	if (!err && fails(d->fault.sync_error_one_in))
+	if (!err && !d->fault.sync_errors_of_data && fails(d->fault.sync_error_one_in))
 		err = DFS_EIO;
-	if (!err && !(sim_disk_lies & (SIM_LIE_SYNC_DIR | SIM_LIE_SYNC)))
+	if (!err)
 		dir_synced(d, dir, UINT64_MAX);
 	return op_end(cut, err);
 }
@@ -452,8 +451,7 @@ static int op_replace(struct dev *dev, const char *path, const void *data, size_
 		err = DFS_ENOSPC;
 	if (!err) {
 		n = node_new(d);
-		if (sim_disk_lies & SIM_LIE_REPLACE)
-			undo_push(n, 0, len, len);
+
 		node_resize(d, n, len);
 		if (len)
 			memcpy(n->data, data, len);

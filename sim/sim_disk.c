@@ -41,7 +41,7 @@ void sim_disks_start(uint64_t seed)
 	}
 	disk_total = 0;
 	sim_ops_reset();
-	sim_disk_lies = 0;
+
 	sim_disk_stats = (struct sim_disk_stats){0};
 	rng_seed(&sim_disk_rng, seed);
 }
@@ -81,7 +81,7 @@ void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f) { d->faul
 struct sim_fault sim_disk_fault(struct sim_disk *d) { return d->fault; }
 bool sim_disk_can_hang(struct sim_disk *d) { return d->can_hang; }
 uint64_t sim_disk_changes(struct sim_disk *d) { return d->calls_to_change; }
-void sim_disks_lie(unsigned lies) { sim_disk_lies = lies; }
+
 struct sim_disk_stats sim_disks_stats(void) { return sim_disk_stats; }
 
 static bool is_where(const char *path, enum sim_where where)

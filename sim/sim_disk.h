@@ -15,15 +15,6 @@
 struct sim_disk;
 struct sim_image; /* a copy of a disk's content */
 
-enum sim_lie {			  /* promises that a broken device breaks (--break) */
-	SIM_LIE_SYNC = 1,	  /* sync makes nothing durable */
-	SIM_LIE_SEGMENT_SYNC = 2, /* the same, only for segments/ */
-	SIM_LIE_SYNC_DIR = 4,	  /* names never become durable, but for replace */
-	SIM_LIE_REPLACE = 8,	  /* replace is a plain write */
-	SIM_LIE_READ = 16,	  /* reads of segments come back with a byte changed */
-	SIM_LIE_JOURNAL_SYNC = 32 /* sync makes nothing durable in meta/ */
-};
-
 struct sim_disk_config {
 	const char *name; /* "d0" */
 	uint64_t fs_id, total_bytes;
@@ -65,6 +56,7 @@ struct sim_fault {
 	unsigned read_error_one_in; /* 0: never */
 	unsigned write_error_one_in;
 	unsigned sync_error_one_in; /* and what was not synced settles as if power went */
+	bool sync_errors_of_data;   /* in segments only */
 	uint64_t slow_ns;
 };
 void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f);
@@ -75,7 +67,6 @@ uint64_t sim_disk_changes(struct sim_disk *d);
 /* Calls fn before the n-th device operation from now; it may set faults. */
 void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg);
 bool sim_disks_hooked(void); /* and that has not come yet */
-void sim_disks_lie(unsigned lies);
 
 enum sim_where {
 	SIM_ANY,

@@ -91,7 +91,6 @@ void disk_settle(struct sim_disk *d);
 
 extern struct rng sim_disk_rng;
 extern struct sim_disk_stats sim_disk_stats;
-extern unsigned sim_disk_lies;
 
 /* ---- sim_dev.c ---- */
 extern const struct dev_ops sim_dev_ops;

@@ -52,7 +52,6 @@ struct env_thread {
 	struct fiber_queue joiners;
 	bool detached;
 	void *fake_stack;
-	unsigned word;
 };
 struct sim_mutex {
 	uint64_t world;
@@ -585,7 +584,7 @@ void sim_env_cut(void)
 
 const char *sim_env_stuck_text(void) { return stuck_text; }
 const char *sim_env_fiber_name(void) { return current == &root ? "root" : current->name; }
-unsigned *sim_env_fiber_word(void) { return &current->word; }
+
 uint64_t sim_env_now_ns(void) { return now_ns; }
 
 void sim_env_set_clock(int64_t step_ns) { wall_step_ns = step_ns; }

@@ -51,8 +51,7 @@ void sim_env_set_switching(unsigned one_in);
 const char *sim_env_stuck_text(void);
 /* The name of the fiber that runs. */
 const char *sim_env_fiber_name(void);
-/* A word of the fiber's own, 0 at its start. */
-unsigned *sim_env_fiber_word(void);
+
 uint64_t sim_env_now_ns(void);
 /* The wall clock is set to so much before or after what it would be. */
 void sim_env_set_clock(int64_t step_ns);

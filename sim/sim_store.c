@@ -12,7 +12,7 @@
 
 struct rng sim_disk_rng;
 struct sim_disk_stats sim_disk_stats;
-unsigned sim_disk_lies;
+
 static uint64_t undo_ids, undo_live;
 
 /* ---- nodes ---- */

@@ -6,6 +6,7 @@
  */
 #include "sim/run_home.h"
 #include "sim/workload.h"
+#include "sim/wraps.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -396,28 +397,6 @@ static void rename_in_model(struct model *m, const struct picked *from, const st
 	model_pending(m);
 }
 
-static int do_rename(struct client *c, struct inode *from_dir, struct inode *to_dir,
-		     const struct picked *from, const struct picked *to, unsigned flags)
-{
-	struct fs *fs = c->run->fs;
-	struct fs_attr attr;
-	struct inode *in;
-	int err;
-
-	if (sim_break != BREAK_SPLIT_RENAME || flags || is_dir(from->node) || !from->node ||
-	    from->node == to->node)
-		return fs_rename(fs, from_dir, from->name, to_dir, to->name, flags);
-	err = fs_lookup(fs, from_dir, from->name, &in, &attr);
-	if (!err && to->node)
-		err = is_dir(to->node) ? DFS_EISDIR : fs_unlink(fs, to_dir, to->name);
-	if (!err)
-		err = fs_link(fs, in, to_dir, to->name, &attr);
-	if (!err)
-		err = fs_unlink(fs, from_dir, from->name);
-	fs_forget(fs, in, 1);
-	return err;
-}
-
 static void op_rename(struct client *c)
 {
 	struct picked from = pick(c, 0, !rng_one_in(&c->rng, 12));
@@ -444,7 +423,8 @@ static void op_rename(struct client *c)
 		  to.name, flags);
 	if (!want)
 		rename_in_model(c->model, &from, &to, flags);
-	finish(c, "rename", do_rename(c, from_dir, to_dir, &from, &to, flags), want, NULL, NULL);
+	finish(c, "rename", fs_rename(c->run->fs, from_dir, from.name, to_dir, to.name, flags),
+	       want, NULL, NULL);
 	fs_forget(c->run->fs, to_dir, 1);
 	fs_forget(c->run->fs, from_dir, 1);
 }
@@ -707,7 +687,7 @@ void client_main(void *arg)
 		while (pick_at >= choices[i].weight[c->run->weights])
 			pick_at -= choices[i++].weight[c->run->weights];
 		choices[i].fn(c);
-		sim_break_after_op(c->run);
+		sim_reclaim(c->run);
 		if (c->run->pace_ms)
 			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));
 	}

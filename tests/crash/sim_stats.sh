@@ -46,4 +46,14 @@ if [ "$count" -lt 30 ]; then
 	failed=1
 fi
 [ "$failed" -ne 0 ] || echo "ok reached: $count faults and states"
+
+# One seed is one history: its trace, without the time that it took.
+history() { "$sim" --seed "$1" --verbose 2>&1 | sed 's/; [0-9.]* s, .*//' | cksum; }
+for seed in 1 2 3; do
+	if [ "$(history $seed)" != "$(history $seed)" ]; then
+		echo "not ok one_history: seed $seed runs differently the second time"
+		exit 1
+	fi
+done
+echo "ok one_history"
 exit $failed

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The simulator's own parts: its scheduler, its disks, its model. That the whole oracle bites is
- * tests/crash/sim_bites.sh. */
+ * seen by the mutations (tests/mutate) that the simulator catches. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
