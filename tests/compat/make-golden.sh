@@ -41,6 +41,7 @@ text h 5000 | dd of=overwritten bs=1 seek=30000 conv=notrunc status=none
 text i 70000 >./cut && truncate -s 33333 cut
 text j 3000 | dd of=sparse bs=1 seek=$((40 * 1024 * 1024)) conv=notrunc status=none
 text k 300000 >punched && fallocate -p -o 65536 -l 131072 punched
+fallocate -l 3M preallocated && text p 50000 | dd of=preallocated bs=1 seek=700000 conv=notrunc status=none
 mkdir -p dir/below "dir/name with blanks" many
 text l 10000 >"dir/name with blanks/Grüße"
 printf '\377\376' >"$(printf 'dir/not-utf8-\377')"
