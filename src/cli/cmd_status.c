@@ -38,6 +38,7 @@ static void print_space(struct out *o, const json_t *r)
 {
 	uint64_t total = format_u64(r, "space.total_bytes");
 	uint64_t available = format_u64(r, "space.available_bytes");
+	uint64_t promised = format_u64(r, "space.preallocated_bytes");
 	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES];
 	double part = total ? (double)(total - MIN(available, total)) / (double)total : 0;
 
@@ -46,6 +47,10 @@ static void print_space(struct out *o, const json_t *r)
 	fputs("  Space     ", o->f);
 	out_bar(o, part, BAR_WIDTH);
 	fprintf(o->f, " %.0f%% full: %s of files, room for %s more\n", part * 100, a, b);
+	if (promised) {
+		format_bytes(promised, a);
+		fprintf(o->f, "  Set aside %s of that by fallocate, and not written yet\n", a);
+	}
 	format_number(format_u64(r, "inodes"), a);
 	format_number(format_u64(r, "extents"), b);
 	fprintf(o->f, "  Files     %s inodes, %s extents\n", a, b);

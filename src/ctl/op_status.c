@@ -23,6 +23,7 @@ static void set_space(json_t *o, const struct pool_space *s)
 
 	set_u64(space, "total_bytes", s->total_bytes);
 	set_u64(space, "used_bytes", s->used_bytes);
+	set_u64(space, "preallocated_bytes", s->promised_bytes);
 	set_u64(space, "available_bytes", s->available_bytes);
 	json_object_set_new(o, "space", space);
 }

@@ -132,6 +132,7 @@ uint64_t pool_data_cost(uint64_t bytes);
 struct pool_space {		  /* bytes of file data; from the one capacity function */
 	uint64_t total_bytes;	  /* usable when empty */
 	uint64_t used_bytes;	  /* by files, or promised to them */
+	uint64_t promised_bytes;  /* of these: by fallocate, and not written yet */
 	uint64_t available_bytes; /* still fits, by the default policy for large files */
 };
 /* Cached for 200 ms. */

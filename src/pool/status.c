@@ -40,6 +40,7 @@ void pool_space(struct pool *p, struct pool_space *ret_space)
 		uint64_t promised = (uint64_t)MAX(meta_counter(p->meta, META_COUNT_PREALLOC_BYTES),
 						  0);
 
+		sp.promised_bytes = promised;
 		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES) +
 				promised;
 		sp.available_bytes = extent_usable_bytes(p->extents, g, 0);

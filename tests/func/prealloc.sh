@@ -15,6 +15,7 @@ available() { df --output=avail -B1 "$mnt" | tail -1; }
 fallen_by() { sleep 0.3; [ $(($1 - $(available))) -ge "$2" ]; }
 back_to() { [ "$(available)" -gt $(($1 - 8 * 1024 * 1024)) ]; }
 blocks() { [ $(($(stat -c %b "$1") * 512)) -eq "$2" ]; }
+status_says() { "$dynamicfs" status --pool "$pool" | grep -F "$1"; }
 fill() { ! dd if=/dev/zero of="$mnt/$1" bs=64k 2>/dev/null; }
 same() { cmp "$1" "$2"; }
 
@@ -28,6 +29,7 @@ check "the size is as asked" test "$(stat -c %s "$mnt/image") $(stat -c %s "$mnt
 check "the blocks are counted" blocks "$mnt/image" $((40 * mib))
 check "the blocks beyond the end are counted" blocks "$mnt/log" $((40 * mib))
 check "df shows what is left" fallen_by "$all" $((80 * mib))
+check "status shows what is set aside" status_says "80.0 MiB of that by fallocate"
 refuse "more than there is" 1 "No space left" fallocate -n -l 100G "$mnt/more"
 check "what was refused took nothing" blocks "$mnt/more" 0
 check "others meet a full pool" fill filler
