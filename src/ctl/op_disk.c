@@ -172,7 +172,8 @@ static int fail_or_plan(struct ctl_call *c, const char *uuid, struct pool_fail_p
 	set_u64(c->answer->result, "disks_left", plan->disks_left);
 	set_u64(c->answer->result, "extents_lost", plan->extents_lost);
 	scan = set_safety_without(c, c->answer->result, plan->info.id);
-	if (err && (err != DFS_EREFUSED || !force))
+	if (err &&
+	    (err != DFS_EREFUSED || !force || plan->disks_left == 0)) /* force is for lost files */
 		return ctl_fail_pool(c, err, &msg, "cannot fail disk %s", plan->info.label);
 	if (scan)
 		return ctl_fail(c, scan, "cannot tell what disk %s holds: %s", plan->info.label,

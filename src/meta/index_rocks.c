@@ -36,6 +36,10 @@
 #define ROOM_BYTES MIB(8)
 #define POLL_US 1000u
 #define POLLS_TO_START 1000u
+#define POLLS_IDLE 30000u /* nothing is done any more */
+/* Each flush that fails leaves one behind. RocksDB waits for ever before it has all that it may have. */
+#define MEMTABLES_MAX 64u
+#define MEMTABLES_TO_FLUSH (MEMTABLES_MAX - 8)
 /* A table with so many deletions among so many entries in turn is merged even if no size asks for it. */
 #define DELETIONS_WINDOW 512u
 #define DELETIONS_TRIGGER 256u
@@ -207,7 +211,7 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache, uint64_t flush_byt
 	 * checked at open without it, files_whole() checks */
 	rocksdb_options_set_paranoid_checks(plain, 0);
 	rocksdb_options_set_write_buffer_size(plain, WRITE_BUFFER_BYTES);
-	rocksdb_options_set_max_write_buffer_number(plain, 4);
+	rocksdb_options_set_max_write_buffer_number(plain, (int)MEMTABLES_MAX);
 	rocksdb_options_set_arena_block_size(plain, MIB(1));
 	rocksdb_options_set_max_open_files(plain, (int)MIN(limits_open_files() / 4, 512u));
 	rocksdb_options_set_max_background_jobs(plain, 2);
@@ -249,19 +253,27 @@ static void index_free(struct index *x)
 	free(x);
 }
 
+/* Can a file of that size be made there? An errno: statvfs knows nothing of quotas, and of a directory that is gone. */
+static int try_room(const char *path, uint64_t bytes)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), e;
+
+	if (fd < 0)
+		return errno;
+	(void)unlink(path);
+	e = posix_fallocate(fd, 0, (off_t)bytes);
+	close(fd);
+	return e;
+}
+
 /* RocksDB may end the process (an assertion) when the first files that it writes find no space. */
 static int room_check(const char *dir)
 {
 	FREE char *name = xasprintf("%s.room", dir);
-	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), e;
+	int e = try_room(name, ROOM_BYTES);
 
-	if (fd < 0)
-		return 0; /* RocksDB will tell */
-	(void)unlink(name);
-	e = posix_fallocate(fd, 0, ROOM_BYTES);
-	close(fd);
 	if (e != ENOSPC && e != EDQUOT)
-		return 0;
+		return 0; /* RocksDB will tell */
 	log_error("cannot open the metadata index %s: less than %u KiB are free on its filesystem; "
 		  "nothing was done; free some space there",
 		  dir, (unsigned)(ROOM_BYTES / 1024));
@@ -402,40 +414,91 @@ static int rocks_destroy(void *arg)
 	return 0;
 }
 
+static uint64_t property(struct index *x, const char *name)
+{
+	uint64_t value = 0;
+
+	return rocksdb_property_int(x->db, name, &value) ? 0 : value;
+}
+
 /*
- * RocksDB that finds no space while it flushes refuses everything from then on. So it is not let that far:
- * what lies in memory must fit first. The journal has it meanwhile, and the flush is tried again.
+ * RocksDB that finds no space, or no directory, while it flushes refuses everything from then on, or waits for ever.
+ * So it is not let that far: what lies in memory must fit first. The journal has it meanwhile, and the flush is
+ * tried again.
  */
 static int flush_check(struct index *x)
 {
-	uint64_t in_memory = 0;
+	uint64_t need = property(x, "rocksdb.cur-size-all-mem-tables") + FLUSH_SPARE_BYTES;
+	FREE char *probe = xasprintf("%s/room", x->dir);
 	struct statvfs v;
+	bool is_full = statvfs(x->dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < need;
+	int e = is_full ? ENOSPC : try_room(probe, need);
 
-	if (rocksdb_property_int(x->db, "rocksdb.cur-size-all-mem-tables", &in_memory) ||
-	    statvfs(x->dir, &v))
-		return 0; /* RocksDB will tell */
-	if ((uint64_t)v.f_bavail * v.f_frsize >= in_memory + FLUSH_SPARE_BYTES)
-		return 0;
-	log_warn(
-		"cannot flush the metadata index %s: it needs %llu MiB on its filesystem, which is "
-		"nearly full; the journal on the disks keeps all changes, and it is tried again",
-		x->dir, (unsigned long long)((in_memory + FLUSH_SPARE_BYTES) >> 20));
-	return DFS_ENOSPC;
+	if (e == ENOSPC || e == EDQUOT) {
+		log_warn("cannot flush the metadata index %s: it needs %llu MiB on its filesystem, "
+			 "which is nearly full; the journal on the disks keeps all changes, and it "
+			 "is tried again",
+			 x->dir, (unsigned long long)(need >> 20));
+		return DFS_ENOSPC;
+	}
+	if (e)
+		log_error("cannot flush the metadata index %s: %s; the journal on the disks keeps "
+			  "all changes, and it is tried again",
+			  x->dir, strerror(e));
+	return e ? DFS_EIO : 0;
 }
 
+static uint64_t unflushed(struct index *x)
+{
+	return property(x, "rocksdb.num-immutable-mem-table");
+}
+
+static bool flush_ends(struct index *x, uint64_t errors)
+{
+	unsigned idle = 0;
+
+	while (unflushed(x) > 0) {
+		bool runs = property(x, "rocksdb.num-running-flushes") > 0;
+
+		if (property(x, "rocksdb.background-errors") > errors || idle == POLLS_IDLE)
+			return false;
+		idle = runs ? 0 : idle + 1;
+		usleep(POLL_US);
+	}
+	return true;
+}
+
+/*
+ * A flush that waits does so for ever when it fails, for without paranoid checks nobody tells it. So it is only begun
+ * here, and watched.
+ */
 static int rocks_flush(struct index *x)
 {
+	uint64_t errors = property(x, "rocksdb.background-errors");
 	rocksdb_flushoptions_t *o;
 	char *msg = NULL;
-	int full = flush_check(x);
+	int err = flush_check(x);
 
-	if (full)
-		return full;
+	if (err)
+		return err;
+	if (unflushed(x) >= MEMTABLES_TO_FLUSH) {
+		log_error("cannot flush the metadata index %s: it has failed too often; the "
+			  "journal on the disks keeps all changes until the next mount",
+			  x->dir);
+		return DFS_EIO;
+	}
 	o = rocksdb_flushoptions_create();
-	rocksdb_flushoptions_set_wait(o, 1);
+	rocksdb_flushoptions_set_wait(o, 0);
 	rocksdb_flush(x->db, o, &msg);
 	rocksdb_flushoptions_destroy(o);
-	return msg ? rocks_error(x, "flush", msg) : 0;
+	if (msg)
+		return rocks_error(x, "flush", msg);
+	if (flush_ends(x, errors))
+		return 0;
+	log_error("cannot flush the metadata index %s: its LOG says why; the journal on the disks "
+		  "keeps all changes, and it is tried again",
+		  x->dir);
+	return DFS_EIO;
 }
 
 static void rocks_close(struct index *x, bool persist)
@@ -573,13 +636,6 @@ static int rocks_iter_error(struct index_iter *it)
 }
 
 /* ---- compaction ---- */
-
-static uint64_t property(struct index *x, const char *name)
-{
-	uint64_t value = 0;
-
-	return rocksdb_property_int(x->db, name, &value) ? 0 : value;
-}
 
 static bool allow_compactions(struct index *x, bool on)
 {

@@ -780,7 +780,7 @@ int pool_fail_disk(struct pool *p, const char *which, bool force, struct disk_in
 
 	ENV_LOCKED(&p->change_lock);
 	err = find_and_plan(p, which, &d, &plan, msg);
-	if (err == DFS_EREFUSED && force) {
+	if (err == DFS_EREFUSED && force && plan.disks_left > 0) {
 		msg->text[0] = '\0';
 		err = 0;
 	}

@@ -81,6 +81,13 @@ same disk5
 same disk6
 exit_of() { "$@" >/dev/null 2>&1; echo $?; }
 check "the last disk stays" test "$(exit_of dfs fail-disk --pool "$pool" --disk disk6)" != 0
+mapfile -t live < <(dfs list-disks --pool "$pool" | awk '$2 == "healthy" { print $1 }')
+for d in "${live[@]:1}"; do
+	check "by force $d goes" dfs fail-disk --pool "$pool" --disk "$d" --force
+done
+refuse "the last one does not, says the dry run" 6 "no other disk" \
+	dfs fail-disk --pool "$pool" --disk "${live[0]}" --force --dry-run
+refuse "and the real run" 6 "no other disk" dfs fail-disk --pool "$pool" --disk "${live[0]}" --force
 stop
 rm -rf "$pool" "$work"/disk?/dynamicfs
 make_pool

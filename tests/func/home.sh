@@ -45,5 +45,24 @@ refuse "full: mount" 1 "free on its filesystem|filesystem is full" \
 rm "$home/junk"
 check "with room all is well" dfs mount --pool "$home/pool" --mountpoint "$mnt"
 check "unmount" dfs unmount --mountpoint "$mnt"
+
+# its index is taken away while it is mounted: nothing waits for that, and nothing is lost
+up() { dfs mount --pool "$home/pool" --mountpoint "$mnt" >/dev/null; }
+up
+for i in $(seq 300); do head -c 5000 /dev/zero >"$mnt/f$i"; done
+check "sync" sync "$mnt"
+mv "$home/pool/index" "$home/away"
+check "a disk is given up without the index" timeout 30 "$dynamicfs" fail-disk --pool "$home/pool" --disk disk3
+check "changes go on" sh -c "echo v1 >$mnt/f && sync $mnt/f"
+refuse "the unmount says that the index lacks something" 1 "could be stored" timeout 30 "$dynamicfs" unmount --mountpoint "$mnt"
+check "the daemon ends" wait_for 10 daemon_gone "$home/pool"
+check "the next mount has everything" up
+check "it has" test "$(ls "$mnt" | wc -l) $(cat "$mnt/f")" = "301 v1"
+rm -rf "$home/pool"
+check "unmount without a pool directory" dfs unmount --mountpoint "$mnt"
+check "the daemon ends then, too" wait_for 10 sh -c "$dynamicfs import --pool $home/pool --disk $work/disk1 $work/disk2"
+check "an import has everything" up
+check "it has it" test "$(cat "$mnt/f")" = v1
+check "unmount at the end" dfs unmount --mountpoint "$mnt"
 umount -l "$home"
 exit "$failed"
