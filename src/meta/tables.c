@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which disks hold which fragments of the index's table files: where new ones go, which are short and
- * can be made whole, what may be removed. docs/DESIGN.md, section "Where the image lies" (T1..T6).
+ * can be made whole, what may be removed. docs/DESIGN.md, section "Where the image lies" (T1..T8).
  *
  * Everything here runs under `admin`; nothing under the token or `state`. The next manifest is worked on
  * aside; the published one is only read.
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "dev/disk.h"
 #include "meta/internal.h"
 
@@ -35,6 +36,7 @@ struct tables_run {
 	struct disk_view views[META_MAX_DISKS];
 	struct place_disk places[META_MAX_DISKS]; /* of views[i] */
 	unsigned count;
+	uint8_t new_m;	     /* losses that new tables bear */
 	bool short_of_space; /* for a repair */
 	bool again;	     /* what was written to some disk may not last */
 };
@@ -193,9 +195,9 @@ struct place_geometry tables_wanted(const struct meta *m)
 }
 
 /* As for data: tolerance is given up only for want of disks, never for want of space (T2). */
-static int fit(const struct tables_run *r, uint64_t size_bytes, struct place_geometry *ret)
+static int fit_as(const struct tables_run *r, struct place_geometry wanted, uint64_t size_bytes,
+		  struct place_geometry *ret)
 {
-	struct place_geometry wanted = tables_wanted(r->m);
 	unsigned domains = eligible_domains(r);
 	int err;
 
@@ -204,6 +206,19 @@ static int fit(const struct tables_run *r, uint64_t size_bytes, struct place_geo
 	if (err)
 		return err;
 	return ret->m < wanted.m && domains > (unsigned)ret->m + 1 ? DFS_ENOSPC : 0;
+}
+
+static int fit(const struct tables_run *r, uint64_t size_bytes, struct place_geometry *ret)
+{
+	return fit_as(r, tables_wanted(r->m), size_bytes, ret);
+}
+
+static int fit_new(const struct tables_run *r, uint64_t size_bytes, struct place_geometry *ret)
+{
+	struct place_geometry wanted = tables_wanted(r->m);
+
+	wanted.m = r->new_m;
+	return fit_as(r, wanted, size_bytes, ret);
 }
 
 static unsigned disks_of(const struct manifest_file *f, uint32_t without, disk_id *ret_ids)
@@ -260,6 +275,40 @@ static uint32_t places_for(struct tables_run *r, struct manifest_file *f, uint32
 		placed |= 1u << i;
 	}
 	return placed;
+}
+
+/* How many more losses a table bears. Negative: it can't be read from its fragments. */
+static int tolerance(const struct manifest_file *f, uint32_t missing)
+{
+	return (int)f->m - __builtin_popcount(missing);
+}
+
+/* Of fragments that are there, those on disks that take nothing new count as missing, too. */
+static uint32_t not_renewable(const struct tables_run *r, const struct manifest_file *f)
+{
+	uint32_t missing = missing_of(r, f);
+
+	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++) {
+		int d = f->fragments[i].disk.v ? find_view(r, f->fragments[i].disk) : -1;
+
+		if (d >= 0 && !r->places[d].eligible)
+			missing |= 1u << i;
+	}
+	return missing;
+}
+
+/* How many more losses the index as a whole bears: as many as the weakest of its tables. */
+static uint8_t index_bears(const struct tables_run *r)
+{
+	int least = tables_wanted(r->m).m;
+	ENV_LOCKED(&r->m->heal); /* a reader may find one rotten just now */
+
+	for (unsigned i = 0; i < r->m->manifest.count; i++) {
+		const struct manifest_file *f = &r->m->manifest.files[i];
+
+		least = MIN(least, tolerance(f, not_renewable(r, f)));
+	}
+	return (uint8_t)MAX(least, MIN(1, tables_wanted(r->m).m));
 }
 
 /* ---- one table ---- */
@@ -338,7 +387,7 @@ static int store_whole(struct tables_run *r, struct manifest_file *f, bool known
 		disk_id ids[TABLE_MAX_WIDTH];
 		struct place_geometry g;
 		uint32_t failed, all;
-		int err = fit(r, f->size_bytes, &g);
+		int err = known ? fit(r, f->size_bytes, &g) : fit_new(r, f->size_bytes, &g);
 
 		if (err == 0)
 			err = place_pick(r->places, r->count, (unsigned)g.k + g.m,
@@ -360,12 +409,6 @@ static int store_whole(struct tables_run *r, struct manifest_file *f, bool known
 		unwrite(r, f, all & ~failed);
 	}
 	return DFS_ENOSPC;
-}
-
-/* How many more losses a table bears. Negative: it can't be read from its fragments. */
-static int tolerance(const struct manifest_file *f, uint32_t missing)
-{
-	return (int)f->m - __builtin_popcount(missing);
 }
 
 /* Would the table bear more losses, stored anew, than with these fragments missing? */
@@ -460,28 +503,99 @@ static void sync_dirs(struct tables_run *r)
 	}
 }
 
-static int store_all(struct tables_run *r, struct manifest *next)
+/* The file of the published manifest that need not be stored again (T4). */
+static const struct manifest_file *stored_as(const struct meta *m, const struct manifest_file *f)
+{
+	return index_written_once(f->name) ? find_file(&m->manifest, f) : NULL;
+}
+
+/* Takes off what the next checkpoint writes, and `more` besides. Is there so much? */
+static bool take_next(struct tables_run *r, uint64_t more)
+{
+	FREE uint64_t *taken = xcalloc(r->count + 1, sizeof(*taken));
+	struct meta_space s;
+	unsigned width;
+
+	meta_space(r->m, &s);
+	width = (unsigned)s.geometry.k + s.geometry.m;
+	more = (more + s.file_bytes) / s.geometry.k * width; /* of a file the whole */
+	return place_take(r->places, r->count, width, s.next_bytes + more, taken) == 0;
+}
+
+/*
+ * Where lost disks have made the index weaker, and there is no space for strong tables beside it, new ones are as
+ * weak (T8). That makes the index no weaker; and they take no more of each disk that is left than strong
+ * ones did of each that there was, which was kept free (T7).
+ */
+static void choose_tolerance(struct tables_run *r, const struct manifest *next)
+{
+	struct place_disk places[META_MAX_DISKS];
+	uint8_t bears = index_bears(r);
+	uint64_t content = 0;
+
+	r->new_m = tables_wanted(r->m).m;
+	if (bears == r->new_m)
+		return;
+	for (unsigned i = 0; i < next->count; i++)
+		if (!stored_as(r->m, &next->files[i]))
+			content += next->files[i].size_bytes;
+	memcpy(places, r->places, sizeof(places));
+	if (!take_next(r, content)) {
+		PROBE("tables-as-weak-as-the-index");
+		r->new_m = bears;
+	}
+	memcpy(r->places, places, sizeof(places));
+}
+
+static int store_new(struct tables_run *r, struct manifest *next)
+{
+	int err = 0;
+
+	choose_tolerance(r, next);
+	for (unsigned i = 0; i < next->count && err == 0; i++)
+		if (!stored_as(r->m, &next->files[i]))
+			err = store_whole(r, &next->files[i], false);
+	return err;
+}
+
+/* Repairs leave what the next checkpoint needs: else none could be made, and nothing be deleted any more (T8). */
+static void hold_for_next(struct tables_run *r)
+{
+	bool enough = take_next(r, 0);
+
+	for (unsigned d = 0; !enough && d < r->count; d++)
+		r->places[d].free_bytes = 0;
+}
+
+static int repair_all(struct tables_run *r, struct manifest *next)
 {
 	struct meta *m = r->m;
 	int err = 0;
 
 	for (unsigned i = 0; i < next->count && err == 0; i++) {
 		struct manifest_file *f = &next->files[i];
-		const struct manifest_file *old = NULL;
+		const struct manifest_file *old = stored_as(m, f);
 		uint32_t missing;
 
-		if (index_written_once(f->name))
-			old = find_file(&m->manifest, f);
-		if (!old) {
-			err = store_whole(r, f, false);
+		if (!old)
 			continue;
-		}
 		env_mutex_lock(&m->heal); /* a reader may find one rotten just now */
 		*f = *old;
 		env_mutex_unlock(&m->heal);
 		missing = missing_of(r, f);
 		if (repairable(r, f, missing))
 			err = repair_known(r, f, missing);
+	}
+	return err;
+}
+
+static int store_all(struct tables_run *r, struct manifest *next)
+{
+	int err = store_new(r, next);
+
+	if (err == 0) {
+		hold_for_next(r);
+		err = repair_all(r, next);
 	}
 	if (err == 0)
 		sync_dirs(r);
@@ -525,6 +639,7 @@ bool tables_short(struct meta *m)
 	bool found = false;
 
 	note_geometry(r);
+	hold_for_next(r);
 	for (unsigned i = 0; i < m->manifest.count && !found; i++) {
 		const struct manifest_file *f = &m->manifest.files[i];
 

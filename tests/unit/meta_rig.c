@@ -55,8 +55,10 @@ unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS])
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		if (r->absent[i])
 			continue;
-		disks[n++] =
-			(struct meta_disk){.id = {i + 1}, .uuid = r->uuids[i], .dev = r->devs[i]};
+		disks[n++] = (struct meta_disk){.id = {i + 1},
+						.uuid = r->uuids[i],
+						.capacity_bytes = r->capacity[i],
+						.dev = r->devs[i]};
 	}
 	return n;
 }

@@ -21,6 +21,7 @@ struct rig {
 	struct index_mem_store *store;
 	struct history_witness witness; /* the pool directory's memory */
 	uint64_t checkpoint_bytes, buffer_bytes;
+	uint64_t capacity[RIG_MAX_DISKS]; /* that disks may use; 0: what there is */
 	bool read_only, force;
 	struct history_witness told; /* what a pool directory would remember */
 	int told_err;		     /* it can't be written */

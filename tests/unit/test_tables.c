@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the index's image lies (docs/DESIGN.md T1 to T6): tables as fragments over all disks, lost,
+ * Where the index's image lies (docs/DESIGN.md T1 to T8): tables as fragments over all disks, lost,
  * rotten, foreign and short ones, disks that come and go or are full, and that what a checkpoint writes
  * stays within what the account of space was told. With both indexes.
  */
@@ -534,15 +534,71 @@ static void test_deleted_goes(void **state)
 	end(&r);
 }
 
+/* Disks that have no more than what lies there and what was kept for the next checkpoint: some are lost, and all
+ * is deleted all the same (T8). */
+static void deleted_after_losses(bool rocks, unsigned losses)
+{
+	const unsigned keys = 12000, step = 1000;
+	struct meta_space space;
+	struct rig r;
+
+	rig_init(&r, rocks, 6, 4);
+	r.table_k = 4;
+	r.checkpoint_bytes = KIB(256);
+	r.buffer_bytes = KIB(64);
+	rig_must_open(&r);
+	for (unsigned i = 0; i < keys; i += step) {
+		rig_fill(&r, i, step, 1);
+		assert_int_equal(meta_checkpoint(r.m), 0);
+	}
+	meta_space(r.m, &space);
+	for (unsigned i = 0; i < 6; i++)
+		r.capacity[i] = meta_disk_bytes(r.m, (disk_id){i + 1}) +
+				content(&r) / space.geometry.k * 5 / 4;
+	rig_must_close(&r);
+	for (unsigned i = 0; i < losses; i++)
+		r.absent[i] = true;
+	rig_must_open(&r);
+	for (unsigned i = losses; i < 6; i++) /* repairs have left what was kept */
+		assert_true(meta_disk_bytes(r.m, (disk_id){i + 1}) +
+				    content(&r) / space.geometry.k <=
+			    r.capacity[i]);
+	for (unsigned i = 0; i < keys; i += step) {
+		delete_all(&r, i, step);
+		assert_int_equal(meta_checkpoint(r.m), 0);
+	}
+	assert_false(rig_has(&r, 5, 1));
+	rig_must_close(&r);
+	memset(r.capacity, 0, sizeof(r.capacity));
+	rig_must_open(&r); /* there is room again: T3 */
+	for (unsigned i = 0; i < r.m->manifest.count; i++)
+		assert_int_equal(r.m->manifest.files[i].m, 3);
+	assert_int_equal(meta_check_tables(r.m, NULL, NULL), 0);
+	end(&r);
+}
+
+static void test_deleted_after_losses(void **state)
+{
+	for (unsigned losses = 1; losses <= 2; losses++)
+		deleted_after_losses(rocks_of(state), losses);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(test_geometry),	      BOTH(test_lost_and_rotten),
-		BOTH(test_rot_everywhere),    BOTH(test_foreign),
-		BOTH(test_disks_come_and_go), BOTH(test_failing_and_full),
-		BOTH(test_not_read_again),    BOTH(test_other_history),
-		BOTH(test_deleted_goes),      BOTH(test_little_room),
-		BOTH(test_unmarked_index),    BOTH(test_made_whole_by_opening),
+		BOTH(test_geometry),
+		BOTH(test_lost_and_rotten),
+		BOTH(test_rot_everywhere),
+		BOTH(test_foreign),
+		BOTH(test_disks_come_and_go),
+		BOTH(test_failing_and_full),
+		BOTH(test_not_read_again),
+		BOTH(test_other_history),
+		BOTH(test_deleted_goes),
+		BOTH(test_little_room),
+		BOTH(test_unmarked_index),
+		BOTH(test_made_whole_by_opening),
+		BOTH(test_deleted_after_losses),
 	};
 
 	return cmocka_run_group_tests_name("tables", tests, NULL, NULL);
