@@ -378,10 +378,15 @@ void journal_resume(struct meta *m, uint64_t first, const struct hash *chain, ui
 				  ? 0
 				  : open_sized(mb->disk.dev, name, &f, &size);
 
-		if (err)
+		/* What was replayed counts as durable, and a killed process may not have synced it. */
+		if (!err && f)
+			err = dev_sync(f);
+		if (err) {
+			dev_close(f);
 			member_kill(m, mb, err, "go on with the metadata journal");
-		else if (f)
+		} else if (f) {
 			take_file(mb, f, size);
+		}
 	}
 	use_files(m, first, chain, off);
 }
