@@ -303,14 +303,14 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 			"could not remove %s/pool.json of the import that failed; remove %s yourself",
 			dir, dir);
 	dev_free(dev);
-	if (err && made && (!env || !env->open_dev)) {
+	if (err && (!env || !env->open_dev)) { /* it was empty: what is there is ours */
 		FREE char *lock = xasprintf("%s/lock", dir), *index = xasprintf("%s/index", dir);
 
-		(void)!unlink(
-			lock); /* rmdir below fails and leaves it all if anything else is there */
+		(void)!unlink(lock);
 		if (!env || !env->index_ops)
 			(void)index_rocks_ops.destroy(index);
-		(void)!rmdir(dir);
+		if (made)
+			(void)!rmdir(dir); /* fails, and leaves it all, if anything else is there */
 	}
 	return err;
 }

@@ -124,6 +124,10 @@ for i in 1 2 3; do
 done
 mkdir "$work/else" && mv "$work"/d[456] "$work/else"
 refuse "three disks that were given up" 6 "majority" dfs import --pool "$work/p2" --disk "$work"/away/d[123]
+check "nothing is left of it" test ! -e "$work/p2"
+mkdir "$work/p2"
+refuse "they are into an empty directory, too" 6 "majority" dfs import --pool "$work/p2" --disk "$work"/away/d[123]
+check "which stays empty, so that it can be tried again" rmdir "$work/p2"
 mv "$work"/else/d[456] "$work" && rmdir "$work/else"
 check "three of three that are left" is v3
 
