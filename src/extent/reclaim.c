@@ -126,13 +126,23 @@ static void end_open(struct meta_iter *it, struct disk *d, const struct rec_free
 		segment_close_open(d);
 }
 
+/* Never used again: by order. One that has failed only for now (D7, or until the next mount) still holds what was
+ * freed there. */
+static bool is_given_up(struct extent_store *s, struct disk *d, disk_id id)
+{
+	struct rec_disk rec;
+
+	return !d || (disk_state(d) == DISK_FAILED && get_disk(s->cfg.meta, id, &rec) == 0 &&
+		      rec.state == DISK_FAILED);
+}
+
 /* Is it this entry's turn? Moves the iterator when it has to count what the segment frees. */
 static bool entry_ready(struct extent_store *s, struct meta_iter *it, const struct rec_freed *f)
 {
 	struct disk *d = disk_get(s->cfg.disks, f->disk);
 
-	if (!d || disk_state(d) == DISK_FAILED)
-		return true; /* never used again: the entry just goes */
+	if (is_given_up(s, d, f->disk))
+		return true; /* the entry just goes */
 	if (!disk_present(d) || disk_state(d) == DISK_SUSPECT)
 		return false;
 	if (!segment_is_quiet(d, f->segment))
@@ -208,7 +218,7 @@ static int reclaim_one(struct reclaim *r, const struct rec_freed *f, struct prog
 	struct disk *d = disk_get(r->s->cfg.disks, f->disk);
 	int err;
 
-	if (!d || disk_state(d) == DISK_FAILED)
+	if (is_given_up(r->s, d, f->disk))
 		return 0;
 	err = enter_segment(r, d, f, at);
 	if (err || f->offset < at->done_to)

@@ -211,12 +211,56 @@ static void test_freed_is_damaged(void **state)
 	file_rig_free(r);
 }
 
+/* A disk that has failed for now comes back, with the next mount at the latest: what was freed there meanwhile
+ * waits for it. One that was given up never does. */
+static void test_failed_for_now(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, 0);
+	struct disk *d = disk_at(pool_disks(r->pool), 0);
+	struct meta_txn *t;
+	struct rec_disk rec;
+	unsigned waiting;
+	uint64_t seq;
+
+	(void)state;
+	make_files(r);
+	disk_set_state(d, DISK_FAILED);
+	remove_some(r);
+	reclaim_all(r);
+	waiting = freed_left(r);
+	assert_true(waiting > 0);
+	disk_set_state(d, DISK_HEALTHY);
+	reclaim_all(r);
+	assert_int_equal(freed_left(r), 0);
+	expect_files(r);
+
+	disk_set_state(d, DISK_FAILED);
+	for (unsigned i = 0; i < FILES; i += 4) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "f%u", i);
+		assert_int_equal(fs_unlink(r->fs, r->root, name), 0);
+	}
+	reap_wait(r->fs);
+	reclaim_all(r);
+	assert_true(freed_left(r) > 0);
+	assert_int_equal(get_disk(r->fs->meta, disk_info(d).id, &rec), 0);
+	rec.state = DISK_FAILED;
+	t = meta_begin(r->fs->meta);
+	put_disk(t, &rec);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	reclaim_all(r);
+	assert_int_equal(freed_left(r), 0);
+	file_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_freed_overlaps_live),
 		cmocka_unit_test(test_bydisk_is_damaged),
 		cmocka_unit_test(test_freed_is_damaged),
+		cmocka_unit_test(test_failed_for_now),
 	};
 
 	if (getenv("FILTER"))
