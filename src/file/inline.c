@@ -42,7 +42,9 @@ void inline_put(struct meta_txn *t, ino_id ino, struct rec_inode *r, const void 
 
 bool inline_fits(const struct inode *in)
 {
+	/* With preallocated ranges each byte counts that is written, and no other (F9). */
 	return in->size <= DFS_INLINE_MAX && TAILQ_EMPTY(&in->fifo) && !in->beyond_end &&
+	       !(in->rec.flags & INODE_PREALLOC) &&
 	       ((in->rec.flags & INODE_INLINE) || !in->rec.mapped_bytes) && in->slots.count == 1 &&
 	       in->slots.v[0]->index == 0;
 }
@@ -68,11 +70,6 @@ int inline_commit(struct inode *in)
 		memcpy(data + s->ranges[i].start, s->buf + s->ranges[i].start,
 		       s->ranges[i].end - s->ranges[i].start);
 	t = meta_begin(in->fs->meta);
-	rc = prealloc_cut(in, t, &r, &(struct map_piece){.end = MAX(in->size, 1)}, 1);
-	if (rc) {
-		meta_cancel(t);
-		return rc;
-	}
 	inline_put(t, in->ino, &r, data, in->size);
 	r.flags |= INODE_INLINE;
 	r.size = in->size;

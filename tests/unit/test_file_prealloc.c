@@ -232,7 +232,7 @@ static void test_around_data(void **state)
 	assert_int_equal(promised(r), PROMISED + 2996);
 	rig_write(r, tiny, 4, page, 996);
 	assert_int_equal(fs_fsync(r->fs, tiny, false), 0);
-	assert_int_equal(promised(r), PROMISED);
+	assert_int_equal(promised(r), PROMISED + 2000); /* just what was written */
 	fs_forget(r->fs, in, 1);
 	fs_forget(r->fs, tiny, 1);
 	file_rig_free(r);
