@@ -105,6 +105,8 @@ static void damage_one(struct run *r, struct run_disk *d)
 	}
 	switch (rng_below(&r->rng, 6)) {
 	case 0:
+		if (d->damage == DAMAGE_FOREIGN) /* likewise */
+			break;
 		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
 		sim_trace("disk %s is gone", d->path);
@@ -150,6 +152,8 @@ static void keep_image(struct run *r)
 	if (rng_one_in(&r->rng, 4) && !r->lose_pool_dir)
 		home_keep_image(r);
 	if (sim_disk_fault(d->sim).gone || !rng_one_in(&r->rng, r->stormy ? 1 : 2))
+		return;
+	if (d->damage == DAMAGE_FOREIGN) /* it would come back as an older one of ours */
 		return;
 	sim_image_free(*slot);
 	*slot = sim_disk_image(d->sim);

@@ -144,8 +144,8 @@ static void try_foreign_home(struct run *r)
 	struct index_mem_store *index = r->index;
 
 	for (unsigned i = 0; i < r->disk_count; i++)
-		if (r->disks[i].damage)
-			return; /* it may be opened with a foreign one, wherever that is by now */
+		if (r->disks[i].damage == DAMAGE_FOREIGN)
+			return; /* it may be opened with those */
 	r->pool_disk = r->foreign_home;
 	if (rng_one_in(&r->foreign_rng, 2))
 		r->index = r->foreign_index;
