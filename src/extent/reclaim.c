@@ -126,8 +126,8 @@ static void end_open(struct meta_iter *it, struct disk *d, const struct rec_free
 		segment_close_open(d);
 }
 
-/* Never used again: by order. One that has failed only for now (D7, or until the next mount) still holds what was
- * freed there. */
+/* By order, so that it is never used again. A disk that failed by itself comes back (D7), with the next mount at the
+ * latest, and still holds what was freed there. */
 static bool is_given_up(struct extent_store *s, struct disk *d, disk_id id)
 {
 	struct rec_disk rec;

@@ -211,7 +211,7 @@ static void test_freed_is_damaged(void **state)
 	file_rig_free(r);
 }
 
-/* A disk that has failed for now comes back, with the next mount at the latest: what was freed there meanwhile
+/* A disk that failed by itself comes back, with the next mount at the latest: what was freed there meanwhile
  * waits for it. One that was given up never does. */
 static void test_failed_for_now(void **state)
 {
