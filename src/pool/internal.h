@@ -116,6 +116,8 @@ void health_settle_doubts(struct pool *p);
 /* ---- orphans.c ---- */
 /* Gives back some of what crashes left, one disk after the other. The background thread's. */
 void orphans_tick(struct pool *p);
+/* background.c: the thread */
+void pool_background(void *arg);
 
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);

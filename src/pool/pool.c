@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opening and closing a pool: the pool directory, its lock, the disks it names, recovery of the
- * metadata, and the background thread that moves metadata off failed disks and gives space back.
+ * metadata.
  * Keeps P2 (through meta), P5 (nothing here is needed but to be faster), P8 (the pool directory's vote).
  *
  * Order when opening: pool.json -> lock -> devices -> meta_open (recovery) -> disks as the index has
@@ -22,11 +22,6 @@
 #define CHECKPOINT_BYTES_MIN KIB(64)
 #define CHECKPOINT_OF_DISK 256u
 #define JOURNAL_BUFFER_BYTES MIB(16)
-#define TICK_MS 250
-#define RECLAIM_TICKS 8 /* every 2 s */
-#define RECLAIM_BATCH 1024
-#define ASK_TICKS 4	 /* every second */
-#define WITNESS_TICKS 20 /* every 5 s */
 #define WITNESS_TRIALS 20
 #define WITNESS_PAUSE_MS 500
 
@@ -120,111 +115,7 @@ int pool_json_store(struct pool *p)
 	return err;
 }
 
-static void tick_pool_json(struct pool *p)
-{
-	bool due, tie;
-
-	env_mutex_lock(&p->lock);
-	due = p->pool_json_behind;
-	tie = p->tie != 0;
-	env_mutex_unlock(&p->lock);
-	if (tie && meta_settle_tie(p->meta))
-		return; /* told already */
-	if (due && pool_json_store(p) == 0)
-		log_info("%s/pool.json is up to date again", p->dir);
-}
-
-/* ---- the background thread ---- */
-
-static void tick_members(struct pool *p)
-{
-	uint64_t now = env_now_ns();
-	bool due;
-	int err;
-
-	env_mutex_lock(&p->lock);
-	due = p->members_changed && now >= p->members_retry_ns;
-	p->members_changed = p->members_changed && !due;
-	env_mutex_unlock(&p->lock);
-	err = due ? members_choose(p) : 0;
-	if (!err)
-		return;
-	log_warn(
-		"cannot put the metadata of a lost disk on another one: %s; it is tried again, and the "
-		"pool goes on with fewer copies of its metadata",
-		dfs_err_text(err));
-	ENV_LOCKED(&p->lock);
-	p->members_changed = err != DFS_EFAILED;
-	p->members_retry_ns = now + MEMBERS_RETRY_NS;
-}
-
-static void tick_reclaim(struct pool *p)
-{
-	unsigned done = RECLAIM_BATCH;
-
-	for (int i = 0; i < 64 && done == RECLAIM_BATCH; i++) {
-		int err = extent_reclaim(p->extents, RECLAIM_BATCH, &done);
-
-		if (err && err != DFS_EFAILED)
-			log_warn("cannot give freed space back: %s; it is tried again",
-				 dfs_err_text(err));
-		if (err)
-			break;
-	}
-}
-
-/* M12: nothing was committed since the last time. */
-static void tick_seal(struct pool *p)
-{
-	uint64_t seq = meta_last_seq(p->meta);
-
-	if (seq == p->seal_seq && meta_seal(p->meta))
-		p->seal_seq = 0; /* what is wrong is told by whoever needs it; tried again */
-	else
-		p->seal_seq = seq;
-}
-
-static bool tick_wait(struct pool *p)
-{
-	ENV_LOCKED(&p->lock);
-	if (!p->stop)
-		(void)env_cond_wait_ms(&p->wake, &p->lock, TICK_MS);
-	return !p->stop;
-}
-
-static void background_main(void *arg)
-{
-	struct pool *p = arg;
-
-	for (unsigned tick = 1; tick_wait(p); tick++) {
-		bool due;
-
-		disks_update_used(p);
-		env_mutex_lock(&p->change_lock);
-		tick_members(p);
-		env_mutex_unlock(&p->change_lock);
-		health_note_spare(p);
-		if (tick % ASK_TICKS == 0) {
-			health_ask(p);
-			tick_seal(p);
-		}
-		health_revive(p);
-		health_settle_doubts(p);
-		orphans_tick(p);
-		env_mutex_lock(&p->lock);
-		due = p->disk_json_due;
-		p->disk_json_due = false;
-		env_mutex_unlock(&p->lock);
-		if (due)
-			disk_jsons_update(p);
-		if (tick % WITNESS_TICKS == 0)
-			tick_pool_json(p);
-		if (tick % RECLAIM_TICKS == 0) {
-			tick_reclaim(p);
-			extent_hold_metadata(p->extents);
-		}
-	}
-}
+/* ---- what meta tells and asks ---- */
 
 /* The epoch that waited for the pool directory is formed, or begins to wait, or goes on waiting. */
 static void note_tie(struct pool *p, int err)
@@ -677,7 +568,7 @@ static void start_threads(struct pool *p)
 	tell_of_cache(p);
 	p->disk_json_due = true; /* today's epoch, and whole files where one was damaged */
 	if (!p->read_only)
-		p->thread = env_thread_start("dfs-pool", background_main, p);
+		p->thread = env_thread_start("dfs-pool", pool_background, p);
 }
 
 /* The pool directory remembers what is in force now. */

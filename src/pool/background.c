@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool's background thread: moves metadata off failed disks, asks disks and takes them up again, gives space
+ * back, seals a quiet journal, and keeps pool.json and disk.json up to date.
+ */
+#include "pool/internal.h"
+
+#define TICK_MS 250
+#define RECLAIM_TICKS 8 /* every 2 s */
+#define RECLAIM_BATCH 1024
+#define ASK_TICKS 4	 /* every second */
+#define WITNESS_TICKS 20 /* every 5 s */
+
+static void tick_pool_json(struct pool *p)
+{
+	bool due, tie;
+
+	env_mutex_lock(&p->lock);
+	due = p->pool_json_behind;
+	tie = p->tie != 0;
+	env_mutex_unlock(&p->lock);
+	if (tie && meta_settle_tie(p->meta))
+		return; /* told already */
+	if (due && pool_json_store(p) == 0)
+		log_info("%s/pool.json is up to date again", p->dir);
+}
+
+static void tick_members(struct pool *p)
+{
+	uint64_t now = env_now_ns();
+	bool due;
+	int err;
+
+	env_mutex_lock(&p->lock);
+	due = p->members_changed && now >= p->members_retry_ns;
+	p->members_changed = p->members_changed && !due;
+	env_mutex_unlock(&p->lock);
+	err = due ? members_choose(p) : 0;
+	if (!err)
+		return;
+	log_warn(
+		"cannot put the metadata of a lost disk on another one: %s; it is tried again, and the "
+		"pool goes on with fewer copies of its metadata",
+		dfs_err_text(err));
+	ENV_LOCKED(&p->lock);
+	p->members_changed = err != DFS_EFAILED;
+	p->members_retry_ns = now + MEMBERS_RETRY_NS;
+}
+
+static void tick_reclaim(struct pool *p)
+{
+	unsigned done = RECLAIM_BATCH;
+
+	for (int i = 0; i < 64 && done == RECLAIM_BATCH; i++) {
+		int err = extent_reclaim(p->extents, RECLAIM_BATCH, &done);
+
+		if (err && err != DFS_EFAILED)
+			log_warn("cannot give freed space back: %s; it is tried again",
+				 dfs_err_text(err));
+		if (err)
+			break;
+	}
+}
+
+/* M12: nothing was committed since the last time. */
+static void tick_seal(struct pool *p)
+{
+	uint64_t seq = meta_last_seq(p->meta);
+
+	if (seq == p->seal_seq && meta_seal(p->meta))
+		p->seal_seq = 0; /* what is wrong is told by whoever needs it; tried again */
+	else
+		p->seal_seq = seq;
+}
+
+static bool tick_wait(struct pool *p)
+{
+	ENV_LOCKED(&p->lock);
+	if (!p->stop)
+		(void)env_cond_wait_ms(&p->wake, &p->lock, TICK_MS);
+	return !p->stop;
+}
+
+void pool_background(void *arg)
+{
+	struct pool *p = arg;
+
+	for (unsigned tick = 1; tick_wait(p); tick++) {
+		bool due;
+
+		disks_update_used(p);
+		env_mutex_lock(&p->change_lock);
+		tick_members(p);
+		env_mutex_unlock(&p->change_lock);
+		health_note_spare(p);
+		if (tick % ASK_TICKS == 0) {
+			health_ask(p);
+			tick_seal(p);
+		}
+		health_revive(p);
+		health_settle_doubts(p);
+		orphans_tick(p);
+		env_mutex_lock(&p->lock);
+		due = p->disk_json_due;
+		p->disk_json_due = false;
+		env_mutex_unlock(&p->lock);
+		if (due)
+			disk_jsons_update(p);
+		if (tick % WITNESS_TICKS == 0)
+			tick_pool_json(p);
+		if (tick % RECLAIM_TICKS == 0) {
+			tick_reclaim(p);
+			extent_hold_metadata(p->extents);
+		}
+	}
+}
