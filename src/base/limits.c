@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/types.h"
+#include "base/words.h"
 
 #define OPEN_FILES_WANTED 65536u
 #define OPEN_FILES_LEAST 64u	   /* what everything but the disks needs: RocksDB, FUSE, sockets */
@@ -95,11 +96,10 @@ static int check_threads(char *why, size_t why_len)
 
 	if (n == THREADS_LEAST)
 		return 0;
-	snprintf(
-		why, why_len,
-		"only %u threads can be started (%s), and %u are needed: raise the limit on processes "
-		"(ulimit -u, or the cgroup's pids.max)",
-		n, strerror(e), THREADS_LEAST);
+	snprintf(why, why_len,
+		 "only %u %s can be started (%s), and %u are needed: raise the limit on processes "
+		 "(ulimit -u, or the cgroup's pids.max)",
+		 n, plural(n, "thread", "threads"), strerror(e), THREADS_LEAST);
 	return DFS_EBUSY;
 }
 
@@ -110,11 +110,11 @@ int limits_check(unsigned disks, char *why, size_t why_len)
 	struct rlimit l;
 
 	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < files) {
-		snprintf(
-			why, why_len,
-			"only %llu files may be open, and %llu are needed for %u disks: raise the limit "
-			"(ulimit -Hn)",
-			(unsigned long long)l.rlim_cur, files, disks);
+		snprintf(why, why_len,
+			 "only %llu %s may be open, and %llu are needed for %u %s: raise the limit "
+			 "(ulimit -Hn)",
+			 (unsigned long long)l.rlim_cur, plural(l.rlim_cur, "file", "files"), files,
+			 disks, plural(disks, "disk", "disks"));
 		return DFS_EBUSY;
 	}
 	if (getrlimit(RLIMIT_FSIZE, &l) == 0 && l.rlim_cur < FILE_BYTES_LEAST) {

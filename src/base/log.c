@@ -17,6 +17,7 @@
 
 #include "base/env.h"
 #include "base/types.h"
+#include "base/words.h"
 
 #define LINE_MAX_BYTES 2048
 #define WINDOW_NS (10ULL * 1000 * 1000 * 1000)
@@ -136,8 +137,9 @@ void log_at(struct log_site *site, enum log_level level, const char *fmt, ...)
 	if (left_out) {
 		len = put_head(line, level);
 		len += (size_t)snprintf(line + len, room - len + 1,
-					"(%u more lines like the last one were left out before it)",
-					left_out);
+					"(%u more %s like the last one %s left out before it)",
+					left_out, plural(left_out, "line", "lines"),
+					plural(left_out, "was", "were"));
 		emit(level, line, len);
 	}
 	errno = saved_errno;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/words.h"
 #include "cli/command.h"
 #include "ctl/ctl.h"
 
@@ -36,8 +37,9 @@ static void print_fsck(struct invocation *inv, const json_t *r)
 	if (json_is_true(json_object_get(r, "clean")))
 		fputs("The pool is clean.\n", o->f);
 	else
-		fprintf(o->f, "Found %llu problems.\n",
-			(unsigned long long)format_u64(r, "problem_count"));
+		fprintf(o->f, "Found %llu %s.\n",
+			(unsigned long long)format_u64(r, "problem_count"),
+			plural(format_u64(r, "problem_count"), "problem", "problems"));
 	format_fields(o, "  ", r, fsck_fields, ARRAY_SIZE(fsck_fields));
 }
 

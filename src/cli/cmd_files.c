@@ -2,6 +2,7 @@
 /* Commands on what files are made of: show-redundancy, list-extents. No locks. */
 #include <stdlib.h>
 
+#include "base/words.h"
 #include "cli/command.h"
 #include "base/le.h"
 #include "ctl/ctl.h"
@@ -71,24 +72,25 @@ static void print_files(struct out *o, const json_t *r)
 	json_decref(rows);
 	if (format_u64(r, "rows_left_out")) {
 		format_number(format_u64(r, "rows_left_out"), n);
-		fprintf(o->f, "... and %s more files (--limit shows more)\n", n);
+		fprintf(o->f, "... and %s more %s (--limit shows more)\n", n,
+			plural(format_u64(r, "rows_left_out"), "file", "files"));
 	}
 	format_number(format_u64(r, "inline_files"), n);
 	format_bytes(format_u64(r, "inline_bytes"), b);
 	if (format_u64(r, "inline_files"))
-		fprintf(o->f, "%s%s small file%s (%s) within the metadata.\n",
+		fprintf(o->f, "%s%s small %s (%s) within the metadata.\n",
 			json_array_size(json_object_get(r, "rows")) ? "\n" : "", n,
-			format_u64(r, "inline_files") == 1 ? "" : "s", b);
+			plural(format_u64(r, "inline_files"), "file", "files"), b);
 }
 
 static void print_metadata(struct out *o, const json_t *r)
 {
 	json_int_t left = json_integer_value(json_object_get(r, "metadata_losses_left"));
+	uint64_t journals = format_u64(r, "metadata_copies_present");
 
-	fprintf(o->f,
-		"\nThe metadata bears the loss of %lld more disk%s; its journal is on %llu disks.\n",
-		(long long)MAX(left, 0), left == 1 ? "" : "s",
-		(unsigned long long)format_u64(r, "metadata_copies_present"));
+	fprintf(o->f, "\nThe metadata bears the loss of %lld more %s; its journal is on %llu %s.\n",
+		(long long)MAX(left, 0), plural((uint64_t)MAX(left, 0), "disk", "disks"),
+		(unsigned long long)journals, plural(journals, "disk", "disks"));
 }
 
 static void print_redundancy(struct invocation *inv, const json_t *r)

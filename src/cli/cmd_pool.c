@@ -2,19 +2,21 @@
 /* Commands on the pool and its disks: init, set, import, add-disk, fail-disk, list-disks. No locks. */
 #include <stdlib.h>
 
+#include "base/words.h"
 #include "cli/command.h"
 #include "ctl/ctl.h"
 
 static void print_settings(struct out *o, const json_t *s)
 {
 	char large[FORMAT_VALUE_BYTES];
+	uint64_t copies = format_u64(s, "copies"), disks = format_u64(s, "metadata_copies");
 
 	format_geometry(format_str(s, "large"), large);
 	fprintf(o->f,
-		"Large files are kept as %s, all else in %llu copies, metadata on %llu disks; writes "
+		"Large files are kept as %s, all else in %llu %s, metadata on %llu %s; writes "
 		"are %sread back.\n",
-		large, (unsigned long long)format_u64(s, "copies"),
-		(unsigned long long)format_u64(s, "metadata_copies"),
+		large, (unsigned long long)copies, plural(copies, "copy", "copies"),
+		(unsigned long long)disks, plural(disks, "disk", "disks"),
 		json_is_true(format_get(s, "verify_writes")) ? "" : "not ");
 }
 
@@ -49,8 +51,8 @@ static void print_import(struct invocation *inv, const json_t *r)
 {
 	fputs("Rebuilt the pool ", inv->out.f);
 	out_text(&inv->out, format_str(r, "path"));
-	fprintf(inv->out.f, " from %llu disk%s.\n", (unsigned long long)format_u64(r, "disks"),
-		format_u64(r, "disks") == 1 ? "" : "s");
+	fprintf(inv->out.f, " from %llu %s.\n", (unsigned long long)format_u64(r, "disks"),
+		plural(format_u64(r, "disks"), "disk", "disks"));
 }
 
 #define POLICY_OPTIONS                                                                             \
@@ -247,11 +249,13 @@ static void print_fail_disk(struct invocation *inv, const json_t *r)
 		fputs("The pool holds no extents yet.\n", o->f);
 	} else if (lost) {
 		format_number(lost, n);
-		fprintf(o->f, "%s extents %s not be readable.\n", n, dry_run ? "would" : "can");
+		fprintf(o->f, "%s %s %s be read.\n", n, plural(lost, "extent", "extents"),
+			dry_run ? "could not" : "can't");
 	} else if (endangered) {
 		format_number(endangered, n);
-		fprintf(o->f, "All files %s readable; %s extents %s not bear another loss.\n",
-			dry_run ? "would stay" : "are", n, dry_run ? "would" : "do");
+		fprintf(o->f, "All files %s readable; %s %s %s not bear another loss.\n",
+			dry_run ? "would stay" : "are", n, plural(endangered, "extent", "extents"),
+			dry_run ? "would" : plural(endangered, "does", "do"));
 	} else {
 		fprintf(o->f, "All files %s readable, and bear another loss.\n",
 			dry_run ? "would stay" : "are");

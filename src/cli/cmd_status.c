@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Command status: how the pool is, on one screen. No locks. */
+#include "base/words.h"
 #include "cli/command.h"
 
 #define BAR_WIDTH 30u
@@ -25,6 +26,8 @@ static void print_head(struct out *o, const json_t *r)
 						       : RED);
 	fputs(state, o->f);
 	out_colour(o, PLAIN);
+	if (json_is_true(format_get(r, "space.full")))
+		fputs(strcmp(state, "healthy") == 0 ? ", but full" : ", and full", o->f);
 	if (json_is_true(json_object_get(r, "mounted"))) {
 		fputs(", mounted at ", o->f);
 		out_text(o, format_str(r, "mountpoint"));
@@ -40,29 +43,43 @@ static void print_space(struct out *o, const json_t *r)
 	uint64_t available = format_u64(r, "space.available_bytes");
 	uint64_t promised = format_u64(r, "space.preallocated_bytes");
 	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES];
-	double part = total ? (double)(total - MIN(available, total)) / (double)total : 0;
+	double part = total ? (double)(total - MIN(available, total)) / (double)total : 1;
+	unsigned percent = (unsigned)(part * 100 + 0.5);
 
 	format_bytes(format_u64(r, "space.used_bytes"), a);
 	format_bytes(available, b);
 	fputs("  Space     ", o->f);
 	out_bar(o, part, BAR_WIDTH);
-	fprintf(o->f, " %.0f%% full: %s of files, room for %s more\n", part * 100, a, b);
+	if (available)
+		fprintf(o->f, " %u%% full: %s of files, room for %s more\n", MIN(percent, 99u), a,
+			b);
+	else
+		fprintf(o->f, " 100%% full: %s of files, no room for more\n", a);
 	if (promised) {
 		format_bytes(promised, a);
 		fprintf(o->f, "  Set aside %s of that by fallocate, and not written yet\n", a);
 	}
 	format_number(format_u64(r, "inodes"), a);
 	format_number(format_u64(r, "extents"), b);
-	fprintf(o->f, "  Files     %s inodes, %s extents\n", a, b);
+	fprintf(o->f, "  Files     %s %s, %s %s\n", a,
+		plural(format_u64(r, "inodes"), "inode", "inodes"), b,
+		plural(format_u64(r, "extents"), "extent", "extents"));
 }
 
 static void print_policy(struct out *o, const json_t *r)
 {
 	char large[FORMAT_VALUE_BYTES], small[FORMAT_VALUE_BYTES];
 
-	format_geometry(format_str(r, "redundancy.large.now"), large);
-	format_geometry(format_str(r, "redundancy.small.now"), small);
-	fprintf(o->f, "  New data  large files %s, all else %s\n", large, small);
+	if (json_is_true(format_get(r, "space.full"))) {
+		fputs("  New data  none fits\n", o->f);
+	} else if (strcmp(format_str(r, "redundancy.large.now"), "none") == 0) {
+		format_geometry(format_str(r, "redundancy.small.now"), small);
+		fprintf(o->f, "  New data  only small files fit: %s\n", small);
+	} else {
+		format_geometry(format_str(r, "redundancy.large.now"), large);
+		format_geometry(format_str(r, "redundancy.small.now"), small);
+		fprintf(o->f, "  New data  large files %s, all else %s\n", large, small);
+	}
 	if (json_is_true(format_get(r, "redundancy.narrowed"))) {
 		format_geometry(format_str(r, "redundancy.large.wanted"), large);
 		format_geometry(format_str(r, "redundancy.small.wanted"), small);
@@ -70,8 +87,8 @@ static void print_policy(struct out *o, const json_t *r)
 	}
 }
 
-static void print_part(struct out *o, const json_t *r, const char *key, const char *what,
-		       enum colour colour)
+static void print_part(struct out *o, const json_t *r, const char *key, const char *one,
+		       const char *many, enum colour colour)
 {
 	char n[FORMAT_VALUE_BYTES];
 	uint64_t v = format_u64(format_get(r, "redundancy"), key);
@@ -81,7 +98,7 @@ static void print_part(struct out *o, const json_t *r, const char *key, const ch
 	format_number(v, n);
 	fprintf(o->f, "            ");
 	out_colour(o, colour);
-	fprintf(o->f, "%s %s", n, what);
+	fprintf(o->f, "%s of them %s", n, plural(v, one, many));
 	out_colour(o, PLAIN);
 	fputc('\n', o->f);
 }
@@ -100,16 +117,18 @@ static void print_safety(struct out *o, const json_t *r)
 	format_number(short_of, m);
 	fputs("  Stored    ", o->f);
 	if (short_of)
-		fprintf(o->f, "%s of %s extents lack fragments", m, n);
+		fprintf(o->f, "%s of %s %s %s fragments", m, n, plural(all, "extent", "extents"),
+			plural(short_of, "lacks", "lack"));
 	else if (left > 0)
-		fprintf(o->f, "all extents are whole: %lld more disk%s may be lost",
-			(long long)left, left == 1 ? "" : "s");
+		fprintf(o->f, "all extents are whole: %lld more %s may be lost", (long long)left,
+			plural((uint64_t)left, "disk", "disks"));
 	else
 		fputs("all extents are whole, but some bear no loss", o->f);
 	fputs(counted ? "\n" : " (of those counted in one second)\n", o->f);
-	print_part(o, r, "reduced", "of them bear another loss", YELLOW);
-	print_part(o, r, "endangered", "of them don't bear another loss", YELLOW);
-	print_part(o, r, "lost", "of them can't be read", RED);
+	print_part(o, r, "reduced", "bears another loss", "bear another loss", YELLOW);
+	print_part(o, r, "endangered", "doesn't bear another loss", "don't bear another loss",
+		   YELLOW);
+	print_part(o, r, "lost", "can't be read", "can't be read", RED);
 }
 
 /* Which disks have the journal, the table of disks says. */
@@ -119,13 +138,13 @@ static void print_metadata(struct out *o, const json_t *r)
 	json_int_t wanted = json_integer_value(format_get(r, "metadata.losses_wanted"));
 	unsigned long long disks = format_u64(r, "metadata.members_present");
 
-	fprintf(o->f, "  Metadata  journal on %llu disk%s, index on all: ", disks,
-		disks == 1 ? "" : "s");
+	fprintf(o->f, "  Metadata  journal on %llu %s, index on all: ", disks,
+		plural(disks, "disk", "disks"));
 	if (left < wanted || left == 0)
 		out_colour(o, YELLOW);
 	if (left > 0)
-		fprintf(o->f, "%lld more disk%s may be lost", (long long)left,
-			left == 1 ? "" : "s");
+		fprintf(o->f, "%lld more %s may be lost", (long long)left,
+			plural((uint64_t)left, "disk", "disks"));
 	else
 		fputs("it bears no loss", o->f);
 	out_colour(o, PLAIN);

@@ -120,7 +120,7 @@ void format_geometry(const char *json, char text[FORMAT_VALUE_BYTES])
 	if (strncmp(json, "rs:", 3) == 0)
 		snprintf(text, FORMAT_VALUE_BYTES, "RS %.50s", json + 3);
 	else if (strcmp(json, "none") == 0)
-		snprintf(text, FORMAT_VALUE_BYTES, "nothing (full)");
+		snprintf(text, FORMAT_VALUE_BYTES, "nothing");
 	else if (strcmp(json, "replica:1") == 0)
 		snprintf(text, FORMAT_VALUE_BYTES, "1 copy");
 	else if (strncmp(json, "replica:", 8) == 0)

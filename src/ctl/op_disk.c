@@ -45,7 +45,6 @@ static bool shares_filesystem(struct pool *p, uint64_t fs_id)
 static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 		      struct disk_info *ret_info, uint64_t *ret_usable, bool *ret_same_fs)
 {
-	struct pool_settings s = pool_get_settings(c->pool);
 	const char *slash = strrchr(spec->path, '/');
 	struct pool_space now;
 	struct dev_space space;
@@ -77,8 +76,7 @@ static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 	if (!pool_has_disks(c->pool))
 		return;
 	pool_space(c->pool, &now);
-	*ret_usable = now.used_bytes + extent_usable_bytes_with(pool_extents(c->pool), s.large,
-								&room, ret_info->domain);
+	*ret_usable = now.used_bytes + pool_room_with(c->pool, &room, ret_info->domain);
 }
 
 int op_add_disk(struct ctl_call *c)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/words.h"
 #include "ctl/call.h"
 #include "meta/meta.h"
 
@@ -215,8 +216,9 @@ static int redundancy_of_path(struct ctl_call *c, struct files_ctx *f, const cha
 	json_object_set(o, "rows", f->rows);
 	set_u64(o, "rows_left_out", f->left_out);
 	if (f->unreadable)
-		ctl_warn(c, "%llu records can't be read: run 'dynamicfs fsck'",
-			 (unsigned long long)f->unreadable);
+		ctl_warn(c, "%llu %s can't be read: run 'dynamicfs fsck'",
+			 (unsigned long long)f->unreadable,
+			 plural(f->unreadable, "record", "records"));
 	return err ? ctl_fail(c, err, "cannot look through %s: %s; run 'dynamicfs fsck'", path,
 			      dfs_err_text(err))
 		   : 0;
@@ -387,8 +389,9 @@ int op_list_extents(struct ctl_call *c)
 		(void)ctl_fail(c, err, "cannot list extents: %s; run 'dynamicfs fsck'",
 			       dfs_err_text(err));
 	if (f->unreadable)
-		ctl_warn(c, "%llu records can't be read: run 'dynamicfs fsck'",
-			 (unsigned long long)f->unreadable);
+		ctl_warn(c, "%llu %s can't be read: run 'dynamicfs fsck'",
+			 (unsigned long long)f->unreadable,
+			 plural(f->unreadable, "record", "records"));
 	disk_views_release(&f->views);
 	json_decref(f->rows);
 	free(f);

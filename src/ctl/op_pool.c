@@ -8,6 +8,7 @@
 
 #include "base/child.h"
 #include "base/owner.h"
+#include "base/words.h"
 #include "ctl/call.h"
 
 #define MAX_PROBLEMS 1000u
@@ -268,8 +269,9 @@ int op_fsck(struct ctl_call *c)
 	json_object_set_new(o, "problems", f.problems);
 	set_u64(o, "problems_left_out", f.left_out);
 	if (err == DFS_EDAMAGED)
-		return ctl_fail(c, err, "found damage in the pool %s: %llu problem%s", c->pool_dir,
-				(unsigned long long)r.problems, r.problems == 1 ? "" : "s");
+		return ctl_fail(c, err, "found damage in the pool %s: %llu %s", c->pool_dir,
+				(unsigned long long)r.problems,
+				plural(r.problems, "problem", "problems"));
 	return err ? ctl_fail(c, err, "cannot check the pool %s: %s", c->pool_dir,
 			      dfs_err_text(err))
 		   : 0;

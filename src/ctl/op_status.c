@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operation "status": how the pool is, in one answer (P11). No locks. */
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/words.h"
 #include "ctl/call.h"
 #include "meta/meta.h"
 
@@ -17,14 +19,16 @@ static json_t *geometry_pair(struct geometry wanted, struct geometry now)
 	return o;
 }
 
-static void set_space(json_t *o, const struct pool_space *s)
+static void set_space(json_t *o, const struct pool_status *st)
 {
+	const struct pool_space *s = &st->space;
 	json_t *space = json_object();
 
 	set_u64(space, "total_bytes", s->total_bytes);
 	set_u64(space, "used_bytes", s->used_bytes);
 	set_u64(space, "preallocated_bytes", s->promised_bytes);
 	set_u64(space, "available_bytes", s->available_bytes);
+	set_bool(space, "full", st->full);
 	json_object_set_new(o, "space", space);
 }
 
@@ -244,13 +248,102 @@ void warn_verify(struct ctl_call *c)
 			 labels);
 }
 
+#define WORDS_BYTES 128u
+
+/* Of the two, large extents and all else, what is not as the settings want it, and how it is. */
+static void narrowed_words(const struct pool_status *s, char wanted[WORDS_BYTES],
+			   char now[WORDS_BYTES])
+{
+	struct geometry small = {1, (uint8_t)(s->settings.copies - 1)};
+	bool is_large = memcmp(&s->large_now, &s->settings.large, sizeof(small)) != 0;
+	bool is_small = memcmp(&s->small_now, &small, sizeof(small)) != 0;
+	char a[16], b[16], c[16], d[16];
+
+	geometry_words(s->settings.large, a);
+	geometry_words(small, b);
+	geometry_words(s->large_now, c);
+	geometry_words(s->small_now, d);
+	if (is_large && is_small && strcmp(a, b) != 0)
+		snprintf(wanted, WORDS_BYTES, "%s and %s", a, b);
+	else
+		snprintf(wanted, WORDS_BYTES, "%s", is_large ? a : b);
+	if (is_large && is_small && strcmp(c, d) == 0)
+		snprintf(now, WORDS_BYTES, "new data is kept as %s", d);
+	else if (is_large && is_small)
+		snprintf(now, WORDS_BYTES, "large files are kept as %s, all else as %s", c, d);
+	else
+		snprintf(now, WORDS_BYTES, "%s kept as %s",
+			 is_large ? "large files are" : "all but large files is", is_large ? c : d);
+}
+
+static void warn_room(struct ctl_call *c, const struct pool_status *s)
+{
+	char wanted[WORDS_BYTES], now[WORDS_BYTES];
+
+	if (s->full) {
+		ctl_warn(c, "the pool is full: nothing can be added until files are deleted or "
+			    "disks are added");
+		return;
+	}
+	if (s->large_now.k == 0) {
+		ctl_warn(c,
+			 "the pool is nearly full: only small files can be added until files are "
+			 "deleted or disks are added");
+		return;
+	}
+	if (!s->narrowed)
+		return;
+	narrowed_words(s, wanted, now);
+	if (s->few_disks)
+		ctl_warn(c, "too few disks for %s: %s now; add disks", wanted, now);
+	else
+		ctl_warn(c, "too few disks have room for %s: %s now; delete files, or add disks",
+			 wanted, now);
+}
+
+static void warn_metadata(struct ctl_call *c, const struct disk_views *views,
+			  const struct metadata_safety *metadata)
+{
+	int left = MAX(metadata->losses_left, 0);
+
+	if (views->members_present < 2)
+		ctl_warn(c, "the metadata is on %s: %s",
+			 views->members_present ? "one disk only" : "no disk that is there",
+			 views->count < 2 ? "add disks" : "bring back disks, or add some");
+	else if (metadata->losses_left < metadata->losses_wanted)
+		ctl_warn(c,
+			 "the metadata bears the loss of %d %s now, and should of %d: it is copied "
+			 "to other disks as far as they have room",
+			 left, plural((uint64_t)left, "disk", "disks"), metadata->losses_wanted);
+}
+
+static void warn_extents(struct ctl_call *c, const struct pool_status *s,
+			 const struct safety *safety, bool whole)
+{
+	const char *least = whole ? "" : "at least ";
+	uint64_t unreadable = s->extent.extents_unreadable;
+
+	if (safety->lost)
+		ctl_warn(c,
+			 "%s%llu %s can't be read, too many of %s disks are missing: 'dynamicfs "
+			 "show-redundancy /' lists the files",
+			 least, (unsigned long long)safety->lost,
+			 plural(safety->lost, "extent", "extents"),
+			 plural(safety->lost, "its", "their"));
+	if (safety->endangered)
+		ctl_warn(c, "%s%llu %s would be lost with one more disk", least,
+			 (unsigned long long)safety->endangered,
+			 plural(safety->endangered, "extent", "extents"));
+	if (unreadable)
+		ctl_warn(c, "%llu %s failed for want of good fragments; the log names the %s",
+			 (unsigned long long)unreadable, plural(unreadable, "read", "reads"),
+			 plural(unreadable, "file", "files"));
+}
+
 static void warn_all(struct ctl_call *c, const struct pool_status *s,
 		     const struct disk_views *views, const struct safety *safety,
 		     const struct metadata_safety *metadata, bool whole)
 {
-	const char *least = whole ? "" : "at least ";
-	char wanted[16], now[16], small[16];
-
 	if (s->failed)
 		ctl_warn(
 			c,
@@ -285,36 +378,11 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			 "transactions %llu to at least %llu could not be read; look at the log, "
 			 "check what matters, then 'dynamicfs set --loss-noted'",
 			 (unsigned long long)s->loss.from, (unsigned long long)s->loss.last);
-	if (safety->lost)
-		ctl_warn(
-			c,
-			"%s%llu extents can't be read, too many of their disks are missing: 'dynamicfs "
-			"show-redundancy /' lists the files",
-			least, (unsigned long long)safety->lost);
-	if (safety->endangered)
-		ctl_warn(c, "%s%llu extents would be lost with one more disk", least,
-			 (unsigned long long)safety->endangered);
-	if (s->extent.extents_unreadable)
-		ctl_warn(c, "%llu reads failed for want of good fragments; the log names the files",
-			 (unsigned long long)s->extent.extents_unreadable);
-	if (s->narrowed && views->count) {
-		geometry_words(s->settings.large, wanted);
-		geometry_words(s->large_now, now);
-		geometry_words(s->small_now, small);
-		ctl_warn(
-			c,
-			"too few disks (with room) for %s and %u copies: new data is kept as %s and "
-			"%s; add disks",
-			wanted, s->settings.copies, now, small);
+	warn_extents(c, s, safety, whole);
+	if (views->count) {
+		warn_room(c, s);
+		warn_metadata(c, views, metadata);
 	}
-	if (views->count && views->members_present < 2)
-		ctl_warn(c, "the metadata is on %u disk only: add disks", views->members_present);
-	else if (views->count && metadata->losses_left < metadata->losses_wanted)
-		ctl_warn(
-			c,
-			"the metadata bears the loss of %d disks now, and should of %d: it is copied "
-			"to other disks as far as they have room",
-			MAX(metadata->losses_left, 0), metadata->losses_wanted);
 	warn_same_fs(c);
 	warn_dead_mount(c);
 	warn_verify(c);
@@ -343,7 +411,7 @@ int op_status(struct ctl_call *c)
 	json_object_set_new(o, "mountpoint",
 			    c->mountpoint ? ctl_json_text(c->mountpoint) : json_null());
 	set_text(o, "version", DFS_VERSION);
-	set_space(o, &s->space);
+	set_space(o, s);
 	json_object_set_new(o, "settings", settings_json(&s->settings));
 	json_object_set_new(redundancy, "large", geometry_pair(s->settings.large, s->large_now));
 	json_object_set_new(redundancy, "small",

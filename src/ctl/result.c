@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/utf8.h"
+#include "base/words.h"
 #include "ctl/call.h"
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -138,7 +139,7 @@ void geometry_words(struct geometry g, char out[16])
 	if (g.k == 0)
 		snprintf(out, 16, "nothing");
 	else if (g.k == 1)
-		snprintf(out, 16, "%u cop%s", g.m + 1u, g.m ? "ies" : "y");
+		snprintf(out, 16, "%u %s", g.m + 1u, plural(g.m + 1u, "copy", "copies"));
 	else
 		snprintf(out, 16, "RS %u+%u", g.k, g.m);
 }

@@ -8,6 +8,7 @@
  *
  * Locks: logfile.lock, a leaf, not held while writing.
  */
+#include "base/words.h"
 #include "daemon/internal.h"
 
 #include <errno.h>
@@ -77,9 +78,8 @@ static void write_out(const void *data, size_t len)
 static void note_dropped(void)
 {
 	char line[128];
-	int n = snprintf(line, sizeof(line),
-			 "(%u lines were left out: the log could not be written)\n",
-			 logfile.dropped);
+	int n = snprintf(line, sizeof(line), "(%u %s left out: the log could not be written)\n",
+			 logfile.dropped, plural(logfile.dropped, "line was", "lines were"));
 
 	buf_put(&logfile.pending, line, (size_t)n);
 	logfile.taken += (size_t)n;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "base/words.h"
 #include "dev/deadline_priv.h"
 
 #define NS_PER_MS 1000000ull
@@ -302,9 +303,10 @@ void deadline_release(struct deadline *d)
 	stuck = d->users;
 	env_mutex_unlock(&d->lock);
 	if (is_orphan)
-		log_warn("the disk at %s was left with %u calls that have not come back; it can't "
-			 "be unmounted before they do",
-			 d->base.name, stuck);
+		log_warn("the disk at %s was left with %u %s not come back; it can't "
+			 "be unmounted before %s",
+			 d->base.name, stuck, plural(stuck, "call that has", "calls that have"),
+			 plural(stuck, "it does", "they do"));
 	else
 		destroy(d);
 }

@@ -22,6 +22,7 @@ struct meta;
 struct meta_txn;
 
 #define EXTENT_MAX_BYTES RECORD_MAX_PAYLOAD
+#define EXTENT_SMALL_BYTES KIB(64) /* may fit where no great one does */
 
 struct extent_config {
 	struct uuid pool;
@@ -186,8 +187,9 @@ void extent_hold_metadata(struct extent_store *s);
 /* The same as if there were a further disk (in failure domain `domain`; "": its own). */
 uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 				  const struct disk_room *room, const char *domain);
-/* The geometry that a write wanting g would get now. */
-MUST_USE int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry);
+/* The geometry that a write of so many bytes wanting g would get now. */
+MUST_USE int extent_fit(struct extent_store *s, struct geometry g, uint64_t extent_bytes,
+			struct geometry *ret_geometry);
 
 struct extent_stats {
 	uint64_t extents_written, extents_read, fragments_rotten, fragments_decoded,

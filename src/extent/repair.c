@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/probe.h"
+#include "base/words.h"
 #include "extent/internal.h"
 
 int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
@@ -429,8 +430,8 @@ static void heal_one(struct extent_store *s, extent_id id)
 		log_warn("cannot repair extent %s: %s; it is tried again when it is next read",
 			 text, dfs_err_text(err));
 	else if (repaired)
-		log_info("extent %s: %u damaged fragment%s rebuilt", text, repaired,
-			 repaired == 1 ? "" : "s");
+		log_info("extent %s: %u damaged %s rebuilt", text, repaired,
+			 plural(repaired, "fragment", "fragments"));
 }
 
 static void healer_main(void *arg)

@@ -15,8 +15,6 @@
 
 #include "extent/internal.h"
 
-#define SMALL_EXTENT_BYTES ((uint32_t)KIB(64))
-
 /* What is known of each disk of a snapshot beside it. */
 struct rooms {
 	struct disk_room v[PLACE_MAX_DISKS];
@@ -264,7 +262,7 @@ static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
 	if (snap->lacking_bytes)
 		return 0;
 	total = fill(snap, g, EXTENT_MAX_BYTES);
-	return total + fill(snap, (struct geometry){1, g.m}, SMALL_EXTENT_BYTES);
+	return total + fill(snap, (struct geometry){1, g.m}, EXTENT_SMALL_BYTES);
 }
 
 uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t index_bytes)
@@ -349,9 +347,10 @@ uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 	return usable_bytes(snap, g);
 }
 
-int extent_fit(struct extent_store *s, struct geometry g, struct geometry *ret_geometry)
+int extent_fit(struct extent_store *s, struct geometry g, uint64_t extent_bytes,
+	       struct geometry *ret_geometry)
 {
 	FREE struct place_snapshot *snap = place_snapshot_new(s);
 
-	return place_snapshot_fit(snap, g, EXTENT_MAX_BYTES, ret_geometry);
+	return place_snapshot_fit(snap, g, extent_bytes, ret_geometry);
 }

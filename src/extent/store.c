@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/probe.h"
+#include "base/words.h"
 #include "extent/internal.h"
 
 /* Ids grow from process to process, too: of two extents that hold the same bytes of a file, the later one
@@ -81,19 +82,19 @@ int extent_sync(struct extent_store *s)
 	lost = risk_lost(group, s->cfg.disks, &survives);
 	if (!survives) {
 		PROBE("risk-group-refused");
-		log_error("cannot make file data durable: %u disks were lost before what was "
+		log_error("cannot make file data durable: %u %s lost before what was "
 			  "written to them was durable, more than extents written just now "
 			  "tolerate; the pool accepts no more changes. Check the disks, then mount "
 			  "again",
-			  lost);
+			  lost, plural(lost, "disk was", "disks were"));
 		return DFS_EIO;
 	}
 	if (failed_count)
 		PROBE("sync-survived-a-loss");
 	if (failed_count)
-		log_warn("%u disk%s failed while being synced; the data written just now is "
+		log_warn("%u %s failed while being synced; the data written just now is "
 			 "durable on the others, with less redundancy",
-			 failed_count, failed_count == 1 ? "" : "s");
+			 failed_count, plural(failed_count, "disk", "disks"));
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 /*
  * The filesystem's life: opening (root directory, orphans, threads), closing, giving up.
  */
+#include "base/words.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -243,11 +244,12 @@ static void report_unsaved(struct fs *fs)
 		char path[512];
 
 		pool_inode_path(fs->pool, in->ino, path, sizeof(path));
-		log_error(
-			"cannot store %llu bytes written to '%s' (inode %llu): %s; they are lost; "
-			"write the file again",
-			(unsigned long long)in->unsealed_bytes, path, (unsigned long long)in->ino.v,
-			dfs_err_text(in->error));
+		log_error("cannot store %llu %s written to '%s' (inode %llu): %s; %s lost; "
+			  "write the file again",
+			  (unsigned long long)in->unsealed_bytes,
+			  plural(in->unsealed_bytes, "byte", "bytes"), path,
+			  (unsigned long long)in->ino.v, dfs_err_text(in->error),
+			  plural(in->unsealed_bytes, "it is", "they are"));
 	}
 }
 

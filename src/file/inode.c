@@ -6,6 +6,7 @@
  *
  * Owns fs.table_lock. Must not know how data gets to disk.
  */
+#include "base/words.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -200,9 +201,10 @@ static int check_rec(ino_id ino, const struct rec_inode *r)
 	if ((inlined ? S_ISREG(r->mode) || S_ISLNK(r->mode) : r->inline_len == 0) &&
 	    r->inline_len <= r->size)
 		return 0;
-	log_error("cannot use inode %llu: by its record %u bytes of content are inline, which with "
+	log_error("cannot use inode %llu: by its record %u %s of content %s inline, which with "
 		  "mode %o, size %llu and flags %u can't be; nothing was changed; run fsck",
-		  (unsigned long long)ino.v, r->inline_len, r->mode, (unsigned long long)r->size,
+		  (unsigned long long)ino.v, r->inline_len, plural(r->inline_len, "byte", "bytes"),
+		  plural(r->inline_len, "is", "are"), r->mode, (unsigned long long)r->size,
 		  r->flags);
 	return DFS_ECORRUPT;
 }

@@ -14,7 +14,7 @@
 #include "file/file_internal.h"
 
 #define BUDGET_NS 200000000ull
-#define MARGIN_BYTES ((int64_t)MIB(1))
+#define MARGIN_BYTES ((int64_t)POOL_MARGIN_BYTES)
 #define INDEX_AHEAD_BYTES ((int64_t)MIB(1))
 #define HOLD_MAX_BYTES MIB(64) /* allocated beyond what is asked for */
 #define RECLAIM_ROUNDS 64u

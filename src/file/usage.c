@@ -71,9 +71,9 @@ void usage_refresh(struct fs *fs)
 	struct geometry small = {1, (uint8_t)(set.copies - 1)}, large = set.large;
 
 	/* What does not fit now keeps the geometry that it had. */
-	if (extent_fit(fs->extents, large, &large))
+	if (extent_fit(fs->extents, large, EXTENT_MAX_BYTES, &large))
 		large = fs->fit_large;
-	if (extent_fit(fs->extents, small, &small))
+	if (extent_fit(fs->extents, small, EXTENT_MAX_BYTES, &small))
 		small = fs->fit_small;
 	ENV_LOCKED(&fs->fold_lock);
 	fs->fit_large = large.k ? large : set.large;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/words.h"
 #include "meta/internal.h"
 
 struct check {
@@ -116,9 +117,11 @@ static void check_table(struct check *c, struct meta *m, struct manifest_file *f
 	}
 	if (whole < f->k)
 		defect(c,
-		       "the index's table %s has %u whole fragments and needs %u (%u are on disks "
-		       "that are not there): without the local index it is lost",
-		       f->name, whole, f->k, absent);
+		       "the index's table %s has %u whole %s and needs %u (%u %s on %s not "
+		       "there): without the local index it is lost",
+		       f->name, whole, plural(whole, "fragment", "fragments"), f->k, absent,
+		       plural(absent, "is", "are"),
+		       plural(absent, "a disk that is", "disks that are"));
 }
 
 int meta_check_tables(struct meta *m, meta_report_fn report, void *ctx)

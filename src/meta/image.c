@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/words.h"
 #include "meta/internal.h"
 
 #define DIR_NAME "meta/checkpoint"
@@ -146,9 +147,10 @@ static void say_lost(const struct manifest_file *f, struct dev *const *devs, uin
 			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%u (%s)",
 					       at ? ", " : "", f->fragments[i].disk.v,
 					       devs[i] ? "damaged" : "not there");
-	log_error("the metadata table %s cannot be read: it needs %u of its %u fragments whole; "
+	log_error("the metadata table %s cannot be read: it needs %u of its %u %s whole; "
 		  "those on these disks are not: %s; bring one of them back",
-		  f->name, f->k, (unsigned)f->k + f->m, text);
+		  f->name, f->k, (unsigned)f->k + f->m,
+		  plural((unsigned)f->k + f->m, "fragment", "fragments"), text);
 }
 
 /* Reads a table from its fragments; remembers which of those that are there are rotten. */

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "base/words.h"
 #include "meta/internal.h"
 
 /* ---- roots ---- */
@@ -118,13 +119,14 @@ static void tell_refusal(struct meta *m, const struct root_scan *s, char *text, 
 			(unsigned long long)m->cfg.witness.epoch);
 	} else {
 		add_text(text, size,
-			 "only %u of the %u disks that were in use last are here%s: the others may "
-			 "have gone on without them (",
-			 c->votes, c->voters,
+			 "only %u of the %u disks that were in use last %s here%s: the others may "
+			 "have gone on without %s (",
+			 c->votes, c->voters, plural(c->votes, "is", "are"),
 			 2 * c->votes != c->voters ? ", which is not a majority"
 			 : c->witness_here	   ? ""
 					   : ", and no pool directory that knows which half "
-					     "is the newer one");
+					     "is the newer one",
+			 plural(c->votes, "it", "them"));
 		add_side(m, s, r, false, text, size);
 		add_text(
 			text, size,
@@ -256,9 +258,9 @@ static int choose_sources(struct meta *m, struct recovery *r)
 	}
 	if (r->source_count)
 		return 0;
-	log_error("cannot open the pool: none of the %u disks that hold the metadata of epoch %llu "
-		  "is present and up to date; connect one of them",
-		  m->root.member_count, (unsigned long long)m->root.epoch);
+	log_error("cannot open the pool: none of the disks that hold the metadata of epoch %llu "
+		  "(%u) is present and up to date; connect one of them",
+		  (unsigned long long)m->root.epoch, m->root.member_count);
 	return DFS_ENOQUORUM;
 }
 
@@ -454,10 +456,11 @@ static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery
 		return 0;
 	r->unequal = true;
 	log_error("the metadata journal is damaged on every disk that holds it: transactions from "
-		  "%llu to at least %llu had been acknowledged and can't be read; %llu records "
-		  "beyond the damage are of no use without them; %s",
+		  "%llu to at least %llu had been acknowledged and can't be read; %llu %s "
+		  "beyond the damage %s of no use without them; %s",
 		  (unsigned long long)loss->from, (unsigned long long)loss->last,
-		  (unsigned long long)loss->beyond,
+		  (unsigned long long)loss->beyond, plural(loss->beyond, "record", "records"),
+		  plural(loss->beyond, "is", "are"),
 		  m->cfg.force ? "going on without them, as was asked for"
 			       : "the pool is not opened, nothing was changed");
 	for (unsigned i = 0; i < r->source_count; i++)

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "base/words.h"
 #include "dev/disk.h"
 #include "meta/internal.h"
 
@@ -480,10 +481,10 @@ static int repair_known(struct tables_run *r, struct manifest_file *f, uint32_t 
 		return err;
 	/* What is there stays as it was; the checkpoint itself is not held up. */
 	if (!r->short_of_space)
-		log_warn("the metadata table %s has %d of the %u losses that it should bear left, "
+		log_warn("the metadata table %s bears %d more of the %u %s that it should bear, "
 			 "and there is no space to write it anew: it is tried again; add a disk or "
 			 "free some space",
-			 f->name, tolerance(f, missing), f->m);
+			 f->name, tolerance(f, missing), f->m, plural(f->m, "loss", "losses"));
 	r->short_of_space = true;
 	return 0;
 }

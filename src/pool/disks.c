@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "base/words.h"
 #include "pool/internal.h"
 
 /* ---- identity files ---- */
@@ -687,10 +688,11 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 	} else if (plan.extents_lost) {
 		pool_say(
 			msg,
-			"cannot fail disk %s: %llu extents that can be read now could not be read "
+			"cannot fail disk %s: %llu %s that can be read now could not be read "
 			"without it; nothing was changed; bring other disks back first, or use --force "
 			"to lose those files (with --dry-run: to see what would be left)",
-			label, (unsigned long long)plan.extents_lost);
+			label, (unsigned long long)plan.extents_lost,
+			plural(plan.extents_lost, "extent", "extents"));
 		err = DFS_EREFUSED;
 	}
 	return err;

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <uthash.h>
 
+#include "base/words.h"
 #include "pool/internal.h"
 #include "pool/fsck.h"
 
@@ -291,40 +292,46 @@ static void check_inode(struct fsck *f, struct fsck_inode *i)
 
 	if (S_ISDIR(i->mode)) {
 		if (i->nlink != 2 + i->subdirs && i->orphan == 0)
-			fsck_problem(f, "directory %llu has link count %u, but %u subdirectories",
-				     ino, i->nlink, i->subdirs);
+			fsck_problem(f, "directory %llu has link count %u, but %u %s", ino,
+				     i->nlink, i->subdirs,
+				     plural(i->subdirs, "subdirectory", "subdirectories"));
 		if (i->links != (i->ino != DFS_ROOT_INO) && i->orphan == 0)
-			fsck_problem(f, "directory %llu is in %u directories", ino, i->links);
+			fsck_problem(f, "directory %llu is in %u %s", ino, i->links,
+				     plural(i->links, "directory", "directories"));
 		if (i->orphan == 0 && !reaches_root(f, i))
 			fsck_problem(f, "directory %llu can't be reached from the root", ino);
 	} else if (i->nlink != i->links) {
-		fsck_problem(f, "inode %llu has link count %u, but %u names", ino, i->nlink,
-			     i->links);
+		fsck_problem(f, "inode %llu has link count %u, but %u %s", ino, i->nlink, i->links,
+			     plural(i->links, "name", "names"));
 	}
 	if (i->nlink == 0 && i->orphan != ORPHAN_UNLINKED)
 		fsck_problem(f, "inode %llu has no name and is not being deleted", ino);
 	if (i->inline_seen != i->inline_len)
-		fsck_problem(f, "inode %llu has %u bytes of inline content, but its record says %u",
-			     ino, i->inline_seen, i->inline_len);
+		fsck_problem(f, "inode %llu has %u %s of inline content, but its record says %u",
+			     ino, i->inline_seen, plural(i->inline_seen, "byte", "bytes"),
+			     i->inline_len);
 	if (i->inlined ? !S_ISREG(i->mode) && !S_ISLNK(i->mode) : i->inline_len != 0)
 		fsck_problem(f,
 			     "inode %llu of mode %o can't have inline content, or is not marked so",
 			     ino, i->mode);
 	if (i->inline_len > i->size)
-		fsck_problem(f, "inode %llu has %u bytes of inline content, but a size of %llu",
-			     ino, i->inline_len, (unsigned long long)i->size);
+		fsck_problem(f, "inode %llu has %u %s of inline content, but a size of %llu", ino,
+			     i->inline_len, plural(i->inline_len, "byte", "bytes"),
+			     (unsigned long long)i->size);
 	if (i->nlink && i->beyond != (i->orphan == ORPHAN_TRUNCATE))
 		fsck_problem(f, "inode %llu is %s, but %s", ino,
 			     i->beyond ? "marked as being shortened"
 				       : "not marked as being shortened",
 			     i->beyond ? "no orphan record says so" : "an orphan record says so");
 	if (i->prealloc_seen != i->prealloc_bytes)
-		fsck_problem(f, "inode %llu has %llu bytes preallocated, but its record says %llu",
+		fsck_problem(f, "inode %llu has %llu %s preallocated, but its record says %llu",
 			     ino, (unsigned long long)i->prealloc_seen,
+			     plural(i->prealloc_seen, "byte", "bytes"),
 			     (unsigned long long)i->prealloc_bytes);
 	if (S_ISREG(i->mode) && mapped != i->mapped_bytes)
-		fsck_problem(f, "inode %llu maps %llu bytes, but its record says %llu", ino,
-			     (unsigned long long)mapped, (unsigned long long)i->mapped_bytes);
+		fsck_problem(f, "inode %llu maps %llu %s, but its record says %llu", ino,
+			     (unsigned long long)mapped, plural(mapped, "byte", "bytes"),
+			     (unsigned long long)i->mapped_bytes);
 }
 
 /* ---- extents and disks ---- */
@@ -376,8 +383,8 @@ static void verify_extent(struct fsck *f, const struct rec_extent *rec, const ch
 		return;
 	f->res->lost_extents++;
 	pool_inode_path(f->p, rec->ino, path, sizeof(path));
-	fsck_problem(f, "%s has lost data: extent %s has %u good fragments and needs %u", path, id,
-		     c.good, rec->k);
+	fsck_problem(f, "%s has lost data: extent %s has %u good %s and needs %u", path, id, c.good,
+		     plural(c.good, "fragment", "fragments"), rec->k);
 }
 
 /* Most of the time goes into the extents, so they are what progress is counted in. */
@@ -392,9 +399,9 @@ static void tell_progress(struct fsck *f)
 	if (now - f->told_ns < PROGRESS_NS || done == 0)
 		return;
 	f->told_ns = now;
-	snprintf(text, sizeof(text),
-		 "%llu of %llu extents, %.0f MiB at %.0f MiB/s, about %.0f s left",
+	snprintf(text, sizeof(text), "%llu of %llu %s, %.0f MiB at %.0f MiB/s, about %.0f s left",
 		 (unsigned long long)done, (unsigned long long)MAX(done, total),
+		 plural(MAX(done, total), "extent", "extents"),
 		 (double)f->res->bytes_verified / 1048576.0,
 		 (double)f->res->bytes_verified / 1048576.0 / seconds,
 		 seconds / (double)done * (double)(total > done ? total - done : 0));
@@ -418,11 +425,11 @@ static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 	} else {
 		e->seen = true;
 		if (e->refs != rec.refs)
-			fsck_problem(f, "extent %s has %u references, but its record says %u", id,
-				     e->refs, rec.refs);
+			fsck_problem(f, "extent %s has %u %s, but its record says %u", id, e->refs,
+				     plural(e->refs, "reference", "references"), rec.refs);
 		if (e->end > rec.len)
-			fsck_problem(f, "extent %s of %u bytes is mapped up to byte %llu", id,
-				     rec.len, (unsigned long long)e->end);
+			fsck_problem(f, "extent %s of %u %s is mapped up to byte %llu", id, rec.len,
+				     plural(rec.len, "byte", "bytes"), (unsigned long long)e->end);
 		if (e->ino != rec.ino.v)
 			fsck_problem(f, "extent %s belongs to inode %llu, but its record says %llu",
 				     id, (unsigned long long)e->ino, (unsigned long long)rec.ino.v);
@@ -511,14 +518,14 @@ static void check_totals(struct fsck *f)
 				     (unsigned long long)e->ino, id);
 		}
 	if (f->fragments != f->bydisk_seen)
-		fsck_problem(f, "there are %llu fragments, but %llu by-disk records",
+		fsck_problem(f, "fragments: %llu, but by-disk records: %llu",
 			     (unsigned long long)f->fragments, (unsigned long long)f->bydisk_seen);
 	check_counter(f, META_COUNT_INODES, f->res->inodes, "inodes");
 	check_counter(f, META_COUNT_EXTENTS, f->res->extents, "extents");
 	check_counter(f, META_COUNT_LOGICAL_BYTES, f->logical_bytes, "bytes in files");
 	check_counter(f, META_COUNT_PREALLOC_BYTES, f->prealloc_bytes, "bytes preallocated");
 	if (f->usages != f->usages_seen)
-		fsck_problem(f, "there are %llu usage records, but %llu slots that have one",
+		fsck_problem(f, "usage records: %llu, but slots that have one: %llu",
 			     (unsigned long long)f->usages, (unsigned long long)f->usages_seen);
 	for (unsigned d = 1; d < META_COUNTERS - META_COUNT_DISK_USED; d++) {
 		snprintf(what, sizeof(what), "bytes used on disk %u", d);
@@ -573,7 +580,8 @@ static void check_members(struct fsck *f)
 			fsck_problem(f, "disk %s has no valid root: %s", info.label,
 				     dfs_err_text(err));
 		else if (damaged)
-			fsck_problem(f, "disk %s has %u damaged root records", info.label, damaged);
+			fsck_problem(f, "disk %s has %u damaged root %s", info.label, damaged,
+				     plural(damaged, "record", "records"));
 	}
 }
 

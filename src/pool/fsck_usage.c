@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "base/words.h"
 #include "pool/fsck.h"
 
 #define SLOT_SHIFT 20
@@ -58,8 +59,8 @@ void fsck_usage_end(struct fsck *f)
 		    u.entries != s->entries)
 			fsck_problem(
 				f,
-				"inode %llu, slot %llu: %llu bytes are stored for %llu that are "
-				"mapped by %u entries, but its usage record says %llu, %u and %u",
+				"inode %llu, slot %llu: stored bytes, mapped bytes and map entries are %llu, "
+				"%llu and %u, but its usage record says %llu, %u and %u",
 				ino, slot, (unsigned long long)stored,
 				(unsigned long long)s->mapped, s->entries,
 				(unsigned long long)u.stored_bytes, u.mapped_bytes, u.entries);

@@ -7,6 +7,7 @@
  * Runs when the pool is opened, before anything is written: no locks.
  */
 #include "base/probe.h"
+#include "base/words.h"
 #include "pool/internal.h"
 
 #define WHOLE_ENOUGH 4u /* segments in a row that lack nothing: older ones were there before them */
@@ -41,13 +42,13 @@ static void tell(struct disk *d, const struct rec_bydisk *by, uint64_t size, uns
 	struct disk_info info = disk_info(d);
 
 	PROBE("disk-lacks-what-it-had");
-	log_error(
-		"disk %u (%s) at %s lacks what was stored there: in %u segment%s it has less than "
-		"it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
-		"older copy of itself, or has lost what it had synced; what it lacks counts as "
-		"lost, is read from other disks and is written anew",
-		info.id.v, info.label, info.path, segments, segments == 1 ? "" : "s", by->segment,
-		(unsigned long long)size, (unsigned long long)by->offset + by->record_len);
+	log_error("disk %u (%s) at %s lacks what was stored there: in %u %s it has less than "
+		  "it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
+		  "older copy of itself, or has lost what it had synced; what it lacks counts as "
+		  "lost, is read from other disks and is written anew",
+		  info.id.v, info.label, info.path, segments,
+		  plural(segments, "segment", "segments"), by->segment, (unsigned long long)size,
+		  (unsigned long long)by->offset + by->record_len);
 }
 
 void lacks_find(struct pool *p, struct disk *d)

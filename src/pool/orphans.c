@@ -4,6 +4,7 @@
  * after a mount, and only while the index is known to hold all that was acknowledged.
  */
 #include "base/probe.h"
+#include "base/words.h"
 #include "pool/internal.h"
 
 #define ORPHANS_RETRY_NS 30000000000ull
@@ -62,9 +63,11 @@ static void tell(struct pool *p, disk_id id)
 	const struct extent_sweep *w = &p->orphans.sweep;
 
 	if (w->removed || w->cut)
-		log_info("gave back %llu KiB on disk %u that a crash had left: %u segments that "
-			 "hold nothing, and the ends of %u others",
-			 (unsigned long long)(w->bytes / 1024), id.v, w->removed, w->cut);
+		log_info("gave back %llu KiB on disk %u that a crash had left: %u %s "
+			 "nothing, and the %s of %u %s",
+			 (unsigned long long)(w->bytes / 1024), id.v, w->removed,
+			 plural(w->removed, "segment that holds", "segments that hold"),
+			 plural(w->cut, "end", "ends"), w->cut, plural(w->cut, "other", "others"));
 }
 
 static void rest(struct pool *p)

@@ -15,6 +15,7 @@
 #include "base/probe.h"
 #include "base/limits.h"
 #include "base/owner.h"
+#include "base/words.h"
 #include "dev/home.h"
 #include "pool/internal.h"
 
@@ -449,9 +450,9 @@ static int blame_read_only(struct pool *p, const struct meta_disk *disks, unsign
 		return err;
 	pool_say(
 		msg,
-		"cannot open pool %s for writing: %s%u of its disks are mounted read-only (%s); "
-		"nothing was changed. Mount their filesystems writable, or mount the pool with -o ro",
-		p->dir, n == count ? "all " : "", n, which);
+		"cannot open pool %s for writing: %s%u of its disks %s mounted read-only (%s); "
+		"nothing was changed. Mount what they are on writable, or mount the pool with -o ro",
+		p->dir, n == count && n > 1 ? "all " : "", n, plural(n, "is", "are"), which);
 	return DFS_EROFS;
 }
 
@@ -505,9 +506,9 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 	if (cfg.disk_count == 0) {
 		pool_say(
 			msg,
-			"cannot open pool %s: none of its %u disks is there. Mount them, or run dynamicfs "
-			"import with their new places",
-			p->dir, p->json.disk_count);
+			"cannot open pool %s: it has %u %s, and none is there. Mount what they are on, or "
+			"run dynamicfs import with their new places",
+			p->dir, p->json.disk_count, plural(p->json.disk_count, "disk", "disks"));
 		return DFS_EGONE;
 	}
 	err = blame_read_only(p, disks, cfg.disk_count, 0, msg);

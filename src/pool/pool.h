@@ -128,6 +128,10 @@ bool pool_read_only(struct pool *p);
 /* ---- what there is ---- */
 /* What bytes of data take, as copies, with their share of headers and roundings. */
 uint64_t pool_data_cost(uint64_t bytes);
+/* Kept free, as copies, of every write that adds: for what is already under way. */
+#define POOL_MARGIN_BYTES MIB(1)
+/* Room for file data, with a further disk of that room, which does not exist yet; NULL: none. */
+uint64_t pool_room_with(struct pool *p, const struct disk_room *room, const char *domain);
 
 struct pool_space {		  /* bytes of file data; from the one capacity function */
 	uint64_t total_bytes;	  /* usable when empty */
@@ -142,10 +146,12 @@ struct pool_status {
 	struct uuid uuid;
 	unsigned disks, disks_present, disks_failed;
 	struct pool_settings settings;
-	struct geometry large_now, small_now; /* what a write gets with today's disks */
+	struct geometry large_now, small_now; /* what a write gets now; {0, 0}: nothing fits */
 	bool dir_behind;		      /* pool.json could not be written: tried again */
-	int tie;       /* 0, or why not, and what half of the disks go on with needs it (H9) */
-	bool narrowed; /* differs from the settings: warn */
+	int tie;	/* 0, or why not, and what half of the disks go on with needs it (H9) */
+	bool narrowed;	/* differs from the settings: warn */
+	bool full;	/* nothing more fits */
+	bool few_disks; /* for the settings, whatever room they have */
 	struct pool_space space;
 	uint64_t inodes, extents, epoch, generation, seq, durable_seq;
 	struct meta_recovery recovery;

@@ -12,47 +12,57 @@
 
 uint64_t pool_data_cost(uint64_t bytes) { return bytes ? bytes + bytes / 4 + 8192 : 0; }
 
-/* Of what is usable that much stays, in whatever geometry, when as copies it is kept for what was promised. */
-static uint64_t without_promises(struct pool *p, uint64_t usable, uint64_t promised)
+static uint64_t promised_bytes(struct pool *p)
 {
-	struct geometry copies = {1, (uint8_t)(pool_get_settings(p).copies - 1)};
-	uint64_t all = extent_usable_bytes(p->extents, copies, 0), cost = pool_data_cost(promised);
+	return (uint64_t)MAX(meta_counter(p->meta, META_COUNT_PREALLOC_BYTES), 0);
+}
 
-	return cost < all ? (uint64_t)((double)usable * (double)(all - cost) / (double)all) : 0;
+/* As copies the margin and what was promised are kept; so much of the rest stays in whatever geometry. What
+ * does not hold a single write is no room. */
+uint64_t pool_room_with(struct pool *p, const struct disk_room *room, const char *domain)
+{
+	struct pool_settings s = pool_get_settings(p);
+	struct geometry copies = {1, (uint8_t)(s.copies - 1)};
+	uint64_t usable = extent_usable_bytes_with(p->extents, s.large, room, domain);
+	uint64_t all = extent_usable_bytes_with(p->extents, copies, room, domain);
+	uint64_t cost = pool_data_cost(promised_bytes(p)) + POOL_MARGIN_BYTES;
+
+	if (all < cost + pool_data_cost(1))
+		return 0;
+	return (uint64_t)((double)usable * (double)(all - cost) / (double)all);
+}
+
+static void space_now(struct pool *p, struct pool_space *ret_space)
+{
+	uint64_t now = env_now_ns();
+	struct pool_space sp = {0};
+
+	if (p->meta) {
+		disks_update_used(p);
+		sp.promised_bytes = promised_bytes(p);
+		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES) +
+				sp.promised_bytes;
+		sp.available_bytes = pool_room_with(p, NULL, NULL);
+		sp.total_bytes = sp.used_bytes + sp.available_bytes;
+	}
+	*ret_space = sp;
+	ENV_LOCKED(&p->lock);
+	p->space = sp;
+	p->space_ns = now;
 }
 
 void pool_space(struct pool *p, struct pool_space *ret_space)
 {
 	uint64_t now = env_now_ns();
-	struct pool_space sp = {0};
-	struct geometry g;
+	bool known;
 
 	env_mutex_lock(&p->lock);
-	if (p->space_ns && now - p->space_ns < SPACE_CACHE_NS) {
+	known = p->space_ns && now - p->space_ns < SPACE_CACHE_NS;
+	if (known)
 		*ret_space = p->space;
-		env_mutex_unlock(&p->lock);
-		return;
-	}
-	g = p->settings.large;
 	env_mutex_unlock(&p->lock);
-	if (p->meta) {
-		disks_update_used(p);
-		uint64_t promised = (uint64_t)MAX(meta_counter(p->meta, META_COUNT_PREALLOC_BYTES),
-						  0);
-
-		sp.promised_bytes = promised;
-		sp.used_bytes = (uint64_t)meta_counter(p->meta, META_COUNT_LOGICAL_BYTES) +
-				promised;
-		sp.available_bytes = extent_usable_bytes(p->extents, g, 0);
-		if (promised)
-			sp.available_bytes = without_promises(p, sp.available_bytes, promised);
-		sp.total_bytes = sp.used_bytes + sp.available_bytes;
-	}
-	env_mutex_lock(&p->lock);
-	p->space = sp;
-	p->space_ns = now;
-	env_mutex_unlock(&p->lock);
-	*ret_space = sp;
+	if (!known)
+		space_now(p, ret_space);
 }
 
 bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len)
@@ -130,6 +140,40 @@ bool pool_dir_has_room(struct pool *p)
 	return !full;
 }
 
+/* Are there as many disks that fail apart as a fragment each needs, whatever room they have? */
+static bool too_few_disks(struct pool *p, struct geometry wanted)
+{
+	unsigned count = disk_count(p->disks), n = 0;
+	FREE struct disk_info *seen = xcalloc(count + 1, sizeof(*seen));
+
+	for (unsigned i = 0; i < count; i++) {
+		struct disk *d = disk_at(p->disks, i);
+		bool again = false;
+
+		seen[n] = disk_info(d);
+		for (unsigned j = 0; j < n && seen[n].domain[0]; j++)
+			again |= !strcmp(seen[j].domain, seen[n].domain);
+		n += disk_present(d) && seen[n].state == DISK_HEALTHY && !again;
+	}
+	return n < (unsigned)wanted.k + wanted.m;
+}
+
+/* What a write gets now. */
+static void status_geometry(struct pool *p, struct pool_status *st, struct geometry small)
+{
+	struct geometry large = st->settings.large;
+
+	st->full = st->space.available_bytes == 0;
+	if (st->full || extent_fit(p->extents, large, EXTENT_MAX_BYTES, &st->large_now))
+		st->large_now = (struct geometry){0, 0};
+	if (st->full || extent_fit(p->extents, small, EXTENT_SMALL_BYTES, &st->small_now))
+		st->small_now = (struct geometry){0, 0};
+	st->full |= st->small_now.k == 0;
+	st->few_disks = too_few_disks(p, large) || too_few_disks(p, small);
+	st->narrowed = memcmp(&st->large_now, &large, sizeof(large)) != 0 ||
+		       memcmp(&st->small_now, &small, sizeof(small)) != 0;
+}
+
 void pool_status(struct pool *p, struct pool_status *ret_status)
 {
 	struct pool_status st = {.uuid = p->json.pool, .settings = pool_get_settings(p)};
@@ -146,17 +190,12 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 	st.dir_behind = p->pool_json_behind;
 	st.tie = p->tie;
 	env_mutex_unlock(&p->lock);
-	pool_space(p, &st.space);
+	space_now(p, &st.space);
 	st.dir_full = !pool_dir_has_room(p) && !st.tie;
 	st.large_now = st.settings.large;
 	st.small_now = small;
 	if (p->meta) {
-		if (extent_fit(p->extents, st.settings.large, &st.large_now))
-			st.large_now = (struct geometry){0, 0}; /* full */
-		if (extent_fit(p->extents, small, &st.small_now))
-			st.small_now = (struct geometry){0, 0};
-		st.narrowed = memcmp(&st.large_now, &st.settings.large, sizeof(small)) != 0 ||
-			      memcmp(&st.small_now, &small, sizeof(small)) != 0;
+		status_geometry(p, &st, small);
 		st.inodes = (uint64_t)meta_counter(p->meta, META_COUNT_INODES);
 		st.extents = (uint64_t)meta_counter(p->meta, META_COUNT_EXTENTS);
 		st.epoch = meta_epoch(p->meta);

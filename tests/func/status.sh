@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What status and others say of a pool with plenty of room, with little, with none, and with one of each: nothing
+# that contradicts itself, and counts of one in the singular.
+. "$(dirname "$0")/lib.sh"
+
+if [ "$(id -u)" -ne 0 ]; then
+	skip "status" "needs root, for small tmpfs"
+	exit 0
+fi
+
+# small_pool SIZE...: a mounted pool over tmpfs of these sizes
+small_pool()
+{
+	local size i=0
+
+	rm -rf "$pool"
+	mkdir -p "$mnt"
+	"$dynamicfs" init --pool "$pool" >/dev/null
+	for size in "$@"; do
+		i=$((i + 1))
+		mkdir -p "$work/d$i"
+		mount -t tmpfs -o "size=$size" dynamicfs-test "$work/d$i" || exit 1
+		tmpfs_mounted+=("$work/d$i")
+		"$dynamicfs" add-disk --pool "$pool" --disk "$work/d$i" >/dev/null 2>&1
+	done
+	start || not_ok "start" "failed"
+}
+end_pool()
+{
+	stop
+	umount "$work"/d? 2>/dev/null
+}
+status() { "$dynamicfs" status --pool "$pool" "$@" | tr -s '\n ' ' '; }
+fill() { head -c 300M /dev/urandom >"$mnt/f" 2>/dev/null; }
+
+# says NAME PATTERN, and tells_not NAME PATTERN: of the page that was looked at last
+look() { page=$(status); }
+says() { if grep -qE -- "$2" <<<"$page"; then ok "$1"; else not_ok "$1" "no '$2' in: $page"; fi; }
+tells_not() { if grep -qE -- "$2" <<<"$page"; then not_ok "$1" "'$2' in: $page"; else ok "$1"; fi; }
+
+# ---- disks enough, full
+small_pool 24m 24m 24m 24m 24m 24m
+look
+says "plenty: healthy" "is healthy, mounted"
+tells_not "plenty: no warning about room" "full:? no|too few disks|nearly full|is full"
+says "an empty pool's only inode" "Files 1 inode, 0 extents"
+fill
+look
+says "full: said beside the health" "is healthy, but full, mounted"
+says "full: no room" "100% full: .* no room for more"
+says "full: new data" "New data none fits"
+says "full: what to do" "the pool is full: nothing can be added until files are deleted"
+tells_not "full: no geometry is called for" "too few disks|kept as nothing|nothing \(|Wanted|add disks"
+check "df agrees" test "$(df --output=avail "$mnt" | tail -1)" -eq 0
+refuse "and so does writing" 1 "No space" bash -c "head -c 5000 /dev/urandom >'$mnt/g'"
+truncate -s -6M "$mnt/f"
+sync "$mnt/f"
+roomy() { look; grep -qE 'room for [1-9][.0-9]* MiB more' <<<"$page"; }
+wait_for 15 roomy
+look
+says "some MiB: room again" "room for [1-9][.0-9]* MiB more"
+tells_not "some MiB: not full" "but full|is full|none fits"
+says "some MiB: as wanted" "large files RS 4\+2, all else 3 copies"
+check "some MiB: and they can be written" bash -c "head -c 1000000 /dev/urandom >'$mnt/g'"
+end_pool
+
+# ---- disks enough, but of some only
+small_pool 24m 24m 24m 24m 72m 72m 72m
+fill
+truncate -s -20M "$mnt/f"
+sync "$mnt/f"
+look
+tells_not "never kept as nothing" "as nothing|nothing \("
+end_pool
+
+# ---- too few disks
+small_pool 40m 40m 40m
+look
+says "three disks: large files only" "too few disks for RS 4\+2: large files are kept as 3 copies now; add disks"
+fill
+look
+tells_not "three disks, full: no talk of geometry" "too few|as nothing"
+end_pool
+
+# ---- one of each
+small_pool 40m
+look
+says "one disk: both" "too few disks for RS 4\+2 and 3 copies: new data is kept as 1 copy now"
+says "one disk has the metadata" "the metadata is on one disk only: add disks"
+says "one journal" "journal on 1 disk,"
+refuse "one copy" 0 "all else in 1 copy, metadata" "$dynamicfs" set --pool "$pool" --copies 1
+head -c 50000 /dev/urandom >"$mnt/f"
+sync "$mnt/f"
+look
+says "one extent" "2 inodes, 1 extent New"
+refuse "one journal, of show-redundancy" 0 "its journal is on 1 disk\\." \
+	"$dynamicfs" show-redundancy --pool "$pool"
+echo small >"$mnt/g"
+echo small >"$mnt/h"
+refuse "one file more" 0 "and 1 more file " "$dynamicfs" show-redundancy / --limit 2 --pool "$pool"
+"$dynamicfs" unmount --mountpoint "$mnt" >/dev/null
+umount "$work/d1"
+refuse "one disk, not there" 3 "it has 1 disk, and none is there" "$dynamicfs" status --pool "$pool"
+exit "$failed"
