@@ -52,7 +52,8 @@
 	X(DFS_ENOTEMPTYDIR, 48, "directory is not empty and is not ours")                          \
 	X(DFS_ESPLIT, 49, "the disks hold two histories that went apart")                          \
 	X(DFS_EJOURNAL, 50, "acknowledged changes are damaged in the metadata journal")            \
-	X(DFS_ELATE, 51, "the disk takes longer than others can wait")
+	X(DFS_ELATE, 51, "the disk takes longer than others can wait")                             \
+	X(DFS_ELOOP, 52, "too many symbolic links")
 
 enum dfs_err {
 #define X(name, num, text) name = -(num),
@@ -62,9 +63,11 @@ enum dfs_err {
 
 #define MUST_USE __attribute__((warn_unused_result))
 
-/* The symbolic name ("DFS_ENOENT"), or "DFS_OK", or "DFS_E?". Static storage. */
+/* The symbolic name ("DFS_ENOENT"), or "DFS_OK", or "DFS_E?"; of an errno, which is positive, "ENOENT". Static
+ * storage. */
 const char *dfs_err_name(int err);
-/* A short lower-case sentence part ("no such file or directory"). Static storage. */
+/* A short lower-case sentence part ("no such file or directory"). Of an errno: what strerror(3) says. Static
+ * storage. */
 const char *dfs_err_text(int err);
 
 #endif

@@ -104,6 +104,12 @@ static int code_of(int e)
 		return DFS_EISDIR;
 	case ELOOP: /* a symbolic link where we never put one */
 		return DFS_ECORRUPT;
+	case ENAMETOOLONG:
+		return DFS_ENAMETOOLONG;
+	case EXDEV:
+		return DFS_EXDEV;
+	case EMLINK:
+		return DFS_EMLINK;
 	case EFBIG:
 		return DFS_EFBIG;
 	case ENOMEM:
@@ -828,8 +834,8 @@ int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **
 	struct dir_dev *d;
 	struct stat st;
 
-	if (fd < 0)
-		return code_of(errno);
+	if (fd < 0) /* the way there is the user's: there links may lead in a circle */
+		return errno == ELOOP && !*subdir ? DFS_ELOOP : code_of(errno);
 	if (fstat(fd, &st)) {
 		close(fd);
 		return code_of(errno);

@@ -58,6 +58,8 @@ int errmap_to_errno(int err)
 		return ETIMEDOUT;
 	case DFS_EXDEV:
 		return EXDEV;
+	case DFS_ELOOP:
+		return ELOOP;
 	default:
 		return EIO;
 	}

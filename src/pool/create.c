@@ -46,8 +46,11 @@ static int make_dir(const char *dir, bool *ret_made, struct pool_message *msg)
 		pool_say(msg, "cannot make %s: permission denied", dir);
 		return DFS_EACCES;
 	default:
-		pool_say(msg, "cannot make %s: error %d", dir, errno);
-		return DFS_EIO;
+		pool_say(msg, "cannot make %s: %s; nothing was changed", dir, dfs_err_text(errno));
+		return errno == ENAMETOOLONG ? DFS_ENAMETOOLONG
+		       : errno == ELOOP	     ? DFS_ELOOP
+		       : errno == ENOSPC     ? DFS_ENOSPC
+					     : DFS_EIO;
 	}
 }
 
@@ -64,7 +67,12 @@ static int prepare(const char *dir, const struct pool_env *env, struct dev **ret
 		err = make_dir(dir, ret_made, msg);
 		if (err)
 			return err;
-		if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+		if (stat(dir, &st) != 0) {
+			pool_say(msg, "cannot use %s: %s; nothing was changed", dir,
+				 dfs_err_text(errno));
+			return errno == ELOOP ? DFS_ELOOP : DFS_EIO;
+		}
+		if (!S_ISDIR(st.st_mode)) {
 			pool_say(msg, "cannot use %s: it is not a directory", dir);
 			return DFS_ENOTDIR;
 		}
@@ -180,12 +188,16 @@ static int import_disk(struct pool_json *json, const char *path, const struct po
 	struct pool_json_disk *j;
 	struct disk_json dj;
 	struct dev *dev = NULL;
-	bool is_dir;
-	int err = 0;
+	int err = 0, why = 0;
 
 	snprintf(real, sizeof(real), "%s", path);
 	if (!env || !env->open_dev)
-		err = path_real_in_time(g, path, real, sizeof(real), &is_dir);
+		err = path_real_in_time(g, path, real, sizeof(real), &why);
+	if (!err && why && why != ENOENT && why != ENOTDIR) {
+		pool_say(msg, "cannot import %s: %s. Leave it out to import the pool without it",
+			 path, dfs_err_text(why));
+		return why == EACCES ? DFS_EACCES : DFS_ENODISK;
+	}
 	if (!err)
 		err = open_disk_dev(env, g, real, "dynamicfs", false, &dev);
 	if (!err)

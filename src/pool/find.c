@@ -8,6 +8,7 @@
  * Runs before the pool's other threads: no locks but json_lock, for what others read later.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -188,10 +189,10 @@ static int look_inside(struct finder *f, const char *dir, const char *name)
 	FREE char *path = xasprintf("%s/%s", dir, name);
 	FREE char *inside = xasprintf("%s/dynamicfs", path);
 	char real[POOL_JSON_PATH];
-	bool is_dir = false;
+	int why = 0;
 
-	if (path_real_in_time(f->p->group, inside, real, sizeof(real), &is_dir) || !is_dir ||
-	    path_real_in_time(f->p->group, path, real, sizeof(real), &is_dir) || !is_dir)
+	if (path_real_in_time(f->p->group, inside, real, sizeof(real), &why) || why ||
+	    path_real_in_time(f->p->group, path, real, sizeof(real), &why) || why)
 		return 0;
 	return look(f, real);
 }
@@ -366,12 +367,14 @@ int pool_set_search(struct pool *p, const char *const *dirs, unsigned count,
 	}
 	for (unsigned i = 0; i < count; i++) {
 		char real[SEARCH_PATH_MAX] = "";
-		bool is_dir = false;
-		int err = path_real_in_time(p->group, dirs[i], real, sizeof(real), &is_dir);
+		int why = 0;
+		int err = path_real_in_time(p->group, dirs[i], real, sizeof(real), &why);
 
-		if (err || !is_dir) {
+		if (err || why) {
 			pool_say(msg, "cannot search %s for disks: %s", dirs[i],
-				 err ? "it does not answer" : "no such directory");
+				 err		 ? "it does not answer"
+				 : why == ENOENT ? "no such directory"
+						 : dfs_err_text(why));
 			return err ? err : DFS_ENOTDIR;
 		}
 		memcpy(rec->dirs[rec->count++], real, SEARCH_PATH_MAX);

@@ -131,10 +131,10 @@ void lacks_find(struct pool *p, struct disk *d);
 MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t real_size,
 			     struct pool_message *msg);
 
-/* The path without links; as it is when it is not there, or too long, and *ret_is_dir is false then.
- * DFS_ETIMEDOUT. */
+/* The path without links; as it is when it is not there, or too long. *ret_why: 0, or the errno that says why it is no
+ * directory. DFS_ETIMEDOUT. */
 MUST_USE int path_real_in_time(struct dev_group *g, const char *path, char *ret_real,
-			       size_t real_size, bool *ret_is_dir);
+			       size_t real_size, int *ret_why);
 
 /* ---- find.c ---- */
 /* Opens and locks every disk of the pool that can be found; json's paths become those. *ret_devs: by index

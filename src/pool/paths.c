@@ -57,7 +57,7 @@ static bool json_disk_at(struct pool *p, unsigned i, struct pool_json_disk *ret)
 /* What the filesystem says of a path. Asking may hang, so all of it is on the heap. */
 struct path_look {
 	char *path, *real; /* real: NULL when it is not there */
-	bool is_dir;
+	int why;	   /* it is no directory; 0: it is */
 	dev_t dev;
 	int access_errno; /* 0: it may be read and written */
 };
@@ -68,13 +68,15 @@ static void path_look(void *arg)
 	struct stat st;
 
 	l->real = realpath(l->path, NULL);
+	l->why = l->real ? 0 : errno;
 	if (l->real && stat(l->real, &st) != 0) {
+		l->why = errno;
 		free(l->real);
 		l->real = NULL;
 	}
 	if (!l->real)
 		return;
-	l->is_dir = S_ISDIR(st.st_mode);
+	l->why = S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
 	l->dev = st.st_dev;
 	/* by the effective ids, which faccessat() asks about when told to */
 	if (faccessat(AT_FDCWD, l->real, R_OK | W_OK | X_OK, AT_EACCESS) != 0)
@@ -96,10 +98,11 @@ static int check_look(const char *path, const struct path_look *l, size_t real_s
 	const char *real = l->real;
 
 	if (!real) {
-		pool_say(msg, "cannot add %s: no such directory", path);
-		return DFS_ENODISK;
+		pool_say(msg, "cannot add %s: %s; nothing was done", path,
+			 l->why == ENOENT ? "no such directory" : dfs_err_text(l->why));
+		return l->why == EACCES ? DFS_EACCES : DFS_ENODISK;
 	}
-	if (!l->is_dir) {
+	if (l->why) {
 		pool_say(msg,
 			 "cannot add %s: it is not a directory. DynamicFS stores on directories of "
 			 "mounted filesystems, not on devices",
@@ -149,7 +152,7 @@ static int check_place(struct pool *p, const char *real, dev_t dev, struct pool_
 }
 
 int path_real_in_time(struct dev_group *g, const char *path, char *ret_real, size_t real_size,
-		      bool *ret_is_dir)
+		      int *ret_why)
 {
 	struct path_look *l = xcalloc(1, sizeof(*l));
 	bool fits;
@@ -161,7 +164,7 @@ int path_real_in_time(struct dev_group *g, const char *path, char *ret_real, siz
 		return err;
 	fits = l->real && strlen(l->real) < real_size;
 	snprintf(ret_real, real_size, "%s", fits ? l->real : path);
-	*ret_is_dir = fits && l->is_dir;
+	*ret_why = fits || !l->real ? l->why : ENAMETOOLONG;
 	path_look_free(l);
 	return 0;
 }

@@ -118,6 +118,17 @@ elif [ "$(id -u)" -ne 0 ]; then
 else
 	skip "init on a read-only filesystem" "tmpfs can't be mounted here"
 fi
+# Errors have names, not numbers, and the right ones.
+long=$work/$(printf 'x%.0s' {1..300})
+ln -s circle2 circle1 && ln -s circle1 circle2
+for path in "$long:[Nn]ame too long" "$work/circle1:[Tt]oo many .*symbolic links"; do
+	for command in init:pool:1 status:pool:1 mount:mountpoint:1 unmount:mountpoint:1 import:disk:3; do
+		IFS=: read -r word option code <<<"$command"
+		refuse "$word: ${path##*:}" "$code" "${path##*:}" \
+			env DYNAMICFS_POOL="$work" "$dynamicfs" "$word" "--$option" "${path%:*}"
+	done
+done
+refuse "init below a circle" 1 "[Tt]oo many .*symbolic links" dfs init --pool "$work/circle1/x"
 make_disks "$work"
 mkdir -p "$mnt"
 json "init --json" 'r["settings"]["large"] == "rs:4+2" and r["settings"]["copies"] == 3' \
@@ -150,6 +161,11 @@ unchanged "a directory within the pool" 2 "cannot add" dfs add-disk --pool "$poo
 rmdir "$pool/sub"
 unchanged "the pool itself" 1 "cannot add" dfs add-disk --pool "$pool" --disk "$pool"
 unchanged "a directory that holds disks" 2 "cannot add" dfs add-disk --pool "$pool" --disk "$work"
+unchanged "a name that is too long" 3 "[Nn]ame too long" dfs add-disk --pool "$pool" --disk "$long"
+unchanged "a circle of links" 3 "[Tt]oo many .*symbolic links" \
+	dfs add-disk --pool "$pool" --disk "$work/circle2"
+refuse "a circle to be searched" 1 "[Tt]oo many .*symbolic links" \
+	dfs set --pool "$pool" --search "$work/circle2"
 unchanged "no such directory" 3 "cannot add" dfs add-disk --pool "$pool" --disk "$work/none"
 unchanged "a file as a disk" 1 "cannot add" dfs add-disk --pool "$pool" --disk "$work/other/full/file"
 unchanged "a disk of another pool" 1 "another pool" dfs add-disk --pool "$work/pool2" --disk "$work/disk2"

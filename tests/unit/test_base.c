@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -61,7 +62,15 @@ static void err_names_and_texts(void **state)
 	assert_string_equal(dfs_err_name(DFS_ENOENT), "DFS_ENOENT");
 	assert_string_equal(dfs_err_text(DFS_ECHECKSUM), "checksum mismatch");
 	assert_string_equal(dfs_err_name(-9999), "DFS_E?");
-	assert_string_equal(dfs_err_name(2), "DFS_E?");
+	assert_string_equal(dfs_err_text(-9999), "unknown error");
+	assert_string_equal(dfs_err_name(ENAMETOOLONG), "ENAMETOOLONG");
+	for (int e = 1; e < 134;
+	     e++) { /* every errno has a name and words; two numbers were never used */
+		if (e == 41 || e == 58)
+			continue;
+		assert_string_equal(dfs_err_text(e), strerror(e));
+		assert_int_equal(dfs_err_name(e)[0], 'E');
+	}
 	assert_int_equal(DFS_EIO, -10);
 }
 
