@@ -379,9 +379,14 @@ static void check_members(struct run *r)
 /* What is rotten on all disks may be lost: told by who was forced to go on without it. */
 static void note_rot(struct run *r, const struct meta_recovery *rec, bool forced)
 {
-	if (forced && r->rot.given_up && r->rot.seq && rec->loss.from < r->rot.seq)
+	struct meta_loss told = rec->loss;
+
+	if (!told.from && meta_loss(meta, &told)) /* noted already, when power went */
+		sim_fail("M11", "what was lost can't be read");
+	if (forced && r->rot.given_up && r->rot.seq &&
+	    (rec->loss.from ? told.from != r->rot.seq : !told.from || told.from > r->rot.seq))
 		sim_fail("M11", "opened with force, it says that %llu is lost, not %llu",
-			 (unsigned long long)rec->loss.from, (unsigned long long)r->rot.seq);
+			 (unsigned long long)told.from, (unsigned long long)r->rot.seq);
 	if (forced && r->rot.roots && !rec->forced && !rec->loss.from && rec->seq < durable)
 		sim_fail("M11", "opened with force, it does not say that something is lost");
 	if (rot_cuts(r))

@@ -26,11 +26,32 @@ struct scan {
 	const struct uuid *pool;
 	struct dev *dev;
 	uint64_t journal_first, end;
-	uint64_t durable; /* the greatest that is proved */
-	uint64_t records; /* on this disk, each counted once though it may be there twice */
-	uint64_t last;	  /* the greatest of them */
-	uint64_t hashed;  /* bytes, of the file looked at */
+	uint64_t durable;    /* the greatest that is proved */
+	uint64_t records;    /* on this disk, each counted once though it may be there twice */
+	uint64_t last;	     /* the greatest of them */
+	uint64_t hashed;     /* bytes, of the file looked at */
+	uint64_t name;	     /* the greatest */
+	uint64_t first, off; /* the file's name, and where in it is looked at */
+	struct journal_place *place; /* of a state that is looked for, if one is */
 };
+
+/* The record of that state, or better the one that follows it. */
+static void note_place(const struct scan *s, const struct journal_record *rec)
+{
+	struct journal_place *p = s->place;
+	bool is_it = rec->seq == p->seq && memcmp(&rec->hash, &p->chain, HASH_LEN) == 0;
+
+	if (p->follows)
+		return;
+	if (rec->seq == p->seq + 1 && memcmp(&rec->prev, &p->chain, HASH_LEN) == 0)
+		p->follows = true;
+	else if (!is_it || p->found)
+		return;
+	p->found = true;
+	p->first = s->first;
+	p->off = s->off + (is_it ? rec->total_len : 0);
+	p->durable = rec->durable;
+}
 
 /* Returns how far to go on: the record's length, or 8. */
 static size_t look_at(struct scan *s, const uint8_t *p, size_t len)
@@ -44,6 +65,8 @@ static size_t look_at(struct scan *s, const uint8_t *p, size_t len)
 		s->hashed += total_len;
 		return 8;
 	}
+	if (s->place)
+		note_place(s, &rec);
 	s->records += rec.seq > s->last;
 	s->last = MAX(s->last, rec.seq);
 	s->durable = MAX(s->durable, rec.durable);
@@ -70,6 +93,7 @@ static int scan_file(struct scan *s, struct dev_file *f, uint64_t size)
 		       (at < JOURNAL_MAX_RECORD || off + got == size)) {
 			if (s->hashed > HASH_FACTOR * size)
 				return 0;
+			s->off = off + at;
 			at += look_at(s, window.data + at, got - at);
 		}
 		if (got < len || off + got == size)
@@ -87,10 +111,13 @@ static int scan_name(void *ctx, const char *leaf, uint64_t size_bytes)
 	uint64_t first;
 	int err;
 
-	if (!journal_name_parse(leaf, &first) || first < s->journal_first)
+	if (!journal_name_parse(leaf, &first) || first < s->journal_first ||
+	    (s->place && s->place->follows))
 		return 0;
 	if (size_bytes)
 		s->durable = MAX(s->durable, first - 1);
+	s->name = MAX(s->name, first);
+	s->first = first;
 	journal_name(first, name);
 	err = dev_open(s->dev, name, DEV_RDONLY, &f);
 	if (err == 0) {
@@ -103,6 +130,30 @@ static int scan_name(void *ctx, const char *leaf, uint64_t size_bytes)
 	return 0;
 }
 
+static void scan_dev(struct scan *s)
+{
+	int err = dev_list(s->dev, "meta/journal", scan_name, s);
+
+	if (err && err != DFS_ENOENT)
+		log_warn("cannot list the metadata journal on %s: %s", s->dev->name,
+			 dfs_err_text(err));
+}
+
+bool damage_find_state(const struct uuid *pool, struct dev *dev, uint64_t journal_first,
+		       uint64_t seq, const struct hash *chain, struct journal_place *ret)
+{
+	struct journal_place place = {.seq = seq, .chain = *chain};
+	struct scan s = {.pool = pool,
+			 .dev = dev,
+			 .journal_first = journal_first,
+			 .end = seq - 1,
+			 .place = &place};
+
+	scan_dev(&s);
+	*ret = place;
+	return place.found;
+}
+
 void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
 		 uint64_t journal_first, uint64_t end, struct meta_loss *ret)
 {
@@ -111,13 +162,11 @@ void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned coun
 	for (unsigned i = 0; i < count; i++) {
 		struct scan s = {
 			.pool = pool, .dev = devs[i], .journal_first = journal_first, .end = end};
-		int err = dev_list(devs[i], "meta/journal", scan_name, &s);
 
-		if (err && err != DFS_ENOENT)
-			log_warn("cannot list the metadata journal on %s: %s", devs[i]->name,
-				 dfs_err_text(err));
+		scan_dev(&s);
 		loss.last = MAX(loss.last, s.durable);
 		loss.beyond = MAX(loss.beyond, s.records);
+		loss.seen = MAX(loss.seen, MAX(s.last, s.name));
 	}
 	if (loss.last <= end)
 		return;
@@ -128,7 +177,10 @@ void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned coun
 
 /* ---- remembering ---- */
 
-/* A loss not taken note of yet, and this one, are told as one. */
+/*
+ * A loss not taken note of yet, and this one, are told as one. The number is one that nothing in the old files
+ * has reached: so they lie before the journal that begins after it, and prove nothing any more.
+ */
 int damage_record(struct meta *m, const struct meta_loss *found)
 {
 	struct meta_loss old, both = *found, *loss = &both;
@@ -142,6 +194,8 @@ int damage_record(struct meta *m, const struct meta_loss *found)
 		both.last = MAX(both.last, old.last);
 		both.beyond = MAX(both.beyond, old.beyond);
 	}
+	if (found->seen > m->seq && found->seen < META_SEQ_MAX / 2)
+		__atomic_store_n(&m->seq, found->seen, __ATOMIC_RELEASE);
 	t = meta_begin(m);
 	buf_reset(&t->value);
 	envelope_begin(&t->value);

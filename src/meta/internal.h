@@ -257,6 +257,18 @@ MUST_USE int journal_write(struct meta *m, const uint8_t *data, size_t len);
  */
 void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
 		 uint64_t journal_first, uint64_t end, struct meta_loss *ret);
+/* Where in dev's journal files a state (seq, chain) is, by the hash in its own record or in the one that follows:
+ * wherever that is. False: nowhere in a whole record. */
+struct journal_place {
+	uint64_t seq;
+	struct hash chain;
+	bool found, follows; /* the record that follows it is whole, too */
+	uint64_t first,
+		off; /* where that one begins: file's name and offset, perhaps of a second copy */
+	uint64_t durable; /* what the record that was found says */
+};
+bool damage_find_state(const struct uuid *pool, struct dev *dev, uint64_t journal_first,
+		       uint64_t seq, const struct hash *chain, struct journal_place *ret);
 /* While opening: what was lost becomes part of the state, as a transaction that no journal holds: the
  * next root's image does. */
 MUST_USE int damage_record(struct meta *m, const struct meta_loss *loss);
@@ -272,6 +284,7 @@ struct journal_walk {
 	const struct uuid *pool;
 	struct walk_source sources[ROOT_MAX_MEMBERS];
 	unsigned count, preferred;
+	uint64_t journal_first;	       /* the root's */
 	uint64_t file_first;	       /* name of the current file */
 	uint64_t off;		       /* of the next record in it */
 	uint64_t seq;		       /* of the last record */
@@ -286,6 +299,12 @@ struct journal_walk {
 void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct root *root);
 /* 0, or DFS_EEND. ret_record's ops are borrowed until the next call. */
 MUST_USE int walk_next(struct journal_walk *w, struct journal_record *ret_record);
+/*
+ * The chain breaks before seq, whose hash is known from elsewhere: goes on behind it. False: the journal does not
+ * know that state, and the walk ends there. *ret_durable: what the record that was found says.
+ */
+MUST_USE bool walk_skip(struct journal_walk *w, uint64_t seq, const struct hash *chain,
+			uint64_t *ret_durable);
 void walk_end(struct journal_walk *w);
 
 /* ---- roots.c ---- */

@@ -46,7 +46,7 @@ void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct ro
 	w->preferred = 0;
 	w->seq = root->checkpoint_seq;
 	w->chain = root->chain;
-	w->file_first = root->journal_first;
+	w->journal_first = w->file_first = root->journal_first;
 	w->tail_bytes = 0;
 	open_files(w);
 }
@@ -190,4 +190,39 @@ int walk_next(struct journal_walk *w, struct journal_record *ret_record)
 	w->chain = ret_record->hash;
 	w->off += ret_record->total_len;
 	return 0;
+}
+
+/* A place beyond half of a file that is written twice may be that of a second copy. */
+static void go_to(struct journal_walk *w, unsigned source, const struct journal_place *place)
+{
+	struct journal_record rec;
+	uint64_t half;
+
+	w->file_first = place->first;
+	open_files(w);
+	half = w->sources[source].second_off;
+	w->off = place->off >= half ? place->off - half : place->off;
+	if (try_all(w, &rec))
+		w->off = place->off;
+	w->window_off = UINT64_MAX;
+}
+
+bool walk_skip(struct journal_walk *w, uint64_t seq, const struct hash *chain,
+	       uint64_t *ret_durable)
+{
+	w->seq = seq;
+	w->chain = *chain;
+	for (unsigned i = 0; i < w->count; i++)
+		w->sources[i].damaged = true; /* what is skipped none of them has */
+	for (unsigned i = 0; i < w->count; i++) {
+		struct journal_place place;
+
+		if (!damage_find_state(w->pool, w->sources[i].dev, w->journal_first, seq, chain,
+				       &place))
+			continue;
+		go_to(w, i, &place);
+		*ret_durable = place.durable;
+		return true;
+	}
+	return false;
 }

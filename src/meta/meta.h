@@ -87,6 +87,7 @@ struct meta_loss {
 	uint64_t last;	  /* at least up to this one had been acknowledged */
 	uint64_t beyond;  /* records found whole after the damage, of no use without what is lost */
 	uint64_t wall_ns; /* when it was found */
+	uint64_t seen;	  /* the greatest number that anything there has; not kept */
 };
 struct meta_recovery { /* what open found and did, for the log and status */
 	uint64_t epoch, generation, seq;
@@ -97,8 +98,9 @@ struct meta_recovery { /* what open found and did, for the log and status */
 	unsigned damaged_roots, damaged_journals; /* found and passed over */
 	struct meta_loss loss;			  /* found by this open (DFS_EJOURNAL, or forced) */
 	bool forced;				  /* opened by force alone */
-	bool journals_short; /* no member's journal reached the state of the image */
-	char refusal[900];   /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
+	uint64_t rot_from, rot_to; /* journal records that no disk has whole, and none is needed */
+	bool journals_short;	   /* no member's journal reached the state of the image */
+	char refusal[900];	   /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
 };
 
 /* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */

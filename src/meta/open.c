@@ -272,6 +272,20 @@ static bool journal_whole(struct meta *m, struct dev *dev, struct journal_walk *
 	return w->seq == m->seq && memcmp(&w->chain, &m->chain, sizeof(w->chain)) == 0;
 }
 
+static bool some_journal_whole(struct meta *m)
+{
+	struct journal_walk w;
+	bool some = false;
+
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		some = some ||
+		       (mb->listed && !member_dead(m, mb) && journal_whole(m, mb->disk.dev, &w));
+	}
+	return some;
+}
+
 /*
  * Some member is too full for a checkpoint. The pool must open all the same, so that something can be
  * deleted. Members whose journals hold everything stay as they are; the others are left out until a
@@ -284,6 +298,12 @@ static int without_checkpoint(struct meta *m)
 	int err = 0;
 
 	PROBE("opened-without-checkpoint");
+	if (!some_journal_whole(m)) {
+		log_error("cannot open the pool: no disk's metadata journal can be gone on with, "
+			  "since it has rotted, and there is no space for a checkpoint; free some "
+			  "space on the disks");
+		return DFS_ENOSPC;
+	}
 	token_take(m);
 	for (unsigned i = 0; i < m->member_count; i++) {
 		struct member *mb = m->members[i];

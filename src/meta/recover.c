@@ -286,14 +286,95 @@ static void walk_result(struct journal_walk *w, struct recovery *r, struct meta_
 		PROBE("journal-tail-cut");
 }
 
-/*
- * Replays what comes after the index's own (seq, chain). *ret_sound is false when the journal doesn't
- * contain that point; nothing has been applied then.
- */
-static int replay(struct meta *m, struct recovery *r, struct meta_recovery *ret, bool *ret_sound)
+static void walk_sources(struct meta *m, const struct recovery *r, struct journal_walk *w)
 {
-	struct journal_walk w = {.count = r->source_count};
+	*w = (struct journal_walk){.count = r->source_count};
+	for (unsigned i = 0; i < r->source_count; i++)
+		w->sources[i].dev = r->sources[i];
+	walk_begin(w, &m->cfg.pool, &m->root);
+}
+
+/*
+ * The journal breaks after `end`. Is the state (seq, chain) beyond it one that was acknowledged, or followed from
+ * one? Its record or the next must be there, and those that go on from it must prove that something after the
+ * break was durable, and no less than anything else there does: else they may be a tail that was cut once.
+ */
+static bool is_proved(struct meta *m, const struct recovery *r, uint64_t end, uint64_t seq,
+		      const struct hash *chain)
+{
+	struct meta_loss all = {0};
 	struct journal_record rec;
+	struct journal_walk w;
+	uint64_t durable = 0;
+
+	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, end, &all);
+	walk_sources(m, r, &w);
+	if (walk_skip(&w, seq, chain, &durable))
+		while (walk_next(&w, &rec) == 0)
+			durable = MAX(durable, rec.durable);
+	walk_end(&w);
+	return all.from && durable >= all.last;
+}
+
+static bool descends_from_image(struct meta *m)
+{
+	return m->root.checkpoint_id == 0 ||
+	       (m->ops->has_mark && m->ops->has_mark(m->index, &m->root.manifest));
+}
+
+/*
+ * The journal breaks before the state (start, chain) that the index holds (M13). The image is what the root says;
+ * the local index counts when it comes from that image and the journal proves its state.
+ */
+static bool goes_on(struct meta *m, const struct recovery *r, struct journal_walk *w,
+		    uint64_t start, const struct hash *chain, bool image, struct meta_recovery *ret)
+{
+	uint64_t end = w->seq, durable;
+
+	if (!image && (!descends_from_image(m) || !is_proved(m, r, end, start, chain)))
+		return false;
+	if (!walk_skip(w, start, chain, &durable))
+		ret->journals_short = true;
+	ret->rot_from = end + 1;
+	ret->rot_to = start;
+	PROBE("rot-that-the-index-is-beyond");
+	return true;
+}
+
+/* Adds what comes after (start, chain) up to the end; 0 with *ret_sound false: the chain has another start. */
+static int gather(struct meta *m, struct journal_walk *w, struct replay *gathered, uint64_t start,
+		  const struct hash *chain, struct meta_recovery *ret, bool *ret_sound)
+{
+	struct journal_record rec;
+	int err;
+
+	while ((err = walk_next(w, &rec)) == 0) {
+		if (rec.seq < start)
+			continue;
+		if (rec.seq == start && memcmp(&rec.hash, chain, sizeof(*chain)) != 0) {
+			*ret_sound = false;
+			return 0;
+		}
+		if (rec.seq == start)
+			continue;
+		err = txn_replay_add(m, gathered, &rec);
+		if (err)
+			return err;
+		ret->replayed_transactions++;
+		if (ret->replayed_transactions == 1)
+			PROBE("journal-replayed");
+	}
+	return err;
+}
+
+/*
+ * Replays what comes after the index's own (seq, chain). *ret_sound is false when the journal contradicts that
+ * point, or ends before it and nothing else proves it (image: the root does); nothing has been applied then.
+ */
+static int replay(struct meta *m, struct recovery *r, bool image, struct meta_recovery *ret,
+		  bool *ret_sound)
+{
+	struct journal_walk w;
 	struct replay gathered = {0};
 	struct hash chain = m->chain;
 	uint64_t start = m->seq;
@@ -301,29 +382,17 @@ static int replay(struct meta *m, struct recovery *r, struct meta_recovery *ret,
 
 	*ret_sound = true;
 	ret->replayed_transactions = 0;
-	for (unsigned i = 0; i < r->source_count; i++)
-		w.sources[i].dev = r->sources[i];
-	walk_begin(&w, &m->cfg.pool, &m->root);
-	while ((err = walk_next(&w, &rec)) == 0) {
-		if (rec.seq < start)
-			continue;
-		if (rec.seq == start && memcmp(&rec.hash, &chain, sizeof(chain)) != 0) {
-			*ret_sound = false;
-			break;
-		}
-		if (rec.seq == start)
-			continue;
-		err = txn_replay_add(m, &gathered, &rec);
-		if (err)
-			break;
-		ret->replayed_transactions++;
-		if (ret->replayed_transactions == 1)
-			PROBE("journal-replayed");
+	ret->rot_from = ret->rot_to = 0;
+	ret->journals_short = false;
+	walk_sources(m, r, &w);
+	err = gather(m, &w, &gathered, start, &chain, ret, ret_sound);
+	if (err == DFS_EEND && w.seq < start) {
+		*ret_sound = goes_on(m, r, &w, start, &chain, image, ret);
+		if (*ret_sound)
+			err = gather(m, &w, &gathered, start, &chain, ret, ret_sound);
 	}
 	if (err == DFS_EEND)
 		err = txn_replay_flush(m, &gathered);
-	if (err == 0 && w.seq < start)
-		*ret_sound = false;
 	walk_result(&w, r, ret);
 	walk_end(&w);
 	buf_release(&gathered.ops);
@@ -397,7 +466,7 @@ static int use_local(struct meta *m, struct recovery *r, struct meta_recovery *r
 		return err;
 	err = load_state(m, ret_sound);
 	if (err == 0 && *ret_sound)
-		err = replay(m, r, ret, ret_sound);
+		err = replay(m, r, false, ret, ret_sound);
 	if (err == 0 && *ret_sound && !m->cfg.read_only)
 		err = same_files(m, ret_sound);
 	if (err == DFS_ECHECKSUM) {
@@ -407,10 +476,6 @@ static int use_local(struct meta *m, struct recovery *r, struct meta_recovery *r
 	return err;
 }
 
-/*
- * The image may end after the journal only if every member's journal has rotted: its state was durable
- * when the root was written, so it stands.
- */
 static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 {
 	bool sound = false;
@@ -427,19 +492,18 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 	if (err == 0 && !sound)
 		err = DFS_ECHECKSUM;
 	if (err == 0)
-		err = replay(m, r, ret, &sound);
+		err = replay(m, r, true, ret, &sound);
 	if (err) {
 		log_error("cannot restore the metadata index from the disks: %s; connect the other "
 			  "disks of the pool",
 			  dfs_err_text(err));
 		return err;
 	}
-	if (!sound) {
-		log_error("the metadata journal is damaged on every member: going on from the "
+	if (!sound) { /* never, unless somebody has made it so: the root's word counts */
+		log_error("the metadata journal contradicts the checkpoint: going on from the "
 			  "checkpoint's last transaction %llu",
 			  (unsigned long long)m->seq);
-		r->unequal = true;
-		ret->journals_short = true;
+		r->unequal = ret->journals_short = true;
 	}
 	return 0;
 }
@@ -466,6 +530,16 @@ static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery
 	for (unsigned i = 0; i < r->source_count; i++)
 		log_error("damaged metadata journal: %s", r->sources[i]->name);
 	return m->cfg.force ? 0 : DFS_EJOURNAL;
+}
+
+static void tell_rot(const struct meta_recovery *ret)
+{
+	if (!ret->rot_from)
+		return;
+	log_warn("the metadata journal has rotted on every disk that holds it: of transactions "
+		 "%llu to %llu not all can be read there; nothing is lost, for the index holds "
+		 "them; a checkpoint takes that part of the journal out of use",
+		 (unsigned long long)ret->rot_from, (unsigned long long)ret->rot_to);
 }
 
 /* From whichever member has it whole. */
@@ -513,6 +587,7 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 		err = check_damage(m, r, ret);
 	if (err)
 		return err;
+	tell_rot(ret);
 	m->durable = m->seq;
 	m->durable_chain = m->chain;
 	space_update(m);

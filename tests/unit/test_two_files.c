@@ -121,6 +121,50 @@ static void test_rot_at_the_first_files_end(void **state)
 	rig_release(&r);
 }
 
+/* Force over rot in the first file, and power goes at any call of that opening: whoever opens it again is asked
+ * about the same loss, or it is told; never about one more that the second file's name seems to prove. */
+static void test_forced_and_cut(void **state)
+{
+	const struct fault_plan none = {0};
+	int err = DFS_EIO;
+
+	(void)state;
+	for (uint64_t calls = 1; err; calls++) {
+		const struct fault_plan cut = {.gone_after = calls};
+		struct meta_loss loss;
+		struct rig_record rec;
+		uint64_t first;
+		struct rig r;
+		int again;
+
+		rig_init(&r, false, 1, 1);
+		r.checkpoint_bytes = KIB(768);
+		rig_must_open(&r);
+		(void)use_both_files(&r, &first);
+		rig_kill(&r);
+		rig_find_record(&r, 0, 3, &rec);
+		rig_flip(rec.path, (long)rec.off + 1000);
+		rig_flip(rec.path, (long)(rec.off + rec.second_off) + 1000);
+		r.force = true;
+		all_disks(&r, &cut);
+		err = rig_open(&r);
+		if (!err)
+			rig_kill(&r);
+		all_disks(&r, &none);
+		r.force = false;
+		again = rig_open(&r);
+		if (again) {
+			assert_int_equal(again, DFS_EJOURNAL);
+			assert_int_equal(r.rec.loss.from, 3);
+		} else {
+			expect_big(&r, 2);
+			assert_int_equal(meta_loss(r.m, &loss), 0);
+			assert_int_equal(loss.from, 3);
+		}
+		rig_release(&r);
+	}
+}
+
 static void commit_one(struct rig *r) { (void)rig_commit(r, 1, 1); }
 
 /*
@@ -172,6 +216,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rot_at_the_first_files_end),
+		cmocka_unit_test(test_forced_and_cut),
 		cmocka_unit_test(test_joins_meanwhile),
 	};
 
