@@ -213,6 +213,8 @@ struct fs {
 	int64_t writing;   /* what writes have taken that are not dirty bytes yet, perhaps */
 	int64_t promising; /* what fallocate has taken that is not in the counter yet, perhaps */
 	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
+	bool promise_broken;	    /* room that was promised was looked for in vain, last */
+	uint64_t broken_ns;	    /* at this time */
 
 	struct env_mutex names_lock; /* cache of directories' names */
 	TAILQ_HEAD(, names) names;   /* the one used last is last */

@@ -26,6 +26,8 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 	if (!c->txn_bytes)
 		c->txn_bytes = META_TXN_BYTES;
 	ASSERT(c->txn_bytes >= KIB(16) && c->txn_bytes <= META_TXN_BYTES);
+	if (!c->promise_wait_ms)
+		c->promise_wait_ms = 5000;
 }
 
 static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)

@@ -30,6 +30,7 @@ struct fs_config {		    /* 0: the default */
 		fold_percent; /* a slot is folded that takes so much of what it must; 200, 100 at least */
 	bool no_fold;	      /* garbage stays until there is no other space (tests) */
 	uint64_t txn_bytes; /* bound of one transaction (B1), 16 KiB at least; META_TXN_BYTES */
+	uint64_t promise_wait_ms; /* for room that was promised, and is not there (F9); 5000 */
 };
 
 struct fs_cred {

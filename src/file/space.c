@@ -19,8 +19,7 @@
 #define HOLD_MAX_BYTES MIB(64) /* allocated beyond what is asked for */
 #define RECLAIM_ROUNDS 64u
 #define UNWRITTEN_MIN_BYTES KIB(256) /* of metadata: then a checkpoint may make room */
-#define PROMISE_ROUNDS 50u /* of a write to what was promised: until there is none for it */
-#define PROMISE_WAIT_MS 100
+#define PROMISE_STEP_MS 100
 #define FOLD_BATCH 8u
 #define FOLD_ROUNDS 256u
 
@@ -107,6 +106,14 @@ static void move(struct budget *from, struct budget *to, const struct budget *wh
 	to->index += what->index;
 }
 
+/* space_lock held */
+static void give(struct fs *fs, const struct budget *need)
+{
+	move(&fs->budget, &fs->taken, need);
+	if (!need->room)
+		fs->promise_broken = false;
+}
+
 /*
  * While the budget is computed others go on taking of the old one: what they took comes off the new. Those
  * that took before and copy still may not be among the dirty bytes: they count twice rather than not at all.
@@ -120,7 +127,7 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh)
 	env_mutex_lock(&fs->space_lock);
 	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
 	if (!fresh && covers(&fs->budget, &need)) {
-		move(&fs->budget, &fs->taken, &need);
+		give(fs, &need);
 		env_mutex_unlock(&fs->space_lock);
 		return true;
 	}
@@ -138,7 +145,7 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh)
 	fs->budget_ns = now ? now : 1;
 	if (!covers(&budget, &need))
 		return false;
-	move(&fs->budget, &fs->taken, &need);
+	give(fs, &need);
 	return true;
 }
 
@@ -160,12 +167,30 @@ static void reclaim(struct fs *fs)
 			return;
 }
 
-static bool known_full(struct fs *fs)
+/* What was found full for those who were promised nothing need not be so for others. */
+static bool known_full(struct fs *fs, bool promised)
 {
 	uint64_t seq = meta_last_seq(fs->meta), now = env_now_ns();
 
 	ENV_LOCKED(&fs->space_lock);
+	if (promised)
+		return fs->promise_broken && now - fs->broken_ns < BUDGET_NS;
 	return fs->full_ns && fs->full_seq == seq && now - fs->full_ns < BUDGET_NS;
+}
+
+static void note_full(struct fs *fs, bool promised)
+{
+	uint64_t seq = meta_last_seq(fs->meta), now = env_now_ns();
+
+	ENV_LOCKED(&fs->space_lock);
+	PROBE("enospc-at-write");
+	if (promised) {
+		fs->promise_broken = true;
+		fs->broken_ns = now;
+	} else {
+		fs->full_ns = now;
+		fs->full_seq = seq;
+	}
 }
 
 bool space_try(struct fs *fs, uint64_t bytes)
@@ -203,9 +228,20 @@ static bool make_room(struct fs *fs, struct budget need)
 	return checkpoint_helps(fs) && try_take(fs, need, true);
 }
 
+/*
+ * How long room is looked for. What was promised is there, unless a disk was lost; but others free it just now,
+ * or take it while they store something anew. Once it was looked for in vain nobody waits for it, until there is some.
+ */
+static uint64_t patience_ns(struct fs *fs, bool promised)
+{
+	ENV_LOCKED(&fs->space_lock);
+	return promised && !fs->promise_broken ? fs->cfg.promise_wait_ms * 1000000u : 0;
+}
+
 static int take(struct fs *fs, struct budget need)
 {
-	uint64_t seq;
+	bool promised = !need.room;
+	uint64_t began;
 
 	if (!pool_dir_has_room(fs->pool))
 		return DFS_ENOSPC;
@@ -213,20 +249,17 @@ static int take(struct fs *fs, struct budget need)
 		return DFS_ETIMEDOUT;
 	if (try_take(fs, need, false))
 		return 0;
-	/* What was found full was so for those who were promised nothing. */
-	if (need.room && known_full(fs))
+	if (known_full(fs, promised))
 		return DFS_ENOSPC;
-	for (unsigned i = 0; i < (need.room ? 1 : PROMISE_ROUNDS); i++) {
-		if (i) /* what others free just now, or take while they store something anew */
-			env_sleep_ms(PROMISE_WAIT_MS);
+	began = env_now_ns();
+	for (;;) {
 		if (make_room(fs, need))
 			return 0;
+		if (env_now_ns() - began >= patience_ns(fs, promised))
+			break;
+		env_sleep_ms(PROMISE_STEP_MS);
 	}
-	seq = meta_last_seq(fs->meta);
-	ENV_LOCKED(&fs->space_lock);
-	PROBE("enospc-at-write");
-	fs->full_ns = env_now_ns();
-	fs->full_seq = seq;
+	note_full(fs, promised);
 	return DFS_ENOSPC;
 }
 

@@ -145,7 +145,31 @@ static int punch(struct inode *in, uint64_t off, uint64_t end)
 	return rc ? rc : zero_range(in, off, end, true);
 }
 
-static int change_range(struct inode *in, unsigned mode, uint64_t off, uint64_t end)
+/* A call of fallocate. */
+struct falloc {
+	unsigned mode;
+	uint64_t off, end;
+	uint64_t taken; /* room for so many bytes */
+	uint64_t
+		needs; /* it must be taken for so many; if they are more, nothing has been changed */
+};
+
+/* What is zeroed goes from the map first. */
+static int promise_bytes(struct inode *in, struct falloc *f)
+{
+	f->needs = f->end - f->off;
+	return f->mode & FS_FALLOC_ZERO ? 0 : prealloc_lacking(in, f->off, f->end, &f->needs);
+}
+
+/* Others may have punched, or written and punched, what room was not asked for. */
+static int allocate_taken(struct inode *in, struct falloc *f)
+{
+	int rc = promise_bytes(in, f);
+
+	return rc || f->needs > f->taken ? rc : allocate(in, f->mode, f->off, f->end);
+}
+
+static int change_range(struct inode *in, struct falloc *f)
 {
 	int rc;
 	ENV_LOCKED(&in->lock);
@@ -153,35 +177,47 @@ static int change_range(struct inode *in, unsigned mode, uint64_t off, uint64_t 
 	inode_excl_begin(in);
 	if (in->freed)
 		rc = DFS_ENOENT;
-	else if (mode & FS_FALLOC_PUNCH)
-		rc = punch(in, off, end);
+	else if (f->mode & FS_FALLOC_PUNCH)
+		rc = punch(in, f->off, f->end);
 	else
-		rc = allocate(in, mode, off, end);
+		rc = allocate_taken(in, f);
 	inode_excl_end(in);
 	return rc;
 }
 
-/* How many bytes are to be promised. What is zeroed goes from the map first. */
-static int promise_bytes(struct inode *in, unsigned mode, uint64_t off, uint64_t end,
-			 uint64_t *ret_bytes)
+/* Before it is looked at each MiB of it. */
+static int first_needs(struct inode *in, struct falloc *f)
 {
 	struct pool_space space;
 	uint64_t has;
 
 	pool_space(in->fs->pool, &space);
 	ENV_LOCKED(&in->lock);
-	*ret_bytes = end - off;
 	has = in->rec.mapped_bytes + in->rec.prealloc_bytes;
-	if (end - off > has && end - off - has > space.total_bytes)
-		return DFS_ENOSPC; /* without looking at each MiB of it */
-	return mode & FS_FALLOC_ZERO ? 0 : prealloc_lacking(in, off, end, ret_bytes);
+	if (f->end - f->off > has && f->end - f->off - has > space.total_bytes)
+		return DFS_ENOSPC;
+	return promise_bytes(in, f);
+}
+
+static int allocate_range(struct fs *fs, struct inode *in, struct falloc *f)
+{
+	int rc = first_needs(in, f);
+
+	if (rc)
+		return rc;
+	do {
+		f->taken = f->needs;
+		rc = space_promise(fs, f->taken);
+		if (rc == 0)
+			rc = change_range(in, f);
+		space_promised(fs, f->taken);
+	} while (rc == 0 && f->needs > f->taken);
+	return rc;
 }
 
 int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, uint64_t len)
 {
-	bool keep = mode & FS_FALLOC_KEEP_SIZE;
-	uint64_t bytes;
-	int rc;
+	struct falloc f = {.mode = mode, .off = off, .end = off + len};
 
 	if (fs->read_only)
 		return DFS_EROFS;
@@ -189,20 +225,11 @@ int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, u
 		return is_dir(in) ? DFS_EISDIR : DFS_EINVAL;
 	if (!len || (mode & ~7u) || ((mode & FS_FALLOC_PUNCH) && (mode & FS_FALLOC_ZERO)))
 		return DFS_EINVAL;
-	if ((mode & FS_FALLOC_PUNCH) && !keep)
+	if ((mode & FS_FALLOC_PUNCH) && !(mode & FS_FALLOC_KEEP_SIZE))
 		return DFS_ENOTSUP;
 	if (off > DFS_FILE_MAX || len > DFS_FILE_MAX - off)
 		return DFS_EFBIG;
-	if (mode & FS_FALLOC_PUNCH)
-		return change_range(in, mode, off, off + len);
-	rc = promise_bytes(in, mode, off, off + len, &bytes);
-	if (rc)
-		return rc;
-	rc = space_promise(fs, bytes);
-	if (rc == 0)
-		rc = change_range(in, mode, off, off + len);
-	space_promised(fs, bytes);
-	return rc;
+	return mode & FS_FALLOC_PUNCH ? change_range(in, &f) : allocate_range(fs, in, &f);
 }
 
 /* ---- SEEK_DATA, SEEK_HOLE ---- */

@@ -74,8 +74,27 @@ static void copy_in(struct inode *in, uint64_t off, size_t len, const uint8_t *d
 	}
 }
 
+/* The room that a write has taken, and may use. */
+struct write_room {
+	uint64_t bytes;
+	uint64_t lacking; /* so much more must be taken first: nothing has been written */
+};
+
+/*
+ * What was promised of a range when room was asked for others may have written, or given up, since. What is
+ * counted here is dirty as soon as the lock is dropped, and counts no more.
+ */
+static bool use_room(struct inode *in, uint64_t off, size_t len, struct write_room *room)
+{
+	uint64_t needs = len - prealloc_covered(in, off, len);
+
+	room->lacking = needs - MIN(needs, room->bytes);
+	room->bytes -= room->lacking ? 0 : needs;
+	return !room->lacking;
+}
+
 static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_t *data,
-			bool append, uint64_t *charge)
+			bool append, struct write_room *room, uint64_t *charge)
 {
 	int rc;
 
@@ -90,6 +109,8 @@ static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_
 	if (len > DFS_FILE_MAX - off)
 		return DFS_EFBIG;
 	rc = off + len > in->size ? truncate_finish(in) : 0;
+	if (rc == 0 && !use_room(in, off, len, room))
+		return 0;
 	if (rc == 0)
 		rc = inline_load(in, charge);
 	if (rc == 0)
@@ -105,7 +126,7 @@ static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_
 
 /* The reservation was a bound; what the slots really took replaces it. */
 static int write_step(struct fs *fs, struct inode *in, uint64_t off, size_t len,
-		      const uint8_t *data, bool append)
+		      const uint8_t *data, bool append, struct write_room *room)
 {
 	uint64_t bound = charge_bound(append ? 0 : off, len) + (append ? SLOT_PAGE * 2 : 0);
 	uint64_t charge = 0;
@@ -114,7 +135,7 @@ static int write_step(struct fs *fs, struct inode *in, uint64_t off, size_t len,
 	if (rc)
 		return rc;
 	env_mutex_lock(&in->lock);
-	rc = write_locked(in, off, len, data, append, &charge);
+	rc = write_locked(in, off, len, data, append, room, &charge);
 	env_mutex_unlock(&in->lock);
 	dirty_charge(fs, (int64_t)(charge - bound));
 	return rc;
@@ -130,11 +151,32 @@ static uint64_t promised_bytes(struct inode *in, uint64_t off, size_t len, bool 
 	return len > DFS_FILE_MAX - off ? 0 : prealloc_covered(in, off, len);
 }
 
+/* All of it, in steps; takes what room is lacking. */
+static int write_all(struct fs *fs, struct inode *in, uint64_t off, size_t len, const uint8_t *data,
+		     bool append, struct write_room *room)
+{
+	size_t done = 0;
+	int rc = 0;
+
+	while (rc == 0 && done < len) {
+		size_t n = MIN(len - done, WRITE_STEP);
+
+		rc = write_step(fs, in, off + done, n, data + done, append, room);
+		if (rc == 0 && room->lacking) {
+			rc = space_take(fs, room->lacking, 0);
+			room->bytes += room->lacking;
+		} else {
+			done += n;
+		}
+	}
+	return rc;
+}
+
 int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
 	     bool append)
 {
-	const uint8_t *data = buf;
-	size_t done = 0;
+	struct write_room room;
+	uint64_t promised;
 	int rc;
 
 	if (fs->read_only)
@@ -149,14 +191,12 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 		return 0;
 	fold_throttle(fs);
 	space_writing(fs, len, true);
+	promised = promised_bytes(in, off, len, append);
+	room = (struct write_room){.bytes = len - promised};
 	rc = space_take_promised(fs, len, INDEX_EXTENT_BYTES + (len <= DFS_INLINE_MAX ? len : 0),
-				 promised_bytes(in, off, len, append));
-	while (rc == 0 && done < len) {
-		size_t n = MIN(len - done, WRITE_STEP);
-
-		rc = write_step(fs, in, off + done, n, data + done, append);
-		done += n;
-	}
+				 promised);
+	if (rc == 0)
+		rc = write_all(fs, in, off, len, buf, append, &room);
 	space_writing(fs, len, false);
 	return rc;
 }
