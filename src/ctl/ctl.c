@@ -148,9 +148,17 @@ static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only,
 	if (read_only) {
 		pool_abandon(c->pool);
 	} else {
-		int close_err = pool_close(c->pool);
+		struct pool_end end;
+		int close_err = pool_close_telling(c->pool, &end);
 
-		if (!err && close_err)
+		if (!err && close_err && end.durable)
+			ctl_warn(
+				c,
+				"what was done is stored in the journal of the pool %s, but not in "
+				"its index yet: %s; nothing is lost, the next command or mount "
+				"replays it",
+				c->pool_dir, dfs_err_text(close_err));
+		else if (!err && close_err)
 			err = c->answer->error =
 				ctl_fail(c, close_err,
 					 "cannot close the pool %s: %s; what was done may not last "

@@ -256,8 +256,9 @@ static int serve_requests(struct mount *m)
 /* Closes what is open, in the opposite order of opening. err is what went wrong before. */
 static int close_all(struct mount *m, int err)
 {
-	char silent[512] = "";
-	int failed = 0;
+	struct pool_end end = {.durable = true};
+	int failed = 0, pool_failed = 0;
+	bool told;
 
 	if (m->ctl)
 		ctl_server_stop(m->ctl);
@@ -273,9 +274,9 @@ static int close_all(struct mount *m, int err)
 	if (m->pool && pool_read_only(m->pool)) {
 		pool_abandon(m->pool);
 	} else if (m->pool) {
-		int pool_failed = pool_close_telling(m->pool, silent, sizeof(silent));
-
-		failed = failed ? failed : pool_failed;
+		pool_failed = pool_close_telling(m->pool, &end);
+		if (!failed && !end.durable)
+			failed = pool_failed;
 	}
 	if (failed && !err) {
 		fail(m->msg, failed,
@@ -284,12 +285,20 @@ static int close_all(struct mount *m, int err)
 		     m->cfg->pool_dir, dfs_err_text(failed), m->cfg->pool_dir);
 		log_error("%s", m->msg->text);
 	}
-	if (!failed && !err && silent[0])
+	if (!failed && !err && pool_failed) {
+		fail(m->msg, 0,
+		     "all data is stored, but in part in the journal only, for the index could not "
+		     "be: %s; nothing is lost, the next mount replays it; %s/log has the details",
+		     dfs_err_text(pool_failed), m->cfg->pool_dir);
+		log_warn("%s", m->msg->text);
+	} else if (!failed && !err && end.silent[0]) {
 		fail(m->msg, 0,
 		     "all data is stored, but not on %s: no answer from there; calls to it "
 		     "may go on until it answers",
-		     silent);
-	lease_end(m->lease, err ? err : failed, err || failed || silent[0] ? m->msg->text : "");
+		     end.silent);
+	}
+	told = err || failed || pool_failed || end.silent[0];
+	lease_end(m->lease, err ? err : failed, told ? m->msg->text : "");
 	return err ? err : failed;
 }
 

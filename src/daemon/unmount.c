@@ -25,12 +25,35 @@
 #define POLL_MS 20
 #define LOOK_MS 1000u /* how often the pool directory is asked whether it answers at all */
 
+/* Somebody else has taken the mount away just now: its daemon is to be waited for all the same. at: NULL, or where it
+ * must have been. */
+static bool find_ending(const char *pool_dir, const char *at, struct ctl_mount *ret_mount)
+{
+	struct ctl_mount there;
+	struct lease_view lease;
+
+	if (!child_dir_answers(pool_dir, "mounted"))
+		return false;
+	lease_look(pool_dir, &lease);
+	if (!lease.held || !lease.dev || (at && strcmp(at, lease.mountpoint) != 0))
+		return false;
+	if (!lease.ending && ctl_mount_of_pool(pool_dir, lease.dev, &there) == 0) {
+		ctl_mount_release(&there);
+		return false;
+	}
+	*ret_mount = (struct ctl_mount){xstrdup(pool_dir), xstrdup(lease.mountpoint), lease.dev};
+	return true;
+}
+
 /* The mount of the daemon that lives, before one that a dead daemon left behind. */
-static int find_mount_of_pool(const char *pool_dir, struct ctl_mount *ret_mount,
+static int find_mount_of_pool(const char *pool_dir, struct ctl_mount *ret_mount, bool *ret_gone,
 			      struct pool_message *msg)
 {
 	struct lease_view lease = {0};
 
+	*ret_gone = find_ending(pool_dir, NULL, ret_mount);
+	if (*ret_gone)
+		return 0;
 	if (child_dir_answers(pool_dir, "mounted"))
 		lease_look(pool_dir, &lease);
 	if ((lease.held && lease.dev && ctl_mount_of_pool(pool_dir, lease.dev, ret_mount) == 0) ||
@@ -40,7 +63,8 @@ static int find_mount_of_pool(const char *pool_dir, struct ctl_mount *ret_mount,
 		    pool_dir);
 }
 
-static int find_mount(const char *asked, struct ctl_mount *ret_mount, struct pool_message *msg)
+static int find_mount(const char *asked, const char *pool_dir, struct ctl_mount *ret_mount,
+		      bool *ret_gone, struct pool_message *msg)
 {
 	FREE char *path = path_absolute(asked);
 
@@ -52,8 +76,13 @@ static int find_mount(const char *asked, struct ctl_mount *ret_mount, struct poo
 			return 0;
 		ctl_mount_release(ret_mount);
 	}
+	*ret_gone = pool_dir && find_ending(pool_dir, path, ret_mount);
+	if (*ret_gone)
+		return 0;
 	return fail(msg, DFS_EINVAL,
-		    "cannot unmount %s: no DynamicFS is mounted there; nothing was done", path);
+		    "cannot unmount %s: no DynamicFS is mounted there; nothing was done; if it was "
+		    "unmounted just now, 'dynamicfs unmount --pool DIR' waits until all is stored",
+		    path);
 }
 
 static int complain(int err, const char *mountpoint, struct pool_message *msg)
@@ -110,25 +139,45 @@ static bool ask_to_stop(const struct ctl_mount *mount, const struct lease_view *
 	int err;
 
 	if (lease->pid > 0 && (geteuid() != 0 || lease->owner == 0))
-		return kill((pid_t)lease->pid, SIGTERM) == 0;
+		return kill((pid_t)lease->pid, SIGTERM) == 0 || errno == ESRCH;
 	args = json_object();
 	err = ctl_run(mount->pool_dir, "stop", args, &a);
 	ctl_answer_release(&a);
 	json_decref(args);
-	return err == 0;
+	return err == 0 || err == DFS_ENOENT; /* it ends already */
+}
+
+static bool is_there(const struct ctl_mount *mount)
+{
+	struct ctl_mount now;
+	bool same;
+
+	if (ctl_mount_of(mount->mountpoint, &now) != 0)
+		return false;
+	same = now.dev == mount->dev && strcmp(now.mountpoint, mount->mountpoint) == 0;
+	ctl_mount_release(&now);
+	return same;
+}
+
+/* That somebody else was faster is no failure. */
+static int take_away(const struct ctl_mount *mount, bool lazy)
+{
+	int err = session_unmount_path(mount->mountpoint, lazy);
+
+	return err && err != DFS_EBUSY && !is_there(mount) ? 0 : err;
 }
 
 /* With force the daemon is asked to end: it takes what the kernel still holds, then cuts off. */
 static int take_mount_away(const struct ctl_mount *mount, const struct lease_view *lease,
 			   bool alive, bool force, bool *ret_asked, struct pool_message *msg)
 {
-	int err = session_unmount_path(mount->mountpoint, false);
+	int err = take_away(mount, false);
 
 	*ret_asked = err == DFS_EBUSY && force && alive && lease->held;
 	if (*ret_asked)
 		return ask_to_stop(mount, lease) ? 0 : complain(DFS_EPERM, mount->mountpoint, msg);
 	if (err == DFS_EBUSY && (force || !alive))
-		err = session_unmount_path(mount->mountpoint, true);
+		err = take_away(mount, true);
 	return err ? complain(err, mount->mountpoint, msg) : 0;
 }
 
@@ -183,7 +232,7 @@ static int unmount_silent(const struct ctl_mount *mount, bool force, struct pool
 			"needed to store what is not stored yet; nothing was done; check the "
 			"filesystem that it is on, or take the mount away with --force",
 			mount->mountpoint, mount->pool_dir);
-	err = session_unmount_path(mount->mountpoint, true);
+	err = take_away(mount, true);
 	if (err)
 		return complain(err, mount->mountpoint, msg);
 	return fail(
@@ -192,6 +241,21 @@ static int unmount_silent(const struct ctl_mount *mount, bool force, struct pool
 		"store what is not stored yet before it does, and ends then; what was synced is "
 		"safe on the disks",
 		mount->mountpoint, mount->pool_dir);
+}
+
+/* The mount is gone: what its daemon leaves behind tells. */
+static int wait_and_tell(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
+			 struct pool_message *msg)
+{
+	struct lease_view lease;
+	int err = wait_for_end(mount, opt, &lease, msg);
+
+	if (!err && lease.outcome)
+		err = fail(msg, DFS_EIO, "%s is unmounted, but %s", mount->mountpoint,
+			   lease.text[0] ? lease.text : dfs_err_text(lease.outcome));
+	else if (!err && lease.text[0])
+		(void)fail(msg, 0, "%s is unmounted: %s", mount->mountpoint, lease.text);
+	return err;
 }
 
 static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
@@ -224,26 +288,21 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 		ctl_mount_release(&other);
 		return 0;
 	}
-	err = wait_for_end(mount, opt, &lease, msg);
-	if (!err && lease.outcome)
-		err = fail(msg, DFS_EIO, "%s is unmounted, but %s", mount->mountpoint,
-			   lease.text[0] ? lease.text : dfs_err_text(lease.outcome));
-	else if (!err && lease.text[0])
-		(void)fail(msg, 0, "%s is unmounted: %s", mount->mountpoint, lease.text);
-	return err;
+	return wait_and_tell(opt, mount, msg);
 }
 
 int daemon_unmount(const struct daemon_unmount_options *opt, char **ret_mountpoint,
 		   struct pool_message *msg)
 {
 	struct ctl_mount mount = {0};
+	bool gone = false;
 	int err;
 
 	msg->text[0] = '\0';
-	err = opt->mountpoint ? find_mount(opt->mountpoint, &mount, msg)
-			      : find_mount_of_pool(opt->pool_dir, &mount, msg);
+	err = opt->mountpoint ? find_mount(opt->mountpoint, opt->pool_dir, &mount, &gone, msg)
+			      : find_mount_of_pool(opt->pool_dir, &mount, &gone, msg);
 	if (!err)
-		err = unmount_found(opt, &mount, msg);
+		err = gone ? wait_and_tell(opt, &mount, msg) : unmount_found(opt, &mount, msg);
 	*ret_mountpoint = mount.mountpoint;
 	free(mount.pool_dir);
 	return err;

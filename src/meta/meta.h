@@ -120,8 +120,9 @@ enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid);
 int meta_failed(struct meta *m);
 /* Syncs, checkpoints, writes a clean root (unless read-only or failed). Frees even on error. */
 int meta_close(struct meta *m);
-/* Likewise. *ret_last (unless NULL): what the pool directory is to remember of it; on success only. */
-int meta_close_last(struct meta *m, struct history_witness *ret_last);
+/* Likewise. *ret_last (unless NULL): what the pool directory is to remember of it; on success only. *ret_durable: all that was
+ * committed is in the journal or the image, also when the checkpoint has failed. */
+int meta_close_last(struct meta *m, struct history_witness *ret_last, bool *ret_durable);
 /* Drops everything without writing (tests, read-only use). */
 void meta_abandon(struct meta *m);
 

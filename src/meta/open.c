@@ -464,18 +464,26 @@ int meta_open(const struct meta_config *cfg, struct meta **ret_meta,
 	return 0;
 }
 
-int meta_close(struct meta *m) { return meta_close_last(m, NULL); }
+int meta_close(struct meta *m)
+{
+	bool unused;
 
-int meta_close_last(struct meta *m, struct history_witness *ret_last)
+	return meta_close_last(m, NULL, &unused);
+}
+
+int meta_close_last(struct meta *m, struct history_witness *ret_last, bool *ret_durable)
 {
 	int err = 0;
+
+	*ret_durable = true;
 
 	checkpoint_thread_stop(m);
 	if (!m->cfg.read_only) {
 		ENV_LOCKED(&m->admin);
 		err = checkpoint_run(m, true);
 		/* if the journal has everything, the next open replays it */
-		if (err == DFS_ENOSPC && meta_durable_seq(m) == meta_last_seq(m))
+		*ret_durable = !meta_failed(m) && meta_durable_seq(m) == meta_last_seq(m);
+		if (err == DFS_ENOSPC && *ret_durable)
 			err = 0;
 	}
 	if (ret_last && err == 0)

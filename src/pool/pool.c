@@ -729,7 +729,11 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 		return 0;
 	err = dir_lock_take(p->dir, &p->dir_lock, &pid);
 	if (err == DFS_ELOCKED)
-		pool_say(msg, "pool %s is in use by process %ld", p->dir, pid);
+		pool_say(
+			msg,
+			"cannot open pool %s: it is in use by process %ld; nothing was done; if it was "
+			"just unmounted, that is still storing: wait until it has ended",
+			p->dir, pid);
 	else if (err == DFS_ECORRUPT)
 		pool_say(
 			msg,
@@ -805,16 +809,17 @@ static void stop_threads(struct pool *p)
 
 int pool_close(struct pool *p)
 {
-	char unused[1];
+	struct pool_end unused;
 
-	return pool_close_telling(p, unused, 0);
+	return pool_close_telling(p, &unused);
 }
 
-int pool_close_telling(struct pool *p, char *silent, size_t silent_len)
+int pool_close_telling(struct pool *p, struct pool_end *ret_end)
 {
 	struct history_witness last;
 	int err = 0;
 
+	*ret_end = (struct pool_end){.durable = true};
 	if (p->read_only || !p->meta) {
 		pool_abandon(p);
 		return 0;
@@ -826,19 +831,19 @@ int pool_close_telling(struct pool *p, char *silent, size_t silent_len)
 	for (unsigned i = 0; i < disk_count(p->disks); i++)
 		disk_let_go(disk_at(p->disks, i));
 	last = meta_witness(p->meta);
-	err = meta_close_last(p->meta, &last);
+	err = meta_close_last(p->meta, &last, &ret_end->durable);
 	take_witness(p, &last);
 	p->meta = NULL;
 	extent_store_free(p->extents);
 	p->extents = NULL;
 	if (err)
-		log_error(
-			"cannot close the metadata of pool %s cleanly: %s; the next mount recovers from "
-			"the journal",
-			p->dir, dfs_err_text(err));
+		log_error("cannot close the metadata of pool %s cleanly: %s; %s", p->dir,
+			  dfs_err_text(err),
+			  ret_end->durable ? "nothing is lost: the next mount replays the journal"
+					   : "the next mount recovers from the journal");
 	(void)pool_json_store(p); /* it logs */
-	if (silent_len)
-		pool_silent_disks(p, silent, silent_len); /* all have been written to by now */
+	/* all have been written to by now */
+	pool_silent_disks(p, ret_end->silent, sizeof(ret_end->silent));
 	pool_release(p);
 	return err;
 }

@@ -67,8 +67,12 @@ MUST_USE int pool_open(const char *dir, const struct pool_open_options *opt,
 		       struct pool_message *msg);
 /* Syncs, checkpoints, releases the lock. Frees even on error. */
 int pool_close(struct pool *p);
-/* The same, and which disks did not answer meanwhile, as pool_silent_disks() says it. */
-int pool_close_telling(struct pool *p, char *silent, size_t silent_len);
+struct pool_end {
+	char silent[512]; /* disks that did not answer meanwhile, as pool_silent_disks() says it */
+	bool durable; /* whatever failed, all that was committed is: the next opening replays it */
+};
+/* The same, and how it went. */
+int pool_close_telling(struct pool *p, struct pool_end *ret_end);
 /* As pool_close, but writes nothing: the simulator's power cut, and read-only use. */
 void pool_abandon(struct pool *p);
 /* Those that did not answer when it was opened: at most max. Returns how many. */

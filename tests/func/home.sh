@@ -54,7 +54,7 @@ check "sync" sync "$mnt"
 mv "$home/pool/index" "$home/away"
 check "a disk is given up without the index" timeout 30 "$dynamicfs" fail-disk --pool "$home/pool" --disk disk3
 check "changes go on" sh -c "echo v1 >$mnt/f && sync $mnt/f"
-refuse "the unmount says that the index lacks something" 1 "could be stored" timeout 30 "$dynamicfs" unmount --mountpoint "$mnt"
+refuse "the unmount says that the index lacks something, and nothing is lost" 0 "in the journal only.*nothing is lost" timeout 30 "$dynamicfs" unmount --mountpoint "$mnt"
 check "the daemon ends" wait_for 10 daemon_gone "$home/pool"
 check "the next mount has everything" up
 check "it has" test "$(ls "$mnt" | wc -l) $(cat "$mnt/f")" = "301 v1"

@@ -46,6 +46,45 @@ kill_daemon
 rm "$pool/mounted"
 check "without it a dead one is removed" dfs unmount --mountpoint "$mnt"
 
+# ---- several at once: who is late waits for the same end
+start
+head -c 3000000 /dev/urandom >"$mnt/f"
+pid=$(daemon_pid "$pool")
+kill -STOP "$pid"
+dfs unmount --mountpoint "$mnt" >"$work/said1" 2>&1 &
+first=$!
+wait_for 10 eval "! is_mounted '$mnt'"
+dfs unmount --pool "$pool" >"$work/said2" 2>&1 &
+second=$!
+dfs unmount --mountpoint "$mnt" --pool "$pool" --force >"$work/said3" 2>&1 &
+third=$!
+refuse "one that does not know the pool is told how to wait" 1 "unmount --pool DIR" \
+	dfs unmount --mountpoint "$mnt"
+sleep 0.2
+check "the others wait" kill -0 $first $second $third
+kill -CONT "$pid"
+for waiter in $first $second $third; do
+	wait "$waiter"
+	check "each of three succeeds" test $? -eq 0
+done
+check "each knows that all is stored" test "$(grep -l 'everything is stored' "$work"/said[123] | wc -l)" -eq 3
+start
+exec 3<"$mnt/f"
+for i in 1 2 3 4; do dfs unmount --mountpoint "$mnt" --pool "$pool" --force >"$work/said$i" 2>&1 & done
+wait $(jobs -p)
+exec 3<&-
+check "by force at once, too" test -z "$(grep -hvE 'everything is stored|(is|no DynamicFS is) (not )?mounted' "$work"/said[1234])"
+
+# ---- the index can't be stored, but the journal has all of it: nothing is lost, and that is what is said
+start
+head -c 3000000 /dev/urandom | tee "$work/f" >"$mnt/f"
+rm -rf "$pool/index"
+refuse "the last checkpoint fails" 0 "nothing is lost, the next mount replays it" \
+	dfs unmount --mountpoint "$mnt"
+start
+check "and nothing is lost" cmp "$work/f" "$mnt/f"
+stop
+
 if [ "$(id -u)" -eq 0 ]; then
 	start
 	mount --bind "$mnt" "$work/bound"
