@@ -337,7 +337,8 @@ static int parse_all(struct invocation *inv, struct parser *p, int argc, char **
 			cli_print_help(&inv->out, inv->cmd);
 			return -1;
 		}
-		if (optarg && !optarg[0] && p->of[i]->kind != OPT_TEXT)
+		if (optarg && !optarg[0] && p->of[i]->kind != OPT_TEXT &&
+		    p->of[i]->kind != OPT_APPEND)
 			return cli_fail(inv, DFS_EUSAGE, "cannot go on: --%s is empty",
 					p->of[i]->name);
 		if (p->what[i] == IS_POOL) {

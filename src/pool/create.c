@@ -15,6 +15,10 @@
 #include "dev/home.h"
 #include "pool/internal.h"
 
+/* How long import waits for disks that another process has. */
+#define LOCKED_WAIT_MS 5000u
+#define LOCKED_STEP_MS 100u
+
 static int first_entry(void *ctx, const char *name, uint64_t size_bytes)
 {
 	(void)size_bytes;
@@ -256,9 +260,17 @@ static int import_open(const char *dir, bool force, const struct pool_env *env,
 		       struct pool_message *msg)
 {
 	struct pool_open_options opt = {.force = force};
+	unsigned waited_ms = 0;
 	struct pool *p;
-	int err = pool_open(dir, &opt, env, &p, msg);
+	int err;
 
+	/* A daemon that has just been unmounted may have the disks still. */
+	while ((err = pool_open(dir, &opt, env, &p, msg)) == DFS_ELOCKED &&
+	       waited_ms < LOCKED_WAIT_MS) {
+		msg->text[0] = '\0';
+		env_sleep_ms(LOCKED_STEP_MS);
+		waited_ms += LOCKED_STEP_MS;
+	}
 	if (err)
 		return err;
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {

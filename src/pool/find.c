@@ -307,10 +307,12 @@ static int lock_found(struct finder *f)
 		if (!f->devs[i])
 			continue;
 		if (dev_lock(f->devs[i])) {
-			pool_say(f->msg,
-				 "cannot open pool %s: its disk %s is in use through another pool "
-				 "directory; nothing was done; unmount the pool there first",
-				 f->p->dir, f->places[i]);
+			pool_say(
+				f->msg,
+				"cannot open pool %s: its disk %s is in use through another pool "
+				"directory; nothing was done; unmount the pool there first, and wait "
+				"until it has stored everything",
+				f->p->dir, f->places[i]);
 			return DFS_ELOCKED;
 		}
 		if (strcmp(j->path, f->places[i]) != 0) {

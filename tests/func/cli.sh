@@ -375,7 +375,7 @@ check "stop again" stop
 flock "$pool/lock" sleep 60 &
 locker=$!
 wait_for 10 bash -c "! flock -n '$pool/lock' true"
-refuse "a pool in use" 4 "in use" dfs status --pool "$pool"
+refuse "a pool in use" 4 "in use by process.*wait until it has ended" dfs status --pool "$pool"
 refuse "a pool in use, to mount" 4 "in use" dfs mount --pool "$pool" --mountpoint "$mnt"
 pkill -P "$locker" 2>/dev/null
 kill "$locker" 2>/dev/null
@@ -388,7 +388,10 @@ refuse "import of no disk" 3 "not a disk" dfs import --pool "$pool" --disk "$wor
 refuse "import of a disk twice" 1 "given twice" dfs import --pool "$pool" --disk "$work/disk1" "$work/disk1"
 refuse "import of a minority" 6 "force" dfs import --pool "$pool" --disk "$work/disk1"
 [ ! -e "$pool" ] && ok "no pool from a refused import" || not_ok "no pool from a refused import" "$(ls "$pool")"
-check "import" dfs import --pool "$pool" --disk "$work"/disk[145678]
+flock "$work/disk4/dynamicfs" sleep 1 &
+refuse "import waits for a daemon that is ending" 0 "Rebuilt" \
+	dfs import --pool "$pool" --disk "$work"/disk[145678]
+wait $!
 json "the imported pool" 'r["state"] == "degraded" and r["inodes"] == 9' dfs status --pool "$pool" --json
 unchanged "import over a pool" 1 "a pool already" dfs import --pool "$pool" --disk "$work/disk1"
 

@@ -43,6 +43,9 @@ takes noacl,user_xattr,noquota,nomand,symfollow,iversion,silent,default_permissi
 takes defaults,auto,noauto,nofail,_netdev,user=me,users,owner,group,x-a.b=c,X-d,comment=e
 takes noexec,suid,nodev,dev,nosuid noexec nosuid
 takes sync sync
+takes ''
+takes ,
+takes ro,,noatime, ro
 refuses max_read=65536 "by itself"
 refuses acl "ACL"
 refuses nonempty "hidden"
