@@ -16,6 +16,7 @@
 #include "pool/internal.h"
 
 #define DOUBT_BATCH 64u
+#define MISSING_ASKS 3u /* in a row, a second apart: a name may be away for a moment */
 #define DOUBT_RETRY_NS 30000000000ull
 #define DOUBT_RETRY_DOUBLINGS 7u /* an hour */
 
@@ -238,13 +239,54 @@ void health_settle_doubts(struct pool *p)
 		settled_all(p, id, &doubt);
 }
 
-/* A disk that hangs is noticed within a deadline also when nobody needs it, so that nobody has to wait. */
+/* D10. Why the disk can't be used where it is, once that has been so for some time; else 0. What is open there goes on
+ * working where it was only unmounted or renamed, so no other call tells. */
+static int missing(struct pool *p, struct disk *d, unsigned *there)
+{
+	uint8_t *asks = &p->missing[disk_info(d).id.v];
+	int err = dev_probe(disk_dev(d));
+
+	*there += err == 0;
+	if (err == DFS_ETIMEDOUT) /* it may be there: the deadlines' affair */
+		return 0;
+	*asks = err ? (uint8_t)MIN(*asks + 1u, MISSING_ASKS) : 0;
+	return *asks == MISSING_ASKS ? err : 0;
+}
+
+/* What was written while it was there is made durable first, so that its loss is not one of what nobody has yet. */
+static void give_up_missing(struct pool *p, struct disk *d)
+{
+	PROBE("disk-missing");
+	(void)!meta_sync(p->meta, meta_last_seq(p->meta));
+	health_disk_error(p, disk_info(d).id, DFS_EGONE,
+			  "its directory is not there any more, or is another one");
+}
+
+/*
+ * A disk that hangs, or that is gone, is noticed also when nobody needs it: so that nobody has to wait, and so that
+ * losses don't add up. Those that are gone are given up one at a time, each in an epoch of its own, and never all.
+ */
 void health_ask(struct pool *p)
 {
+	struct disk *gone = NULL;
+	unsigned there = 0;
+
 	(void)pool_dir_has_room(p);
-	for (unsigned i = 0; i < disk_count(p->disks); i++)
-		if (disk_present(disk_at(p->disks, i)))
-			(void)disk_free_bytes(disk_at(p->disks, i));
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		int err;
+
+		if (!disk_present(d))
+			continue;
+		(void)disk_free_bytes(d);
+		err = missing(p, d, &there);
+		if (err == DFS_EGONE)
+			gone = d;
+		else if (err)
+			health_disk_error(p, disk_info(d).id, err, "looking whether it is there");
+	}
+	if (gone && there)
+		give_up_missing(p, gone);
 }
 
 void health_note_spare(struct pool *p)

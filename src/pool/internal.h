@@ -48,8 +48,9 @@ struct pool {
 	uint64_t revive_ns;	   /* the background thread's: when it last asked */
 	bool home_silent;	   /* likewise: that the pool directory hangs has been told */
 	uint64_t seal_seq;	   /* likewise: the last transaction, a second ago */
-	struct doubts {		   /* likewise: what is being written anew (D8) */
-		unsigned turn;	   /* which disk */
+	uint8_t missing[DISK_ID_MAX + 1]; /* likewise: asks in a row (D10) */
+	struct doubts {			  /* likewise: what is being written anew (D8) */
+		unsigned turn;		  /* which disk */
 		uint32_t segment, from;
 		bool failed;
 		unsigned failures;
@@ -109,7 +110,8 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what);
 #define REVIVE_RETRY_NS 5000000000ull
 /* Asks the disks that timed out whether they answer again. Waits for a disk: the background thread's. */
 void health_revive(struct pool *p);
-/* Asks each disk how much space it has. Waits a moment for those that hang. The background thread's. */
+/* Asks each disk whether it is there, and how much space it has. Waits a moment for those that hang. The background
+ * thread's. */
 void health_ask(struct pool *p);
 /* Writes some of what may have been lost on disks that came back anew. The background thread's. */
 void health_settle_doubts(struct pool *p);
