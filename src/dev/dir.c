@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -45,6 +46,7 @@ struct dir_dev {
 	uint64_t fs_id;
 	bool is_memory; /* statfs tells what can be written, and allocating costs as much as writing */
 	bool is_late; /* statfs does not know what was allocated or given back since the last commit */
+	bool has_block;	       /* the kernel lists the block device that the filesystem is on */
 	atomic_bool has_moved; /* something may have been, since it was last made to commit */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
@@ -726,6 +728,22 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 	return 0;
 }
 
+#define BLOCK_DIR "/sys/dev/block"
+
+/* Does the kernel list the filesystem's block device? Many have none (Btrfs, NFS, tmpfs: major 0). */
+static bool lists_block(struct dir_dev *d)
+{
+	FREE char *name = xasprintf(BLOCK_DIR "/%u:%u", major(d->st_dev), minor(d->st_dev));
+
+	return major(d->st_dev) && access(name, F_OK) == 0;
+}
+
+/* It was pulled out: as long as nobody reads or writes, the filesystem answers from memory. */
+static bool block_gone(struct dir_dev *d)
+{
+	return d->has_block && !lists_block(d) && access(BLOCK_DIR, F_OK) == 0;
+}
+
 /* Still the directory that we opened, under the same path, and it lets us in? */
 static int op_probe(struct dev *dev)
 {
@@ -733,7 +751,7 @@ static int op_probe(struct dev *dev)
 	struct dev_space space;
 	struct stat st;
 
-	if (root_gone(d))
+	if (root_gone(d) || block_gone(d))
 		return DFS_EGONE;
 	if (stat(dev->name, &st))
 		return errno == ENOENT || errno == ENOTDIR ? DFS_EGONE : map_errno(d, errno);
@@ -847,6 +865,7 @@ int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **
 	d->st_dev = st.st_dev;
 	d->st_ino = st.st_ino;
 	fs_look(d);
+	d->has_block = lists_block(d);
 	atomic_init(&d->tmp_counter, 0);
 	atomic_init(&d->no_direct, false);
 	atomic_init(&d->direct_asked, false);
