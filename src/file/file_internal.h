@@ -433,6 +433,8 @@ MUST_USE int map_unmap_some(struct inode *in, struct rec_inode *r);
  * the end of the file, and an orphan record covers the steps. */
 MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to,
 		       bool tail);
+/* Likewise all from `from` on, and what is promised there, that first (F5). */
+MUST_USE int map_cut_tail(struct inode *in, struct rec_inode *r, uint64_t from);
 
 /* ---- usage.c: what slots take on the disks (U1..U3) ---- */
 /* The change of the slot that holds the file's byte off. */
@@ -446,14 +448,19 @@ void usage_refresh(struct fs *fs);
 /* ---- prealloc.c: what fallocate promised and nobody has written yet (F9). lock held ---- */
 /* How many bytes of [off, end) are neither mapped nor promised. */
 MUST_USE int prealloc_lacking(struct inode *in, uint64_t off, uint64_t end, uint64_t *ret_bytes);
-/* Promises those, in steps with a transaction each; r is put with them and updated. */
-MUST_USE int prealloc_add(struct inode *in, struct rec_inode *r, uint64_t off, uint64_t end);
+/* Adds to t, and counts in r, the promise of those from *from on that fit into it; *from: where to go on, `end` when
+ * all is done. */
+MUST_USE int prealloc_add_some(struct inode *in, struct meta_txn *t, struct rec_inode *r,
+			       uint64_t *from, uint64_t end);
 /* How many bytes of the range are promised and not dirty. */
 uint64_t prealloc_covered(struct inode *in, uint64_t off, uint64_t len);
 /* Adds to t that the pieces (in the order of the file, all that t maps) are written; counts it in r. */
 MUST_USE int prealloc_cut(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 			  const struct map_piece *pieces, unsigned count);
-/* Gives up what is promised of [from, to), in steps; r is put with them and updated. */
+/* Likewise gives up what is promised of [*from, to). */
+MUST_USE int prealloc_drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r,
+				uint64_t *from, uint64_t to);
+/* All of it, in steps with a transaction each; r is put with them and updated. */
 MUST_USE int prealloc_drop(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to);
 
 /* ---- fold.c ---- */
@@ -532,7 +539,7 @@ bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end);
 /* Frees what a truncation that failed half-way has left beyond the size; before the file grows over
  * it (P3). lock held. */
 MUST_USE int truncate_finish(struct inode *in);
-/* r: the record with the caller's other changes. lock held; waits for the FIFO. */
+/* r: the record with the caller's other changes. A failure has changed nothing. lock held; waits for the FIFO. */
 MUST_USE int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size);
 
 /* How long data stays dirty before the flusher takes it; as much again until it is durable. */

@@ -120,5 +120,12 @@ int inline_cut(struct inode *in, struct rec_inode *r, uint64_t off, uint64_t end
 			memset(data.data + off, 0, end - off);
 		inline_put(t, in->ino, r, data.data, end < data.len ? data.len : off);
 	}
+	if (end == UINT64_MAX) { /* what is promised there goes along, as far as it fits in */
+		rc = prealloc_drop_some(in, t, r, &off, end);
+		if (rc) {
+			meta_cancel(t);
+			return rc;
+		}
+	}
 	return inode_commit(in, t, r);
 }

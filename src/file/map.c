@@ -220,6 +220,7 @@ struct unmap {
 	struct inode *in;
 	struct rec_inode *r;
 	uint64_t next, to;
+	uint64_t promises; /* what is promised from here on goes, too; UINT64_MAX: that is done */
 	bool tail;
 	uint64_t beyond_after; /* in->beyond_end once all is done */
 };
@@ -242,9 +243,11 @@ static int unmap_once(struct unmap *u)
 	CLEANUP(map_change_release)
 	struct map_change m = {.in = in, .t = meta_begin(in->fs->meta)};
 	struct rec_inode put = *u->r;
-	uint64_t next, beyond;
-	int rc = map_unmap_step(&m, u->next, u->to, &next);
+	uint64_t next = u->next, promises = u->promises, beyond;
+	int rc = prealloc_drop_some(in, m.t, &put, &promises, UINT64_MAX);
 
+	if (rc == 0 && promises == UINT64_MAX && map_room(&m) >= MAP_OLD_BYTES)
+		rc = map_unmap_step(&m, u->next, u->to, &next);
 	if (rc == 0)
 		rc = map_apply(&m, &put);
 	if (rc) {
@@ -252,32 +255,48 @@ static int unmap_once(struct unmap *u)
 		return rc;
 	}
 	put.mapped_bytes = (uint64_t)((int64_t)put.mapped_bytes + m.delta_bytes);
-	beyond = put_guard(u, m.t, &put, next < u->to);
+	beyond = put_guard(u, m.t, &put, next < u->to || promises < UINT64_MAX);
 	rc = inode_commit(in, m.t, &put);
 	if (rc)
 		return rc;
 	in->beyond_end = beyond;
 	*u->r = put;
 	u->next = next;
+	u->promises = promises;
 	return 0;
 }
 
 int map_unmap_some(struct inode *in, struct rec_inode *r)
 {
-	struct unmap u = {.in = in, .r = r, .to = UINT64_MAX};
+	struct unmap u = {.in = in, .r = r, .to = UINT64_MAX, .promises = UINT64_MAX};
 
 	return unmap_once(&u);
 }
 
-int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to, bool tail)
+static int unmap_all(struct unmap *u)
 {
-	struct unmap u = {.in = in, .r = r, .next = from, .to = to, .tail = tail};
-	uint64_t left = MIN(in->beyond_end, from);
+	uint64_t left = MIN(u->in->beyond_end, u->next);
 	int rc;
 
-	u.beyond_after = left > r->size ? left : 0;
+	u->beyond_after = left > u->r->size ? left : 0;
 	do
-		rc = unmap_once(&u);
-	while (rc == 0 && u.next < to);
+		rc = unmap_once(u);
+	while (rc == 0 && (u->next < u->to || u->promises < UINT64_MAX));
 	return rc;
+}
+
+int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to, bool tail)
+{
+	struct unmap u = {
+		.in = in, .r = r, .next = from, .to = to, .promises = UINT64_MAX, .tail = tail};
+
+	return unmap_all(&u);
+}
+
+int map_cut_tail(struct inode *in, struct rec_inode *r, uint64_t from)
+{
+	struct unmap u = {
+		.in = in, .r = r, .next = from, .to = UINT64_MAX, .promises = from, .tail = true};
+
+	return unmap_all(&u);
 }

@@ -122,42 +122,22 @@ int prealloc_lacking(struct inode *in, uint64_t off, uint64_t end, uint64_t *ret
 	return 0;
 }
 
-/* As many slots from *slot on as fit into one transaction. */
-static int add_some(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t *slot,
-		    uint64_t off, uint64_t end)
+int prealloc_add_some(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t *from,
+		      uint64_t end)
 {
 	size_t room = in->fs->cfg.txn_bytes - TXN_RESERVE_BYTES - PREALLOC_SLOT_BYTES;
+	uint64_t slot = *from >> SLOT_SHIFT;
 
-	for (; *slot << SLOT_SHIFT < end && meta_txn_bytes(t) <= room; ++*slot) {
+	for (; slot << SLOT_SHIFT < end && meta_txn_bytes(t) <= room; slot++) {
 		struct promise p;
-		int rc = extend(in, *slot, off, end, &p);
+		int rc = extend(in, slot, *from, end, &p);
 
 		if (rc)
 			return rc;
 		store(t, in, r, &p);
 	}
+	*from = MIN(slot << SLOT_SHIFT, end);
 	return 0;
-}
-
-int prealloc_add(struct inode *in, struct rec_inode *r, uint64_t off, uint64_t end)
-{
-	uint64_t slot = off >> SLOT_SHIFT;
-	int rc = 0;
-
-	while (!rc && slot << SLOT_SHIFT < end) {
-		struct meta_txn *t = meta_begin(in->fs->meta);
-		struct rec_inode put = *r;
-
-		rc = add_some(in, t, &put, &slot, off, end);
-		if (rc) {
-			meta_cancel(t);
-			return rc;
-		}
-		rc = inode_commit(in, t, &put);
-		if (!rc)
-			*r = put;
-	}
-	return rc;
 }
 
 /* ---- using it ---- */
@@ -244,15 +224,18 @@ static int next_slot(struct inode *in, struct meta_iter **it, uint64_t *slot)
 	return *slot << SLOT_SHIFT >> SLOT_SHIFT == *slot ? 0 : DFS_ECORRUPT;
 }
 
-/* What of [*from, to) fits into one transaction; *from: where to go on, `to` when all is done. */
-static int drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t *from,
-		     uint64_t to)
+int prealloc_drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t *from,
+		       uint64_t to)
 {
 	size_t room = in->fs->cfg.txn_bytes - TXN_RESERVE_BYTES - PREALLOC_SLOT_BYTES;
 	uint64_t slot = *from >> SLOT_SHIFT, start = *from;
 	struct meta_iter *it = NULL;
 	int rc;
 
+	if (!(in->rec.flags & INODE_PREALLOC))
+		*from = to;
+	if (*from >= to)
+		return 0;
 	for (; (rc = next_slot(in, &it, &slot)) == 0 && slot << SLOT_SHIFT < to; slot++) {
 		struct promise p;
 
@@ -282,7 +265,7 @@ int prealloc_drop(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t
 		struct meta_txn *t = meta_begin(in->fs->meta);
 		struct rec_inode put = *r;
 
-		rc = drop_some(in, t, &put, &from, to);
+		rc = prealloc_drop_some(in, t, &put, &from, to);
 		if (!rc && all && from == to) { /* whatever a damaged record made of the sum */
 			put.prealloc_bytes = 0;
 			put.flags &= ~INODE_PREALLOC;

@@ -43,52 +43,48 @@ static int put_size(struct inode *in, struct rec_inode *r)
 
 static int shrink(struct inode *in, struct rec_inode *r, uint64_t size)
 {
+	int rc;
+
 	r->size = MIN(size, slots_first_at(&in->slots, in->rec.size));
-	if (r->flags & INODE_INLINE)
-		return inline_cut(in, r, size, UINT64_MAX);
-	return map_unmap(in, r, size, UINT64_MAX, true);
+	if (!(r->flags & INODE_INLINE))
+		return map_cut_tail(in, r, size);
+	rc = inline_cut(in, r, size, UINT64_MAX);
+	return rc ? rc : prealloc_drop(in, r, size, UINT64_MAX);
 }
 
 int truncate_finish(struct inode *in)
 {
 	struct rec_inode r = in->rec;
 
-	return in->beyond_end > in->size ? map_unmap(in, &r, in->size, UINT64_MAX, true) : 0;
+	return in->beyond_end > in->size ? map_cut_tail(in, &r, in->size) : 0;
 }
 
 int truncate_locked(struct inode *in, struct rec_inode *r, uint64_t size)
 {
-	uint64_t old = in->size, stored = in->rec.size;
-	int rc = size <= old ? prealloc_drop(in, r, size, UINT64_MAX) : 0;
+	uint64_t old = in->size, seq = in->last_seq;
+	int rc;
 
-	if (rc)
-		return rc;
 	in->size = size;
 	in->last_map.len = 0;
-	rc = size < old ? shrink(in, r, size) : put_size(in, r);
-	if (rc &&
-	    in->rec.size >= stored) { /* nothing is done; no dirty byte may lie beyond the size */
+	rc = size <= old ? shrink(in, r, size) : put_size(in, r);
+	if (rc && in->last_seq == seq) {
 		in->size = old;
 		return rc;
 	}
-	if (rc) { /* steps that are done stay done: nothing beyond the stored size comes back */
-		in->size = MAX(size, in->rec.size);
-		cut_dirty(in, in->size, UINT64_MAX);
-		return rc;
-	}
-	if (size < old)
+	if (rc) /* the first step has decided it: nothing beyond the stored size comes back */
+		inode_log(in, "free all that was cut off", rc,
+			  "that is tried again before the file grows, and at the next mount");
+	if (size <= old)
 		cut_dirty(in, size, UINT64_MAX);
 	return 0;
 }
 
-static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_size)
+static int zero_range(struct inode *in, uint64_t off, uint64_t end)
 {
-	uint64_t mapped_end = MIN(end, in->size), old = in->size;
-	int rc = keep_size || end <= in->size ? 0 : truncate_finish(in);
+	uint64_t mapped_end = MIN(end, in->size);
 	struct rec_inode r = in->rec;
+	int rc = 0;
 
-	if (rc)
-		return rc;
 	r.mtime = r.ctime = time_now();
 	if (off < mapped_end) {
 		if (r.flags & INODE_INLINE)
@@ -98,43 +94,50 @@ static int zero_range(struct inode *in, uint64_t off, uint64_t end, bool keep_si
 		if (rc == 0)
 			cut_dirty(in, off, mapped_end);
 	}
-	if (rc == 0 && !keep_size)
-		in->size = MAX(in->size, end);
 	/* Without the bytes that were cut more of the size may be stored. */
-	if (rc == 0)
-		rc = put_size(in, &r);
-	if (rc)
-		in->size = old;
-	return rc;
+	return rc ? rc : put_size(in, &r);
 }
 
-static int grow(struct inode *in, uint64_t end)
+/* Promises what the range lacks, in steps. The last one makes the file grow to `size`: before it the promises
+ * that are made are kept, but for a failure nothing else has changed. */
+static int promise(struct inode *in, uint64_t off, uint64_t end, uint64_t size)
 {
-	struct rec_inode r;
+	uint64_t old = in->size;
 	int rc;
 
-	if (end <= in->size)
-		return 0;
-	rc = truncate_finish(in);
-	if (rc)
-		return rc;
-	r = in->rec;
-	r.mtime = r.ctime = time_now();
-	return truncate_locked(in, &r, end);
+	do {
+		struct meta_txn *t = meta_begin(in->fs->meta);
+		struct rec_inode r = in->rec;
+		uint64_t beyond = in->beyond_end;
+
+		r.ctime = time_now();
+		rc = prealloc_add_some(in, t, &r, &off, end);
+		if (rc) {
+			meta_cancel(t);
+			return rc;
+		}
+		if (off >= end && size > old) {
+			in->size = size;
+			r.mtime = r.ctime;
+			beyond = size_put(in, t, &r, NULL, 0);
+		}
+		rc = inode_commit(in, t, &r);
+		if (rc)
+			in->size = old;
+		else
+			in->beyond_end = beyond;
+	} while (rc == 0 && off < end);
+	return rc;
 }
 
 /* Space is promised already (fs_fallocate). */
 static int allocate(struct inode *in, unsigned mode, uint64_t off, uint64_t end)
 {
-	bool keep = mode & FS_FALLOC_KEEP_SIZE;
-	struct rec_inode r;
-	int rc = mode & FS_FALLOC_ZERO ? zero_range(in, off, end, keep) : 0;
+	int rc = truncate_finish(in); /* or it would give up what is promised now */
 
-	r = in->rec;
-	r.ctime = time_now();
-	if (rc == 0)
-		rc = prealloc_add(in, &r, off, end);
-	return rc || keep ? rc : grow(in, end);
+	if (rc == 0 && mode & FS_FALLOC_ZERO)
+		rc = zero_range(in, off, end);
+	return rc ? rc : promise(in, off, end, mode & FS_FALLOC_KEEP_SIZE ? 0 : end);
 }
 
 static int punch(struct inode *in, uint64_t off, uint64_t end)
@@ -142,7 +145,7 @@ static int punch(struct inode *in, uint64_t off, uint64_t end)
 	struct rec_inode r = in->rec;
 	int rc = prealloc_drop(in, &r, off, end);
 
-	return rc ? rc : zero_range(in, off, end, true);
+	return rc ? rc : zero_range(in, off, end);
 }
 
 /* A call of fallocate. */

@@ -294,7 +294,8 @@ static void truncate_stops(bool crash)
 	key_map(&key, in->ino, (uint64_t)(count - 3) * PIECE);
 	assert_int_equal(meta_get(r->fs->meta, key.data, key.len, &good), 0);
 	put_record(r, &key, "rotten", 6);
-	assert_int_not_equal(fs_setattr(r->fs, in, &attr, FS_SET_SIZE, &attr), 0);
+	assert_int_equal(fs_setattr(r->fs, in, &attr, FS_SET_SIZE, &attr), 0);
+	assert_int_equal(rig_attr(r, in).size, 10);
 	assert_true(in->rec.flags & INODE_BEYOND);
 	put_record(r, &key, good.data, good.len);
 	memset(data + 10, 0, whole(count) - 10);
@@ -323,6 +324,38 @@ static void test_truncate_stops(void **state)
 	(void)state;
 	truncate_stops(false);
 	truncate_stops(true);
+}
+
+/* One that can't take its first step has changed nothing: not the size, not the mode, and nothing that is
+ * promised (F9). */
+static void test_truncate_refused(void **state)
+{
+	struct file_rig *r = rig(KIB(16));
+	struct inode *in = rig_create(r, r->root, "f");
+	struct fs_attr attr = {.size = MIB(2), .mode = 0600};
+	BUF key = {0};
+	BUF good = {0};
+	uint32_t mode = in->rec.mode;
+
+	(void)state;
+	rig_write(r, in, 0, "begin", 5);
+	rig_write(r, in, MIB(3), "end", 3);
+	assert_int_equal(fs_fallocate(r->fs, in, FS_FALLOC_KEEP_SIZE, 0, MIB(100)), 0);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	key_map(&key, in->ino, MIB(3));
+	assert_int_equal(meta_get(r->fs->meta, key.data, key.len, &good), 0);
+	put_record(r, &key, "rotten", 6);
+	assert_int_not_equal(fs_setattr(r->fs, in, &attr, FS_SET_SIZE | FS_SET_MODE, &attr), 0);
+	assert_int_equal(rig_attr(r, in).size, MIB(3) + 3);
+	assert_int_equal(in->rec.mode, mode);
+	assert_int_equal(meta_counter(r->fs->meta, META_COUNT_PREALLOC_BYTES), MIB(100) - 8);
+	put_record(r, &key, good.data, good.len);
+	attr = (struct fs_attr){.size = MIB(2), .mode = S_IFREG | 0600};
+	assert_int_equal(fs_setattr(r->fs, in, &attr, FS_SET_SIZE | FS_SET_MODE, &attr), 0);
+	assert_int_equal(meta_counter(r->fs->meta, META_COUNT_PREALLOC_BYTES), MIB(2) - 5);
+	check_bound(r);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
 }
 
 /* The bounds of attributes: number, names, all bytes. Replacing and removing make room. */
@@ -429,9 +462,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_overwrite),      cmocka_unit_test(test_overwrite_stops),
-		cmocka_unit_test(test_truncate_stops), cmocka_unit_test(test_scattered),
-		cmocka_unit_test(test_cuts),	       cmocka_unit_test(test_xattr_bounds),
-		cmocka_unit_test(test_early_times),
+		cmocka_unit_test(test_truncate_stops), cmocka_unit_test(test_truncate_refused),
+		cmocka_unit_test(test_scattered),      cmocka_unit_test(test_cuts),
+		cmocka_unit_test(test_xattr_bounds),   cmocka_unit_test(test_early_times),
 	};
 
 	_Static_assert(META_TXN_BYTES == KIB(256), "stated in docs/DESIGN.md");

@@ -209,6 +209,7 @@ static void test_around_data(void **state)
 	struct inode *in = rig_create(r, r->root, "sparse"), *tiny = rig_create(r, r->root, "tiny");
 	FREE uint8_t *want = xcalloc(1, PROMISED);
 	uint8_t page[PAGE];
+	uint64_t seq;
 
 	(void)state;
 	memset(page, 'd', sizeof(page));
@@ -233,6 +234,14 @@ static void test_around_data(void **state)
 	rig_write(r, tiny, 4, page, 996);
 	assert_int_equal(fs_fsync(r->fs, tiny, false), 0);
 	assert_int_equal(promised(r), PROMISED + 2000); /* just what was written */
+	rig_truncate(r, tiny, 0);
+	rig_write(r, tiny, 0, "tiny", 4);
+	assert_int_equal(fs_fsync(r->fs, tiny, false), 0);
+	preallocate(r, tiny, 0, 0, 3000); /* beside content in the index */
+	seq = meta_last_seq(pool_meta(r->pool));
+	rig_truncate(r, tiny, 1500);
+	assert_int_equal(promised(r), PROMISED + 1496);
+	assert_int_equal(meta_last_seq(pool_meta(r->pool)), seq + 1); /* all or nothing */
 	fs_forget(r->fs, in, 1);
 	fs_forget(r->fs, tiny, 1);
 	file_rig_free(r);
