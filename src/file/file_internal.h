@@ -269,6 +269,9 @@ void inode_log(struct inode *in, const char *what, int err, const char *then);
 /* Waits until nobody has it, takes it, and waits until the FIFO is empty (F5). lock held. */
 void inode_excl_begin(struct inode *in);
 void inode_excl_end(struct inode *in);
+/* Between two steps of a long change others may look at the inode, and change what is not of its map: its record is to
+ * be read anew. lock held. */
+void inode_step_aside(struct inode *in);
 
 /* ---- slot.c ---- */
 struct slot *slot_find(const struct slot_set *set, uint64_t index);
@@ -429,7 +432,8 @@ MUST_USE int map_unmap_step(struct map_change *m, uint64_t from, uint64_t to, ui
 MUST_USE int map_drop_all(struct map_change *m, size_t room, bool *ret_fits);
 /* One transaction that unmaps what fits into it, from the file's start on; r as in map_unmap. */
 MUST_USE int map_unmap_some(struct inode *in, struct rec_inode *r);
-/* All of [from, to), in steps with a transaction each; r is put with them and updated. tail: `to` is
+/* All of [from, to), in steps with a transaction each; r is put with them and updated. Under excl it steps aside
+ * between them. tail: `to` is
  * the end of the file, and an orphan record covers the steps. */
 MUST_USE int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to,
 		       bool tail);
@@ -460,7 +464,7 @@ MUST_USE int prealloc_cut(struct inode *in, struct meta_txn *t, struct rec_inode
 /* Likewise gives up what is promised of [*from, to). */
 MUST_USE int prealloc_drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 				uint64_t *from, uint64_t to);
-/* All of it, in steps with a transaction each; r is put with them and updated. */
+/* All of it, in steps with a transaction each; r is put with them and updated. Under excl it steps aside between them. */
 MUST_USE int prealloc_drop(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to);
 
 /* ---- fold.c ---- */

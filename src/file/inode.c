@@ -446,6 +446,13 @@ void inode_excl_end(struct inode *in)
 	env_cond_broadcast(&in->changed);
 }
 
+void inode_step_aside(struct inode *in)
+{
+	env_mutex_unlock(&in->lock);
+	env_sleep_ms(1); /* who waits has the lock before us */
+	env_mutex_lock(&in->lock);
+}
+
 static bool comes_before(const struct inode *a, const struct inode *b)
 {
 	if (is_dir(a) != is_dir(b))

@@ -275,14 +275,20 @@ int map_unmap_some(struct inode *in, struct rec_inode *r)
 
 static int unmap_all(struct unmap *u)
 {
-	uint64_t left = MIN(u->in->beyond_end, u->next);
+	struct inode *in = u->in;
+	uint64_t left = MIN(in->beyond_end, u->next);
 	int rc;
 
 	u->beyond_after = left > u->r->size ? left : 0;
-	do
+	for (;;) {
 		rc = unmap_once(u);
-	while (rc == 0 && (u->next < u->to || u->promises < UINT64_MAX));
-	return rc;
+		if (rc || (u->next >= u->to && u->promises == UINT64_MAX))
+			return rc;
+		if (in->excl) {
+			inode_step_aside(in);
+			*u->r = in->rec;
+		}
+	}
 }
 
 int map_unmap(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to, bool tail)

@@ -274,8 +274,11 @@ int prealloc_drop(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t
 			return rc;
 		}
 		rc = inode_commit(in, t, &put);
+		/* not where it is deleted: nobody may open it before all is gone */
+		if (!rc && from < to && in->excl && in->rec.nlink)
+			inode_step_aside(in);
 		if (!rc)
-			*r = put;
+			*r = in->rec;
 	}
 	return rc;
 }

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define LOOK_BYTES GIB(1) /* of a file, looked at under one hold of its lock */
+
 /* Forgets dirty bytes of [from, to). */
 static void cut_dirty(struct inode *in, uint64_t from, uint64_t to)
 {
@@ -126,6 +128,8 @@ static int promise(struct inode *in, uint64_t off, uint64_t end, uint64_t size)
 			in->size = old;
 		else
 			in->beyond_end = beyond;
+		if (rc == 0 && off < end)
+			inode_step_aside(in);
 	} while (rc == 0 && off < end);
 	return rc;
 }
@@ -160,8 +164,18 @@ struct falloc {
 /* What is zeroed goes from the map first. */
 static int promise_bytes(struct inode *in, struct falloc *f)
 {
-	f->needs = f->end - f->off;
-	return f->mode & FS_FALLOC_ZERO ? 0 : prealloc_lacking(in, f->off, f->end, &f->needs);
+	uint64_t off = f->off, next, bytes;
+	int rc = 0;
+
+	f->needs = f->mode & FS_FALLOC_ZERO ? f->end - off : 0;
+	for (; rc == 0 && !(f->mode & FS_FALLOC_ZERO) && off < f->end; off = next) {
+		next = MIN(off + LOOK_BYTES, f->end);
+		rc = prealloc_lacking(in, off, next, &bytes);
+		f->needs += rc ? 0 : bytes;
+		if (next < f->end)
+			inode_step_aside(in);
+	}
+	return rc;
 }
 
 /* Others may have punched, or written and punched, what room was not asked for. */

@@ -183,12 +183,82 @@ static void test_gone_with_disks(void **state)
 	file_rig_free(r);
 }
 
+/* ---- long calls ---- */
+struct watch {
+	struct call c;
+	bool stop;
+	unsigned between; /* how often something was seen half done */
+	unsigned undone;  /* how often the mode was not what it had been set to */
+	uint32_t mode;	  /* that was set last */
+};
+
+static void watch_main(void *arg)
+{
+	struct watch *w = arg;
+
+	for (unsigned i = 0; !__atomic_load_n(&w->stop, __ATOMIC_RELAXED); i++) {
+		struct fs_attr attr = {.mode = i & 0777}, now;
+
+		if (i && fs_getattr(w->c.r->fs, w->c.in, &now) == 0)
+			w->undone += now.mode != w->mode;
+		if (fs_setattr(w->c.r->fs, w->c.in, &attr, FS_SET_MODE, &attr))
+			return;
+		w->between += attr.blocks_512 > 0 && attr.blocks_512 < GIB(1) / 512;
+		w->mode = attr.mode;
+	}
+}
+
+static bool watched(struct watch *w, unsigned mode, bool truncate)
+{
+	struct env_thread *t;
+	int rc = 0;
+
+	w->between = 0;
+	w->mode = UINT32_MAX;
+	t = env_thread_start("test", watch_main, w);
+	while (__atomic_load_n(&w->mode, __ATOMIC_RELAXED) == UINT32_MAX)
+		env_sleep_ms(1);
+	if (truncate)
+		rig_truncate(w->c.r, w->c.in, 0);
+	else
+		rc = fs_fallocate(w->c.r->fs, w->c.in, mode, 0, GIB(1));
+	__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
+	env_thread_join(t);
+	w->stop = false;
+	assert_int_equal(rc, 0);
+	assert_int_equal(w->undone, 0);
+	return w->between;
+}
+
+/* Terabytes take seconds to promise and to give up: meanwhile the file can be looked at, and its mode be set. */
+static void test_steps_aside(void **state)
+{
+	struct fs_config cfg = {.txn_bytes = KIB(16)};
+	struct file_rig *r = file_rig_new(&cfg, GIB(1));
+	struct watch w = {.c = {.r = r, .in = rig_create(r, r->root, "f")}};
+	const unsigned keep = FS_FALLOC_KEEP_SIZE;
+	bool allocated = false, punched = false, truncated = false;
+
+	(void)state;
+	/* The watcher may get no processor in time: then once more. */
+	for (unsigned i = 0; i < 30 && !(allocated && punched && truncated); i++) {
+		allocated |= watched(&w, keep, false);
+		punched |= watched(&w, keep | FS_FALLOC_PUNCH, false);
+		allocated |= watched(&w, keep, false);
+		truncated |= watched(&w, 0, true);
+	}
+	assert_true(allocated && punched && truncated);
+	fs_forget(r->fs, w.c.in, 1);
+	file_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_appended_once),
 		cmocka_unit_test(test_given_up_meanwhile),
 		cmocka_unit_test(test_gone_with_disks),
+		cmocka_unit_test(test_steps_aside),
 	};
 
 	memset(data, 'd', sizeof(data));
