@@ -186,6 +186,7 @@ void run_between_rounds(struct run *r, bool last)
 	struct run_disk *d;
 
 	r->lacks_room = r->filled = false;
+	rot_settle(r);
 	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
 		struct sim_fault f = {.gone = sim_disk_fault(r->disks[i].sim).gone};
 

@@ -150,11 +150,16 @@ static void rot_roots(struct run *r)
 
 bool run_is_rotten(const struct run *r) { return r->rot.seq || r->rot.roots; }
 
+void rot_settle(struct run *r)
+{
+	if (r->verified) /* else power went before it was seen, or given up */
+		r->rot = (struct run_rot){0};
+}
+
 void rot_between_rounds(struct run *r)
 {
-	if (run_is_rotten(r) && !r->verified)
-		return; /* power went before it was seen, or given up */
-	r->rot = (struct run_rot){0};
+	if (run_is_rotten(r))
+		return;
 	if (!r->rots || r->split.state == SPLIT_AWAY || r->beyond || r->lose_pool_dir ||
 	    r->adding || rng_one_in(&r->rot_rng, 2))
 		return;

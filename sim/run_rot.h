@@ -6,6 +6,8 @@
 #include "sim/run.h"
 
 bool run_is_rotten(const struct run *r);
+/* First of all that happens between rounds: what the last round has seen is over. */
+void rot_settle(struct run *r);
 /* Last of all that happens between rounds. */
 void rot_between_rounds(struct run *r);
 /* An opening without force gave err. True: so it must be. loss: what it says (NULL: not told). */
