@@ -91,11 +91,7 @@ static void set_up_disks(struct run *r)
 		cfg.can_allocate = !rng_one_in(&r->rng, 4);
 		r->disks[i].sim = sim_disk_new(&cfg);
 	}
-	r->pool_disk = sim_disk_new(&(struct sim_disk_config){.name = "pool",
-							      .fs_id = 100,
-							      .total_bytes = GIB(1),
-							      .can_punch = true,
-							      .can_hang = r->home_silent});
+	home_set_up(r);
 	if (r->splits) {
 		char name[] = "there";
 

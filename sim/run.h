@@ -143,6 +143,7 @@ struct run {
 	bool home_hit;	    /* in this round it does, or did */
 	bool home_broken;   /* and the index refuses everything until it is opened again */
 	bool home_no_room_at_all;
+	bool home_small;       /* it has little more room than the index needs */
 	uint64_t home_well_ns; /* when that was over */
 	uint64_t journal_full_before;
 	struct rng home_rng;

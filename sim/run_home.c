@@ -5,7 +5,9 @@
  * another pool's. The disks hold all that matters (P5): whatever was acknowledged is there afterwards, and
  * nothing says more than that something can't be added meanwhile.
  *
- * The index writes there through a table of functions of its own, which fails as the filesystem does.
+ * The index writes there through a table of functions of its own, which fails as the filesystem does. Some
+ * filesystems are so small that the index's own growth fills them: then what asks first is refused (C3), and
+ * the index never meets a full one.
  */
 #include "sim/run_home.h"
 
@@ -16,7 +18,31 @@
 #include "sim/sim_env.h"
 #include "sim/stats.h"
 
+#define HOME_LEAST MIB(4) /* what is kept free there whatever the index needs (C3) */
+#define INDEX_COST 16u	  /* a history's index is small: each byte counts for so many */
+
 /* ---- the index ---- */
+
+/* Its table files lie beside what the pool writes there. */
+static void count_index(struct run *r)
+{
+	if (r->home_small)
+		sim_disk_set_others(r->pool_disk, INDEX_COST * index_mem_store_bytes(r->index));
+}
+
+static void needs(struct run *r, uint64_t bytes, const char *what)
+{
+	uint64_t free;
+
+	if (!r->home_small)
+		return;
+	count_index(r);
+	bytes *= INDEX_COST;
+	free = sim_disk_free_bytes(r->pool_disk);
+	if (bytes > free && !r->home_hit)
+		sim_fail("C3", "%s of the index needs %llu bytes, and %llu are free", what,
+			 (unsigned long long)bytes, (unsigned long long)free);
+}
 
 /* RocksDB refuses everything after a write that failed, until it is opened again; only for want of space
  * it is asked whether what it has to write will fit (C3). */
@@ -67,17 +93,27 @@ static int home_apply(struct index *x, const struct index_op *ops, size_t count)
 
 static int home_flush(struct index *x)
 {
+	struct run *r = sim_run_now;
 	int err = index_write();
 
-	return err ? err : index_mem_ops.flush(x);
+	needs(r, index_mem_flush_bytes(r->index), "a flush");
+	if (!err)
+		err = index_mem_ops.flush(x);
+	count_index(r);
+	return err;
 }
 
 static int home_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
 			bool *ret_more)
 {
+	struct run *r = sim_run_now;
 	int err = index_write();
 
-	return err ? err : index_mem_ops.compact(x, max_bytes, is_stored, ctx, ret_more);
+	needs(r, index_mem_store_bytes(r->index), "a compaction");
+	if (!err)
+		err = index_mem_ops.compact(x, max_bytes, is_stored, ctx, ret_more);
+	count_index(r);
+	return err;
 }
 
 static int home_restore_begin(void *arg)
@@ -122,6 +158,23 @@ void home_index_replace(struct run *r, struct index_mem_store *s)
 {
 	index_mem_store_free(r->index);
 	r->index = s ? s : index_mem_store_new();
+	count_index(r);
+}
+
+void home_set_up(struct run *r)
+{
+	struct rng rng;
+
+	rng_seed(&rng, rng_mix(r->opt->seed ^ 0x5a11));
+	r->home_small = !r->opt->meta_only && !r->foreign && !r->splits && !r->home_silent &&
+			rng_one_in(&rng, 6);
+	r->pool_disk = sim_disk_new(&(struct sim_disk_config){
+		.name = "pool",
+		.fs_id = 100,
+		.total_bytes = r->home_small ? HOME_LEAST + rng_between(&rng, KIB(64), MIB(2))
+					     : GIB(1),
+		.can_punch = true,
+		.can_hang = r->home_silent});
 }
 
 /* ---- faults ---- */
@@ -163,6 +216,10 @@ static bool is_over(struct run *r)
 
 bool home_explains(struct run *r, int err, bool needs_room)
 {
+	if (err == DFS_ENOSPC && needs_room && r->home_small) {
+		PROBE("index-fills-the-pool-directory");
+		return true;
+	}
 	if (!r->home_hit || is_over(r))
 		return false;
 	if (err == DFS_ENOSPC)

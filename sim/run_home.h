@@ -10,6 +10,8 @@
 const struct index_ops *home_index_ops(void);
 /* s: taken over; NULL: an empty one. */
 void home_index_replace(struct run *r, struct index_mem_store *s);
+/* Some pool directories lie on a small filesystem. */
+void home_set_up(struct run *r);
 void home_round_begins(struct run *r);
 /* Is this error what a pool directory that is not well gives to one who needs room, or does not? */
 bool home_explains(struct run *r, int err, bool needs_room);

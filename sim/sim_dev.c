@@ -192,7 +192,7 @@ static bool has_room(struct sim_disk *d, struct node *n, uint64_t off, uint64_t 
 		need += p >= n->pages_cap || !n->pages[p];
 	if (d->fault.full && must_copy(d, n))
 		return false;
-	return !need || (!d->fault.full && (d->used_pages + need) * PAGE_BYTES <= d->total_bytes);
+	return !need || need * PAGE_BYTES <= sim_disk_free_bytes(d);
 }
 
 static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt, uint64_t off)
@@ -466,15 +466,13 @@ static int op_replace(struct dev *dev, const char *path, const void *data, size_
 static int op_space(struct dev *dev, struct dev_space *ret_space)
 {
 	struct sim_disk *d = disk_of(dev);
-	uint64_t used;
 	bool cut;
 	int err = op_begin(d, false, &cut);
 
 	if (err)
 		return err;
-	used = d->used_pages * PAGE_BYTES;
 	ret_space->total_bytes = d->total_bytes;
-	ret_space->free_bytes = d->fault.full || used > d->total_bytes ? 0 : d->total_bytes - used;
+	ret_space->free_bytes = sim_disk_free_bytes(d);
 	ret_space->fs_id = d->fs_id;
 	ret_space->read_only = d->fault.read_only;
 	return 0;

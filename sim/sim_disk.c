@@ -79,6 +79,15 @@ struct dev *sim_disk_open(struct sim_disk *d)
 
 void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f) { d->fault = *f; }
 struct sim_fault sim_disk_fault(struct sim_disk *d) { return d->fault; }
+void sim_disk_set_others(struct sim_disk *d, uint64_t bytes) { d->others_bytes = bytes; }
+
+uint64_t sim_disk_free_bytes(struct sim_disk *d)
+{
+	uint64_t used = d->used_pages * PAGE_BYTES + d->others_bytes;
+
+	return d->fault.full || used > d->total_bytes ? 0 : d->total_bytes - used;
+}
+
 bool sim_disk_can_hang(struct sim_disk *d) { return d->can_hang; }
 uint64_t sim_disk_changes(struct sim_disk *d) { return d->calls_to_change; }
 

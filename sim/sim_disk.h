@@ -62,6 +62,9 @@ struct sim_fault {
 void sim_disk_set_fault(struct sim_disk *d, const struct sim_fault *f);
 struct sim_fault sim_disk_fault(struct sim_disk *d);
 bool sim_disk_can_hang(struct sim_disk *d);
+/* What somebody else takes of its space, and what is free beside that. */
+void sim_disk_set_others(struct sim_disk *d, uint64_t bytes);
+uint64_t sim_disk_free_bytes(struct sim_disk *d);
 /* Calls so far that changed, or synced, something there. */
 uint64_t sim_disk_changes(struct sim_disk *d);
 /* Calls fn before the n-th device operation from now; it may set faults. */

@@ -50,7 +50,7 @@ TAILQ_HEAD(change_list, change);
 
 struct sim_disk {
 	char *name;
-	uint64_t fs_id, total_bytes, used_pages, calls_to_change;
+	uint64_t fs_id, total_bytes, others_bytes, used_pages, calls_to_change;
 	bool can_punch, can_allocate, can_hang, copies_on_write, has_snapshot;
 	struct sim_fault fault;
 	struct name_list names, durable;

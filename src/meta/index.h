@@ -117,6 +117,9 @@ struct index_mem_store *index_mem_store_new(void);
 /* What it has flushed, as a backup has it. */
 struct index_mem_store *index_mem_store_copy(struct index_mem_store *s);
 void index_mem_store_free(struct index_mem_store *s);
+/* What it takes on its "disk", and what flush() would add to that now. */
+uint64_t index_mem_store_bytes(struct index_mem_store *s);
+uint64_t index_mem_flush_bytes(struct index_mem_store *s);
 /* Power cut: the open index (if any) is abandoned; only the last flush remains. */
 void index_mem_store_crash(struct index_mem_store *s);
 

@@ -781,6 +781,31 @@ struct index_mem_store *index_mem_store_copy(struct index_mem_store *s)
 	return copy;
 }
 
+uint64_t index_mem_store_bytes(struct index_mem_store *s)
+{
+	uint64_t sum = 0;
+
+	ENV_LOCKED(&s->lock);
+	for (unsigned i = 0; i < s->file_count; i++)
+		sum += s->files[i].data.len;
+	for (unsigned i = 0; i < s->restore_count; i++)
+		sum += s->restore[i].data.len;
+	return sum;
+}
+
+static uint64_t tree_bytes(const struct node *n)
+{
+	return n ? 8 + n->entry->key_len + stored_value_len(n->entry) + tree_bytes(n->left) +
+			       tree_bytes(n->right)
+		 : 0;
+}
+
+uint64_t index_mem_flush_bytes(struct index_mem_store *s)
+{
+	ENV_LOCKED(&s->lock);
+	return s->open ? tree_bytes(s->open->changed) : 0;
+}
+
 void index_mem_store_crash(struct index_mem_store *s)
 {
 	ENV_LOCKED(&s->lock);
