@@ -131,6 +131,7 @@ static void set_up(struct run *r)
 	r->rots = rng_one_in(&r->rot_rng, 8);
 	rng_seed(&r->force_rng, rng_mix(r->opt->seed ^ 0xf02ce));
 	r->forces = rng_one_in(&r->force_rng, 6);
+	r->syncs_fail = rng_mix(r->opt->seed ^ 0x5f5) % 8 == 0;
 	r->copies_on_write = rng_one_in(&r->force_rng, 4);
 	r->has_snapshot = r->copies_on_write && rng_one_in(&r->force_rng, 2);
 	rng_seed(&r->split_rng, rng_mix(r->opt->seed ^ 0x5b117));
@@ -516,6 +517,7 @@ static void round_main(void *arg)
 		r->verified = r->ended = true;
 		return;
 	}
+	oracle_doubts(r); /* before what is read is healed */
 	oracle_check(r);
 	r->verified = true;
 	if (rng_one_in(&r->rng, 3) || r->beyond)

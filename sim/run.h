@@ -42,6 +42,7 @@ struct run_disk {
 	struct sim_image *images[RUN_IMAGES]; /* some earlier states */
 	char path[16];
 	enum disk_damage damage;
+	bool had_other;	     /* DAMAGE_ERRORS, and something else before */
 	bool failed;	     /* for good, by the administrator */
 	unsigned lost_round; /* the last round in which it stopped working */
 	uint64_t changes;    /* to one that must not be written to, when that began */
@@ -120,6 +121,7 @@ struct run {
 	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
 	bool exceeded;		 /* and have in this round: errors are honest */
 	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
+	bool syncs_fail;	 /* a disk that fails in use fails so, and the round ends soon */
 	bool forces;		 /* somebody says force without need */
 	struct rng force_rng;
 	bool splits; /* disks are used elsewhere, and come back */
@@ -219,6 +221,8 @@ void oracle_hashes(struct run *r, uint64_t *ret_hashes);
 void oracle_check_lossy(struct run *r);
 /* After a quiet time no segment on a disk that is well holds only what crashes left. */
 void oracle_orphans(struct run *r);
+/* What counts as there on a disk that had errors is there (S5). */
+void oracle_doubts(struct run *r);
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

@@ -367,7 +367,7 @@ static void damage_in_use(struct run *r, struct run_disk *d)
 {
 	struct sim_fault f = sim_disk_fault(d->sim);
 
-	switch (rng_below(&r->rng, sim_disk_can_hang(d->sim) ? 12 : 6)) {
+	switch (r->syncs_fail ? 2 : rng_below(&r->rng, sim_disk_can_hang(d->sim) ? 12 : 6)) {
 	case 0:
 		set_gone(d, true);
 		d->damage = DAMAGE_GONE;
@@ -381,7 +381,9 @@ static void damage_in_use(struct run *r, struct run_disk *d)
 		return;
 	case 2:
 		PROBE("disk-sync-errors");
-		f.sync_error_one_in = (unsigned)rng_between(&r->rng, 1, 10);
+		f.sync_error_one_in = (unsigned)rng_between(&r->rng, 1, r->syncs_fail ? 2 : 10);
+		if (r->syncs_fail && !r->end_after_ops) /* before all is written anew */
+			r->end_after_ops = r->round_ops + (unsigned)rng_between(&r->rng, 1, 20);
 		break;
 	case 3:
 		PROBE("disk-write-errors");
@@ -398,6 +400,7 @@ static void damage_in_use(struct run *r, struct run_disk *d)
 	default:
 		hang(d, &f);
 	}
+	d->had_other |= d->damage != DAMAGE_NONE && d->damage != DAMAGE_ERRORS;
 	d->damage = DAMAGE_ERRORS;
 	sim_disk_set_fault(d->sim, &f);
 	note_lack(r);

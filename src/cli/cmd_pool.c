@@ -190,6 +190,9 @@ json_t *cli_disk_rows(const json_t *disks)
 		    strcmp(format_str(row, "state"), "healthy") == 0 &&
 		    format_u64(row, "lacking_segments") > 0)
 			json_object_set_new(row, "state", json_string("lacking"));
+		else if (json_is_true(json_object_get(row, "doubtful")) &&
+			 strcmp(format_str(row, "state"), "healthy") == 0)
+			json_object_set_new(row, "state", json_string("in doubt"));
 		if (!json_is_true(json_object_get(row, "present")) &&
 		    strcmp(format_str(row, "state"), "failed") != 0 &&
 		    strcmp(format_str(row, "state"), "suspect") != 0)

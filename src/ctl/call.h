@@ -102,7 +102,8 @@ bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_st
 struct disk_view {
 	disk_id id;
 	bool present, member, read_only, given_up, doubtful, is_silent;
-	struct disk *lacking;	/* it lacks what it had (disk_has_lost()); NULL: nothing */
+	struct disk *in_doubt;	/* it may lack what it had (disk_may_lack()); NULL: nothing */
+	bool lacks;		/* and does */
 	enum history_role role; /* what it was when the pool was opened */
 	struct disk_info info;
 };

@@ -35,7 +35,8 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.given_up = s->given_up,
 			.doubtful = s->doubtful,
 			.is_silent = s->is_silent,
-			.lacking = s->lost_segments ? disk_get(pool_disks(p), s->info.id) : NULL,
+			.in_doubt = s->doubtful ? disk_get(pool_disks(p), s->info.id) : NULL,
+			.lacks = s->lost_segments > 0,
 			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
 					     : HISTORY_UNLISTED,
 			.info = s->info,

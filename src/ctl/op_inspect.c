@@ -30,7 +30,7 @@ static const struct {
 	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"},	    {TABLE_ORPHAN, "orphan"},
 	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"},	    {TABLE_META, "meta"},
 	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"},	    {TABLE_FOLD, "fold"},
-	{TABLE_NUMBERS, "numbers"},   {TABLE_PREALLOC, "prealloc"},
+	{TABLE_NUMBERS, "numbers"},   {TABLE_PREALLOC, "prealloc"}, {TABLE_DOUBT, "doubt"},
 };
 
 static const char *table_name(uint8_t letter)
@@ -264,7 +264,7 @@ static int inspect_table(struct inspect *x, const char *name)
 	return ctl_fail(
 		x->c, DFS_EUSAGE,
 		"cannot inspect table '%s': there are settings, disk, inode, inline, dentry, "
-		"map, extent, bydisk, xattr, orphan, freed, usage, fold, numbers, audit and meta",
+		"map, extent, bydisk, xattr, orphan, freed, usage, fold, numbers, doubt, audit and meta",
 		name);
 }
 

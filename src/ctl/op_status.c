@@ -171,7 +171,7 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		else if (d->info.state != DISK_HEALTHY)
 			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
 				 d->info.path, disk_state_name(d->info.state));
-		if (d->lacking)
+		if (d->lacks)
 			ctl_warn(
 				c,
 				"disk %s (%s) lacks what was stored there: it was set back to an older "
@@ -182,10 +182,11 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		else if (d->doubtful)
 			ctl_warn(
 				c,
-				"disk %s (%s) did not answer for a while, with writes that were not "
-				"stored yet: what was written there then is being written anew",
+				"disk %s (%s) did not answer, or failed, with writes that were not "
+				"stored yet: what was written there then counts as lost, is read from "
+				"other disks where it is, and is written anew while the pool is mounted",
 				d->info.label, d->info.path);
-		if (d->present && d->role == HISTORY_SET_BACK && !d->lacking)
+		if (d->present && d->role == HISTORY_SET_BACK && !d->lacks)
 			ctl_warn(c,
 				 "disk %s (%s) was set back to an older copy of itself; it lacks "
 				 "nothing that is not written anew by now",

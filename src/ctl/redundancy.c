@@ -22,8 +22,8 @@ int extent_losses_left(const struct rec_extent *e, const struct disk_views *view
 		const struct disk_view *d = f->disk.v ? disk_views_find(views, f->disk) : NULL;
 
 		there += d && d->present &&
-			 !(d->lacking &&
-			   disk_has_lost(d->lacking, f->segment, f->offset, f->record_len));
+			 !(d->in_doubt &&
+			   disk_may_lack(d->in_doubt, f->segment, f->offset, f->record_len));
 	}
 	return there - e->k;
 }

@@ -9,6 +9,7 @@
  *  S2 disk_sync() makes every write that finished before it began durable, the segment's name too.
  *  S3 A segment with records in flight (reserved, not yet settled) is neither punched nor removed.
  *  S4 After a failed sync the disk is not used for new data and its unsynced segments are reported.
+ *  S5 Of these the pool knows, also after the next mount, before it acknowledges what they cost.
  */
 #ifndef DFS_DEV_DISK_H
 #define DFS_DEV_DISK_H
@@ -82,8 +83,8 @@ bool disk_failed_silent(struct disk *d);
  * are in flight there still, or it did not fail so.
  */
 MUST_USE int disk_return(struct disk *d);
-/* Records of one segment, those that end beyond `from`, that a disk which has returned may not have, or
- * (is_lost) does not have. */
+/* Records of one segment, those that end beyond `from`, that a disk may not have, since a sync failed there
+ * (S4, D8), or (is_lost) does not have. */
 struct disk_doubt {
 	uint32_t segment, from;
 	bool is_lost;
@@ -92,12 +93,18 @@ struct disk_doubt {
 bool disk_doubtful(struct disk *d, struct disk_doubt *ret_doubt);
 /* settled: the index names nothing of that any more; else it is told of after the others. */
 void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled);
-/* What the disk has not, though it should: noted when it is opened (H8). */
-void disk_note_lost(struct disk *d, uint32_t segment, uint32_t from);
-/* In how many segments that is. */
+/* What the disk has not, though it should (H8), or what the pool remembers of it (S5): when it is opened. */
+void disk_note_doubt(struct disk *d, const struct disk_doubt *doubt);
+/* In how many segments there is something that it has not. */
 unsigned disk_lost_segments(struct disk *d);
-/* Is this record among what it has not? */
-bool disk_has_lost(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len);
+/* Is this record among what it has not, or may not have? Such a one is no fragment to count on. */
+bool disk_may_lack(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len);
+/* Of a disk that was lost with unsynced writes: up to max segments that have such and were not told of yet,
+ * to be remembered before anything is acknowledged (S5). The caller says when one is. */
+unsigned disk_new_doubts(struct disk *d, uint32_t *ret_segments, unsigned max);
+void disk_doubt_remembered(struct disk *d, uint32_t segment);
+/* It was given up for good: there is nothing to remember. */
+void disk_drop_doubts(struct disk *d);
 struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 
 /* Free bytes for new records: what is allocated ahead, and of what the filesystem has free, or of the

@@ -50,6 +50,7 @@ struct flight {	      /* all fields: disk.lock */
 struct doubt {
 	uint32_t segment;
 	struct disk_doubt what;
+	bool is_remembered; /* or need not be: it is found anew each time */
 	UT_hash_handle hh;
 };
 
@@ -84,12 +85,14 @@ struct disk {
 	TAILQ_HEAD(, segment) dirty;
 	unsigned dirty_count;
 	bool is_syncing;
-	bool names_dirty;	      /* a segment's name has not been made durable */
-	bool root_dirty;	      /* nor that of the segment directory */
-	int sync_error;		      /* S4: what was unsynced then is in doubt for ever */
-	bool loss_told;		      /* the last sync that had to name the lost disk has begun */
-	struct doubt *doubts;	      /* by segment, the next to be worked off first */
-	_Atomic(unsigned) lost_count; /* of them: what is not */
+	bool names_dirty;	       /* a segment's name has not been made durable */
+	bool root_dirty;	       /* nor that of the segment directory */
+	int sync_error;		       /* S4: what was unsynced then is in doubt for ever */
+	bool loss_told;		       /* the last sync that had to name the lost disk has begun */
+	struct doubt *doubts;	       /* by segment, the next to be worked off first */
+	bool is_given_up;	       /* none are noted any more */
+	_Atomic(unsigned) doubt_count; /* how many they are */
+	_Atomic(unsigned) lost_count;  /* of them: what is not */
 
 	/* space (lock) */
 	struct dev_space space;	 /* the last answer */

@@ -153,17 +153,19 @@ static struct doubt *doubt_find(struct disk *d, uint32_t segment)
 	return found;
 }
 
-/* Segments that the disk lacks something of (is_lost) are never written to again. */
-static void doubt(struct disk *d, const struct disk_doubt *what)
+/* Segments that the disk lacks something of are never written to again, so one note of each suffices. */
+static void doubt(struct disk *d, const struct disk_doubt *what, bool is_remembered)
 {
 	struct doubt *new;
 
-	if (doubt_find(d, what->segment))
+	if (d->is_given_up || doubt_find(d, what->segment))
 		return;
 	new = xcalloc(1, sizeof(*new));
 	new->segment = what->segment;
 	new->what = *what;
+	new->is_remembered = is_remembered;
 	HASH_ADD(hh, d->doubts, segment, sizeof(new->segment), new);
+	atomic_fetch_add(&d->doubt_count, 1);
 	atomic_fetch_add(&d->lost_count, what->is_lost);
 }
 
@@ -182,7 +184,7 @@ void segment_sync_end(struct disk *d, struct sync_job *j)
 	if (rc == DFS_ETIMEDOUT)
 		PROBE("disk-failed-by-silence");
 	for (unsigned i = 0; rc && i < j->count; i++)
-		doubt(d, &(struct disk_doubt){.segment = j->segs[i]->number});
+		doubt(d, &(struct disk_doubt){.segment = j->segs[i]->number}, false);
 	for (unsigned i = 0; i < j->count; i++) {
 		struct dev_file *file = segment_put_locked(d, j->segs[i]);
 
@@ -246,7 +248,7 @@ static void doubt_dirty(struct disk *d)
 	while ((seg = TAILQ_FIRST(&d->dirty))) {
 		struct dev_file *file;
 
-		doubt(d, &(struct disk_doubt){.segment = seg->number});
+		doubt(d, &(struct disk_doubt){.segment = seg->number}, false);
 		TAILQ_REMOVE(&d->dirty, seg, dirty_link);
 		seg->is_dirty = false;
 		d->dirty_count--;
@@ -325,6 +327,7 @@ void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled)
 		HASH_ADD(hh, d->doubts, segment, sizeof(found->segment), found);
 		return;
 	}
+	atomic_fetch_sub(&d->doubt_count, 1);
 	atomic_fetch_sub(&d->lost_count, found->what.is_lost);
 	free(found);
 }
@@ -339,23 +342,60 @@ void doubts_release(struct disk *d)
 	}
 }
 
-/* ---- what a disk lacks ---- */
-
-void disk_note_lost(struct disk *d, uint32_t segment, uint32_t from)
+void disk_drop_doubts(struct disk *d)
 {
 	ENV_LOCKED(&d->lock);
-	doubt(d, &(struct disk_doubt){segment, from, true});
+	doubts_release(d);
+	d->is_given_up = true;
+	atomic_store(&d->doubt_count, 0);
+	atomic_store(&d->lost_count, 0);
+}
+
+/* ---- remembering them ---- */
+
+unsigned disk_new_doubts(struct disk *d, uint32_t *ret_segments, unsigned max)
+{
+	struct doubt *at, *next;
+	struct segment *seg;
+	unsigned count = 0;
+	ENV_LOCKED(&d->lock);
+
+	/* what was written after the sync that failed had begun; nobody syncs it any more */
+	if (d->sync_error || disk_usable(d))
+		TAILQ_FOREACH(seg, &d->dirty, dirty_link)
+			doubt(d, &(struct disk_doubt){.segment = seg->number}, false);
+	HASH_ITER(hh, d->doubts, at, next)
+		if (!at->is_remembered && count < max)
+			ret_segments[count++] = at->segment;
+	return count;
+}
+
+void disk_doubt_remembered(struct disk *d, uint32_t segment)
+{
+	ENV_LOCKED(&d->lock);
+	struct doubt *found = doubt_find(d, segment);
+
+	if (found)
+		found->is_remembered = true;
+}
+
+/* ---- what a disk lacks ---- */
+
+void disk_note_doubt(struct disk *d, const struct disk_doubt *what)
+{
+	ENV_LOCKED(&d->lock);
+	doubt(d, what, true);
 }
 
 unsigned disk_lost_segments(struct disk *d) { return atomic_load(&d->lost_count); }
 
-bool disk_has_lost(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
+bool disk_may_lack(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
 {
 	const struct doubt *found;
 
-	if (atomic_load(&d->lost_count) == 0)
+	if (atomic_load(&d->doubt_count) == 0)
 		return false;
 	ENV_LOCKED(&d->lock);
 	found = doubt_find(d, segment);
-	return found && found->what.is_lost && offset + (uint64_t)record_len > found->what.from;
+	return found && offset + (uint64_t)record_len > found->what.from;
 }

@@ -70,7 +70,8 @@ void extent_settle(struct extent_store *s, const struct extent_new *extents, uns
 
 /*
  * The data half of a group commit (E1), meta's data_sync: disk_set_sync; disks that fail meanwhile
- * count as lost. 0 while every extent published since keeps at least k fragments, else DFS_EIO.
+ * count as lost. 0 while every extent published since keeps at least k fragments, else DFS_EIO. What
+ * they may have lost is noted in the index first (S5); DFS_ENOSPC: its journal has no room for that now.
  */
 MUST_USE int extent_sync(struct extent_store *s);
 

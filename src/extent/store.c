@@ -69,12 +69,40 @@ void extent_store_set_verify(struct extent_store *s, bool verify_writes)
 	atomic_store(&s->verify_writes, verify_writes);
 }
 
+#define NOTED_MAX 64u /* segments in one note */
+_Static_assert(NOTED_MAX * 48 <= META_NOTE_BYTES, "a note has room for so many");
+
+/*
+ * S5: what was written to a disk that is lost by now, and not synced there, is not to be counted on ever
+ * again: the group that goes on without that disk says so, or a later mount would take it for whole.
+ */
+static int remember_doubts(struct extent_store *s, struct disk *d)
+{
+	uint32_t segments[NOTED_MAX];
+	unsigned count = disk_new_doubts(d, segments, NOTED_MAX);
+	struct meta_txn *t;
+	int err;
+
+	if (count == 0)
+		return 0;
+	t = meta_begin(s->cfg.meta);
+	for (unsigned i = 0; i < count; i++)
+		put_doubt(t, disk_info(d).id, segments[i], 0);
+	err = meta_commit_note(t);
+	for (unsigned i = 0; !err && i < count; i++)
+		disk_doubt_remembered(d, segments[i]);
+	if (!err)
+		PROBE("doubts-remembered");
+	return err;
+}
+
 int extent_sync(struct extent_store *s)
 {
 	FREE struct risk_group *group = xmalloc(sizeof(*group));
 	disk_id failed[PLACE_MAX_DISKS];
 	unsigned failed_count = 0, lost;
 	bool survives;
+	int err = 0;
 
 	risk_of_group(&s->risk, meta_durable_seq(s->cfg.meta), group);
 	/* which disks were lost by it or before it is seen below */
@@ -95,7 +123,9 @@ int extent_sync(struct extent_store *s)
 		log_warn("%u %s failed while being synced; the data written just now is "
 			 "durable on the others, with less redundancy",
 			 failed_count, plural(failed_count, "disk", "disks"));
-	return 0;
+	for (unsigned i = 0; !err && i < disk_count(s->cfg.disks); i++)
+		err = remember_doubts(s, disk_at(s->cfg.disks, i));
+	return err;
 }
 
 bool extent_at_risk_on(struct extent_store *s, disk_id disk)

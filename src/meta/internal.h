@@ -62,6 +62,10 @@ struct table_place {
 	disk_id disks[TABLE_MAX_WIDTH];
 };
 
+/* Of the journal's room, kept for notes: only meta_commit_note() takes it. */
+#define NOTE_ROOM KIB(4)
+_Static_assert(META_NOTE_BYTES + JOURNAL_FIXED_LEN + 8 <= NOTE_ROOM, "a note fits there");
+
 struct meta {
 	/* Locks, in the order in which they are taken. */
 	struct env_mutex
@@ -94,6 +98,7 @@ struct meta {
 
 	/* Protected by the token. */
 	struct buf flying; /* records being written */
+	bool has_note;	   /* one was committed since data_sync was called */
 	/* The chain's last file: its name, the chain's hash at its start, where the next record goes, how
 	 * much all members can hold; half: if they hold it twice, as they do when they are few. */
 	uint64_t file_first, file_off, file_cap, file_half;

@@ -301,6 +301,7 @@ void journal_room_update(struct meta *m, uint64_t written)
 	ASSERT(m->unwritten >= written);
 	m->unwritten -= written;
 	m->room = spare ? m->file_half : MIN(left, m->file_half);
+	m->room -= MIN(m->room, NOTE_ROOM);
 	env_mutex_unlock(&m->commit);
 }
 

@@ -54,7 +54,8 @@ typedef void (*meta_writing_fn)(void *ctx, bool begins);
 /* The history is chosen, and this disk is of it: from here on it is written to. Called by meta_open, unless
  * it is read-only, for each such disk; must not call back into meta. NULL is allowed. */
 typedef void (*meta_taken_fn)(void *ctx, struct dev *dev);
-/* Makes every fragment written so far durable; called before each journal write (P1). */
+/* Makes every fragment written so far durable; called before each journal write (P1). DFS_ENOSPC: not now,
+ * the group waits (meta_commit_note() had no room); any other error ends the pool. */
 typedef int (*meta_data_sync_fn)(void *ctx);
 
 struct meta_config {
@@ -129,6 +130,7 @@ void meta_abandon(struct meta *m);
 /* ---- transactions ---- */
 /* What the operations of one transaction may take at most (B1): who has more to do does it in steps. */
 #define META_TXN_BYTES KIB(256)
+#define META_NOTE_BYTES KIB(3)
 struct meta_txn *meta_begin(struct meta *m);
 void meta_put(struct meta_txn *t, const void *key, size_t key_len, const void *value,
 	      size_t value_len);
@@ -144,6 +146,12 @@ void meta_cancel(struct meta_txn *t);
  * happened). May wait for the buffer to drain, so the caller holds no lock that data_sync needs.
  */
 MUST_USE int meta_commit(struct meta_txn *t, uint64_t *ret_seq);
+/*
+ * For data_sync alone: commits without waiting, into room that is kept for it, what must be durable before
+ * anything is that this sync covered. The group takes it along, and data_sync is called again. Consumes t.
+ * At most META_NOTE_BYTES of operations. DFS_ENOSPC, DFS_EFAILED.
+ */
+MUST_USE int meta_commit_note(struct meta_txn *t);
 /* Makes everything up to seq durable (P1): data_sync, then the journal on every member. Group
  * commit: concurrent callers share one. DFS_EFAILED / DFS_EIO when it can't be promised; DFS_ENOSPC
  * when no member has space: nothing is lost, and a later call tries again. */

@@ -125,6 +125,13 @@ void key_numbers(struct buf *k, disk_id disk)
 	buf_put_be32(k, disk.v);
 }
 
+void key_doubt(struct buf *k, disk_id disk, uint32_t segment)
+{
+	key_begin(k, TABLE_DOUBT);
+	buf_put_be32(k, disk.v);
+	buf_put_be32(k, segment);
+}
+
 void key_settings(struct buf *k, const char *name)
 {
 	key_begin(k, TABLE_SETTINGS);
@@ -315,6 +322,15 @@ void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next)
 	value_put(t);
 }
 
+void put_doubt(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t from)
+{
+	struct buf *v = value_begin(t);
+
+	key_doubt(&t->key, disk, segment);
+	buf_put_le32(v, from);
+	value_put(t);
+}
+
 void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r)
 {
 	struct buf *v = value_begin(t);
@@ -459,6 +475,12 @@ void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot)
 {
 	key_prealloc(&t->key, ino, slot);
+	del_key(t);
+}
+
+void del_doubt(struct meta_txn *t, disk_id disk, uint32_t segment)
+{
+	key_doubt(&t->key, disk, segment);
 	del_key(t);
 }
 

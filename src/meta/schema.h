@@ -33,6 +33,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_ORPHAN = 'O',   /* O ino(8) */
 	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
 	TABLE_NUMBERS = 'G',  /* G disk(4): numbers of segments that were given out */
+	TABLE_DOUBT = 'B',    /* B disk(4) segment(4): what of it may not be there */
 	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
 	TABLE_META = 'm',     /* meta's own: applied sequence number, chain hash, counters */
 };
@@ -188,6 +189,7 @@ void key_fold(struct buf *k, ino_id ino, uint64_t slot);
 void key_prealloc(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
 void key_numbers(struct buf *k, disk_id disk);
+void key_doubt(struct buf *k, disk_id disk, uint32_t segment);
 void key_settings(struct buf *k, const char *name);
 void key_audit(struct buf *k, uint64_t wall_ns, uint32_t nth);
 
@@ -208,6 +210,8 @@ void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
 /* Segments of the disk below `next` may have been in use, though nothing names them any more (S1). */
 void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next);
+/* What the disk holds in that segment beyond `from` may not be durable there (S5). */
+void put_doubt(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t from);
 void put_settings(struct meta_txn *t, const struct rec_settings *r);
 void put_search(struct meta_txn *t, const struct rec_search *r);
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
@@ -223,6 +227,7 @@ void del_orphan(struct meta_txn *t, ino_id ino);
 void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot);
+void del_doubt(struct meta_txn *t, disk_id disk, uint32_t segment);
 void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
 
 /* All: DFS_ENOENT, DFS_ECORRUPT / DFS_ECHECKSUM (named in the log), DFS_EIO. */
@@ -272,6 +277,8 @@ MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t
 			struct rec_disk *ret);
 MUST_USE int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,
 			   disk_id *ret_disk, uint32_t *ret_next);
+MUST_USE int parse_doubt(const void *key, size_t key_len, const void *val, size_t val_len,
+			 disk_id *ret_disk, uint32_t *ret_segment, uint32_t *ret_from);
 /* ret_name and ret_value are borrowed. */
 MUST_USE int parse_xattr(const void *key, size_t key_len, const void *val, size_t val_len,
 			 ino_id *ret_ino, const char **ret_name, size_t *ret_name_len,

@@ -379,6 +379,27 @@ int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_l
 	return 0;
 }
 
+int parse_doubt(const void *key, size_t key_len, const void *val, size_t val_len, disk_id *ret_disk,
+		uint32_t *ret_segment, uint32_t *ret_from)
+{
+	uint32_t segment, from;
+	struct reader k, v;
+	disk_id disk;
+	int err = begin(TABLE_DOUBT, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	disk.v = reader_be32(&k);
+	segment = reader_be32(&k);
+	from = reader_le32(&v);
+	if (end(&k, &v) || !disk_id_valid(disk))
+		return DFS_ECORRUPT;
+	*ret_disk = disk;
+	*ret_segment = segment;
+	*ret_from = from;
+	return 0;
+}
+
 int parse_prealloc(const void *key, size_t key_len, const void *val, size_t val_len,
 		   struct rec_prealloc *ret)
 {

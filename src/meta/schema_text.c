@@ -177,6 +177,19 @@ static int numbers_text(const void *key, size_t key_len, const void *val, size_t
 	return 0;
 }
 
+static int doubt_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		      struct buf *out)
+{
+	uint32_t segment, from;
+	disk_id disk;
+	int err = parse_doubt(key, key_len, val, val_len, &disk, &segment, &from);
+
+	if (err)
+		return err;
+	say(out, "doubt %u:%u: from=%u", disk.v, segment, from);
+	return 0;
+}
+
 static int orphan_text(const void *key, size_t key_len, const void *val, size_t val_len,
 		       struct buf *out)
 {
@@ -306,6 +319,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return bydisk_text(key, key_len, val, val_len, out);
 	case TABLE_FREED:
 		return freed_text(key, key_len, val, val_len, out);
+	case TABLE_DOUBT:
+		return doubt_text(key, key_len, val, val_len, out);
 	case TABLE_NUMBERS:
 		return numbers_text(key, key_len, val, val_len, out);
 	case TABLE_ORPHAN:

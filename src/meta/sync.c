@@ -57,6 +57,14 @@ static void take_buffer(struct meta *m)
 	m->buffer = empty;
 }
 
+/* What was committed since goes along. */
+static void take_more(struct meta *m)
+{
+	ENV_LOCKED(&m->commit);
+	buf_put(&m->flying, m->buffer.data, m->buffer.len);
+	buf_reset(&m->buffer);
+}
+
 /* What could not be written, from `at` on, is the first part of the buffer again. */
 static void give_buffer_back(struct meta *m, size_t at)
 {
@@ -187,6 +195,28 @@ static int not_clean_any_more(struct meta *m)
 	return err;
 }
 
+/* Once more after each note: what goes along with it may name fragments that were not synced yet. */
+static int sync_data(struct meta *m)
+{
+	int err;
+
+	if (!m->cfg.data_sync)
+		return 0;
+	do {
+		m->has_note = false;
+		err = m->cfg.data_sync(m->cfg.ctx);
+		if (m->has_note)
+			take_more(m);
+	} while (!err && m->has_note);
+	if (err == DFS_ENOSPC) {
+		note_full(m);
+		give_buffer_back(m, 0);
+	} else if (err) {
+		state_fail(m, err, "make file data durable before its metadata");
+	}
+	return err;
+}
+
 int sync_group(struct meta *m)
 {
 	int err = state_failed(m);
@@ -196,14 +226,9 @@ int sync_group(struct meta *m)
 	take_buffer(m);
 	if (m->flying.len == 0)
 		return 0;
-	if (m->cfg.data_sync) {
-		err = m->cfg.data_sync(m->cfg.ctx);
-		if (err) {
-			state_fail(m, err, "make file data durable before its metadata");
-			return err;
-		}
-	}
-	err = not_clean_any_more(m);
+	err = sync_data(m);
+	if (err == 0)
+		err = not_clean_any_more(m);
 	if (err == 0)
 		err = write_flying(m);
 	if (m->flying.cap > 2 * m->cfg.buffer_bytes)

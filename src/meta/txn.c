@@ -240,7 +240,7 @@ int txn_replay_flush(struct meta *m, struct replay *p)
 
 #define NO_ROOM 1 /* in the journal: nothing happened */
 
-static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *batch,
+static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *batch, uint64_t room,
 			 uint64_t *ret_seq)
 {
 	struct journal_frame frame = {.pool = m->cfg.pool,
@@ -254,7 +254,7 @@ static int commit_locked(struct meta *m, struct meta_txn *t, struct index_op *ba
 
 	if (err)
 		return DFS_EFAILED;
-	if (m->unwritten + len > m->room)
+	if (m->unwritten + len > room)
 		return NO_ROOM;
 	journal_record_encode(&frame, &t->ops, &m->buffer, &hash);
 	err = apply_locked(m, m->seq + 1, &hash, reader_of(t->ops.data, t->ops.len), batch);
@@ -308,7 +308,8 @@ static int wait_for_room(struct meta *m)
 /* One that no file of the journal can hold would wait for ever. */
 static bool fits(struct meta *m, const struct meta_txn *t)
 {
-	uint64_t most = MIN(JOURNAL_MAX_RECORD, __atomic_load_n(&m->file_half, __ATOMIC_RELAXED));
+	uint64_t half = __atomic_load_n(&m->file_half, __ATOMIC_RELAXED);
+	uint64_t most = MIN(JOURNAL_MAX_RECORD, half - MIN(half, NOTE_ROOM));
 
 	return ALIGN_UP(t->ops.len + JOURNAL_FIXED_LEN, 8) <= most;
 }
@@ -339,7 +340,7 @@ int meta_commit(struct meta_txn *t, uint64_t *ret_seq)
 		batch = xcalloc(t->count + 1, sizeof(*batch));
 	do {
 		env_mutex_lock(&m->commit);
-		err = commit_locked(m, t, batch, &seq);
+		err = commit_locked(m, t, batch, m->room, &seq);
 		env_mutex_unlock(&m->commit);
 		no_room = err == NO_ROOM;
 		if (no_room)
@@ -354,6 +355,29 @@ int meta_commit(struct meta_txn *t, uint64_t *ret_seq)
 	meta_cancel(t);
 	if (err == 0)
 		*ret_seq = seq;
+	return err;
+}
+
+int meta_commit_note(struct meta_txn *t)
+{
+	struct index_op *batch = xcalloc(t->count + 1, sizeof(*batch));
+	struct meta *m = t->m;
+	uint64_t seq;
+	int err;
+
+	ASSERT(t->ops.len <= META_NOTE_BYTES);
+	env_mutex_lock(&m->commit);
+	err = commit_locked(m, t, batch, m->room + NOTE_ROOM, &seq);
+	env_mutex_unlock(&m->commit);
+	if (err == NO_ROOM) {
+		err = DFS_ENOSPC;
+	} else if (err && err != DFS_EFAILED) {
+		state_fail(m, err, "apply a transaction to the metadata index");
+		err = DFS_EFAILED;
+	}
+	m->has_note |= !err;
+	free(batch);
+	meta_cancel(t);
 	return err;
 }
 

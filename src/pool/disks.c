@@ -614,7 +614,7 @@ static bool is_lost_without(struct pool *p, const struct rec_extent *rec, disk_i
 		const struct rec_fragment *f = &rec->frags[i];
 
 		if (!d || !disk_present(d) ||
-		    disk_has_lost(d, f->segment, f->offset, f->record_len))
+		    disk_may_lack(d, f->segment, f->offset, f->record_len))
 			continue;
 		now++;
 		then += f->disk.v != id.v;
@@ -752,6 +752,9 @@ static int fail_now(struct pool *p, struct disk *d, struct disk_info *info,
 		err = meta_sync(p->meta, seq);
 	if (err)
 		return err;
+	if (lacks_forget(p, d))
+		log_info("what disk %u may have lost before is remembered still; that does no harm",
+			 info->id.v);
 	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_FAILED));
 	/* one that takes its time with a question would take more with a write */
 	if (dev && (dev_space(dev, &space) || space.is_old || disk_json_store(dev, &j)))

@@ -492,6 +492,15 @@ static int on_numbers(struct fsck *f, const uint8_t *k, size_t klen, const uint8
 	return parse_numbers(k, klen, v, vlen, &disk, &next);
 }
 
+static int on_doubt(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	uint32_t segment, from;
+	disk_id disk;
+
+	(void)f;
+	return parse_doubt(k, klen, v, vlen, &disk, &segment, &from);
+}
+
 static void check_counter(struct fsck *f, uint32_t counter, uint64_t seen, const char *what)
 {
 	int64_t have = meta_counter(f->p->meta, counter);
@@ -647,6 +656,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		{TABLE_FOLD, fsck_on_fold}, {TABLE_PREALLOC, fsck_on_prealloc},
 		{TABLE_EXTENT, on_extent},  {TABLE_BYDISK, on_bydisk},
 		{TABLE_FREED, on_freed},    {TABLE_NUMBERS, on_numbers},
+		{TABLE_DOUBT, on_doubt},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

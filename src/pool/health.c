@@ -191,7 +191,7 @@ static void settling_failed(struct pool *p, disk_id id, const struct disk_doubt 
 	struct doubts *w = &p->doubts;
 
 	log_warn("not all that disk %u %s could be written anew; it is tried again", id.v,
-		 doubt->is_lost ? "lacks" : "held when it fell silent");
+		 doubt->is_lost ? "lacks" : "held when it failed");
 	w->turn++;
 	w->retry_ns = env_now_ns() + (DOUBT_RETRY_NS << MIN(w->failures, DOUBT_RETRY_DOUBLINGS));
 	w->failures++;
@@ -203,7 +203,7 @@ static void settled_all(struct pool *p, disk_id id, const struct disk_doubt *dou
 	p->doubts.failures = 0;
 	log_info("all that %s disk %u%s is written anew",
 		 doubt->is_lost ? "was lacking on" : "was not durable on", id.v,
-		 doubt->is_lost ? "" : " when it fell silent");
+		 doubt->is_lost ? "" : " when it failed");
 	note_change(p, false);
 }
 
@@ -231,6 +231,8 @@ void health_settle_doubts(struct pool *p)
 	if (!err)
 		return;
 	failed = err != DFS_ENOENT || w->failed;
+	if (!failed)
+		failed = lacks_settled(p, id, &doubt) != 0;
 	disk_doubt_worked_off(d, w->segment, !failed);
 	w->segment = 0;
 	if (failed)

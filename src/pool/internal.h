@@ -127,6 +127,12 @@ void health_note_spare(struct pool *p);
 /* ---- lacks.c ---- */
 /* A disk that was entered: what does it lack of what the index names there? (H8) */
 void lacks_find(struct pool *p, struct disk *d);
+/* And what is remembered of it, from before (S5)? Before the above. */
+MUST_USE int lacks_recall(struct pool *p, struct disk *d);
+/* The index names nothing of that any more: it is forgotten. */
+MUST_USE int lacks_settled(struct pool *p, disk_id id, const struct disk_doubt *doubt);
+/* The disk is given up for good: all is. */
+MUST_USE int lacks_forget(struct pool *p, struct disk *d);
 
 /* ---- paths.c: only for real directories ---- */
 /* May this directory become a disk of the pool? DFS_EINVAL and such, with the reason in msg. */

@@ -372,6 +372,8 @@ static int enter_disks(struct pool *p, struct dev **devs)
 		}
 		err = disk_enter(p, &rec, dev);
 		if (!err && dev)
+			err = lacks_recall(p, disk_get(p->disks, rec.id));
+		if (!err && dev)
 			lacks_find(p, disk_get(p->disks, rec.id));
 	}
 	if (!err)

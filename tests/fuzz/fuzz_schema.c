@@ -86,7 +86,7 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 	struct rec_freed freed;
 	struct rec_disk disk;
 	struct rec_settings settings;
-	uint32_t next;
+	uint32_t next, from;
 	disk_id of;
 
 	if (parse_extent(ARGS, &extent) == 0) {
@@ -100,6 +100,8 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 		put_freed(t, &freed);
 	} else if (parse_numbers(ARGS, &of, &next) == 0) {
 		put_numbers(t, of, next);
+	} else if (parse_doubt(ARGS, &of, &next, &from) == 0) {
+		put_doubt(t, of, next, from);
 	} else if (parse_disk(ARGS, &disk) == 0) {
 		put_disk(t, &disk);
 	} else if (get_settings(stub_meta(), &settings) == 0) {

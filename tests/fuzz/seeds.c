@@ -263,6 +263,8 @@ static void schema_seeds(void)
 	schema_seed(n++, t);
 	put_numbers(t, (disk_id){1}, 7);
 	schema_seed(n++, t);
+	put_doubt(t, (disk_id){1}, 7, 512);
+	schema_seed(n++, t);
 	put_orphan(t, &orphan);
 	schema_seed(n++, t);
 	put_usage(t, &usage);

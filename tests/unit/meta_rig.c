@@ -17,6 +17,14 @@ static int data_sync(void *ctx)
 	struct rig *r = ctx;
 
 	__atomic_add_fetch(&r->data_syncs, 1, __ATOMIC_RELAXED);
+	if (!r->data_sync_err && r->notes) {
+		struct meta_txn *t = meta_begin(r->m);
+		char key[16];
+		int len = snprintf(key, sizeof(key), "note%u", r->notes--);
+
+		meta_put(t, key, (size_t)len, "n", 1);
+		return meta_commit_note(t);
+	}
 	return r->data_sync_err;
 }
 

@@ -27,6 +27,7 @@ struct rig {
 	int told_err;		     /* it can't be written */
 	int data_sync_err;
 	uint64_t data_syncs;
+	unsigned notes;		       /* that data_sync still has to make, one in each call */
 	void (*stored)(struct rig *r); /* a checkpoint's files are stored, its root is not yet */
 	unsigned failed[RIG_MAX_DISKS + 1]; /* how often member_failed named this disk id */
 	struct meta *m;

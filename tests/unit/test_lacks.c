@@ -221,6 +221,65 @@ static void test_lacking_counts_as_lost(void **state)
 	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
 }
 
+/* What a failed sync may have lost is no reason to let go of another disk either, however long ago that was. */
+static void failed_sync(struct world *w, bool crash)
+{
+	const struct fault_plan fails = {.sync_error = 1};
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+	struct pool *p;
+
+	put_copies(w, LAST);
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	dev_fault_set(f->faults[LAST], &fails);
+	put_copies(w, 1);
+	assert_false(status_of(f->p, LAST).present);
+	if (crash)
+		pool_abandon(f->p);
+	else
+		assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+	p = look(f);
+	assert_true(status_of(p, LAST).present && status_of(p, LAST).doubtful);
+	assert_int_equal(pool_plan_fail(p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	assert_true(plan.extents_lost > 0);
+	pool_abandon(p);
+	fixture_reopen(f);
+	wait_settled(f);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
+	assert_int_equal(good(f, w->ids[1]), 2);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_reopen(f);
+	assert_false(status_of(f->p, LAST).doubtful);
+}
+
+static void test_failed_sync_crash(void **state) { failed_sync(*state, true); }
+static void test_failed_sync_close(void **state) { failed_sync(*state, false); }
+
+/* The disk is given up: nothing is remembered of it. */
+static void test_failed_sync_given_up(void **state)
+{
+	const struct fault_plan fails = {.sync_error = 1};
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct disk_info info;
+	struct pool_message msg;
+	struct meta_iter *it;
+	const uint8_t first = TABLE_DOUBT;
+	size_t len;
+
+	put_copies(w, LAST);
+	dev_fault_set(f->faults[LAST], &fails);
+	put_copies(w, LAST);
+	assert_int_equal(pool_fail_disk(f->p, f->disk[LAST], false, &info, &msg), 0);
+	it = meta_iter_new(pool_meta(f->p));
+	meta_iter_seek(it, &first, 1);
+	assert_true(!meta_iter_valid(it) || meta_iter_key(it, &len)[0] != TABLE_DOUBT);
+	meta_iter_free(it);
+}
+
 /* After a crash at any time, and after a clean end: every disk has all that is named there. */
 static void test_nothing_lacks(void **state)
 {
@@ -248,6 +307,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_set_back_within_an_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_lacking, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lacking_counts_as_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_sync_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_sync_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_lacks, setup, teardown),
 	};
 

@@ -404,6 +404,35 @@ static void test_all_members_fail(void **state)
 	rig_release(&r);
 }
 
+static bool has_note(struct rig *r, const char *key)
+{
+	BUF value = {0};
+
+	return meta_get(r->m, key, strlen(key), &value) == 0;
+}
+
+/* What data_sync has to say is durable with the group that it says it of; what comes along is synced, too. */
+static void test_note(void **state)
+{
+	struct rig r;
+	uint64_t seq, before;
+
+	rig_init(&r, rocks_of(state), 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 1);
+	seq = rig_commit(&r, 50, 1);
+	before = r.data_syncs;
+	r.notes = 2;
+	assert_int_equal(meta_sync(r.m, seq), 0);
+	assert_int_equal(r.data_syncs, before + 3);
+	rig_kill(&r);
+	rig_must_open(&r);
+	rig_expect(&r, 0, 51, 1);
+	assert_true(has_note(&r, "note1") && has_note(&r, "note2"));
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 static void test_data_sync_fails(void **state)
 {
 	struct rig r;
@@ -477,6 +506,7 @@ int main(void)
 		BOTH(test_pool_directory_decides),
 		BOTH(test_member_fails),
 		BOTH(test_all_members_fail),
+		BOTH(test_note),
 		BOTH(test_data_sync_fails),
 		BOTH(test_disks_come_and_go),
 	};

@@ -327,7 +327,7 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 	const uint8_t *value;
 	size_t name_len, value_len;
 	uint64_t slot;
-	uint32_t next;
+	uint32_t next, from;
 	disk_id disk;
 	ino_id ino;
 	BUF text = {0};
@@ -357,6 +357,9 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 		break;
 	case TABLE_NUMBERS:
 		err = parse_numbers(k + 1, key_len, v + 1, val_len, &disk, &next);
+		break;
+	case TABLE_DOUBT:
+		err = parse_doubt(k + 1, key_len, v + 1, val_len, &disk, &next, &from);
 		break;
 	case TABLE_FREED:
 		err = parse_freed(k + 1, key_len, v + 1, val_len, &u.freed);
@@ -411,6 +414,7 @@ static void put_one_of_each(struct meta_txn *t)
 	put_bydisk(t, &bydisk);
 	put_freed(t, &freed);
 	put_numbers(t, (disk_id){1}, 9);
+	put_doubt(t, (disk_id){1}, 9, 512);
 	put_orphan(t, &orphan);
 	put_usage(t, &usage);
 	put_fold(t, (ino_id){7}, 3);
@@ -469,7 +473,7 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 17);
+	assert_int_equal(tables, 18);
 	meta_iter_free(it);
 }
 

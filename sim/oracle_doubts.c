@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether what counts as there is there (S5): on a disk that is well again, and had errors when the pool was in use
+ * before, each fragment is whole or known to be in doubt.
+ */
+#include "base/probe.h"
+#include "sim/run.h"
+
+/* Are the disk's errors all that has befallen it? */
+static struct disk *had_errors(struct run *r, disk_id id)
+{
+	struct run_disk *rd = run_disk_by_id(r, id);
+	struct disk *d = disk_get(pool_disks(r->pool), id);
+
+	return rd && rd->damage == DAMAGE_ERRORS && !rd->had_other && d && disk_present(d) ? d
+											   : NULL;
+}
+
+static bool counts(struct disk *d, const struct rec_fragment *f)
+{
+	return !disk_may_lack(d, f->segment, f->offset, f->record_len);
+}
+
+/* It may be written anew, or freed, meanwhile. */
+static bool still_counts(struct run *r, struct disk *d, const struct rec_extent *rec, unsigned i)
+{
+	const struct rec_fragment *f = &rec->frags[i];
+	struct rec_extent now;
+
+	return !get_extent(pool_meta(r->pool), rec->id, &now) && now.frags[i].disk.v == f->disk.v &&
+	       now.frags[i].segment == f->segment && now.frags[i].offset == f->offset &&
+	       disk_present(d) && counts(d, f);
+}
+
+static void check_extent(struct run *r, const struct rec_extent *rec)
+{
+	struct extent_check c;
+	bool verified = false;
+
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
+		const struct rec_fragment *f = &rec->frags[i];
+		struct disk *d = f->disk.v ? had_errors(r, f->disk) : NULL;
+
+		if (!d)
+			continue;
+		if (!verified && extent_verify(pool_extents(r->pool), rec, true, &c))
+			return;
+		verified = true;
+		if (!counts(d, f)) {
+			if (c.status[i] == FRAGMENT_BAD)
+				PROBE("fragment-in-doubt-lost");
+			continue;
+		}
+		if (c.status[i] != FRAGMENT_GOOD && still_counts(r, d, rec, i))
+			sim_fail("S5",
+				 "a fragment on disk %u, at %u:%u, counts as there, and is not",
+				 f->disk.v, f->segment, f->offset);
+		PROBE("fragment-there-after-errors");
+	}
+}
+
+void oracle_doubts(struct run *r)
+{
+	const uint8_t first = TABLE_EXTENT;
+	struct meta_iter *it = meta_iter_new(pool_meta(r->pool));
+
+	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct rec_extent rec;
+
+		if (klen == 0 || k[0] != TABLE_EXTENT || parse_extent(k, klen, v, vlen, &rec))
+			break;
+		check_extent(r, &rec);
+	}
+	meta_iter_free(it);
+}
