@@ -66,6 +66,11 @@ static int open_dev(void *ctx, const char *path, const char *subdir, bool create
 
 /* ---- set-up ---- */
 
+void run_unlocked(const char *name)
+{
+	sim_fail("L1", "disk %s is written to, but was not locked", name);
+}
+
 static void set_up_disks(struct run *r)
 {
 	static const unsigned counts[] = {6, 6, 6, 6, 6, 3, 4, 5, 7, 8, 2};
@@ -86,6 +91,7 @@ static void set_up_disks(struct run *r)
 						 : base * rng_between(&r->rng, 4, 16);
 		cfg.can_punch = !rng_one_in(&r->rng, 10);
 		cfg.can_hang = can_hang;
+		cfg.unlocked = r->opt->meta_only ? NULL : run_unlocked;
 		cfg.copies_on_write = r->copies_on_write;
 		cfg.has_snapshot = r->has_snapshot;
 		cfg.can_allocate = !rng_one_in(&r->rng, 4);

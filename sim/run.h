@@ -173,6 +173,8 @@ extern struct run *sim_run_now; /* for wraps */
 /* Says what is wrong, and how to see it again, and ends the process. */
 void sim_fail(const char *promise, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
+/* A disk is changed that was not locked (L1). */
+void run_unlocked(const char *name);
 void sim_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Runs one seed to its end; returns only if all is well. */
 void sim_run_seed(const struct sim_options *opt);

@@ -70,6 +70,7 @@ void foreign_make(struct run *r)
 		struct sim_disk_config cfg = {.name = name,
 					      .fs_id = 200 + i,
 					      .total_bytes = MIB(256),
+					      .unlocked = i > 0 ? run_unlocked : NULL,
 					      .can_punch = true,
 					      .can_allocate = true};
 

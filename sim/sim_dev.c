@@ -46,13 +46,29 @@ void sim_disks_at_op(uint64_t n, void (*fn)(void *arg), void *arg)
 
 bool sim_disks_hooked(void) { return hook_at != 0; }
 
+static struct sim_disk *disk_of(struct dev *d)
+{
+	return container_of(d, struct sim_dev, dev)->disk;
+}
+
+/* L1: whoever changes a disk has locked it. */
+static void check_locked(struct dev *dev)
+{
+	if (disk_of(dev)->unlocked && !container_of(dev, struct sim_dev, dev)->is_locked)
+		disk_of(dev)->unlocked(dev->name);
+}
+
 /*
  * Each device call begins with this: other fibers run, time passes, power may go (half of the times
  * once the call has done its work: *ret_cut_after), the disk may be gone.
  */
-static int op_begin(struct sim_disk *d, bool changes, bool *ret_cut_after)
+static int op_begin(struct dev *dev, bool changes, bool *ret_cut_after)
 {
+	struct sim_disk *d = disk_of(dev);
+
 	*ret_cut_after = false;
+	if (changes)
+		check_locked(dev);
 	while (d->fault.hang_until_ns > sim_env_now_ns())
 		sim_env_delay(HANG_STEP_NS);
 	if (d->fault.slow_ns)
@@ -96,10 +112,6 @@ static int write_fails(struct sim_disk *d)
 
 /* ---- the device ---- */
 
-static struct sim_disk *disk_of(struct dev *d)
-{
-	return container_of(d, struct sim_dev, dev)->disk;
-}
 static struct sim_file *file_of(struct dev_file *f)
 {
 	return container_of(f, struct sim_file, file);
@@ -111,7 +123,7 @@ static int op_open(struct dev *dev, const char *path, unsigned flags, struct dev
 	struct sim_file *f;
 	struct name *n;
 	bool cut;
-	int err = op_begin(d, false, &cut);
+	int err = op_begin(dev, false, &cut);
 
 	if (err)
 		return err;
@@ -126,6 +138,7 @@ static int op_open(struct dev *dev, const char *path, unsigned flags, struct dev
 
 		if (!(flags & DEV_CREATE))
 			return DFS_ENOENT;
+		check_locked(dev);
 		dir = dir_of(path);
 		there = dir_exists(&d->names, dir);
 		free(dir);
@@ -163,7 +176,7 @@ static int op_read(struct dev_file *file, void *buf, size_t len, uint64_t off, u
 	struct sim_file *f = file_of(file);
 	struct node *n = f->node;
 	bool cut;
-	int err = op_begin(f->disk, false, &cut);
+	int err = op_begin(file->dev, false, &cut);
 
 	(void)flags;
 	if (!err && fails(f->disk->fault.read_error_one_in))
@@ -201,7 +214,7 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 	struct node *n = f->node;
 	uint64_t len = 0, at = off;
 	bool cut;
-	int err = op_begin(f->disk, true, &cut);
+	int err = op_begin(file->dev, true, &cut);
 
 	ASSERT(!f->read_only);
 	for (int i = 0; i < iovcnt; i++)
@@ -244,7 +257,7 @@ static int op_sync(struct dev_file *file)
 		f->disk->fault.hang_until_ns = sim_env_now_ns() + f->disk->fault.hang_in_sync_ns;
 		f->disk->fault.hang_in_sync_ns = 0;
 	}
-	err = op_begin(f->disk, true, &cut);
+	err = op_begin(file->dev, true, &cut);
 	sim_disk_stats.syncs++;
 	if (!err && sync_fails(f)) {
 		node_settle(f->disk, f->node); /* what was in doubt stays so for ever */
@@ -263,7 +276,7 @@ static int op_punch(struct dev_file *file, uint64_t off, uint64_t len)
 	struct sim_file *f = file_of(file);
 	struct node *n = f->node;
 	bool cut;
-	int err = op_begin(f->disk, true, &cut);
+	int err = op_begin(file->dev, true, &cut);
 
 	if (!err && !f->disk->can_punch)
 		err = DFS_ENOTSUP;
@@ -284,7 +297,7 @@ static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
 	struct sim_file *f = file_of(file);
 	struct sim_disk *d = f->disk;
 	bool cut;
-	int err = op_begin(d, true, &cut);
+	int err = op_begin(file->dev, true, &cut);
 
 	ASSERT(!f->read_only);
 	if (!err && !d->can_allocate)
@@ -303,7 +316,7 @@ static int op_truncate(struct dev_file *file, uint64_t size)
 	struct sim_file *f = file_of(file);
 	struct node *n = f->node;
 	bool cut;
-	int err = op_begin(f->disk, true, &cut);
+	int err = op_begin(file->dev, true, &cut);
 
 	if (!err)
 		err = write_fails(f->disk);
@@ -323,7 +336,7 @@ static int op_size(struct dev_file *file, uint64_t *ret_size)
 {
 	struct sim_file *f = file_of(file);
 	bool cut;
-	int err = op_begin(f->disk, false, &cut);
+	int err = op_begin(file->dev, false, &cut);
 
 	if (!err)
 		*ret_size = f->node->size;
@@ -340,7 +353,7 @@ static int op_mkdir(struct dev *dev, const char *path)
 	struct sim_disk *d = disk_of(dev);
 	char *dir = dir_of(path);
 	bool cut;
-	int err = op_begin(d, true, &cut);
+	int err = op_begin(dev, true, &cut);
 
 	if (!err)
 		err = write_fails(d);
@@ -357,7 +370,7 @@ static int op_remove(struct dev *dev, const char *path)
 	struct sim_disk *d = disk_of(dev);
 	struct name *n;
 	bool cut;
-	int err = op_begin(d, true, &cut);
+	int err = op_begin(dev, true, &cut);
 
 	if (!err)
 		err = write_fails(d);
@@ -378,7 +391,7 @@ static int op_rename(struct dev *dev, const char *from, const char *to)
 	struct sim_disk *d = disk_of(dev);
 	struct name *n;
 	bool cut;
-	int err = op_begin(d, true, &cut);
+	int err = op_begin(dev, true, &cut);
 
 	if (!err)
 		err = write_fails(d);
@@ -396,7 +409,7 @@ static int op_list(struct dev *dev, const char *dir, dev_list_fn fn, void *ctx)
 	size_t len = strlen(dir);
 	struct name *n;
 	bool cut;
-	int err = op_begin(d, false, &cut);
+	int err = op_begin(dev, false, &cut);
 
 	if (err)
 		return err;
@@ -423,7 +436,7 @@ static int op_sync_dir(struct dev *dev, const char *dir)
 {
 	struct sim_disk *d = disk_of(dev);
 	bool cut;
-	int err = op_begin(d, true, &cut);
+	int err = op_begin(dev, true, &cut);
 
 	sim_disk_stats.syncs++;
 	if (!err && !dir_exists(&d->names, dir))
@@ -441,7 +454,7 @@ static int op_replace(struct dev *dev, const char *path, const void *data, size_
 	char *dir = dir_of(path);
 	struct node *n;
 	bool cut;
-	int err = op_begin(d, true, &cut);
+	int err = op_begin(dev, true, &cut);
 
 	if (!err && !dir_exists(&d->names, dir))
 		err = DFS_ENOENT;
@@ -467,7 +480,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 {
 	struct sim_disk *d = disk_of(dev);
 	bool cut;
-	int err = op_begin(d, false, &cut);
+	int err = op_begin(dev, false, &cut);
 
 	if (err)
 		return err;
@@ -482,7 +495,15 @@ static int op_probe(struct dev *dev)
 {
 	bool cut;
 
-	return op_begin(disk_of(dev), false, &cut);
+	return op_begin(dev, false, &cut);
+}
+
+static int op_lock(struct dev *dev)
+{
+	if (disk_of(dev)->fault.gone)
+		return DFS_EGONE;
+	container_of(dev, struct sim_dev, dev)->is_locked = true;
+	return 0;
 }
 
 static bool op_is_memory(struct dev *dev) { return !disk_of(dev)->can_hang; }
@@ -512,6 +533,7 @@ const struct dev_ops sim_dev_ops = {
 	.replace = op_replace,
 	.space = op_space,
 	.probe = op_probe,
+	.lock = op_lock,
 	.is_memory = op_is_memory,
 	.free = op_free,
 };

@@ -56,6 +56,7 @@ struct sim_disk *sim_disk_new(const struct sim_disk_config *cfg)
 	d->total_bytes = cfg->total_bytes;
 	d->can_punch = cfg->can_punch;
 	d->can_hang = cfg->can_hang;
+	d->unlocked = cfg->unlocked;
 	d->copies_on_write = cfg->copies_on_write;
 	d->has_snapshot = cfg->has_snapshot;
 	d->can_allocate = cfg->can_allocate;

@@ -22,6 +22,8 @@ struct sim_disk_config {
 	bool copies_on_write; /* overwriting needs space, but in files made to be overwritten in place */
 	bool has_snapshot; /* in those, too: but for roots, whose failure no pool survives */
 	bool can_hang;	   /* its calls run on threads with deadlines */
+	/* Called when something is changed there by a device that did not lock it. NULL is allowed. */
+	void (*unlocked)(const char *name);
 };
 
 struct sim_disk_stats {

@@ -52,6 +52,7 @@ struct sim_disk {
 	char *name;
 	uint64_t fs_id, total_bytes, others_bytes, used_pages, calls_to_change;
 	bool can_punch, can_allocate, can_hang, copies_on_write, has_snapshot;
+	void (*unlocked)(const char *name);
 	struct sim_fault fault;
 	struct name_list names, durable;
 	struct change_list changes;
@@ -97,6 +98,7 @@ extern const struct dev_ops sim_dev_ops;
 struct sim_dev {
 	struct dev dev;
 	struct sim_disk *disk;
+	bool is_locked;
 };
 void sim_ops_reset(void);
 void sim_ops_disarm(void);

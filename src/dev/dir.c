@@ -766,9 +766,20 @@ static int op_lock(struct dev *dev)
 {
 	struct dir_dev *d = dir_of(dev);
 
-	if (flock(d->root_fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+	if (flock(d->root_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	switch (errno) {
+	case EWOULDBLOCK:
 		return DFS_ELOCKED;
-	return 0;
+	case EINVAL:
+	case ENOSYS:
+	case EOPNOTSUPP:
+	case ENOLCK:
+	case EBADF: /* it has no locks, or none for directories */
+		return 0;
+	default:
+		return map_errno(d, errno);
+	}
 }
 
 static bool op_is_memory(struct dev *dev) { return dir_of(dev)->is_memory; }

@@ -261,6 +261,8 @@ static int f_probe(struct dev *d)
 	return rc ? rc : dev_probe(fault_of(d)->below);
 }
 
+static int f_lock(struct dev *d) { return dev_lock(fault_of(d)->below); }
+
 static void f_free(struct dev *d)
 {
 	struct fault *f = fault_of(d);
@@ -291,6 +293,7 @@ static const struct dev_ops fault_ops = {
 	.replace = f_replace,
 	.space = f_space,
 	.probe = f_probe,
+	.lock = f_lock,
 	.free = f_free,
 };
 

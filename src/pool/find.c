@@ -299,14 +299,32 @@ static void note_missing(struct finder *f, struct pool_message *whys, const int 
 	}
 }
 
+/* L1: what can't be locked is not used. */
+static void let_go(struct finder *f, unsigned i, int err)
+{
+	struct pool_json_disk *j = &f->p->json.disks[i];
+	struct pool_message why;
+
+	pool_say(&why, "the disk at %s cannot be locked: %s; the pool goes on without it",
+		 f->places[i], dfs_err_text(err));
+	log_warn("%s", why.text);
+	pool_note_absent(f->p, j->id, err, &why);
+	dev_free(f->devs[i]);
+	f->devs[i] = NULL;
+}
+
 static int lock_found(struct finder *f)
 {
 	for (unsigned i = 0; i < f->p->json.disk_count; i++) {
 		struct pool_json_disk *j = &f->p->json.disks[i];
 
+		int err = f->devs[i] ? dev_lock(f->devs[i]) : 0;
+
+		if (err && err != DFS_ELOCKED)
+			let_go(f, i, err);
 		if (!f->devs[i])
 			continue;
-		if (dev_lock(f->devs[i])) {
+		if (err) {
 			pool_say(
 				f->msg,
 				"cannot open pool %s: its disk %s is in use through another pool "

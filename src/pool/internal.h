@@ -17,6 +17,11 @@ struct absent_disk {
 	struct pool_message why;
 };
 
+struct spare_dev {
+	struct dev *dev;
+	disk_id id;
+};
+
 struct pool {
 	struct env_mutex change_lock; /* one add, fail or set at a time; held across their I/O */
 	struct env_mutex lock;	      /* the fields marked (l); a leaf */
@@ -68,7 +73,7 @@ struct pool {
 	bool pool_json_behind; /* (l): pool.json could not be written; tried again */
 	int tie;	       /* (l): why it can't be written, and an epoch waits for it (H9) */
 	struct env_thread *thread; /* change_lock */
-	struct dev **spares;	   /* devices meta knows that are no disks: closed last */
+	struct spare_dev *spares;  /* (l): devices meta knows that are no disks: freed last */
 	unsigned spare_count;
 	struct absent_disk *absent; /* why disks could not be opened; constant after opening */
 	unsigned absent_count;
@@ -90,7 +95,9 @@ MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j);
 /* Writes disk.json of every disk that is present; failures are logged. */
 void disk_jsons_update(struct pool *p);
 /* A device that meta may use but that is no disk of ours: closed after meta. NULL is allowed. */
-void pool_keep_spare(struct pool *p, struct dev *dev);
+void pool_keep_spare(struct pool *p, struct dev *dev, disk_id id);
+/* That disk was given up: meta does not use it any more. */
+void pool_retire_spares(struct pool *p, disk_id id);
 /* Puts a disk of the index into the set. dev: transferred; NULL when it is not there. Meta may be
  * using it already, so it stays open to the end, whatever this returns. */
 MUST_USE int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev);

@@ -279,14 +279,32 @@ static int finish_creation(struct pool *p, struct dev **devs)
 	return err ? err : meta_sync(p->meta, seq);
 }
 
-void pool_keep_spare(struct pool *p, struct dev *dev)
+void pool_keep_spare(struct pool *p, struct dev *dev, disk_id id)
 {
 	if (!dev)
 		return;
 	ENV_LOCKED(&p->lock);
 	p->spares = xrealloc(p->spares, (p->spare_count + 1) * sizeof(*p->spares));
-	p->spares[p->spare_count++] = dev;
+	p->spares[p->spare_count++] = (struct spare_dev){dev, id};
 	p->members_changed = true;
+}
+
+void pool_retire_spares(struct pool *p, disk_id id)
+{
+	ENV_LOCKED(&p->lock);
+	for (unsigned i = 0; i < p->spare_count; i++)
+		if (p->spares[i].id.v == id.v)
+			dev_retire(p->spares[i].dev);
+}
+
+/* A disk that is not used, by metadata neither: its lock is let go (L1). */
+static void set_aside(struct pool *p, struct dev *dev, disk_id id, const struct uuid *uuid)
+{
+	enum history_role role = meta_disk_role(p->meta, uuid);
+
+	pool_keep_spare(p, dev, id);
+	if (dev && (role == HISTORY_OTHER || role == HISTORY_GIVEN_UP || role == HISTORY_UNLISTED))
+		dev_retire(dev);
 }
 
 void pool_note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why)
@@ -319,7 +337,7 @@ static void leave_alone(struct pool *p, const struct rec_disk *rec, struct dev *
 		"add it as a new disk",
 		rec->id.v, rec->label, dev->name);
 	pool_note_absent(p, rec->id, DFS_ESPLIT, &why);
-	pool_keep_spare(p, dev);
+	set_aside(p, dev, rec->id, &rec->uuid);
 }
 
 /* The table of disks in the root lags behind the index when power went between the two. */
@@ -360,7 +378,7 @@ static int enter_disks(struct pool *p, struct dev **devs)
 		p->next_disk = MAX(p->next_disk, rec.id.v + 1); /* whatever the settings say */
 
 		if (rec.state == DISK_FAILED) {
-			pool_keep_spare(p, dev);
+			set_aside(p, dev, rec.id, &rec.uuid);
 			dev = NULL;
 		} else if (dev && meta_disk_role(p->meta, &rec.uuid) == HISTORY_OTHER) {
 			leave_alone(p, &rec, dev);
@@ -613,7 +631,10 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 				"the disk at %s is listed in pool.json but not part of the pool (adding it "
 				"was cut short); add it again",
 				p->json.disks[i].path);
-		pool_keep_spare(p, devs[i]);
+		if (err)
+			pool_keep_spare(p, devs[i], p->json.disks[i].id);
+		else
+			set_aside(p, devs[i], p->json.disks[i].id, &p->json.disks[i].uuid);
 		devs[i] = NULL;
 	}
 	if (err)
@@ -658,7 +679,7 @@ static void pool_release(struct pool *p)
 	extent_sweep_end(&p->orphans.sweep);
 	disk_set_free(p->disks);
 	for (unsigned i = 0; i < p->spare_count; i++)
-		dev_free(p->spares[i]);
+		dev_free(p->spares[i].dev);
 	dev_group_put(p->group);
 	free(p->spares);
 	free(p->absent);
