@@ -389,6 +389,8 @@ void oracle_check_txns(struct run *r)
 	if (most > bound)
 		sim_fail("B1", "a transaction took %llu bytes, more than %llu",
 			 (unsigned long long)most, (unsigned long long)bound);
+	if (most > bound / 2)
+		PROBE("transaction-near-its-bound");
 }
 
 /* The counter of inodes is exact after any crash; those without a name are freed in the background. */

@@ -93,6 +93,25 @@ static void set_gone(struct run_disk *d, bool gone)
 		PROBE("disk-gone");
 }
 
+/* A lost disk is as it was when it went. */
+static void come_back(struct run_disk *d)
+{
+	if (d->damage != DAMAGE_GONE)
+		return;
+	set_gone(d, false);
+	d->damage = DAMAGE_STALE;
+	PROBE("disk-back-stale");
+	sim_trace("disk %s comes back", d->path);
+}
+
+/* Disks are lost and come back more than once in a history. */
+static void some_come_back(struct run *r)
+{
+	for (unsigned i = 0; i < r->disk_count; i++)
+		if (rng_one_in(&r->orphans_rng, 3))
+			come_back(&r->disks[i]);
+}
+
 /* Between two rounds, while nothing runs. */
 static void damage_one(struct run *r, struct run_disk *d)
 {
@@ -128,13 +147,8 @@ static void damage_one(struct run *r, struct run_disk *d)
 		PROBE("disk-restored-older");
 		sim_trace("disk %s comes back stale", d->path);
 		break;
-	case 3: /* a lost disk comes back as it was when it went */
-		if (d->damage != DAMAGE_GONE)
-			break;
-		set_gone(d, false);
-		d->damage = DAMAGE_STALE;
-		PROBE("disk-back-stale");
-		sim_trace("disk %s comes back", d->path);
+	case 3:
+		come_back(d);
 		break;
 	default:
 		if (run_disk_is_ours(d))
@@ -193,6 +207,8 @@ void run_between_rounds(struct run *r, bool last)
 		sim_disk_set_fault(r->disks[i].sim, &f);
 	}
 	sim_disk_set_fault(r->pool_disk, &(struct sim_fault){0});
+	if (!r->lose_pool_dir && !r->beyond)
+		some_come_back(r);
 	/* While an import is due, a majority must stay. */
 	while (!r->lose_pool_dir && !r->beyond && rng_one_in(&r->rng, r->stormy ? 2 : 4)) {
 		d = pick_disk(r);
