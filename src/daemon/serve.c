@@ -4,7 +4,8 @@
  * end; then everything closed in the opposite order, so that what was acknowledged is stored (P1).
  *
  * Signals are blocked in all threads and taken by one of their own: a handler could do nothing safely.
- * Threads: this one serves with those of libfuse; "signals" asks for the end; "ready" waits for the
+ * Threads: this one serves with those of libfuse; "signals" asks for the end, and notes it when it has come though
+ * others still serve what the kernel asked for before, for `unmount` waits for that; "ready" waits for the
  * first answer. Locks: none, but `ending` and `reported` are atomic.
  */
 #include "daemon/internal.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/env.h"
@@ -25,6 +27,7 @@
 /* A command that has the pool open for a moment (`status`) is waited for. */
 #define POOL_LOCK_ATTEMPTS 50
 #define POOL_LOCK_PAUSE_MS 100
+#define LOOK_S 1 /* how often it is looked whether the kernel has let go */
 
 struct mount {
 	const struct serve_config *cfg;
@@ -66,15 +69,24 @@ static void prepare_process(void)
 
 static void run_signals(void *arg)
 {
+	const struct timespec look = {.tv_sec = LOOK_S};
 	struct mount *m = arg;
+	bool over = false;
 	sigset_t set;
 	int sig;
 
-	owner_step_back(); /* it unmounts, and uses no file of the pool */
+	owner_step_back(); /* it unmounts; the only file of the pool that it uses is open */
 	stop_signals(&set);
-	while (sigwait(&set, &sig) == 0) {
+	for (;;) {
+		sig = sigtimedwait(&set, NULL, &look);
 		if (__atomic_load_n(&m->ending, __ATOMIC_SEQ_CST))
 			return;
+		if (!over && session_is_over(m->session)) {
+			over = true;
+			lease_note_ending(m->lease);
+		}
+		if (sig < 0)
+			continue;
 		log_info("unmounting %s: asked by signal %d", m->cfg->mountpoint, sig);
 		session_stop(m->session);
 	}

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,6 +279,13 @@ int session_loop(struct session *s)
 		  "written is being stored, then the mount ends",
 		  s->mountpoint, result < 0 ? strerror(-result) : "signal");
 	return DFS_EIO;
+}
+
+bool session_is_over(struct session *s)
+{
+	struct pollfd p = {.fd = fuse_session_fd(s->fuse)};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
 }
 
 /* Is the mountpoint's topmost mount ours? */

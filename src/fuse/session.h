@@ -34,6 +34,9 @@ MUST_USE int session_loop(struct session *s);
 /* Asks session_loop to return; the kernel is asked first to hand over what it has not written yet.
  * From any thread, any number of times, while session_loop runs. */
 void session_stop(struct session *s);
+/* Has the kernel let go of the filesystem (unmounted everywhere, nothing open there)? session_loop may serve what it had
+ * asked before for long after that. Any thread, until session_close. */
+bool session_is_over(struct session *s);
 /* Unmounts if it still is mounted, and frees. */
 void session_close(struct session *s);
 
