@@ -86,11 +86,52 @@ struct fixture *fixture_new(unsigned disk_count, unsigned copies, void (*opened)
 
 void fixture_free(struct fixture *f)
 {
-	char cmd[128];
-
 	if (f->p)
 		pool_abandon(f->p);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", f->top);
-	assert_int_equal(system(cmd), 0);
+	fixture_shell("rm -rf %s", f->top);
 	free(f);
+}
+
+unsigned fixture_good(struct fixture *f, extent_id id)
+{
+	struct extent_check c;
+	struct rec_extent rec;
+
+	assert_int_equal(get_extent(pool_meta(f->p), id, &rec), 0);
+	assert_int_equal(extent_verify(pool_extents(f->p), &rec, true, &c), 0);
+	return c.good;
+}
+
+void fixture_end_segments(struct fixture *f)
+{
+	for (unsigned i = 0; i < f->disk_count; i++)
+		segment_close_open(disk_at(pool_disks(f->p), i));
+}
+
+static int run(const char *fmt, va_list args)
+{
+	char cmd[512];
+
+	assert_true(vsnprintf(cmd, sizeof(cmd), fmt, args) < (int)sizeof(cmd));
+	return system(cmd);
+}
+
+void fixture_shell(const char *fmt, ...)
+{
+	va_list args;
+	int code;
+
+	va_start(args, fmt);
+	code = run(fmt, args);
+	va_end(args);
+	assert_int_equal(code, 0);
+}
+
+/* Files come and go there (a new disk.json, a spare journal): the copy is complete when none went meanwhile. */
+void fixture_copy_disk(struct fixture *f, unsigned i, const char *name)
+{
+	fixture_shell(
+		"for try in $(seq 50); do rm -rf %s/%s; cp -a %s/dynamicfs %s/%s 2>/dev/null && exit 0; "
+		"sleep 0.05; done; exit 1",
+		f->top, name, f->disk[i], f->top, name);
 }

@@ -24,6 +24,14 @@ struct fixture *fixture_new(unsigned disk_count, unsigned copies,
 void fixture_free(struct fixture *f);
 /* After the pool was closed or abandoned. */
 void fixture_reopen(struct fixture *f);
+/* How many fragments of the extent are there and whole. */
+unsigned fixture_good(struct fixture *f, extent_id id);
+/* What is written from now on goes to new segments, on all disks. */
+void fixture_end_segments(struct fixture *f);
+/* A shell command that must succeed. */
+void fixture_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Copies what lies in the disk's directory, while it may be in use, to TOP/NAME. */
+void fixture_copy_disk(struct fixture *f, unsigned i, const char *name);
 /* Opens another pool directory for it, after an import. */
 void fixture_open_at(struct fixture *f, const char *pool);
 

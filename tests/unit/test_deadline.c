@@ -16,6 +16,8 @@
 #include "unit/disk_fixture.h"
 
 #define DEADLINE_MS 150u
+#define LONG_MS                                                                                    \
+	2000u /* where a thread that is held up for a moment must not look like a disk that hangs */
 
 /* A device of its own, over a fault, over a directory. */
 struct rig {
@@ -27,7 +29,7 @@ struct rig {
 
 static const struct fault_plan hang = {.hang = true}, fine = {.hang = false};
 
-static int rig_up(void **state)
+static int rig_with(void **state, unsigned deadline_ms)
 {
 	struct rig *r = xcalloc(1, sizeof(*r));
 	const char *tmp = getenv("TMPDIR");
@@ -35,13 +37,16 @@ static int rig_up(void **state)
 
 	r->top = xasprintf("%s/dfs-test-XXXXXX", tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(r->top));
-	r->group = dev_group_new(DEADLINE_MS);
+	r->group = dev_group_new(deadline_ms);
 	assert_int_equal(dev_dir_open(r->top, "dynamicfs", true, &below), 0);
 	r->fault = dev_fault_new(below, &fine);
 	r->dev = dev_deadline_new(r->group, r->fault);
 	*state = r;
 	return 0;
 }
+
+static int rig_up(void **state) { return rig_with(state, DEADLINE_MS); }
+static int rig_up_long(void **state) { return rig_with(state, LONG_MS); }
 
 static int rig_down(void **state)
 {
@@ -372,7 +377,7 @@ static void old_answers_will_do(void **state)
 	dev_fault_set(r->fault, &hang);
 	start = env_now_ns();
 	assert_int_equal(dev_space(r->dev, &space), 0);
-	assert_true((env_now_ns() - start) / 1000000 < DEADLINE_MS);
+	assert_true((env_now_ns() - start) / 1000000 < LONG_MS);
 	assert_true(space.is_old);
 	assert_int_equal(space.total_bytes, first.total_bytes);
 	/* but who goes on asking learns that it hangs */
@@ -493,7 +498,7 @@ static void anything_can_have_a_deadline(void **state)
 	assert_int_equal(atomic_load(&dropped), 1);
 }
 
-/* D9: who can do without does not wait, and the disk goes on being used. */
+/* D9: who can do without does not wait, and the disk goes on being used. All within the first call's deadline. */
 static void a_call_that_can_be_spared_is_not_waited_for(void **state)
 {
 	struct rig *r = *state;
@@ -521,14 +526,14 @@ static void a_call_that_can_be_spared_is_not_waited_for(void **state)
 					      .can_spare = true};
 		dev_start(&c);
 		assert_int_equal(dev_finish(&c), DFS_ELATE);
-		assert_true(env_now_ns() - start < DEADLINE_MS * 1000000ull / 2);
+		assert_true(env_now_ns() - start < LONG_MS * 1000000ull / 2);
 	}
 	assert_false(state_of(r->dev).is_hung);
 	assert_int_equal(state_of(r->dev).threads,
 			 1); /* while one is late no other is given to it */
 	dev_fault_set(r->fault, &fine);
 	assert_int_equal(dev_sync(f), 0);
-	for (int i = 0; i < 100 && descriptors_below(r->top) != before; i++)
+	for (int i = 0; i < 500 && descriptors_below(r->top) != before; i++)
 		env_sleep_ms(10);
 	assert_int_equal(descriptors_below(r->top), before); /* what was opened late is closed */
 	assert_int_equal(buf[0], 0);			     /* and read late, thrown away */
@@ -558,7 +563,7 @@ static void the_first_deadline_counts(void **state)
 	assert_int_equal(dev_finish(&c), DFS_ELATE);
 	/* it waits behind that one, and has twice as long by itself */
 	assert_int_equal(dev_sync(f), DFS_ETIMEDOUT);
-	assert_true((env_now_ns() - start) / 1000000 < DEADLINE_MS * 3 / 2);
+	assert_true((env_now_ns() - start) / 1000000 < LONG_MS * 3 / 2);
 	assert_true(state_of(r->dev).is_hung);
 	dev_fault_set(r->fault, &fine);
 	wait_unstuck(r->dev);
@@ -726,6 +731,7 @@ static void a_disk_that_lost_writes_does_not(void **state)
 }
 
 #define R(fn) cmocka_unit_test_setup_teardown(fn, rig_up, rig_down)
+#define L(fn) cmocka_unit_test_setup_teardown(fn, rig_up_long, rig_down)
 #define D(fn) cmocka_unit_test_setup_teardown(fn, disks_up, tear_down)
 
 int main(void)
@@ -739,12 +745,12 @@ int main(void)
 		R(a_busy_disk_is_not_given_up),
 		R(a_hung_device_is_freed_at_once),
 		R(a_retired_device_holds_nothing),
-		R(old_answers_will_do),
+		L(old_answers_will_do),
 		R(a_disk_that_is_needed_is_waited_for),
 		R(opening_a_disk_has_a_deadline),
 		R(anything_can_have_a_deadline),
-		R(a_call_that_can_be_spared_is_not_waited_for),
-		R(the_first_deadline_counts),
+		L(a_call_that_can_be_spared_is_not_waited_for),
+		L(the_first_deadline_counts),
 		D(one_hung_disk_costs_a_batch_one_deadline),
 		D(a_late_record_hits_nothing),
 		D(a_sync_that_hangs_has_failed),

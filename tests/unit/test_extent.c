@@ -118,16 +118,6 @@ static void get(struct fixture *f, extent_id id, struct rec_extent *ret)
 	assert_int_equal(get_extent(pool_meta(f->p), id, ret), 0);
 }
 
-static unsigned good(struct fixture *f, extent_id id)
-{
-	struct extent_check c;
-	struct rec_extent rec;
-
-	get(f, id, &rec);
-	assert_int_equal(extent_verify(pool_extents(f->p), &rec, true, &c), 0);
-	return c.good;
-}
-
 static void assert_apart(const struct rec_extent *rec)
 {
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++)
@@ -173,7 +163,7 @@ static void test_a_failed_write_goes_elsewhere(void **state)
 		assert_apart(&rec);
 		for (unsigned j = 0; j < 3; j++)
 			assert_int_not_equal(rec.frags[j].disk.v, 2);
-		assert_int_equal(good(f, rec.id), 3);
+		assert_int_equal(fixture_good(f, rec.id), 3);
 	}
 }
 
@@ -189,7 +179,7 @@ static void test_a_failed_write_and_no_other_disk(void **state)
 	put_one(f, &rec);
 	assert_int_equal(rec.k + rec.m, 2);
 	assert_apart(&rec);
-	assert_int_equal(good(f, rec.id), 2);
+	assert_int_equal(fixture_good(f, rec.id), 2);
 }
 
 /* verify_writes asks the medium, not the page cache, and for each fragment. */
@@ -270,7 +260,7 @@ static void test_a_whole_record_of_other_bytes(void **state)
 		assert_int_equal(fwrite(bytes, 1, rec.header_len, file), rec.header_len);
 		assert_int_equal(fwrite(payload, 1, rec.fragment_len, file), rec.fragment_len);
 		assert_int_equal(fclose(file), 0);
-		assert_int_equal(good(f, rec.id), 2 - i);
+		assert_int_equal(fixture_good(f, rec.id), 2 - i);
 	}
 	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), DFS_EIO);
 	free(bytes);
@@ -296,16 +286,16 @@ static void test_rot_that_a_read_meets_is_healed(void **state)
 	}
 	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), 0);
 	assert_memory_equal(got, content(0), LEN);
-	for (unsigned i = 0; i < 500 && good(f, rec.id) < 3; i++)
+	for (unsigned i = 0; i < 500 && fixture_good(f, rec.id) < 3; i++)
 		env_sleep_ms(10);
-	assert_int_equal(good(f, rec.id), 3);
+	assert_int_equal(fixture_good(f, rec.id), 3);
 }
 
 static void expect_healed(struct fixture *f, extent_id id)
 {
-	for (unsigned i = 0; i < 500 && good(f, id) < 3; i++)
+	for (unsigned i = 0; i < 500 && fixture_good(f, id) < 3; i++)
 		env_sleep_ms(10);
-	assert_int_equal(good(f, id), 3);
+	assert_int_equal(fixture_good(f, id), 3);
 }
 
 static unsigned read_first(const struct rec_extent *rec) { return rec->id.u.b[15] % 3; }
@@ -339,7 +329,7 @@ static void test_rot_met_in_another_disks_stead_is_healed(void **state)
 	dev_fault_set(first, &broken);
 	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), 0);
 	assert_memory_equal(got, content(0), LEN);
-	for (unsigned i = 0; i < 500 && good(f, rec.id) < 2; i++)
+	for (unsigned i = 0; i < 500 && fixture_good(f, rec.id) < 2; i++)
 		env_sleep_ms(10);
 	dev_fault_set(first, &none);
 	expect_healed(f, rec.id);
@@ -359,7 +349,7 @@ static void repair_apart(struct fixture *f, struct rec_extent *ret)
 	assert_int_equal(repaired, 1);
 	get(f, old.id, ret);
 	assert_apart(ret);
-	assert_int_equal(good(f, old.id), 3);
+	assert_int_equal(fixture_good(f, old.id), 3);
 }
 
 static void test_repairs(void **state)
@@ -453,7 +443,7 @@ static void test_two_repairs_of_one_extent(void **state)
 	meanwhile = moved_by_another;
 	assert_int_equal(extent_repair(pool_extents(f->p), rec.id, &repaired), 0);
 	assert_null(meanwhile);
-	assert_int_equal(good(f, rec.id), 3);
+	assert_int_equal(fixture_good(f, rec.id), 3);
 	key_bydisk(&key, others.disk, others.segment, others.offset);
 	assert_int_equal(meta_get(pool_meta(f->p), key.data, key.len, &val), DFS_ENOENT);
 	key_freed(&key, others.disk, others.segment, others.offset);
@@ -486,24 +476,10 @@ static void test_reclaim_beside_a_freeing(void **state)
 	fixture_reopen(f);
 	assert_int_equal(get_extent(pool_meta(f->p), a.id, &now), DFS_ENOENT);
 	if (get_extent(pool_meta(f->p), b.id, &now) == 0) /* else the background has synced it */
-		assert_int_equal(good(f, b.id), 3);
+		assert_int_equal(fixture_good(f, b.id), 3);
 }
 
 /* ---- a disk that is an older copy of itself ---- */
-
-static void end_segments(struct fixture *f)
-{
-	for (unsigned i = 0; i < DISKS; i++)
-		segment_close_open(disk_at(pool_disks(f->p), i));
-}
-
-static void shell(const char *fmt, const char *a, const char *b)
-{
-	char cmd[400];
-
-	snprintf(cmd, sizeof(cmd), fmt, a, b);
-	assert_int_equal(system(cmd), 0);
-}
 
 /* The highest segment of the last disk among the extent's fragments, or low. */
 static uint32_t highest(const struct rec_extent *rec, uint32_t low)
@@ -523,17 +499,17 @@ static void test_segments_of_an_older_copy(void **state)
 	struct rec_extent rec;
 
 	assert_int_equal(pool_close(f->p), 0);
-	shell("cp -a %s/dynamicfs %s/copy", f->disk[DISKS - 1], f->top);
+	fixture_copy_disk(f, DISKS - 1, "copy");
 	fixture_reopen(f);
 	for (unsigned i = 0; i < 12; i++) {
 		put_one(f, &rec);
 		named = highest(&rec, named);
-		end_segments(f);
+		fixture_end_segments(f);
 	}
 	assert_true(named > 2);
 	assert_int_equal(pool_close(f->p), 0);
-	shell("rm -r %s/dynamicfs && true %s", f->disk[DISKS - 1], f->top);
-	shell("mv %s/copy %s/dynamicfs", f->top, f->disk[DISKS - 1]);
+	fixture_shell("rm -r %s/dynamicfs", f->disk[DISKS - 1]);
+	fixture_shell("mv %s/copy %s/dynamicfs", f->top, f->disk[DISKS - 1]);
 	fixture_reopen(f);
 	disk_set_state(disk_at(pool_disks(f->p), 0),
 		       DISK_DEGRADED); /* the other three are needed */
@@ -560,7 +536,7 @@ static void test_numbers_of_segments_that_are_gone(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(rec); i++) {
 		put_one(f, &rec[i]);
 		note_numbers(&rec[i], before);
-		end_segments(f);
+		fixture_end_segments(f);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rec); i++)
 		change_refs(f, rec[i].id, -1);
@@ -593,7 +569,7 @@ static void test_the_last_number(void **state)
 	fixture_reopen(f);
 	assert_int_not_equal(segment_reserve(disk_at(pool_disks(f->p), DISKS - 1), 512, &addr), 0);
 	put_one(f, &rec);
-	assert_int_equal(good(f, rec.id), 3);
+	assert_int_equal(fixture_good(f, rec.id), 3);
 }
 
 int main(void)

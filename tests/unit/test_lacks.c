@@ -70,41 +70,14 @@ static void put_copies(struct world *w, uint8_t more)
 	w->ids[w->count++] = e.rec.id;
 }
 
-static unsigned good(struct fixture *f, extent_id id)
-{
-	struct extent_check c;
-	struct rec_extent rec;
-
-	assert_int_equal(get_extent(pool_meta(f->p), id, &rec), 0);
-	assert_int_equal(extent_verify(pool_extents(f->p), &rec, true, &c), 0);
-	return c.good;
-}
-
-static void end_segments(struct fixture *f)
-{
-	for (unsigned i = 0; i < DISKS; i++)
-		segment_close_open(disk_at(pool_disks(f->p), i));
-}
-
-static void shell(const char *fmt, const char *a, const char *b)
-{
-	char cmd[400];
-
-	snprintf(cmd, sizeof(cmd), fmt, a, b);
-	assert_int_equal(system(cmd), 0);
-}
-
-static void copy_last(struct fixture *f)
-{
-	shell("cp -a %s/dynamicfs %s/copy", f->disk[LAST], f->top);
-}
+static void copy_last(struct fixture *f) { fixture_copy_disk(f, LAST, "copy"); }
 
 static void bring_copy_back(struct fixture *f)
 {
 	pool_abandon(f->p);
 	f->p = NULL;
-	shell("rm -r %s/dynamicfs && true %s", f->disk[LAST], f->top);
-	shell("mv %s/copy %s/dynamicfs", f->top, f->disk[LAST]);
+	fixture_shell("rm -r %s/dynamicfs", f->disk[LAST]);
+	fixture_shell("mv %s/copy %s/dynamicfs", f->top, f->disk[LAST]);
 }
 
 static struct pool_disk_status status_of(struct pool *p, unsigned i)
@@ -158,7 +131,7 @@ static void test_set_back_within_an_epoch(void **state)
 	fixture_reopen(f);
 	wait_settled(f);
 	for (unsigned i = 0; i < w->count; i++)
-		assert_int_equal(good(f, w->ids[i]), DISKS);
+		assert_int_equal(fixture_good(f, w->ids[i]), DISKS);
 	assert_int_equal(pool_close(f->p), 0);
 	fixture_reopen(f);
 	assert_int_equal(status_of(f->p, LAST).lost_segments, 0);
@@ -173,12 +146,12 @@ static void test_segments_lacking(void **state)
 
 	for (unsigned i = 0; i < 5; i++)
 		put_copies(w, LAST);
-	end_segments(f);
+	fixture_end_segments(f);
 	copy_last(f);
 	for (unsigned i = 0; i < 5; i++) {
 		put_copies(w, LAST);
 		put_copies(w, LAST);
-		end_segments(f);
+		fixture_end_segments(f);
 	}
 	bring_copy_back(f);
 	p = look(f);
@@ -188,11 +161,11 @@ static void test_segments_lacking(void **state)
 	wait_settled(f);
 	pool_abandon(f->p);
 	f->p = NULL;
-	shell("rm -r %s/dynamicfs/segments && true %s", f->disk[LAST], f->top);
+	fixture_shell("rm -r %s/dynamicfs/segments", f->disk[LAST]);
 	fixture_reopen(f);
 	wait_settled(f);
 	for (unsigned i = 0; i < w->count; i++)
-		assert_int_equal(good(f, w->ids[i]), DISKS);
+		assert_int_equal(fixture_good(f, w->ids[i]), DISKS);
 }
 
 /* What is lacking is no reason to let go of another disk. */
@@ -249,7 +222,7 @@ static void failed_sync(struct world *w, bool crash)
 	fixture_reopen(f);
 	wait_settled(f);
 	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
-	assert_int_equal(good(f, w->ids[1]), 2);
+	assert_int_equal(fixture_good(f, w->ids[1]), 2);
 	assert_int_equal(pool_close(f->p), 0);
 	fixture_reopen(f);
 	assert_false(status_of(f->p, LAST).doubtful);
@@ -290,7 +263,7 @@ static void test_nothing_lacks(void **state)
 		for (unsigned i = 0; i < 4; i++)
 			put_copies(w, LAST);
 		if (round % 2)
-			end_segments(f);
+			fixture_end_segments(f);
 		if (round % 3)
 			pool_abandon(f->p);
 		else

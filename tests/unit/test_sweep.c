@@ -131,22 +131,6 @@ static uint64_t drop(struct fixture *f, extent_id id)
 	return seq;
 }
 
-static unsigned good(struct fixture *f, extent_id id)
-{
-	struct extent_check c;
-	struct rec_extent rec;
-
-	assert_int_equal(get_extent(pool_meta(f->p), id, &rec), 0);
-	assert_int_equal(extent_verify(pool_extents(f->p), &rec, true, &c), 0);
-	return c.good;
-}
-
-static void end_segments(struct fixture *f)
-{
-	for (unsigned i = 0; i < DISKS; i++)
-		segment_close_open(disk_at(pool_disks(f->p), i));
-}
-
 /* ---- what lies on the disks ---- */
 
 struct tally {
@@ -195,14 +179,6 @@ static uint64_t orphans_found(struct fixture *f)
 
 	assert_true(err == 0 || err == DFS_EDAMAGED);
 	return r.orphan_records_bytes;
-}
-
-static void shell(const char *fmt, const char *dir)
-{
-	char cmd[300];
-
-	snprintf(cmd, sizeof(cmd), fmt, dir);
-	assert_int_equal(system(cmd), 0);
 }
 
 /* ---- mounts ---- */
@@ -261,9 +237,9 @@ static void crash_with_orphans(struct fixture *f, struct rec_extent *ret_live)
 	put_one(f, ret_live);
 	put_one(f, ret_live);
 	put_orphans(f, 4);
-	end_segments(f);
+	fixture_end_segments(f);
 	put_orphans(f, 4);
-	end_segments(f);
+	fixture_end_segments(f);
 	put_orphans(f, 4);
 	pool_abandon(f->p);
 	f->p = NULL;
@@ -290,7 +266,7 @@ static void test_a_mount_gives_it_back(void **state)
 	now = tally(f);
 	assert_true(before.segments >= 3 * DISKS - 3 && now.segments <= DISKS);
 	assert_int_equal(orphans_found(f), 0);
-	assert_int_equal(good(f, live.id), 3);
+	assert_int_equal(fixture_good(f, live.id), 3);
 	close_well(f);
 	fixture_reopen(f);
 	for (unsigned i = 0; i < DISKS; i++) /* S1 */
@@ -328,7 +304,7 @@ static void test_it_ends(void **state)
 	expect_same(tally(f), now);
 	close_still(f);
 	fixture_reopen(f);
-	assert_int_equal(good(f, live.id), 3);
+	assert_int_equal(fixture_good(f, live.id), 3);
 }
 
 /* G4 */
@@ -342,8 +318,8 @@ static void test_steps_are_bounded(void **state)
 
 	put_orphans(f, 4);
 	close_still(f);
-	shell("for i in $(seq 1000 1299); do echo junk >%s/dynamicfs/segments/0000$i; done",
-	      f->disk[0]);
+	fixture_shell("for i in $(seq 1000 1299); do echo junk >%s/dynamicfs/segments/0000$i; done",
+		      f->disk[0]);
 	open_still(f, false);
 	d = disk_at(pool_disks(f->p), 0);
 	assert_int_equal(extent_sweep_begin(d, &w), 0);
@@ -370,11 +346,11 @@ static void test_a_disk_that_fails(void **state)
 
 	crash_with_orphans(f, &live);
 	open_still(f, false);
-	shell("cd %s/dynamicfs && mv segments aside && touch segments", f->disk[0]);
+	fixture_shell("cd %s/dynamicfs && mv segments aside && touch segments", f->disk[0]);
 	steps(f);
 	for (unsigned i = 0; i < DISKS; i++)
 		assert_int_equal(f->p->orphans.swept[i + 1], i != 0);
-	shell("cd %s/dynamicfs && rm segments && mv aside segments", f->disk[0]);
+	fixture_shell("cd %s/dynamicfs && rm segments && mv aside segments", f->disk[0]);
 	steps(f);
 	assert_true(f->p->orphans.swept[1]);
 	assert_int_equal(orphans_found(f), 0);
@@ -399,9 +375,9 @@ static void test_own_segments_stay(void **state)
 
 	put_one(f, &live);
 	put_orphans(f, 3);
-	end_segments(f);
+	fixture_end_segments(f);
 	put_orphans(f, 3);
-	end_segments(f);
+	fixture_end_segments(f);
 	before = tally(f);
 	sweep_all(f);
 	expect_same(tally(f), before);
@@ -442,7 +418,7 @@ static void test_beside_a_freeing(void **state)
 	struct rec_extent a, b, now;
 
 	put_one(f, &a);
-	end_segments(f);
+	fixture_end_segments(f);
 	put_one(f, &b);
 	close_well(f);
 	fixture_reopen(f);
@@ -455,7 +431,7 @@ static void test_beside_a_freeing(void **state)
 	fixture_reopen(f);
 	assert_int_equal(get_extent(pool_meta(f->p), a.id, &now), DFS_ENOENT);
 	if (get_extent(pool_meta(f->p), b.id, &now) == 0) /* else the background has synced it */
-		assert_int_equal(good(f, b.id), 3);
+		assert_int_equal(fixture_good(f, b.id), 3);
 }
 
 /* P3: a by-disk record that has rotted still stands for what lives there, of whatever length. */
@@ -481,7 +457,7 @@ static void test_bydisk_is_damaged(void **state)
 	before = tally(f);
 	sweep_all(f);
 	expect_same(tally(f), before);
-	assert_int_equal(good(f, live.id), 3);
+	assert_int_equal(fixture_good(f, live.id), 3);
 }
 
 static void expect_nothing_goes(struct fixture *f)
