@@ -85,7 +85,7 @@ static const struct command_option inspect_options[] = {
 static const struct command fsck_command = {
 	.name = "fsck",
 	.summary = "check everything that can be checked, changing nothing",
-	.usage = "--pool DIR [--quick] [--json]",
+	.usage = "--pool DIR [--quick] [--force] [--json]",
 	.about =
 		"Only while the pool is not mounted. Checks the index against the disks, the checksums of\n"
 		"metadata and data, reference counts and space counters. Exit code 5: damage found.",

@@ -134,7 +134,8 @@ static const char *const disk_required[] = {"disk", NULL};
 static const struct command init_command = {
 	.name = "init",
 	.summary = "make a new, empty pool",
-	.usage = "--pool DIR [--copies N] [--large K+M] [--policy P] [--verify-writes on|off]",
+	.usage = "--pool DIR [--copies N] [--large K+M] [--policy P] [--metadata-copies N]\n"
+		 "         [--verify-writes on|off]",
 	.about =
 		"DIR must be absent or empty. It holds only what can be rebuilt from the disks: the\n"
 		"live index, the lock, the control socket, the log.\n"

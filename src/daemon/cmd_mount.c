@@ -148,7 +148,8 @@ static const struct command_option unmount_options[] = {
 static const struct command mount_command = {
 	.name = "mount",
 	.summary = "mount a pool",
-	.usage = "--pool DIR --mountpoint DIR [--foreground] [-o OPTIONS]",
+	.usage = "--pool DIR --mountpoint DIR [--foreground] [--read-only] [--force] [--verbose]\n"
+		 "         [-o OPTIONS]",
 	.about =
 		"Returns when the filesystem answers; the daemon logs to the pool's log. Options of its\n"
 		"own after -o: ro, rw, foreground, force, dirty_limit=SIZE, flush_interval=MS,\n"
@@ -163,7 +164,7 @@ static const struct command mount_command = {
 static const struct command unmount_command = {
 	.name = "unmount",
 	.summary = "unmount a pool and wait until all is stored",
-	.usage = "--mountpoint DIR [--force]",
+	.usage = "--mountpoint DIR | --pool DIR [--force]",
 	.options = unmount_options,
 	.max_words = 1,
 	.print = print_unmount,
