@@ -433,6 +433,42 @@ static void test_note(void **state)
 	rig_release(&r);
 }
 
+/* A close that fails says whether anything is lost by it. */
+static void test_close_tells_what_lasts(void **state)
+{
+	struct fault_plan bad = {.write_error = 1.0}, none = {0};
+	struct rig r;
+	bool durable;
+
+	rig_init(&r, rocks_of(state), 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 1);
+	if (r.rocks) { /* only the index can't be stored */
+		rig_remove_tree(r.index_dir);
+		assert_int_not_equal(meta_close_last(r.m, NULL, &durable), 0);
+		assert_true(durable);
+		r.m = NULL;
+		rig_must_open(&r);
+		rig_expect(&r, 0, 50, 1);
+	}
+	(void)rig_commit(&r, 50, 1);
+	for (unsigned i = 0; i < 3; i++)
+		dev_fault_set(r.devs[i], &bad);
+	durable = true;
+	assert_int_not_equal(meta_close_last(r.m, NULL, &durable), 0);
+	assert_false(durable);
+	for (unsigned i = 0; i < 3; i++)
+		dev_fault_set(r.devs[i], &none);
+	r.m = NULL;
+	rig_must_open(&r);
+	rig_expect(&r, 0, 50, 1);
+	assert_false(rig_has(&r, 50, 1));
+	assert_int_equal(meta_close_last(r.m, NULL, &durable), 0);
+	assert_true(durable);
+	r.m = NULL;
+	rig_release(&r);
+}
+
 static void test_data_sync_fails(void **state)
 {
 	struct rig r;
@@ -507,6 +543,7 @@ int main(void)
 		BOTH(test_member_fails),
 		BOTH(test_all_members_fail),
 		BOTH(test_note),
+		BOTH(test_close_tells_what_lasts),
 		BOTH(test_data_sync_fails),
 		BOTH(test_disks_come_and_go),
 	};
