@@ -58,6 +58,33 @@ static int make_dir(const char *dir, bool *ret_made, struct pool_message *msg)
 	}
 }
 
+/* Nothing is made inside of what is some pool's. */
+static int check_place(const char *dir, const struct pool_env *env, struct pool_message *msg)
+{
+	FREE char *real = NULL;
+	char why[NESTED_WHY_BYTES];
+	bool is_there;
+	char *slash;
+
+	if (env && env->open_dev)
+		return 0;
+	real = realpath(dir, NULL);
+	is_there = real != NULL;
+	if (!is_there) {
+		real = path_real_parent(dir);
+		slash = real ? strrchr(real, '/') : NULL;
+		if (!slash)
+			return 0; /* a place that can't be resolved can't be made, either */
+		slash[slash == real] = '\0';
+	}
+	if (!nested_inside(real, !is_there, why, sizeof(why)))
+		return 0;
+	pool_say(msg,
+		 "cannot make a pool in %s: %s; nothing was changed; name a directory beside it",
+		 dir, why);
+	return DFS_EINVAL;
+}
+
 /* Opens DIR for a new pool: absent or empty. *ret_made: it was made here. */
 static int prepare(const char *dir, const struct pool_env *env, struct dev **ret_dev,
 		   bool *ret_made, struct pool_message *msg)
@@ -167,6 +194,8 @@ int pool_init(const char *dir, const struct pool_settings *settings, const struc
 	int err;
 
 	err = pool_settings_check(settings, msg);
+	if (!err)
+		err = check_place(dir, env, msg);
 	if (err)
 		return err;
 	err = prepare(dir, env, &dev, &made, msg);
@@ -311,6 +340,8 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 	dev_group_put(group);
 	for (unsigned i = 0; i < json.disk_count && !err; i++)
 		err = import_place(dir, json.disks[i].path, env, msg);
+	if (!err)
+		err = check_place(dir, env, msg);
 	if (err)
 		return err;
 	err = prepare(dir, env, &dev, &made, msg);

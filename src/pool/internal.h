@@ -151,6 +151,13 @@ MUST_USE int path_check_disk(struct pool *p, const char *path, char *ret_real, s
 MUST_USE int path_real_in_time(struct dev_group *g, const char *path, char *ret_real,
 			       size_t real_size, int *ret_why);
 
+/* ---- nested.c: DIR is a path without links, and may hang ---- */
+#define NESTED_WHY_BYTES 4608u
+/* Does DIR lie inside what is some pool's (itself: or is it that)? why says it for a person: "it lies inside ...". */
+bool nested_inside(const char *dir, bool itself, char *why, size_t len);
+/* Is it a pool's directory, or does it contain something of a pool, as far as is looked? */
+bool nested_around(const char *dir, char *why, size_t len);
+
 /* ---- find.c ---- */
 /* Opens and locks every disk of the pool that can be found; json's paths become those. *ret_devs: by index
  * of json.disks (to which disks may be added); the array and the devices are the caller's, also on

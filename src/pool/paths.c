@@ -56,10 +56,12 @@ static bool json_disk_at(struct pool *p, unsigned i, struct pool_json_disk *ret)
 
 /* What the filesystem says of a path. Asking may hang, so all of it is on the heap. */
 struct path_look {
+	bool is_new;	   /* what it lies in, or holds, is wanted, too */
 	char *path, *real; /* real: NULL when it is not there */
 	int why;	   /* it is no directory; 0: it is */
 	dev_t dev;
-	int access_errno; /* 0: it may be read and written */
+	int access_errno;	       /* 0: it may be read and written */
+	char nested[NESTED_WHY_BYTES]; /* "", or what of another pool it lies in or holds */
 };
 
 static void path_look(void *arg)
@@ -81,6 +83,10 @@ static void path_look(void *arg)
 	/* by the effective ids, which faccessat() asks about when told to */
 	if (faccessat(AT_FDCWD, l->real, R_OK | W_OK | X_OK, AT_EACCESS) != 0)
 		l->access_errno = errno;
+	if (!l->is_new || l->why)
+		return;
+	if (!nested_inside(l->real, false, l->nested, sizeof(l->nested)))
+		(void)nested_around(l->real, l->nested, sizeof(l->nested));
 }
 
 static void path_look_free(void *arg)
@@ -176,6 +182,7 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 	int err;
 
 	l->path = xstrdup(path);
+	l->is_new = true;
 	err = dev_call_in_time(p->group, path, path_look, l, path_look_free);
 	if (err) {
 		pool_say(msg, "cannot add %s: it does not answer; nothing was done", path);
@@ -184,6 +191,11 @@ int path_check_disk(struct pool *p, const char *path, char *ret_real, size_t rea
 	err = check_look(path, l, real_size, msg);
 	if (!err)
 		err = check_place(p, l->real, l->dev, msg);
+	if (!err && l->nested[0]) {
+		pool_say(msg, "cannot add %s: %s; nothing was done; name a directory beside it",
+			 path, l->nested);
+		err = DFS_EINVAL;
+	}
 	if (!err)
 		memcpy(ret_real, l->real, strlen(l->real) + 1);
 	path_look_free(l);

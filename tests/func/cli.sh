@@ -336,7 +336,8 @@ rm -rf "$strange" "$work/strange disk"
 
 # ---- disks while mounted; failing ----
 check "mount again" start
-sleep 1 # the daemon notes the new opening in each disk.json
+settled() { local was; was=$(picture); sleep 1; [ "$was" = "$(picture)" ]; }
+wait_for 20 settled # the daemon notes the new opening in each disk.json
 unchanged "fail no such disk" 3 "cannot find a disk 'nope'.*disk1, disk2" \
 	dfs fail-disk --pool "$pool" --disk nope
 mkdir "$work/disk7"
