@@ -44,24 +44,32 @@ static void needs(struct run *r, uint64_t bytes, const char *what)
 			 (unsigned long long)bytes, (unsigned long long)free);
 }
 
-/* RocksDB refuses everything after a write that failed, until it is opened again; only for want of space
- * it is asked whether what it has to write will fit (C3). */
+/* What is seen before anything is begun (C3). */
+static int index_looks(void)
+{
+	struct sim_fault f = sim_disk_fault(sim_run_now->pool_disk);
+
+	return f.full ? DFS_ENOSPC : f.read_only ? DFS_EROFS : 0;
+}
+
+/* RocksDB refuses everything after some of the writes that failed, until it is opened again; others only fail. */
 static int index_write(void)
 {
 	struct run *r = sim_run_now;
 	struct sim_fault f = sim_disk_fault(r->pool_disk);
+	int err;
 
 	sim_env_point();
 	if (r->home_broken)
 		return DFS_EIO;
-	if (f.full)
-		return DFS_ENOSPC;
-	if (!f.read_only &&
-	    !(f.write_error_one_in && rng_one_in(&r->home_rng, f.write_error_one_in)))
+	err = index_looks();
+	if (err)
+		return err;
+	if (!(f.write_error_one_in && rng_one_in(&r->home_rng, f.write_error_one_in)))
 		return 0;
 	PROBE("index-write-failed");
-	r->home_broken = true;
-	return f.read_only ? DFS_EROFS : DFS_EIO;
+	r->home_broken = rng_one_in(&r->home_rng, 4);
+	return DFS_EIO;
 }
 
 static struct index_mem_store *store_of(void *arg) { return *(struct index_mem_store **)arg; }
@@ -89,6 +97,18 @@ static int home_destroy(void *arg)
 static int home_apply(struct index *x, const struct index_op *ops, size_t count)
 {
 	return sim_run_now->home_broken ? DFS_EIO : index_mem_ops.apply(x, ops, count);
+}
+
+static int home_check(struct index *x, bool may_write)
+{
+	struct run *r = sim_run_now;
+	bool always_fails = sim_disk_fault(r->pool_disk).write_error_one_in == 1;
+	int err = index_looks();
+
+	(void)x;
+	if (err)
+		PROBE("index-seen-ill");
+	return err ? err : may_write && always_fails ? DFS_EIO : 0;
 }
 
 static int home_flush(struct index *x)
@@ -146,6 +166,7 @@ const struct index_ops *home_index_ops(void)
 	ops.open = home_open;
 	ops.destroy = home_destroy;
 	ops.apply = home_apply;
+	ops.check = home_check;
 	ops.flush = home_flush;
 	ops.compact = home_compact;
 	ops.restore_begin = home_restore_begin;

@@ -120,8 +120,8 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 		return "failed";
 	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
-	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_full ||
-	    s->tie || metadata->losses_left < metadata->losses_wanted)
+	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_err ||
+	    s->dir_behind || s->tie || metadata->losses_left < metadata->losses_wanted)
 		return "degraded";
 	return "healthy";
 }
@@ -363,16 +363,17 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	else if (s->dir_behind)
 		ctl_warn(
 			c,
-			"the pool directory %s can't be written: it does not remember the newest state "
-			"of the pool, and has no vote when disks are missing; make room there",
-			c->pool_dir);
+			"pool.json in the pool directory %s can't be written: %s; it does not remember the newest state "
+			"of the pool, and has no vote when disks are missing. What to do: %s",
+			c->pool_dir, pool_dir_what(s->dir_behind),
+			pool_dir_what_to_do(s->dir_behind));
 	warn_disks(c, views);
-	if (s->dir_full)
+	if (s->dir_err)
 		ctl_warn(
 			c,
-			"the filesystem of the pool directory %s is nearly full: nothing can be added "
-			"to the pool until there is room there",
-			c->pool_dir);
+			"the metadata index in the pool directory %s can't be written: %s; nothing can be added to the "
+			"pool until it can; deleting works, and nothing is lost. What to do: %s",
+			c->pool_dir, pool_dir_what(s->dir_err), pool_dir_what_to_do(s->dir_err));
 	if (s->loss.from)
 		ctl_warn(c,
 			 "acknowledged changes were lost: the metadata journal was damaged, and "

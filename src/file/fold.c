@@ -368,7 +368,8 @@ static int fold_next(struct fs *fs, unsigned *folds)
 
 	if (rc)
 		return rc;
-	if (!space_try(fs, SLOT_BYTES)) /* what writes were promised is not ours */
+	/* what writes were promised is not ours, nor what is left of the journal for removals (C3) */
+	if (!pool_may_grow(fs->pool) || !space_try(fs, SLOT_BYTES))
 		return DFS_ENOSPC;
 	rc = fold_slot(fs, ino, slot);
 	if (rc)

@@ -243,7 +243,7 @@ static int take(struct fs *fs, struct budget need)
 	bool promised = !need.room;
 	uint64_t began;
 
-	if (!pool_dir_has_room(fs->pool))
+	if (!pool_may_grow(fs->pool))
 		return DFS_ENOSPC;
 	if (pool_dir_silent(fs->pool))
 		return DFS_ETIMEDOUT;

@@ -19,6 +19,7 @@
 #include "meta/internal.h"
 
 #define RETRY_MS 5000u
+#define INDEX_CHECK_MS 1000u
 
 static int add_file(void *ctx, const char *name, uint64_t size_bytes)
 {
@@ -121,15 +122,29 @@ static void compact(struct meta *m)
 	env_mutex_unlock(&m->state);
 }
 
-/* Steps 3 to 6. */
-static int store_image(struct meta *m, struct manifest *man, struct hash *ret_hash)
+void index_note(struct meta *m, int err)
+{
+	__atomic_store_n(&m->index_failed, err, __ATOMIC_RELAXED);
+}
+
+/* Steps 3 and 4, which write where the index lies. */
+static int freeze_index(struct meta *m, struct manifest *man)
 {
 	int err = m->ops->flush(m->index);
 
-	if (err)
-		return err;
-	compact(m);
-	err = m->ops->image_begin(m->index, add_file, man);
+	if (err == 0) {
+		compact(m);
+		err = m->ops->image_begin(m->index, add_file, man);
+	}
+	index_note(m, err);
+	return err;
+}
+
+/* Steps 3 to 6. */
+static int store_image(struct meta *m, struct manifest *man, struct hash *ret_hash)
+{
+	int err = freeze_index(m, man);
+
 	if (err)
 		return err;
 	if (man->checkpoint_id == 0)
@@ -269,6 +284,18 @@ static void adopt(struct meta *m, struct manifest *man)
 	space_update(m);
 }
 
+/* Once for each reason: it may be tried for each change that finds the journal full. */
+static void tell_failure(struct meta *m, int err)
+{
+	if (err == DFS_EFAILED || err == m->checkpoint_told)
+		return;
+	m->checkpoint_told = err;
+	log_warn(
+		"cannot write a metadata checkpoint: %s%s; the journal grows meanwhile and it is tried again",
+		m->index_failed ? "the index in the pool directory can't be flushed: " : "",
+		m->index_failed == DFS_EGONE ? "it is not where it was" : dfs_err_text(err));
+}
+
 static int checkpoint_once(struct meta *m, bool closing, bool *ret_old)
 {
 	struct manifest man = {.pool = m->cfg.pool};
@@ -292,13 +319,11 @@ static int checkpoint_once(struct meta *m, bool closing, bool *ret_old)
 	member_report(m);
 	if (err) {
 		PROBE("checkpoint-failed");
-		if (err != DFS_EFAILED)
-			log_warn("cannot write a metadata checkpoint: %s; the journal grows "
-				 "meanwhile and it is tried again",
-				 dfs_err_text(err));
+		tell_failure(m, err);
 		manifest_release(&man);
 		return err;
 	}
+	m->checkpoint_told = 0;
 	adopt(m, &man);
 	image_clean(m, &m->manifest);
 	*ret_old = c.is_old;
@@ -332,6 +357,44 @@ int meta_checkpoint(struct meta *m)
 
 /* ---- in the background ---- */
 
+/* So that it is known before a checkpoint is due, while the journal has room for whatever takes away. A pool that rests
+ * does not keep the disk of its directory awake. */
+static void look_at_index(struct meta *m)
+{
+	uint64_t seq = meta_last_seq(m);
+	bool may_write = seq != m->index_seen_seq || m->index_seen;
+	int err = m->ops->check ? m->ops->check(m->index, may_write) : 0;
+
+	m->index_seen_seq = seq;
+	__atomic_store_n(&m->index_seen, err, __ATOMIC_RELAXED);
+}
+
+int meta_index_error(struct meta *m)
+{
+	int err = __atomic_load_n(&m->index_seen, __ATOMIC_RELAXED); /* tells more */
+
+	return err ? err : __atomic_load_n(&m->index_failed, __ATOMIC_RELAXED);
+}
+
+/* State held. Until something is wanted, or what failed is to be tried again: after a while, or when the index that
+ * could not be flushed looks well again. */
+static void wait_for_work(struct meta *m)
+{
+	for (unsigned ms = 0; ms < RETRY_MS && !m->stopping; ms += INDEX_CHECK_MS) {
+		int was = m->index_seen;
+
+		if (env_cond_wait_ms(&m->background, &m->state, INDEX_CHECK_MS))
+			return;
+		if (m->failed || m->stopping)
+			continue;
+		env_mutex_unlock(&m->state);
+		look_at_index(m);
+		env_mutex_lock(&m->state);
+		if (was && !m->index_seen)
+			return;
+	}
+}
+
 static void background(void *arg)
 {
 	struct meta *m = arg;
@@ -341,18 +404,19 @@ static void background(void *arg)
 		int err;
 
 		if (!m->checkpoint_wanted || m->failed) {
-			env_cond_wait(&m->background, &m->state);
+			wait_for_work(m);
 			continue;
 		}
 		env_mutex_unlock(&m->state);
+		look_at_index(m);
 		err = meta_checkpoint(m);
 		env_mutex_lock(&m->state);
 		m->checkpoint_attempts++;
 		m->checkpoint_stuck = err != 0;
 		m->checkpoint_wanted = err || m->compaction_due || sync_checkpoint_due(m);
 		env_cond_broadcast(&m->idle);
-		if (err && !m->stopping && !m->failed)
-			env_cond_wait_ms(&m->background, &m->state, RETRY_MS);
+		if (err)
+			wait_for_work(m);
 	}
 	env_mutex_unlock(&m->state);
 }

@@ -75,7 +75,12 @@ struct index_ops {
 	const uint8_t *(*iter_key)(struct index_iter *it, size_t *ret_len);
 	const uint8_t *(*iter_value)(struct index_iter *it, size_t *ret_len);
 	int (*iter_error)(struct index_iter *it);
-	/* Persists everything applied before the call (later batches may go along, each whole). */
+	/* Could it be flushed now, as far as that can be told at little cost? may_write: by writing a little, too. 0, or
+	 * what flush() would say. NULL: yes. */
+	int (*check)(struct index *x, bool may_write);
+	/* Persists everything applied before the call (later batches may go along, each whole). An error: it is as it
+	 * was, and may succeed later. DFS_ENOSPC, DFS_EROFS, DFS_EACCES, DFS_EIO: of the filesystem. DFS_EGONE: the
+	 * files are not where they were any more. */
 	int (*flush)(struct index *x);
 	/* Merges what was flushed, as far as that is due, and drops what was deleted; it happens nowhere
 	 * else. Stops when there are max_bytes of files that is_stored() does not know; *ret_more: there

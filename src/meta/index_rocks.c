@@ -46,6 +46,8 @@
 
 struct index {
 	char *dir;
+	dev_t st_dev; /* which directory that was when it was opened */
+	ino_t st_ino;
 	rocksdb_t *db;
 	rocksdb_options_t *options;
 	rocksdb_cache_t *cache;
@@ -83,6 +85,9 @@ static int err_from_errno(int e)
 		return DFS_EIO;
 	}
 }
+
+/* Of the index that is open: what is not found is gone. */
+static int lost_or(int e) { return e == ENOENT || e == ENOTDIR ? DFS_EGONE : err_from_errno(e); }
 
 static void dir_remove(const char *path)
 {
@@ -182,6 +187,25 @@ static int rocks_error(struct index *x, const char *doing, char *msg)
 	return err;
 }
 
+/* The same for what writes, where it is the filesystem's word that counts. A read that finds no file must not say that
+ * there is no such key. */
+static int write_error(struct index *x, const char *doing, char *msg)
+{
+	static const struct {
+		const char *text;
+		int err;
+	} words[] = {
+		{"No such file", DFS_EGONE},	     {"Read-only file system", DFS_EROFS},
+		{"Permission denied", DFS_EACCES},   {"Operation not permitted", DFS_EACCES},
+		{"Disk quota exceeded", DFS_ENOSPC},
+	};
+	int err = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(words) && !err; i++)
+		err = strstr(msg, words[i].text) ? words[i].err : 0;
+	return err ? (rocks_error(x, doing, msg), err) : rocks_error(x, doing, msg);
+}
+
 /* ---- open and close ---- */
 
 /* Compactions run only inside compact(), so that between two checkpoints no table comes into being but
@@ -217,7 +241,8 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache, uint64_t flush_byt
 	rocksdb_options_set_max_background_jobs(plain, 2);
 	rocksdb_options_set_keep_log_file_num(plain, 2);
 	rocksdb_options_set_max_log_file_size(plain, MIB(1));
-	rocksdb_options_set_info_log_level(plain, 2 /* warnings */);
+	/* only what is written when it is opened: a log that can't be written ends the process (an assertion) */
+	rocksdb_options_set_info_log_level(plain, 5);
 	rocksdb_options_set_stats_dump_period_sec(plain, 0);
 	rocksdb_options_set_compression(plain, rocksdb_no_compression);
 	rocksdb_block_based_options_set_block_cache(table, cache);
@@ -253,15 +278,20 @@ static void index_free(struct index *x)
 	free(x);
 }
 
-/* Can a file of that size be made there? An errno: statvfs knows nothing of quotas, and of a directory that is gone. */
+/* Can a file be made there, and, unless bytes is 0, be so large and durable? An errno: statvfs knows nothing of
+ * quotas and of errors. */
 static int try_room(const char *path, uint64_t bytes)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), e;
+	static const char block[4096];
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), e = 0;
 
 	if (fd < 0)
 		return errno;
 	(void)unlink(path);
-	e = posix_fallocate(fd, 0, (off_t)bytes);
+	if (bytes)
+		e = posix_fallocate(fd, 0, (off_t)bytes);
+	if (e == 0 && bytes && (pwrite(fd, block, sizeof(block), 0) < 0 || fsync(fd) < 0))
+		e = errno;
 	close(fd);
 	return e;
 }
@@ -389,10 +419,12 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 		index_free(x);
 		return err;
 	}
-	if (!files_whole(x)) {
+	if (!files_whole(x) || lstat(dir, &st) < 0) {
 		index_free(x);
 		return DFS_ECHECKSUM;
 	}
+	x->st_dev = st.st_dev;
+	x->st_ino = st.st_ino;
 	*ret_index = x;
 	return 0;
 }
@@ -421,32 +453,52 @@ static uint64_t property(struct index *x, const char *name)
 	return rocksdb_property_int(x->db, name, &value) ? 0 : value;
 }
 
+/* RocksDB's own files are opened by their path: is it still the directory that was opened, and all of it there? */
+static int look(struct index *x)
+{
+	FREE char *current = xasprintf("%s/CURRENT", x->dir);
+	struct stat st;
+
+	if (lstat(x->dir, &st) < 0)
+		return lost_or(errno);
+	if (st.st_dev != x->st_dev || st.st_ino != x->st_ino)
+		return DFS_EGONE;
+	if (faccessat(AT_FDCWD, x->dir, W_OK | X_OK, AT_EACCESS) < 0)
+		return lost_or(errno);
+	return lstat(current, &st) < 0 ? lost_or(errno) : 0;
+}
+
+/* What lies in memory, and a little more. */
+static uint64_t flush_bytes(struct index *x)
+{
+	return property(x, "rocksdb.cur-size-all-mem-tables") + FLUSH_SPARE_BYTES;
+}
+
+static int look_and_try(struct index *x, uint64_t bytes)
+{
+	FREE char *probe = xasprintf("%s/room", x->dir);
+	struct statvfs v;
+	int err = look(x), e;
+
+	if (err)
+		return err;
+	if (statvfs(x->dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < flush_bytes(x))
+		return DFS_ENOSPC;
+	e = try_room(probe, bytes);
+	return e ? lost_or(e) : 0;
+}
+
+static int rocks_check(struct index *x, bool may_write)
+{
+	return may_write ? look_and_try(x, 0) : look(x);
+}
+
 /*
  * RocksDB that finds no space, or no directory, while it flushes refuses everything from then on, or waits for ever.
  * So it is not let that far: what lies in memory must fit first. The journal has it meanwhile, and the flush is
  * tried again.
  */
-static int flush_check(struct index *x)
-{
-	uint64_t need = property(x, "rocksdb.cur-size-all-mem-tables") + FLUSH_SPARE_BYTES;
-	FREE char *probe = xasprintf("%s/room", x->dir);
-	struct statvfs v;
-	bool is_full = statvfs(x->dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < need;
-	int e = is_full ? ENOSPC : try_room(probe, need);
-
-	if (e == ENOSPC || e == EDQUOT) {
-		log_warn("cannot flush the metadata index %s: it needs %llu MiB on its filesystem, "
-			 "which is nearly full; the journal on the disks keeps all changes, and it "
-			 "is tried again",
-			 x->dir, (unsigned long long)(need >> 20));
-		return DFS_ENOSPC;
-	}
-	if (e)
-		log_error("cannot flush the metadata index %s: %s; the journal on the disks keeps "
-			  "all changes, and it is tried again",
-			  x->dir, strerror(e));
-	return e ? DFS_EIO : 0;
-}
+static int flush_check(struct index *x) { return look_and_try(x, flush_bytes(x)); }
 
 static uint64_t unflushed(struct index *x)
 {
@@ -481,24 +533,18 @@ static int rocks_flush(struct index *x)
 
 	if (err)
 		return err;
-	if (unflushed(x) >= MEMTABLES_TO_FLUSH) {
-		log_error("cannot flush the metadata index %s: it has failed too often; the "
-			  "journal on the disks keeps all changes until the next mount",
-			  x->dir);
-		return DFS_EIO;
-	}
+	if (unflushed(x) >= MEMTABLES_TO_FLUSH)
+		return DFS_EIO; /* it has failed too often: the next mount makes it anew */
 	o = rocksdb_flushoptions_create();
 	rocksdb_flushoptions_set_wait(o, 0);
 	rocksdb_flush(x->db, o, &msg);
 	rocksdb_flushoptions_destroy(o);
 	if (msg)
-		return rocks_error(x, "flush", msg);
+		return write_error(x, "flush", msg);
 	if (flush_ends(x, errors))
 		return 0;
-	log_error("cannot flush the metadata index %s: its LOG says why; the journal on the disks "
-		  "keeps all changes, and it is tried again",
-		  x->dir);
-	return DFS_EIO;
+	err = flush_check(x); /* what has happened meanwhile? */
+	return err ? err : DFS_EIO;
 }
 
 static void rocks_close(struct index *x, bool persist)
@@ -701,9 +747,7 @@ static int rocks_compact(struct index *x, uint64_t max_bytes, index_stored_fn is
 	*ret_more = !failed && pending(x);
 	if (!failed)
 		return 0;
-	log_warn("a compaction of the metadata index %s failed: its LOG says why; it is tried "
-		 "again",
-		 x->dir);
+	log_warn("a compaction of the metadata index %s failed; it is tried again", x->dir);
 	return DFS_EIO;
 }
 
@@ -727,12 +771,12 @@ static int image_list(const char *path, index_file_fn fn, void *ctx)
 	int err = 0;
 
 	if (!d)
-		return err_from_errno(errno);
+		return lost_or(errno);
 	while ((de = readdir(d))) {
 		if (!image_wants(de->d_name))
 			continue;
 		if (fstatat(dirfd(d), de->d_name, &st, 0) < 0) {
-			err = err_from_errno(errno);
+			err = lost_or(errno);
 			break;
 		}
 		if (fn(ctx, de->d_name, (uint64_t)st.st_size))
@@ -816,7 +860,7 @@ static int image_freeze(struct index *x, const char *image)
 	rocksdb_checkpoint_create(cp, image, UINT64_MAX, &msg);
 	nudger_stop(&nudger);
 	rocksdb_checkpoint_object_destroy(cp);
-	return msg ? rocks_error(x, "freeze", msg) : 0;
+	return msg ? write_error(x, "freeze", msg) : 0;
 }
 
 static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
@@ -841,14 +885,14 @@ static int rocks_image_read(struct index *x, const char *name, uint64_t off, voi
 	int err = 0;
 
 	if (fd < 0)
-		return err_from_errno(errno);
+		return lost_or(errno);
 	while (len) {
 		ssize_t n = pread(fd, buf, len, (off_t)off);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			err = n < 0 ? err_from_errno(errno) : DFS_EIO;
+			err = n < 0 ? lost_or(errno) : DFS_EIO;
 			break;
 		}
 		buf = (char *)buf + n;
@@ -1035,6 +1079,7 @@ const struct index_ops index_rocks_ops = {
 	.iter_key = rocks_iter_key,
 	.iter_value = rocks_iter_value,
 	.iter_error = rocks_iter_error,
+	.check = rocks_check,
 	.flush = rocks_flush,
 	.compact = rocks_compact,
 	.image_begin = rocks_image_begin,

@@ -132,6 +132,11 @@ struct meta {
 	unsigned member_count;
 	uint64_t journal_bytes; /* written since the last checkpoint */
 	bool checkpoint_wanted, checkpoint_stuck, stopping;
+	int checkpoint_told; /* admin: why the last one failed, when that was logged */
+	/* Why the index can't be flushed: what the last checkpoint met (admin); what was seen since (the
+	 * checkpoint thread's). Also read atomically. */
+	int index_failed, index_seen;
+	uint64_t index_seen_seq; /* the last transaction then */
 	uint64_t checkpoint_attempts;
 	bool journal_full;    /* token: told that no member has space */
 	bool compaction_due;  /* the last checkpoint left some of it for the next */
@@ -336,6 +341,8 @@ bool roots_due(struct meta *m);
 /* ---- checkpoint.c ---- */
 /* Admin held, token not. */
 MUST_USE int checkpoint_run(struct meta *m, bool closing);
+/* Admin held. What a checkpoint met where the index lies; 0: nothing. */
+void index_note(struct meta *m, int err);
 void checkpoint_thread_start(struct meta *m);
 void checkpoint_thread_stop(struct meta *m);
 

@@ -233,6 +233,10 @@ struct meta_stats {
 };
 struct meta_stats meta_stats(struct meta *m);
 
+/* 0, or why the index can't be flushed where it lies, so that no checkpoint can be made: DFS_ENOSPC, DFS_EROFS,
+ * DFS_EACCES, DFS_EIO, DFS_EGONE. The journal keeps all changes meanwhile, as long as it has room. */
+int meta_index_error(struct meta *m);
+
 /*
  * What metadata takes on the disks, for the one account of space. Bytes are those on the disks, all
  * fragments together. Never blocks for I/O.

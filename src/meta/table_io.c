@@ -169,8 +169,10 @@ static int write_stripes(struct meta *m, struct manifest_file *f, struct out *ou
 		size_t stripe = (size_t)len * f->k, got = MIN(stripe, f->size_bytes - at);
 
 		err = m->ops->image_read(m->index, f->name, at, mem, got);
-		if (err)
+		if (err) {
+			index_note(m, err);
 			break;
+		}
 		hash_stream_add(stream, mem, got);
 		memset(mem + got, 0, stripe - got);
 		for (unsigned i = 0; i < f->k; i++)

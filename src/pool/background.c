@@ -16,7 +16,7 @@ static void tick_pool_json(struct pool *p)
 	bool due, tie;
 
 	env_mutex_lock(&p->lock);
-	due = p->pool_json_behind;
+	due = p->pool_json_err != 0;
 	tie = p->tie != 0;
 	env_mutex_unlock(&p->lock);
 	if (tie && meta_settle_tie(p->meta))

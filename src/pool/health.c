@@ -131,24 +131,6 @@ static void revive(struct pool *p, struct disk *d)
 	note_change(p, true);
 }
 
-/* The index lies there, out of reach of deadlines: it is only known whether the directory answers. */
-static void revive_home(struct pool *p)
-{
-	bool silent = pool_dir_silent(p);
-
-	if (silent && !p->home_silent)
-		log_error(
-			"the pool directory %s does not answer: nothing can be added to the pool, and "
-			"what needs its index there waits; check the filesystem that it is on",
-			p->dir);
-	p->home_silent = silent;
-	if (!silent || dev_revive(p->dir_dev))
-		return;
-	PROBE("home-answers-again");
-	p->home_silent = false;
-	log_info("the pool directory %s answers again", p->dir);
-}
-
 void health_revive(struct pool *p)
 {
 	uint64_t now = env_now_ns();
@@ -156,7 +138,7 @@ void health_revive(struct pool *p)
 	if (now - p->revive_ns < REVIVE_RETRY_NS)
 		return;
 	p->revive_ns = now;
-	revive_home(p);
+	home_revive(p);
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 		struct dev_deadline_state st;
@@ -273,7 +255,7 @@ void health_ask(struct pool *p)
 	struct disk *gone = NULL;
 	unsigned there = 0;
 
-	(void)pool_dir_has_room(p);
+	(void)pool_dir_error(p);
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 		int err;

@@ -68,17 +68,17 @@ struct pool {
 		bool swept[DISK_ID_MAX + 1];
 		uint64_t retry_ns;
 	} orphans;
-	bool members_changed;  /* (l): meta_set_disks is due */
-	bool disk_json_due;    /* (l): disk.json files are out of date */
-	bool pool_json_behind; /* (l): pool.json could not be written; tried again */
-	int tie;	       /* (l): why it can't be written, and an epoch waits for it (H9) */
+	bool members_changed; /* (l): meta_set_disks is due */
+	bool disk_json_due;   /* (l): disk.json files are out of date */
+	int pool_json_err;    /* (l): why pool.json could not be written; tried again */
+	int tie;	      /* (l): why it can't be written, and an epoch waits for it (H9) */
 	struct env_thread *thread; /* change_lock */
 	struct spare_dev *spares;  /* (l): devices meta knows that are no disks: freed last */
 	unsigned spare_count;
 	struct absent_disk *absent; /* why disks could not be opened; constant after opening */
 	unsigned absent_count;
 
-	bool dir_full;		 /* (l): as of dir_ns */
+	int dir_err;		 /* (l): as of dir_ns */
 	uint64_t dir_ns;	 /* (l) */
 	struct pool_space space; /* (l) */
 	uint64_t space_ns;	 /* (l): when it was computed */
@@ -122,6 +122,9 @@ void health_revive(struct pool *p);
 void health_ask(struct pool *p);
 /* Writes some of what may have been lost on disks that came back anew. The background thread's. */
 void health_settle_doubts(struct pool *p);
+/* ---- home.c ---- */
+/* Does the pool directory answer again, if it did not? Waits for it. The background thread's. */
+void home_revive(struct pool *p);
 /* ---- orphans.c ---- */
 /* Gives back some of what crashes left, one disk after the other. The background thread's. */
 void orphans_tick(struct pool *p);

@@ -96,8 +96,7 @@ static void pool_json_fill(struct pool *p)
 int pool_json_store(struct pool *p)
 {
 	BUF text = {0};
-	bool was_behind;
-	int err;
+	int err, was;
 
 	ENV_LOCKED(&p->json_lock);
 	pool_json_fill(p);
@@ -105,10 +104,10 @@ int pool_json_store(struct pool *p)
 	if (!err)
 		err = dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
 	env_mutex_lock(&p->lock);
-	was_behind = p->pool_json_behind;
-	p->pool_json_behind = err != 0;
+	was = p->pool_json_err;
+	p->pool_json_err = err;
 	env_mutex_unlock(&p->lock);
-	if (err && !was_behind)
+	if (err && !was)
 		log_error(
 			"cannot write %s/pool.json: %s; it is tried again. The pool works, but until then "
 			"the pool directory does not count as a witness of what is newest",

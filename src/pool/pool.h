@@ -151,7 +151,7 @@ struct pool_status {
 	unsigned disks, disks_present, disks_failed;
 	struct pool_settings settings;
 	struct geometry large_now, small_now; /* what a write gets now; {0, 0}: nothing fits */
-	bool dir_behind;		      /* pool.json could not be written: tried again */
+	int dir_behind; /* 0, or why pool.json could not be written: tried again */
 	int tie;	/* 0, or why not, and what half of the disks go on with needs it (H9) */
 	bool narrowed;	/* differs from the settings: warn */
 	bool full;	/* nothing more fits */
@@ -162,15 +162,20 @@ struct pool_status {
 	struct meta_loss loss; /* told until somebody has taken note */
 	struct meta_stats meta;
 	struct extent_stats extent;
-	bool dir_full; /* the pool directory's filesystem: nothing can be added */
-	int failed;    /* 0, or why no change is accepted any more */
+	int dir_err; /* 0, or what is wrong with the pool directory: nothing can be added */
+	int failed;  /* 0, or why no change is accepted any more */
 };
 void pool_status(struct pool *p, struct pool_status *ret_status);
 /*
- * The pool directory's filesystem has an account of its own: the index lies there, and its next flush and
- * compaction need room. False: nothing may be added until there is. Asked at most every 200 ms.
+ * The index lies in the pool directory, and its next flush and compaction need room there. 0, or why they can't be:
+ * then nothing may be added. Asked at most every 200 ms; waits a moment if it hangs.
  */
-bool pool_dir_has_room(struct pool *p);
+int pool_dir_error(struct pool *p);
+/* That error as a part of a sentence, and what a person can do. Static storage. */
+const char *pool_dir_what(int err);
+const char *pool_dir_what_to_do(int err);
+/* May anything be added, as far as the pool directory is concerned? */
+bool pool_may_grow(struct pool *p);
 /* The pool directory does not answer: what needs the index may never return. */
 bool pool_dir_silent(struct pool *p);
 /* verify_writes is on, and on some disks what is read back comes from the page cache: their labels, and

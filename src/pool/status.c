@@ -7,8 +7,6 @@
 #include "pool/internal.h"
 
 #define SPACE_CACHE_NS 200000000ull
-#define DIR_SPARE_BYTES MIB(4) /* logs, pool.json, the index's own manifest */
-#define DIR_COMPACTION_BYTES GIB(1)
 
 uint64_t pool_data_cost(uint64_t bytes) { return bytes ? bytes + bytes / 4 + 8192 : 0; }
 
@@ -84,62 +82,6 @@ bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len)
 	return len > 0;
 }
 
-/* What the index may write there until the next checkpoint is done, and one great compaction. */
-static uint64_t dir_need(struct pool *p)
-{
-	struct meta_stats st = meta_stats(p->meta);
-	struct meta_space m;
-	uint64_t tables;
-
-	meta_space(p->meta, &m);
-	tables = m.table_bytes / MAX(m.geometry.k + m.geometry.m, 1) * m.geometry.k;
-	return DIR_SPARE_BYTES + 2 * (st.journal_bytes + st.buffered_bytes) +
-	       MIN(tables, DIR_COMPACTION_BYTES);
-}
-
-bool pool_dir_silent(struct pool *p)
-{
-	struct dev_deadline_state st;
-
-	return p->dir_dev && dev_deadline_state(p->dir_dev, &st) && st.is_hung;
-}
-
-bool pool_dir_has_room(struct pool *p)
-{
-	uint64_t now = env_now_ns(), need;
-	struct dev_space space;
-	bool full, was;
-
-	env_mutex_lock(&p->lock);
-	full = was = p->dir_full;
-	if (p->tie) {
-		env_mutex_unlock(&p->lock);
-		return false;
-	}
-	if (p->dir_ns && now - p->dir_ns < SPACE_CACHE_NS) {
-		env_mutex_unlock(&p->lock);
-		return !full;
-	}
-	p->dir_ns = now ? now : 1;
-	env_mutex_unlock(&p->lock);
-	if (!p->meta || p->read_only || dev_space(p->dir_dev, &space))
-		return true; /* what writes there will tell */
-	need = dir_need(p);
-	full = space.free_bytes < need;
-	if (full && !was)
-		log_warn(
-			"the filesystem of the pool directory %s is nearly full: %llu MiB are free, the "
-			"index needs up to %llu MiB; nothing can be added to the pool until there is "
-			"room; deleting works, and nothing is lost",
-			p->dir, (unsigned long long)(space.free_bytes >> 20),
-			(unsigned long long)((need >> 20) + 1));
-	if (!full && was)
-		log_info("the filesystem of the pool directory %s has room again", p->dir);
-	ENV_LOCKED(&p->lock);
-	p->dir_full = full;
-	return !full;
-}
-
 /* Are there as many disks that fail apart as a fragment each needs, whatever room they have? */
 static bool too_few_disks(struct pool *p, struct geometry wanted)
 {
@@ -187,11 +129,11 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 		st.disks_failed += disk_state(d) == DISK_FAILED;
 	}
 	env_mutex_lock(&p->lock);
-	st.dir_behind = p->pool_json_behind;
+	st.dir_behind = p->pool_json_err;
 	st.tie = p->tie;
 	env_mutex_unlock(&p->lock);
 	space_now(p, &st.space);
-	st.dir_full = !pool_dir_has_room(p) && !st.tie;
+	st.dir_err = st.tie ? 0 : pool_dir_error(p);
 	st.large_now = st.settings.large;
 	st.small_now = small;
 	if (p->meta) {

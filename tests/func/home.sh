@@ -46,23 +46,84 @@ rm "$home/junk"
 check "with room all is well" dfs mount --pool "$home/pool" --mountpoint "$mnt"
 check "unmount" dfs unmount --mountpoint "$mnt"
 
-# its index is taken away while it is mounted: nothing waits for that, and nothing is lost
+# Its index is taken away, or can't be written, while it is mounted: nothing is added, what takes away works and lasts,
+# and it goes on by itself where it can.
 up() { dfs mount --pool "$home/pool" --mountpoint "$mnt" >/dev/null; }
+status_is() { dfs status --pool "$home/pool" | grep -q "is $1"; }
+files() { find "$mnt" -name 'f*' | wc -l; }
+ill() # NAME WHAT: it is noticed, told, and only additions are refused
+{
+	check "$1: status says degraded" wait_for 5 status_is degraded
+	check "$1: it says why" sh -c "$dynamicfs status --pool $home/pool --json | grep -q 'can.t be written: $2'"
+	refuse "$1: nothing is added" 1 "No space" mkdir "$mnt/d"
+	left=$((left - 50))
+	# shellcheck disable=SC2016
+	check "$1: removing, renaming and truncating works" sh -c \
+		'cd "$0" && ls f* | head -n 50 | xargs rm && truncate -s 10 f299 && mv f299 r && mv r f299 && sync .' "$mnt"
+}
+well() # NAME
+{
+	check "$1: it goes on by itself" wait_for 10 mkdir -p "$mnt/d"
+	rmdir "$mnt/d"
+	check "$1: status says healthy" wait_for 5 status_is healthy
+}
 up
-for i in $(seq 300); do head -c 5000 /dev/zero >"$mnt/f$i"; done
+left=300
+for i in $(seq 300); do head -c 3000 /dev/zero >"$mnt/f$i"; done
 check "sync" sync "$mnt"
 mv "$home/pool/index" "$home/away"
+ill "index moved away" "it, or the index"
+mv "$home/away" "$home/pool/index"
+well "index put back"
+if chattr +i "$home/pool/index" 2>/dev/null; then
+	ill "index immutable" "permission denied"
+	chattr -i "$home/pool/index"
+	well "index mutable"
+fi
+rm -rf "$home/pool/index"
+ill "index removed" "it, or the index"
+kill -9 "$(daemon_pid "$home/pool")"
+umount -l "$mnt"
+check "after a kill the next mount has everything" up
+check "it has" test "$(files)" = "$left"
+mv "$home/pool/index" "$home/away"
 check "a disk is given up without the index" timeout 30 "$dynamicfs" fail-disk --pool "$home/pool" --disk disk3
-check "changes go on" sh -c "echo v1 >$mnt/f && sync $mnt/f"
+check "removing goes on" sh -c "rm $mnt/f300 && sync $mnt"
 refuse "the unmount says that the index lacks something, and nothing is lost" 0 "in the journal only.*nothing is lost" timeout 30 "$dynamicfs" unmount --mountpoint "$mnt"
 check "the daemon ends" wait_for 10 daemon_gone "$home/pool"
-check "the next mount has everything" up
-check "it has" test "$(ls "$mnt" | wc -l) $(cat "$mnt/f")" = "301 v1"
+check "the next mount has everything, too" up
+check "it has it, too" test "$(files) $(stat -c %s "$mnt/f299")" = "$((left - 1)) 10"
 rm -rf "$home/pool"
 check "unmount without a pool directory" dfs unmount --mountpoint "$mnt"
 check "the daemon ends then, too" wait_for 10 sh -c "$dynamicfs import --pool $home/pool --disk $work/disk1 $work/disk2"
 check "an import has everything" up
-check "it has it" test "$(cat "$mnt/f")" = v1
+check "it has it" test "$(files)" = "$((left - 1))"
 check "unmount at the end" dfs unmount --mountpoint "$mnt"
 umount -l "$home"
+
+# Its filesystem breaks in the middle: the daemon outlives that.
+truncate -s 64m "$work/image"
+if mkfs.ext4 -q -F "$work/image" 2>/dev/null && mkdir "$work/broken" &&
+	mount -o loop,errors=remount-ro "$work/image" "$work/broken" 2>/dev/null; then
+	home=$work/broken
+	dfs import --pool "$home/pool" --disk "$work/disk1" --disk "$work/disk2" >/dev/null
+	up
+	for i in $(seq 600); do head -c 3000 /dev/zero >"$mnt/f$i"; done
+	check "sync before it breaks" sync "$mnt"
+	loop=$(findmnt -no SOURCE "$home")
+	echo 1 >"/sys/fs/ext4/${loop##*/}/trigger_fs_error"
+	ill "filesystem broken" ""
+	pid=$(daemon_pid "$home/pool")
+	umount "$mnt"
+	check "the daemon ends on a broken filesystem" wait_for 10 sh -c "! kill -0 $pid"
+	umount -l "$home"
+	check "fsck.ext4" sh -c "e2fsck -fy $work/image; [ \$? -le 2 ]"
+	mount -o loop "$work/image" "$home"
+	check "mended, the next mount has everything" up
+	check "it has all of it" test "$(files)" = 550
+	check "unmount after it was mended" dfs unmount --mountpoint "$mnt"
+	umount -l "$home"
+else
+	skip "a pool directory on a filesystem that breaks" "no loop device"
+fi
 exit "$failed"

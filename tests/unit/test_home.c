@@ -262,13 +262,55 @@ static void test_full_pool_directory(void **state)
 	dev_fault_set(f->dir_fault, &full);
 	assert_int_equal(make_dir_in_time(fs, root, "full", DFS_ENOSPC), DFS_ENOSPC);
 	pool_status(f->p, &st);
-	assert_true(st.dir_full);
+	assert_int_equal(st.dir_err, DFS_ENOSPC);
 	assert_int_equal(fs_rmdir(fs, root, "before"), 0);
 	assert_int_equal(fs_sync_all(fs), 0);
 	dev_fault_set(f->dir_fault, &none);
 	assert_int_equal(make_dir_in_time(fs, root, "after", 0), 0);
 	pool_status(f->p, &st);
-	assert_false(st.dir_full);
+	assert_int_equal(st.dir_err, 0);
+	fs_forget(fs, root, 1);
+	assert_int_equal(fs_close(fs), 0);
+}
+
+static int dir_err(struct fixture *f)
+{
+	struct pool_status st;
+
+	pool_status(f->p, &st);
+	return st.dir_err;
+}
+
+/* Its index is taken away: the same; and when the process dies meanwhile, the next opening has everything. */
+static void test_index_taken_away(void **state)
+{
+	struct fixture *f = *state;
+	struct fs_config cfg = {0};
+	struct inode *root;
+	struct fs *fs;
+
+	assert_int_equal(fs_open(f->p, &cfg, &fs), 0);
+	assert_int_equal(fs_inode_get(fs, (ino_id){DFS_ROOT_INO}, &root), 0);
+	assert_int_equal(make_dir(fs, root, "before"), 0);
+	assert_int_equal(make_dir(fs, root, "kept"), 0);
+	shell("mv %s/index %s/away", f->pool, f->top);
+	assert_int_equal(make_dir_in_time(fs, root, "gone", DFS_ENOSPC), DFS_ENOSPC);
+	assert_int_equal(dir_err(f), DFS_EGONE);
+	assert_int_equal(fs_rmdir(fs, root, "before"), 0);
+	assert_int_equal(fs_sync_all(fs), 0);
+	shell("mv %s/away %s/index", f->top, f->pool);
+	assert_int_equal(make_dir_in_time(fs, root, "after", 0), 0);
+	assert_int_equal(dir_err(f), 0);
+	assert_int_equal(fs_sync_all(fs), 0);
+	fs_forget(fs, root, 1);
+	fs_abandon(fs);
+	shell("rm -r %s/index %s", f->pool, "");
+	pool_abandon(f->p);
+	fixture_reopen(f);
+	assert_int_equal(fs_open(f->p, &cfg, &fs), 0);
+	assert_int_equal(fs_inode_get(fs, (ino_id){DFS_ROOT_INO}, &root), 0);
+	assert_int_equal(make_dir(fs, root, "kept"), DFS_EEXIST);
+	assert_int_equal(make_dir(fs, root, "before"), 0);
 	fs_forget(fs, root, 1);
 	assert_int_equal(fs_close(fs), 0);
 }
@@ -283,6 +325,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_added_disk_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_journal_follows_the_capacity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_pool_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_index_taken_away, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
