@@ -7,17 +7,11 @@
  * Keeps P3 (block checksums verified on every read) and P10 (a damaged block is an error, never a
  * crash). A damaged block is healed by meta from the fragments on the disks; where it can't be, the mark
  * DIR.damaged is left, so that the next open refuses the directory and it is restored whole.
- *
- * Beside DIR: DIR.image (hard links of a flushed state, while a checkpoint is stored), DIR.restore (an
- * index being restored; renamed to DIR when whole). This is the pool directory, not a disk: it is
- * rebuildable (P5), so plain files do.
+ * The directory as files: index_dir.c.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -26,12 +20,10 @@
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "meta/index.h"
+#include "meta/index_dir.h"
 
 #define BLOCK_CACHE_BYTES MIB(64)
 #define WRITE_BUFFER_BYTES GIB(1)
-#define WARM_STEP_BYTES KIB(128)
-#define WARM_BYTES MIB(256) /* of table files, asked for when the index is opened */
 #define FLUSH_SPARE_BYTES MIB(2)
 #define ROOM_BYTES MIB(8)
 #define POLL_US 1000u
@@ -46,8 +38,7 @@
 
 struct index {
 	char *dir;
-	dev_t st_dev; /* which directory that was when it was opened */
-	ino_t st_ino;
+	struct stat was; /* of the directory, when it was opened */
 	rocksdb_t *db;
 	rocksdb_options_t *options;
 	rocksdb_cache_t *cache;
@@ -65,90 +56,6 @@ struct index_iter {
 	uint8_t lower[INDEX_PREFIX_MAX], upper[INDEX_PREFIX_MAX];
 	int err;
 };
-
-/* ---- plain files of the pool directory ---- */
-
-static int err_from_errno(int e)
-{
-	switch (e) {
-	case ENOENT:
-		return DFS_ENOENT;
-	case ENOSPC:
-	case EDQUOT:
-		return DFS_ENOSPC;
-	case EROFS:
-		return DFS_EROFS;
-	case EACCES:
-	case EPERM:
-		return DFS_EACCES;
-	default:
-		return DFS_EIO;
-	}
-}
-
-/* Of the index that is open: what is not found is gone. */
-static int lost_or(int e) { return e == ENOENT || e == ENOTDIR ? DFS_EGONE : err_from_errno(e); }
-
-static void dir_remove(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *de;
-
-	if (!d && fd < 0 && errno != ENOENT)
-		(void)unlink(path); /* a link or a file: not what it points to */
-	if (!d)
-		return;
-	while ((de = readdir(d))) {
-		if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
-			unlinkat(dirfd(d), de->d_name, 0);
-	}
-	closedir(d);
-	if (rmdir(path) < 0)
-		log_error("cannot remove the index directory %s: %s", path, strerror(errno));
-}
-
-static int fsync_path(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int err = 0;
-
-	if (fd < 0)
-		return err_from_errno(errno);
-	if (fsync(fd) < 0)
-		err = err_from_errno(errno);
-	close(fd);
-	return err;
-}
-
-static int fsync_parent(const char *path)
-{
-	FREE char *parent = xstrdup(path);
-	char *slash = strrchr(parent, '/');
-
-	if (!slash)
-		return fsync_path(".");
-	*slash = '\0';
-	return fsync_path(*parent ? parent : "/");
-}
-
-static void mark_damaged(const char *dir, const char *why)
-{
-	FREE char *mark = xasprintf("%s.damaged", dir);
-	int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-	log_error("the metadata index %s is damaged (%s): it is marked, and the next start "
-		  "restores it from the disks",
-		  dir, why);
-	if (fd < 0) {
-		log_error("cannot create the mark %s: %s; remove the directory %s by hand before "
-			  "the next start",
-			  mark, strerror(errno), dir);
-		return;
-	}
-	fsync(fd);
-	close(fd);
-}
 
 /* RocksDB's text names the file: "... in /path/000012.sst offset 1234 size 4567". */
 static void suspect_set(struct index *x, const char *msg)
@@ -278,29 +185,11 @@ static void index_free(struct index *x)
 	free(x);
 }
 
-/* Can a file be made there, and, unless bytes is 0, be so large and durable? An errno: statvfs knows nothing of
- * quotas and of errors. */
-static int try_room(const char *path, uint64_t bytes)
-{
-	static const char block[4096];
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), e = 0;
-
-	if (fd < 0)
-		return errno;
-	(void)unlink(path);
-	if (bytes)
-		e = posix_fallocate(fd, 0, (off_t)bytes);
-	if (e == 0 && bytes && (pwrite(fd, block, sizeof(block), 0) < 0 || fsync(fd) < 0))
-		e = errno;
-	close(fd);
-	return e;
-}
-
 /* RocksDB may end the process (an assertion) when the first files that it writes find no space. */
 static int room_check(const char *dir)
 {
 	FREE char *name = xasprintf("%s.room", dir);
-	int e = try_room(name, ROOM_BYTES);
+	int e = index_dir_try(name, ROOM_BYTES);
 
 	if (e != ENOSPC && e != EDQUOT)
 		return 0; /* RocksDB will tell */
@@ -308,42 +197,6 @@ static int room_check(const char *dir)
 		  "nothing was done; free some space there",
 		  dir, (unsigned)(ROOM_BYTES / 1024));
 	return DFS_ENOSPC;
-}
-
-/*
- * Asks the kernel to read the table files ahead, in one sweep instead of a seek for each record that
- * is looked up after a mount. Only a hint: it takes no memory of ours, and errors are none.
- */
-static void warm(const char *dir)
-{
-	DIR *d = opendir(dir);
-	uint64_t left = WARM_BYTES;
-	struct dirent *de;
-
-	if (!d)
-		return;
-	while (left > 0 && (de = readdir(d))) {
-		size_t len = strlen(de->d_name);
-		struct stat st;
-		int fd;
-
-		if (len < 4 || strcmp(de->d_name + len - 4, ".sst") != 0)
-			continue;
-		fd = openat(dirfd(d), de->d_name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		if (fstat(fd, &st) == 0) {
-			uint64_t n = MIN(left, (uint64_t)st.st_size);
-
-			/* the kernel reads no more than its own read-ahead for one call */
-			for (uint64_t at = 0; at < n; at += WARM_STEP_BYTES)
-				(void)posix_fadvise(fd, (off_t)at, WARM_STEP_BYTES,
-						    POSIX_FADV_WILLNEED);
-			left -= n;
-		}
-		close(fd);
-	}
-	closedir(d);
 }
 
 /* Is each table there, and as long as the index says? */
@@ -383,7 +236,7 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 	full = room_check(dir);
 	if (full)
 		return full;
-	dir_remove(image);
+	index_dir_remove(image);
 	if (lstat(dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
 		log_error(
 			"cannot use the index directory %s: it is a link or a file; remove it, and the "
@@ -393,7 +246,7 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 	}
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
 		log_error("cannot create the index directory %s: %s", dir, strerror(errno));
-		return err_from_errno(errno);
+		return index_dir_error(errno);
 	}
 	x = xcalloc(1, sizeof(*x));
 	x->dir = xstrdup(dir);
@@ -404,7 +257,7 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 	rocksdb_readoptions_set_verify_checksums(x->read_options, 1);
 	x->write_options = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_disable_WAL(x->write_options, 1);
-	warm(dir);
+	index_dir_warm(dir);
 	x->db = rocksdb_open(x->options, dir, &msg);
 	if (msg) {
 		/* Whatever is wrong with a rebuildable directory, but the lock: restore it. */
@@ -423,26 +276,8 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 		index_free(x);
 		return DFS_ECHECKSUM;
 	}
-	x->st_dev = st.st_dev;
-	x->st_ino = st.st_ino;
+	x->was = st;
 	*ret_index = x;
-	return 0;
-}
-
-static int rocks_destroy(void *arg)
-{
-	const char *dir = arg;
-	FREE char *mark = xasprintf("%s.damaged", dir);
-	FREE char *image = xasprintf("%s.image", dir);
-	FREE char *restore = xasprintf("%s.restore", dir);
-
-	dir_remove(image);
-	dir_remove(restore);
-	dir_remove(dir);
-	if (access(dir, F_OK) == 0)
-		return DFS_EIO;
-	if (unlink(mark) < 0 && errno != ENOENT)
-		return err_from_errno(errno);
 	return 0;
 }
 
@@ -451,21 +286,6 @@ static uint64_t property(struct index *x, const char *name)
 	uint64_t value = 0;
 
 	return rocksdb_property_int(x->db, name, &value) ? 0 : value;
-}
-
-/* RocksDB's own files are opened by their path: is it still the directory that was opened, and all of it there? */
-static int look(struct index *x)
-{
-	FREE char *current = xasprintf("%s/CURRENT", x->dir);
-	struct stat st;
-
-	if (lstat(x->dir, &st) < 0)
-		return lost_or(errno);
-	if (st.st_dev != x->st_dev || st.st_ino != x->st_ino)
-		return DFS_EGONE;
-	if (faccessat(AT_FDCWD, x->dir, W_OK | X_OK, AT_EACCESS) < 0)
-		return lost_or(errno);
-	return lstat(current, &st) < 0 ? lost_or(errno) : 0;
 }
 
 /* What lies in memory, and a little more. */
@@ -478,19 +298,19 @@ static int look_and_try(struct index *x, uint64_t bytes)
 {
 	FREE char *probe = xasprintf("%s/room", x->dir);
 	struct statvfs v;
-	int err = look(x), e;
+	int err = index_dir_look(x->dir, &x->was), e;
 
 	if (err)
 		return err;
 	if (statvfs(x->dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < flush_bytes(x))
 		return DFS_ENOSPC;
-	e = try_room(probe, bytes);
-	return e ? lost_or(e) : 0;
+	e = index_dir_try(probe, bytes);
+	return e ? index_dir_error(e) : 0;
 }
 
 static int rocks_check(struct index *x, bool may_write)
 {
-	return may_write ? look_and_try(x, 0) : look(x);
+	return may_write ? look_and_try(x, 0) : index_dir_look(x->dir, &x->was);
 }
 
 /*
@@ -753,44 +573,11 @@ static int rocks_compact(struct index *x, uint64_t max_bytes, index_stored_fn is
 
 /* ---- image ---- */
 
-/* Only what an open needs: the tables and the manifest; the pointer to it (CURRENT) follows from its
- * name. Logs are empty. */
-static bool image_wants(const char *name)
-{
-	size_t len = strlen(name);
-
-	return strncmp(name, "MANIFEST-", 9) == 0 ||
-	       (len > 4 && strcmp(name + len - 4, ".sst") == 0);
-}
-
-static int image_list(const char *path, index_file_fn fn, void *ctx)
-{
-	DIR *d = opendir(path);
-	struct dirent *de;
-	struct stat st;
-	int err = 0;
-
-	if (!d)
-		return lost_or(errno);
-	while ((de = readdir(d))) {
-		if (!image_wants(de->d_name))
-			continue;
-		if (fstatat(dirfd(d), de->d_name, &st, 0) < 0) {
-			err = lost_or(errno);
-			break;
-		}
-		if (fn(ctx, de->d_name, (uint64_t)st.st_size))
-			break;
-	}
-	closedir(d);
-	return err;
-}
-
 static void rocks_image_end(struct index *x)
 {
 	FREE char *image = xasprintf("%s.image", x->dir);
 
-	dir_remove(image);
+	index_dir_remove(image);
 }
 
 /*
@@ -868,11 +655,11 @@ static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
 	FREE char *image = xasprintf("%s.image", x->dir);
 	int err;
 
-	dir_remove(image);
+	index_dir_remove(image);
 	err = image_freeze(x, image);
 	if (err)
 		return err;
-	err = image_list(image, fn, ctx);
+	err = index_dir_list(image, fn, ctx);
 	if (err)
 		rocks_image_end(x);
 	return err;
@@ -880,191 +667,34 @@ static int rocks_image_begin(struct index *x, index_file_fn fn, void *ctx)
 
 static int rocks_image_read(struct index *x, const char *name, uint64_t off, void *buf, size_t len)
 {
-	FREE char *path = xasprintf("%s.image/%s", x->dir, name);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	int err = 0;
+	FREE char *image = xasprintf("%s.image", x->dir);
 
-	if (fd < 0)
-		return lost_or(errno);
-	while (len) {
-		ssize_t n = pread(fd, buf, len, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			err = n < 0 ? lost_or(errno) : DFS_EIO;
-			break;
-		}
-		buf = (char *)buf + n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	close(fd);
-	return err;
+	return index_dir_read(image, name, off, buf, len);
 }
 
-static void rocks_condemn(struct index *x) { mark_damaged(x->dir, "a table file has rotted"); }
+/* ---- what only concerns files ---- */
 
-static int write_all(int fd, const void *buf, size_t len, uint64_t off)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, buf, len, (off_t)off);
+static void rocks_condemn(struct index *x) { index_dir_condemn(x->dir, "a table file has rotted"); }
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_from_errno(errno);
-		buf = (const char *)buf + n;
-		off += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* RocksDB has the file open: the same inode gets the right bytes, and a hard link of it, too. */
 static int rocks_heal_write(struct index *x, const char *name, uint64_t off, const void *buf,
 			    size_t len)
 {
-	FREE char *path = xasprintf("%s/%s", x->dir, name);
-	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return err_from_errno(errno);
-	err = write_all(fd, buf, len, off);
-	if (err == 0 && fsync(fd) < 0)
-		err = err_from_errno(errno);
-	close(fd);
-	return err;
-}
-
-/* ---- marks: DIR/stored, a line of hex digits for each ---- */
-
-static void mark_text(const struct hash *mark, char text[2 * HASH_LEN + 2])
-{
-	for (unsigned i = 0; i < HASH_LEN; i++)
-		snprintf(text + 2 * i, 3, "%02x", mark->b[i]);
-	strcpy(text + 2 * HASH_LEN, "\n");
+	return index_dir_overwrite(x->dir, name, off, buf, len);
 }
 
 static void rocks_set_marks(struct index *x, const struct hash *marks, unsigned count)
 {
-	FREE char *path = xasprintf("%s/stored", x->dir);
-	FREE char *tmp = xasprintf("%s/stored.tmp", x->dir);
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), err = 0;
-
-	if (fd < 0) /* the next start compares the files instead */
-		return;
-	for (unsigned i = 0; i < count && err == 0; i++) {
-		char text[2 * HASH_LEN + 2];
-
-		mark_text(&marks[i], text);
-		err = write_all(fd, text, strlen(text), (uint64_t)i * strlen(text));
-	}
-	close(fd);
-	if (err || rename(tmp, path) < 0)
-		unlink(tmp);
+	index_dir_set_marks(x->dir, marks, count);
 }
 
 static bool rocks_has_mark(struct index *x, const struct hash *mark)
 {
-	FREE char *path = xasprintf("%s/stored", x->dir);
-	char line[2 * HASH_LEN + 3], want[2 * HASH_LEN + 2];
-	FILE *f = fopen(path, "re");
-	bool found = false;
-
-	if (!f)
-		return false;
-	mark_text(mark, want);
-	while (!found && fgets(line, sizeof(line), f))
-		found = strcmp(line, want) == 0;
-	fclose(f);
-	return found;
-}
-
-/* ---- restore ---- */
-
-static int rocks_restore_begin(void *arg)
-{
-	FREE char *restore = xasprintf("%s.restore", (const char *)arg);
-	int err = rocks_destroy(arg);
-
-	if (err)
-		return err;
-	return mkdir(restore, 0700) < 0 ? err_from_errno(errno) : 0;
-}
-
-static int rocks_restore_write(void *arg, const char *name, uint64_t off, const void *buf,
-			       size_t len)
-{
-	FREE char *path = xasprintf("%s.restore/%s", (const char *)arg, name);
-	int fd, err;
-
-	if (strchr(name, '/') || !image_wants(name)) /* names come from a disk (P10) */
-		return DFS_ECORRUPT;
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (off == 0 ? O_TRUNC : 0), 0600);
-	if (fd < 0)
-		return err_from_errno(errno);
-	err = write_all(fd, buf, len, off);
-	close(fd);
-	return err;
-}
-
-/* The pointer to the manifest: of the image, which has just one. */
-static int restore_current(const char *restore)
-{
-	FREE char *path = xasprintf("%s/CURRENT", restore);
-	FREE char *text = NULL;
-	DIR *d = opendir(restore);
-	struct dirent *de;
-	int fd, err;
-
-	if (!d)
-		return err_from_errno(errno);
-	while (!text && (de = readdir(d)))
-		if (strncmp(de->d_name, "MANIFEST-", 9) == 0)
-			text = xasprintf("%s\n", de->d_name);
-	closedir(d);
-	if (!text)
-		return DFS_ECORRUPT;
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return err_from_errno(errno);
-	err = write_all(fd, text, strlen(text), 0);
-	if (err == 0 && fsync(fd) < 0)
-		err = err_from_errno(errno);
-	close(fd);
-	return err;
-}
-
-static int rocks_restore_end(void *arg)
-{
-	const char *dir = arg;
-	FREE char *restore = xasprintf("%s.restore", dir);
-	DIR *d = opendir(restore);
-	struct dirent *de;
-	int err = 0;
-
-	if (!d)
-		return err_from_errno(errno);
-	while (err == 0 && (de = readdir(d))) {
-		FREE char *path = xasprintf("%s/%s", restore, de->d_name);
-
-		if (image_wants(de->d_name))
-			err = fsync_path(path);
-	}
-	closedir(d);
-	if (err == 0)
-		err = restore_current(restore);
-	if (err == 0)
-		err = fsync_path(restore);
-	if (err == 0 && rename(restore, dir) < 0)
-		err = err_from_errno(errno);
-	return err ? err : fsync_parent(dir);
+	return index_dir_has_mark(x->dir, mark);
 }
 
 const struct index_ops index_rocks_ops = {
 	.open = rocks_open,
-	.destroy = rocks_destroy,
+	.destroy = index_dir_destroy,
 	.close = rocks_close,
 	.apply = rocks_apply,
 	.get = rocks_get,
@@ -1090,7 +720,7 @@ const struct index_ops index_rocks_ops = {
 	.heal_write = rocks_heal_write,
 	.set_marks = rocks_set_marks,
 	.has_mark = rocks_has_mark,
-	.restore_begin = rocks_restore_begin,
-	.restore_write = rocks_restore_write,
-	.restore_end = rocks_restore_end,
+	.restore_begin = index_dir_restore_begin,
+	.restore_write = index_dir_restore_write,
+	.restore_end = index_dir_restore_end,
 };
