@@ -106,6 +106,7 @@ static int explain(int e, const char *what, const char *dir, char *why, size_t w
 			"its filesystem is full (or out of inodes, or your quota there is used up)");
 		return DFS_ENOSPC;
 	case EACCES:
+	case EPERM: /* it is immutable */
 		snprintf(why, why_len, "permission denied in %s", dir);
 		return DFS_EACCES;
 	case EMFILE:

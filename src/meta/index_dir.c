@@ -320,7 +320,8 @@ int index_dir_destroy(void *arg)
 	index_dir_remove(restore);
 	index_dir_remove(dir);
 	if (access(dir, F_OK) == 0)
-		return DFS_EIO;
+		return faccessat(AT_FDCWD, dir, W_OK, AT_EACCESS) < 0 ? err_from_errno(errno)
+								      : DFS_EIO;
 	if (unlink(mark) < 0 && errno != ENOENT)
 		return err_from_errno(errno);
 	return 0;

@@ -494,9 +494,10 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 	if (err == 0)
 		err = replay(m, r, true, ret, &sound);
 	if (err) {
-		log_error("cannot restore the metadata index from the disks: %s; connect the other "
-			  "disks of the pool",
-			  dfs_err_text(err));
+		log_error("cannot restore the metadata index from the disks: %s; %s",
+			  dfs_err_text(err),
+			  err == DFS_ECHECKSUM ? "connect the other disks of the pool"
+					       : "see what is wrong with the pool directory");
 		return err;
 	}
 	if (!sound) { /* never, unless somebody has made it so: the root's word counts */

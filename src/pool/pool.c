@@ -485,10 +485,21 @@ static int blame_home(struct pool *p, int err, struct pool_message *msg)
 				err != DFS_EACCES && err != DFS_ENOTSUP && err != DFS_EROFS))
 		return err;
 	home_err = home_check(p->dir, why, sizeof(why));
-	if (!home_err)
+	if (home_err) {
+		pool_say(
+			msg,
+			"cannot open pool %s: %s; nothing was changed, and all data is on the disks",
+			p->dir, why);
+		return home_err;
+	}
+	home_err = home_check(p->index_dir, why, sizeof(why));
+	if (!home_err || home_err == DFS_ENOTSUP) /* it is not there, as it may be */
 		return err;
-	pool_say(msg, "cannot open pool %s: %s; nothing was changed, and all data is on the disks",
-		 p->dir, why);
+	pool_say(
+		msg,
+		"cannot open pool %s: its index %s can't be written: %s; all data is on the disks. Mend that, or "
+		"move the index away: the next mount makes it anew",
+		p->dir, p->index_dir, why);
 	return home_err;
 }
 

@@ -43,6 +43,15 @@ refuse "full: status" 1 "free on its filesystem|filesystem is full" dfs status -
 refuse "full: mount" 1 "free on its filesystem|filesystem is full" \
 	dfs mount --pool "$home/pool" --mountpoint "$mnt"
 rm "$home/junk"
+if chattr +i "$home/pool/index" 2>/dev/null; then
+	refuse "immutable index: mount" 1 "its index .*permission denied" \
+		dfs mount --pool "$home/pool" --mountpoint "$mnt"
+	chattr -i "$home/pool/index"
+fi
+mount -t tmpfs -o ro dynamicfs-test "$home/pool/index"
+refuse "index on a read-only filesystem: mount" 1 "its index .*read-only" \
+	dfs mount --pool "$home/pool" --mountpoint "$mnt"
+umount "$home/pool/index"
 check "with room all is well" dfs mount --pool "$home/pool" --mountpoint "$mnt"
 check "unmount" dfs unmount --mountpoint "$mnt"
 
