@@ -455,7 +455,8 @@ void run_arm_faults(struct run *r)
 		if (rng_one_in(&r->silent_rng, 2)) /* power stays until the work is done */
 			r->end_after_ops = UINT_MAX;
 		sim_disks_at_op(rng_between(&r->silent_rng, 1, 100), fall_silent, r);
-	} else if (rng_one_in(&r->rng,
+	} else if (r->syncs_fail ||
+		   rng_one_in(&r->rng,
 			      sim_disk_can_hang(r->disks[0].sim) || r->stormy || r->may_exceed ? 2
 											       : 3))
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
