@@ -4,7 +4,7 @@
  *
  *  1. what each filesystem below has, less what was taken of it since it was asked, less the reserve: once,
  *     however many disks are on it, divided among them; and what is allocated ahead for each;
- *  2. off that what metadata will need: what the next checkpoints write beside what lies there, what
+ *  2. off that, by failure domains as tables are written (C4), what metadata will need: what the next checkpoints write beside what lies there, what
  *     journals may still grow by, and once more what the index has taken in since the last checkpoint. What
  *     is taken so is told to each disk, which keeps it;
  *  3. the rest is for file data. If metadata's need can't
@@ -190,23 +190,6 @@ struct place_snapshot *place_snapshot_new(struct extent_store *s)
 	return snapshot_with(s, 0, NULL, NULL);
 }
 
-/* Domains that could hold a fragment each, whatever space they have. */
-static unsigned eligible_domains(const struct place_snapshot *snap)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < snap->count; i++) {
-		const struct place_disk *d = &snap->disks[i];
-		bool seen = false;
-
-		for (unsigned j = 0; j < i && d->domain[0]; j++)
-			seen |= snap->disks[j].eligible &&
-				!strcmp(snap->disks[j].domain, d->domain);
-		n += d->eligible && !seen;
-	}
-	return n;
-}
-
 /*
  * place_fit narrows down to one copy; but tolerance is given up only for want of disks, never for
  * want of space: a pool whose disks are full says so instead of storing less safely.
@@ -215,7 +198,7 @@ int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted
 		       uint64_t extent_bytes, struct geometry *ret_geometry)
 {
 	struct place_geometry fit;
-	unsigned domains = eligible_domains(snap);
+	unsigned domains = place_domains(snap->disks, snap->count, 0);
 	int err;
 
 	err = place_fit(snap->disks, snap->count, (struct place_geometry){wanted.k, wanted.m},
@@ -245,11 +228,7 @@ static uint64_t fill(struct place_snapshot *snap, struct geometry g, uint32_t ex
 		if (stripes == 0)
 			break;
 		total += stripes * extent_bytes;
-		for (unsigned i = 0; i < snap->count; i++) {
-			struct place_disk *d = &snap->disks[i];
-
-			d->free_bytes -= MIN(d->free_bytes / record_bytes, stripes) * record_bytes;
-		}
+		place_take_stripes(snap->disks, snap->count, stripes, record_bytes);
 	}
 	return total;
 }
@@ -307,15 +286,14 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 	FREE struct place_snapshot *now = place_snapshot_new(s);
 	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
 	FREE struct place_snapshot *held = xmalloc(sizeof(*held));
-	unsigned width = (unsigned)g.k + g.m, eligible = 0;
+	unsigned width = (unsigned)g.k + g.m;
+	unsigned domains = place_domains(snap->disks, snap->count, 0);
 	uint64_t each, accepted, usable = 0;
 
 	/* of index_bytes most may be data, whose space must not be kept from it */
 	hold_keeps(s, now);
-	for (unsigned i = 0; i < snap->count; i++)
-		eligible += snap->disks[i].eligible;
-	each = bytes / g.k * width / MAX(eligible, width) + 2 * EXTENT_MAX_BYTES;
-	accepted = accepted_bytes / g.k * width / MAX(eligible, width) + EXTENT_MAX_BYTES;
+	each = bytes / g.k * width / MAX(domains, width) + 2 * EXTENT_MAX_BYTES;
+	accepted = accepted_bytes / g.k * width / MAX(domains, width) + EXTENT_MAX_BYTES;
 	for (unsigned round = 0; round < HOLD_ROUNDS; round++, each *= 2) {
 		bool all = true;
 

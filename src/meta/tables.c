@@ -168,21 +168,6 @@ static int find_view(const struct tables_run *r, disk_id id)
 
 /* ---- geometry and places ---- */
 
-static unsigned eligible_domains(const struct tables_run *r)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < r->count; i++) {
-		bool seen = false;
-
-		for (unsigned j = 0; j < i && r->places[i].domain[0]; j++)
-			seen |= r->places[j].eligible &&
-				!strcmp(r->places[j].domain, r->places[i].domain);
-		n += r->places[i].eligible && !seen;
-	}
-	return n;
-}
-
 static uint64_t need_bytes(const struct manifest_file *f, unsigned k)
 {
 	return ALIGN_UP(table_fragment_bytes(f->size_bytes, k), FS_BLOCK);
@@ -199,7 +184,7 @@ struct place_geometry tables_wanted(const struct meta *m)
 static int fit_as(const struct tables_run *r, struct place_geometry wanted, uint64_t size_bytes,
 		  struct place_geometry *ret)
 {
-	unsigned domains = eligible_domains(r);
+	unsigned domains = place_domains(r->places, r->count, 0);
 	int err;
 
 	/* the headers grow with the table, too */

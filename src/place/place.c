@@ -268,50 +268,131 @@ void place_divide(uint64_t bytes, const uint64_t *limits, unsigned count, uint64
 	}
 }
 
-/* What the disks give when each keeps `level`, and none gives more than `most`. */
-static u128 given_above(const struct place_disk *disks, unsigned count, uint64_t level,
-			uint64_t most)
+/* What rooms give when each keeps `level`, and none gives more than `most`. */
+static u128 given_above(const uint64_t *room, unsigned count, uint64_t level, uint64_t most)
 {
 	u128 sum = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		if (disks[i].eligible && disks[i].free_bytes > level)
-			sum += MIN(disks[i].free_bytes - level, most);
+		if (room[i] > level)
+			sum += MIN(room[i] - level, most);
 	return sum;
 }
 
-uint64_t place_take(struct place_disk *disks, unsigned count, unsigned width, uint64_t bytes,
-		    uint64_t *ret_taken)
+/* How much each room gives of `amount`: where there is most, most; none more than `most`; in all what there is. */
+static void give_level(const uint64_t *room, unsigned count, uint64_t most, uint64_t amount,
+		       uint64_t *ret_given)
 {
-	uint64_t lo = 0, hi = 0, most, left = bytes;
-	unsigned eligible = 0;
+	uint64_t lo = 0, hi = 0;
 
-	for (unsigned i = 0; i < count; i++) {
-		ret_taken[i] = 0;
-		eligible += disks[i].eligible;
-		hi = MAX(hi, disks[i].eligible ? disks[i].free_bytes : 0);
-	}
-	if (eligible == 0 || width == 0)
-		return bytes;
-	most = DIV_UP(bytes, MIN(width, eligible));
+	for (unsigned i = 0; i < count; i++)
+		hi = MAX(hi, room[i]);
 	while (lo < hi) { /* the highest level that still gives enough */
 		uint64_t mid = hi - (hi - lo) / 2;
 
-		if (given_above(disks, count, mid, most) >= bytes)
+		if (given_above(room, count, mid, most) >= amount)
 			lo = mid;
 		else
 			hi = mid - 1;
 	}
 	for (unsigned i = 0; i < count; i++) {
-		struct place_disk *d = &disks[i];
+		ret_given[i] = room[i] > lo ? MIN(MIN(room[i] - lo, most), amount) : 0;
+		amount -= ret_given[i];
+	}
+}
 
-		if (!d->eligible || d->free_bytes <= lo)
+/* The disks by domain. */
+struct by_domain {
+	const struct place_disk *disks;
+	unsigned count;
+	const unsigned *domain; /* of each disk, as domain_of() */
+	uint64_t unit;		/* what is counted: slots of so many bytes */
+};
+
+static unsigned *domains_new(const struct place_disk *disks, unsigned count)
+{
+	unsigned *domain = xcalloc(count + 1, sizeof(*domain));
+
+	for (unsigned i = 0; i < count; i++)
+		domain[i] = domain_of(disks, i);
+	return domain;
+}
+
+static uint64_t units_of(const struct by_domain *b, unsigned i)
+{
+	return b->disks[i].eligible ? b->disks[i].free_bytes / b->unit : 0;
+}
+
+/* What a domain gives comes from its disks with most room, for these are the ones that placement takes. */
+static void give_within(const struct by_domain *b, unsigned domain, uint64_t amount,
+			uint64_t *ret_given)
+{
+	FREE unsigned *at = xcalloc(b->count, sizeof(*at));
+	FREE uint64_t *rooms = xcalloc(2 * (size_t)b->count, sizeof(*rooms));
+	uint64_t *given = rooms + b->count;
+	unsigned n = 0;
+
+	for (unsigned i = domain; i < b->count; i++) {
+		if (b->domain[i] != domain)
 			continue;
-		ret_taken[i] = MIN(MIN(d->free_bytes - lo, most), left);
-		d->free_bytes -= ret_taken[i];
+		rooms[n] = units_of(b, i);
+		at[n++] = i;
+	}
+	give_level(rooms, n, UINT64_MAX, amount, given);
+	for (unsigned i = 0; i < n; i++)
+		ret_given[at[i]] = given[i];
+}
+
+/* A domain gives like one disk. */
+static void give_by_domain(const struct by_domain *b, uint64_t most, uint64_t amount,
+			   uint64_t *ret_given)
+{
+	FREE uint64_t *rooms = xcalloc(2 * (size_t)b->count + 1, sizeof(*rooms));
+	uint64_t *given = rooms + b->count;
+
+	for (unsigned i = 0; i < b->count; i++)
+		rooms[b->domain[i]] = add_sat(rooms[b->domain[i]], units_of(b, i));
+	give_level(rooms, b->count, most, amount, given);
+	memset(ret_given, 0, b->count * sizeof(*ret_given));
+	for (unsigned i = 0; i < b->count; i++) {
+		const char *name = b->disks[i].domain;
+
+		if (given[i] && name && *name)
+			give_within(b, i, given[i], ret_given);
+		else if (given[i])
+			ret_given[i] = given[i];
+	}
+}
+
+uint64_t place_take(struct place_disk *disks, unsigned count, unsigned width, uint64_t bytes,
+		    uint64_t *ret_taken)
+{
+	unsigned domains = place_domains(disks, count, 0);
+	FREE unsigned *domain = domains_new(disks, count);
+	struct by_domain b = {disks, count, domain, 1};
+	uint64_t left = bytes;
+
+	memset(ret_taken, 0, count * sizeof(*ret_taken));
+	if (domains == 0 || width == 0)
+		return bytes;
+	give_by_domain(&b, DIV_UP(bytes, MIN(width, domains)), bytes, ret_taken);
+	for (unsigned i = 0; i < count; i++) {
+		disks[i].free_bytes -= ret_taken[i];
 		left -= ret_taken[i];
 	}
 	return left;
+}
+
+void place_take_stripes(struct place_disk *disks, unsigned count, uint64_t stripes,
+			uint64_t fragment_bytes)
+{
+	FREE unsigned *domain = domains_new(disks, count);
+	struct by_domain b = {disks, count, domain, fragment_bytes};
+	FREE uint64_t *given = xcalloc(count + 1, sizeof(*given));
+
+	give_by_domain(&b, stripes, UINT64_MAX, given);
+	for (unsigned i = 0; i < count; i++)
+		disks[i].free_bytes -= given[i] * fragment_bytes;
 }
 
 static uint64_t record_bytes(uint64_t extent_bytes, unsigned k)
@@ -319,8 +400,7 @@ static uint64_t record_bytes(uint64_t extent_bytes, unsigned k)
 	return add_sat(ALIGN_UP(DIV_UP(extent_bytes, k), FRAGMENT_ALIGN), RECORD_OVERHEAD);
 }
 
-/* How many domains have a disk with room for one record. */
-static unsigned domains_with(const struct place_disk *disks, unsigned count, uint64_t need_bytes)
+unsigned place_domains(const struct place_disk *disks, unsigned count, uint64_t need_bytes)
 {
 	unsigned n = 0;
 
@@ -340,7 +420,7 @@ static unsigned domains_with(const struct place_disk *disks, unsigned count, uin
 static bool geometry_fits(const struct place_disk *disks, unsigned count, unsigned k, unsigned m,
 			  uint64_t extent_bytes)
 {
-	return domains_with(disks, count, record_bytes(extent_bytes, k)) >= k + m;
+	return place_domains(disks, count, record_bytes(extent_bytes, k)) >= k + m;
 }
 
 int place_fit(const struct place_disk *disks, unsigned count, struct place_geometry wanted,

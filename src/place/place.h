@@ -41,13 +41,19 @@ uint64_t place_usable_bytes(const struct place_disk *disks, unsigned count, stru
  * take min(F, g*N) slots from g disks that share F, and so they do from g disks that have F/g each.
  */
 void place_divide(uint64_t bytes, const uint64_t *limits, unsigned count, uint64_t *ret_shares);
+/* How many domains have an eligible disk with so much room: so many fail apart. */
+unsigned place_domains(const struct place_disk *disks, unsigned count, uint64_t need_bytes);
 /*
  * Takes bytes off the eligible disks' free space as stripes of `width` fragments would that add up to them:
- * the fullest give last, and none more than bytes / width (fewer disks than width: than their even share).
- * ret_taken[i]: off which disk how much. Returns what could not be taken.
+ * the domains with the most room give most, and none more than bytes / width (fewer domains than width: than
+ * their even share); within a domain likewise its disks. ret_taken[i]: off which disk how much.
+ * Returns what could not be taken.
  */
 uint64_t place_take(struct place_disk *disks, unsigned count, unsigned width, uint64_t bytes,
 		    uint64_t *ret_taken);
+/* Takes off what so many stripes may take: of each domain a fragment of each, or all that it has. */
+void place_take_stripes(struct place_disk *disks, unsigned count, uint64_t stripes,
+			uint64_t fragment_bytes);
 /*
  * The widest geometry of equal tolerance that the eligible disks (with at least need_bytes(width)
  * free) allow: wanted, then k-1+m, ... 2+m, then m+1 copies, then fewer copies, down to 1 copy.

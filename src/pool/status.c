@@ -85,19 +85,18 @@ bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len)
 /* Are there as many disks that fail apart as a fragment each needs, whatever room they have? */
 static bool too_few_disks(struct pool *p, struct geometry wanted)
 {
-	unsigned count = disk_count(p->disks), n = 0;
-	FREE struct disk_info *seen = xcalloc(count + 1, sizeof(*seen));
+	unsigned count = disk_count(p->disks);
+	FREE struct disk_info *infos = xcalloc(count + 1, sizeof(*infos));
+	FREE struct place_disk *places = xcalloc(count + 1, sizeof(*places));
 
 	for (unsigned i = 0; i < count; i++) {
 		struct disk *d = disk_at(p->disks, i);
-		bool again = false;
 
-		seen[n] = disk_info(d);
-		for (unsigned j = 0; j < n && seen[n].domain[0]; j++)
-			again |= !strcmp(seen[j].domain, seen[n].domain);
-		n += disk_present(d) && seen[n].state == DISK_HEALTHY && !again;
+		infos[i] = disk_info(d);
+		places[i].domain = infos[i].domain;
+		places[i].eligible = disk_present(d) && infos[i].state == DISK_HEALTHY;
 	}
-	return n < (unsigned)wanted.k + wanted.m;
+	return place_domains(places, count, 0) < (unsigned)wanted.k + wanted.m;
 }
 
 /* What a write gets now. */

@@ -438,6 +438,85 @@ static void what_is_taken_leaves_the_fullest_alone(void **state)
 	assert_int_equal(place_take(disks, 0, 6, 60, taken), 60);
 }
 
+/* What the domain of disk i has, told at its first disk; 0 at the others. */
+static uint64_t domain_sum(const struct place_disk *d, unsigned count, unsigned i)
+{
+	uint64_t sum = 0;
+
+	for (unsigned j = 0; j < count; j++) {
+		bool same = j == i || (d[i].domain && *d[i].domain && d[j].domain &&
+				       !strcmp(d[i].domain, d[j].domain));
+
+		if (same && j < i)
+			return 0;
+		sum += same && d[j].eligible ? d[j].free_bytes : 0;
+	}
+	return sum;
+}
+
+static unsigned random_domains(struct place_disk *d, uint64_t most)
+{
+	static const char *const names[] = {"a", "b", "c", "", NULL, "d"};
+	unsigned count = 1 + (unsigned)(next() % MAX_DISKS);
+	uint64_t sizes[MAX_DISKS];
+
+	for (unsigned i = 0; i < count; i++)
+		sizes[i] = next() % most;
+	disks_init(d, count, sizes);
+	for (unsigned i = 0; i < count; i++) {
+		d[i].domain = names[next() % ARRAY_SIZE(names)];
+		d[i].eligible = next() % 10 != 0;
+	}
+	return count;
+}
+
+/* What is set aside for stripes holds them, one fragment a domain; and if they fit at all, they are set aside. */
+static void what_is_taken_holds_the_stripes(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 5000; round++) {
+		struct place_disk d[MAX_DISKS], all[MAX_DISKS];
+		unsigned count = random_domains(d, 60), width = 1 + (unsigned)(next() % 4);
+		uint64_t n = 1 + next() % 60, taken[MAX_DISKS], lacking;
+
+		if (place_domains(d, count, 0) < width)
+			continue;
+		memcpy(all, d, sizeof(all));
+		lacking = place_take(d, count, width, n * width, taken);
+		assert_int_equal(lacking == 0, place_stripes(all, count, width, 1) >= n);
+		for (unsigned i = 0; i < count; i++) {
+			assert_int_equal(d[i].free_bytes + taken[i], all[i].free_bytes);
+			assert_true(d[i].eligible || taken[i] == 0);
+			d[i].free_bytes = taken[i];
+		}
+		if (lacking == 0)
+			assert_int_equal(fill_up(d, count, width, 1), n);
+	}
+}
+
+/* What is left after so many stripes, for narrower ones: never more than there is, and no domain's room is lost. */
+static void what_stripes_leave_is_there(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 3000; round++) {
+		struct place_disk before[MAX_DISKS], after[MAX_DISKS], real[MAX_DISKS];
+		unsigned count = random_domains(before, 300), width = 1 + (unsigned)(next() % 4);
+		uint64_t bytes = 1 + round % 7, n = place_stripes(before, count, width, bytes);
+
+		memcpy(after, before, sizeof(after));
+		memcpy(real, before, sizeof(real));
+		place_take_stripes(after, count, n, bytes);
+		assert_int_equal(fill_up(real, count, width, bytes), n);
+		for (unsigned i = 0; i < count; i++) {
+			uint64_t had = domain_sum(before, count, i);
+
+			assert_true(after[i].free_bytes <= before[i].free_bytes);
+			assert_true(domain_sum(after, count, i) <= domain_sum(real, count, i));
+			assert_true(domain_sum(after, count, i) + n * bytes >= had);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -454,6 +533,8 @@ int main(void)
 		cmocka_unit_test(shares_are_even_within_limits),
 		cmocka_unit_test(a_shared_filesystem_counts_once),
 		cmocka_unit_test(what_is_taken_leaves_the_fullest_alone),
+		cmocka_unit_test(what_is_taken_holds_the_stripes),
+		cmocka_unit_test(what_stripes_leave_is_there),
 	};
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
