@@ -105,6 +105,7 @@ struct disk_view {
 	struct disk *in_doubt;	/* it may lack what it had (disk_may_lack()); NULL: nothing */
 	bool lacks;		/* and does */
 	enum history_role role; /* what it was when the pool was opened */
+	uint32_t domain;	/* disks of an equal number fail together; not 0 */
 	struct disk_info info;
 };
 struct disk_views {

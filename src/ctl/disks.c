@@ -20,6 +20,17 @@ bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_st
 	return true;
 }
 
+/* The number of the view's failure domain: that of its first disk. */
+static uint32_t domain_number(const struct disk_views *views, unsigned i)
+{
+	const char *domain = views->v[i].info.domain;
+
+	for (unsigned j = 0; j < i && *domain; j++)
+		if (strcmp(views->v[j].info.domain, domain) == 0)
+			return views->v[j].domain;
+	return i + 1;
+}
+
 void disk_views_take(struct pool *p, struct disk_views *ret_views)
 {
 	struct disk_views views = {0};
@@ -41,6 +52,7 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 					     : HISTORY_UNLISTED,
 			.info = s->info,
 		};
+		views.v[views.count - 1].domain = domain_number(&views, views.count - 1);
 		if (views.v[views.count - 1].present) {
 			views.present++;
 			views.members_present += s->metadata_member;

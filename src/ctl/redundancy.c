@@ -14,18 +14,19 @@ void safety_table_init(struct safety_table *t)
 
 int extent_losses_left(const struct rec_extent *e, const struct disk_views *views)
 {
-	unsigned width = MIN((unsigned)e->k + e->m, DFS_EXTENT_MAX_FRAGMENTS);
-	int there = 0;
+	unsigned width = MIN((unsigned)e->k + e->m, DFS_EXTENT_MAX_FRAGMENTS), there = 0;
+	uint32_t domains[DFS_EXTENT_MAX_FRAGMENTS];
 
 	for (unsigned i = 0; i < width; i++) {
 		const struct rec_fragment *f = &e->frags[i];
 		const struct disk_view *d = f->disk.v ? disk_views_find(views, f->disk) : NULL;
 
-		there += d && d->present &&
-			 !(d->in_doubt &&
-			   disk_may_lack(d->in_doubt, f->segment, f->offset, f->record_len));
+		if (d && d->present &&
+		    !(d->in_doubt &&
+		      disk_may_lack(d->in_doubt, f->segment, f->offset, f->record_len)))
+			domains[there++] = d->domain;
 	}
-	return there - e->k;
+	return place_losses_left(domains, there, e->k);
 }
 
 static void count(struct safety *s, const struct rec_extent *e, uint64_t bytes, int left)
@@ -134,24 +135,30 @@ int safety_scan(struct pool *p, const struct disk_views *views, uint64_t limit_m
 /* In how many failure domains are disks that were not given up? */
 static unsigned domains_of(const struct disk_views *views)
 {
-	unsigned n = 0;
+	FREE struct place_disk *places = xcalloc(views->count + 1, sizeof(*places));
 
-	for (unsigned i = 0; i < views->count; i++) {
-		const struct disk_view *d = &views->v[i];
-		bool counted = false;
+	for (unsigned i = 0; i < views->count; i++)
+		places[i] = (struct place_disk){.domain = views->v[i].info.domain,
+						.eligible = !views->v[i].given_up};
+	return place_domains(places, views->count, 0);
+}
 
-		for (unsigned j = 0; j < i && !counted; j++)
-			counted = !views->v[j].given_up && d->info.domain[0] &&
-				  strcmp(d->info.domain, views->v[j].info.domain) == 0;
-		n += !d->given_up && !counted;
-	}
-	return n;
+/* How many more domains may be lost before the last journal is? */
+static int journal_losses(const struct disk_views *views)
+{
+	FREE uint32_t *domains = xcalloc(views->count + 1, sizeof(*domains));
+	unsigned there = 0;
+
+	for (unsigned i = 0; i < views->count; i++)
+		if (views->v[i].present && views->v[i].member)
+			domains[there++] = views->v[i].domain;
+	return place_losses_left(domains, there, 1);
 }
 
 void metadata_safety(struct pool *p, const struct disk_views *views, struct metadata_safety *ret)
 {
 	struct pool_settings s = pool_get_settings(p);
-	bool present[DISK_ID_MAX + 1] = {false};
+	uint32_t present[DISK_ID_MAX + 1] = {0};
 	unsigned domains = domains_of(views);
 	struct meta_safety tables;
 
@@ -159,10 +166,11 @@ void metadata_safety(struct pool *p, const struct disk_views *views, struct meta
 	if (!pool_has_disks(p))
 		return;
 	for (unsigned i = 0; i < views->count; i++)
-		present[views->v[i].id.v] = views->v[i].present;
+		if (views->v[i].present)
+			present[views->v[i].id.v] = views->v[i].domain;
 	meta_safety(pool_meta(p), present, &tables);
 	ret->tables = tables.tables;
 	ret->tables_short = tables.tables_short;
-	ret->losses_left = MIN((int)views->members_present - 1, tables.losses_left);
+	ret->losses_left = MIN(journal_losses(views), tables.losses_left);
 	ret->losses_wanted = (int)MIN((unsigned)s.metadata_copies, MAX(domains, 1u)) - 1;
 }

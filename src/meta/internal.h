@@ -415,9 +415,17 @@ bool image_heal_suspect(struct meta *m);
 /* Admin held: the manifest has changed. */
 void space_update(struct meta *m);
 
-/* ---- open.c ---- */
-/* Admin and token held. Joins further disks until cfg.copies members live. Returns how many. */
+/* ---- choose.c; admin held ---- */
+/* Token held. Joins further disks until cfg.copies members live, or more of them if these lie in further failure
+ * domains (M14). Returns how many. */
 unsigned members_fill(struct meta *m);
+/* Token not held. Once those that joined are whole: members beyond cfg.copies that fail together with others go. */
+MUST_USE int members_retire(struct meta *m);
+void member_add(struct meta *m, const struct meta_disk *d, bool listed);
+/* Is its disk still one of the store's? */
+bool member_stays(struct meta *m, const struct member *mb);
+/* A journal file's size on this disk: a small one must not be filled with them. */
+uint64_t member_file_bytes(struct meta *m, struct dev *dev);
 
 /* ---- recover.c ---- */
 /* What was read from the disks' rings. */

@@ -38,6 +38,7 @@ struct meta_disk {  /* a disk as meta sees it */
 	char domain[64];	 /* failure domain; "" is a domain of its own */
 	uint64_t capacity_bytes; /* limit set by the user; 0: all the filesystem below has */
 	bool no_new;		 /* takes no new fragments of tables (degraded, draining, ...) */
+	bool leaving;		 /* is being emptied: no journal begins there */
 };
 
 /* Called without locks held when a member fails; the pool marks the disk. */
@@ -249,12 +250,13 @@ struct meta_space {
 	struct place_geometry geometry; /* that new table files get */
 };
 void meta_space(struct meta *m, struct meta_space *ret);
-/* How many losses the index's table files bear, with the disks that are present. Never blocks for I/O. */
+/* How many losses of failure domains the index's table files bear; domains[id]: 0 where the disk is not there,
+ * else equal for those that fail together. Never blocks for I/O. */
 struct meta_safety {
 	unsigned tables, tables_short; /* with fewer fragments than they were stored as */
 	int losses_left; /* of the one that bears fewest; -1: too few are there; tables > 0 */
 };
-void meta_safety(struct meta *m, const bool present[DISK_ID_MAX + 1], struct meta_safety *ret);
+void meta_safety(struct meta *m, const uint32_t domains[DISK_ID_MAX + 1], struct meta_safety *ret);
 /* Of table_bytes, those on this disk. */
 uint64_t meta_disk_bytes(struct meta *m, disk_id id);
 

@@ -13,7 +13,6 @@
 
 #define DEFAULT_CHECKPOINT_BYTES MIB(4)
 #define DEFAULT_BUFFER_BYTES MIB(8)
-#define JOIN_ROOM_BYTES MIB(1)
 
 static uint64_t journal_file_bytes(uint64_t checkpoint_bytes)
 {
@@ -109,111 +108,6 @@ int meta_format(const struct meta_config *cfg)
 		}
 	}
 	return 0;
-}
-
-/* ---- members ---- */
-
-static void member_add(struct meta *m, const struct meta_disk *d, bool listed)
-{
-	struct member *mb = member_new(m, d, listed);
-
-	ENV_LOCKED(&m->state);
-	ASSERT(m->member_count < ROOT_MAX_MEMBERS);
-	m->members[m->member_count++] = mb;
-}
-
-static bool has_slot(struct meta *m, const struct meta_disk *d)
-{
-	for (unsigned i = 0; i < m->member_count; i++) {
-		if (uuid_eq(&m->members[i]->disk.uuid, &d->uuid))
-			return true;
-	}
-	return false;
-}
-
-/* A journal file's size on this disk: a small one must not be filled with them. */
-static uint64_t file_bytes_on(struct meta *m, struct dev *dev)
-{
-	struct dev_space space;
-	uint64_t most = m->journal_file_bytes;
-
-	if (dev_space(dev, &space) == 0)
-		most = MIN(most, ALIGN_DOWN(space.total_bytes / 64, KIB(64)));
-	return MAX(most, JOURNAL_FILE_MIN);
-}
-
-/* What it holds is of no use: of another time, or nothing. Old journal files are not taken over: records
- * of another history in them would look like proof of damage (M11). */
-static int wipe(struct meta *m, struct dev *dev)
-{
-	int err = roots_prepare(dev);
-
-	if (err)
-		return err;
-	journal_remove(dev);
-	image_clean_manifests(dev, 0);
-	err = journal_prepare(dev, file_bytes_on(m, dev));
-	if (err)
-		journal_remove(dev); /* its space is wanted more than half a journal is */
-	return err;
-}
-
-static const struct meta_disk *find_disk(const struct meta_disk *disks, unsigned count,
-					 const struct member *mb)
-{
-	for (unsigned i = 0; i < count; i++) {
-		if (uuid_eq(&disks[i].uuid, &mb->disk.uuid) && disks[i].dev == mb->disk.dev)
-			return &disks[i];
-	}
-	return NULL;
-}
-
-static bool stays(struct meta *m, const struct member *mb)
-{
-	return find_disk(m->disks, m->disk_count, mb) != NULL;
-}
-
-static unsigned staying(struct meta *m)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < m->member_count; i++)
-		n += stays(m, m->members[i]) && !member_dead(m, m->members[i]);
-	return n;
-}
-
-/* For a journal: a disk that somebody else has filled can't join. */
-static bool has_room(struct meta *m, struct dev *dev)
-{
-	uint64_t need = JOIN_ROOM_BYTES + 2 * file_bytes_on(m, dev);
-	struct dev_space space;
-
-	return dev_space(dev, &space) == 0 && space.free_bytes >= need;
-}
-
-unsigned members_fill(struct meta *m)
-{
-	unsigned joined = 0;
-
-	for (unsigned i = 0; i < m->disk_count; i++) {
-		const struct meta_disk *d = &m->disks[i];
-		int err;
-
-		if (staying(m) >= m->cfg.copies || m->member_count == ROOT_MAX_MEMBERS)
-			break;
-		if (has_slot(m, d) || !has_room(m, d->dev))
-			continue;
-		err = wipe(m, d->dev);
-		if (err) {
-			log_warn("cannot let disk %u (%s) hold metadata: %s; trying another",
-				 d->id.v, d->dev->name, dfs_err_text(err));
-			continue;
-		}
-		member_add(m, d, false);
-		PROBE("member-joined");
-		joined++;
-	}
-	return joined;
 }
 
 /* ---- opening ---- */
@@ -353,7 +247,7 @@ static void prepare_journals(struct meta *m)
 {
 	for (unsigned i = 0; i < m->member_count; i++) {
 		const struct meta_disk *d = &m->members[i]->disk;
-		int err = journal_prepare(d->dev, file_bytes_on(m, d->dev));
+		int err = journal_prepare(d->dev, member_file_bytes(m, d->dev));
 
 		if (err)
 			log_warn("cannot make metadata journal files on disk %u (%s): %s", d->id.v,
@@ -400,6 +294,8 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 		err = checkpoint_run(m, false);
 		m->opening = false;
 	}
+	if (err == 0)
+		err = members_retire(m);
 	if (err == DFS_ENOSPC && !m->tied && !loss->from)
 		err = without_checkpoint(m);
 	member_report(m);
@@ -505,7 +401,7 @@ static bool some_whole_stay(struct meta *m)
 	for (unsigned i = 0; i < m->member_count; i++) {
 		const struct member *mb = m->members[i];
 
-		if (mb->listed && !member_dead(m, mb) && stays(m, mb))
+		if (mb->listed && !member_dead(m, mb) && member_stays(m, mb))
 			return true;
 	}
 	return false;
@@ -520,7 +416,7 @@ static bool drop_leavers(struct meta *m)
 	for (unsigned i = 0; i < m->member_count; i++) {
 		struct member *mb = m->members[i];
 
-		if (stays(m, mb))
+		if (member_stays(m, mb))
 			continue;
 		dropped = dropped || (mb->listed && !mb->dead);
 		mb->dead = mb->told = true;
@@ -567,6 +463,12 @@ static int change_disks(struct meta *m)
 		token_take(m);
 		drop_leavers(m); /* even when nobody took over: their devices go now */
 		err = mirrored ? mirrored : publish_disks(m);
+		tied = m->tied;
+		token_give(m);
+	}
+	if (err == 0 && mirrored == 0) {
+		err = members_retire(m);
+		token_take(m);
 		tied = m->tied;
 		token_give(m);
 	}

@@ -35,21 +35,22 @@ void space_update(struct meta *m)
 	m->table_count = m->manifest.count;
 }
 
-void meta_safety(struct meta *m, const bool present[DISK_ID_MAX + 1], struct meta_safety *ret)
+void meta_safety(struct meta *m, const uint32_t domains[DISK_ID_MAX + 1], struct meta_safety *ret)
 {
 	struct meta_safety s = {.losses_left = INT_MAX};
 
 	ENV_LOCKED(&m->state);
 	for (unsigned i = 0; i < m->table_count; i++) {
 		const struct table_place *t = &m->table_places[i];
-		int there = 0;
+		uint32_t at[TABLE_MAX_WIDTH];
+		unsigned there = 0;
 
 		for (unsigned j = 0; j < (unsigned)t->k + t->m; j++)
-			there += t->disks[j].v && present[t->disks[j].v] &&
-				 !(t->rotten & (1u << j));
+			if (t->disks[j].v && domains[t->disks[j].v] && !(t->rotten & (1u << j)))
+				at[there++] = domains[t->disks[j].v];
 		s.tables++;
-		s.tables_short += there < t->k + t->m;
-		s.losses_left = MIN(s.losses_left, MAX(there - t->k, -1));
+		s.tables_short += there < (unsigned)t->k + t->m;
+		s.losses_left = MIN(s.losses_left, MAX(place_losses_left(at, there, t->k), -1));
 	}
 	*ret = s;
 }

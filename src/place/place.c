@@ -417,6 +417,35 @@ unsigned place_domains(const struct place_disk *disks, unsigned count, uint64_t 
 	return n;
 }
 
+/* The domains that hold most go first. */
+int place_losses_left(const uint32_t *domains, unsigned count, unsigned k)
+{
+	unsigned left = count, lost = 0;
+	FREE unsigned *held = xcalloc(count + 1, sizeof(*held));
+
+	if (count < k)
+		return (int)count - (int)k;
+	for (unsigned i = 0; i < count; i++) {
+		unsigned first = 0;
+
+		while (domains[first] != domains[i])
+			first++;
+		held[first]++;
+	}
+	for (;;) {
+		unsigned worst = 0;
+
+		for (unsigned i = 1; i < count; i++)
+			if (held[i] > held[worst])
+				worst = i;
+		if (held[worst] == 0 || left - held[worst] < k)
+			return (int)lost;
+		left -= held[worst];
+		held[worst] = 0;
+		lost++;
+	}
+}
+
 static bool geometry_fits(const struct place_disk *disks, unsigned count, unsigned k, unsigned m,
 			  uint64_t extent_bytes)
 {

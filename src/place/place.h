@@ -44,6 +44,11 @@ void place_divide(uint64_t bytes, const uint64_t *limits, unsigned count, uint64
 /* How many domains have an eligible disk with so much room: so many fail apart. */
 unsigned place_domains(const struct place_disk *disks, unsigned count, uint64_t need_bytes);
 /*
+ * k of these fragments are needed; those with an equal number lie in one domain. How many more domains may be
+ * lost, whichever they are? Negative: there are fewer than k.
+ */
+int place_losses_left(const uint32_t *domains, unsigned count, unsigned k);
+/*
  * Takes bytes off the eligible disks' free space as stripes of `width` fragments would that add up to them:
  * the domains with the most room give most, and none more than bytes / width (fewer domains than width: than
  * their even share); within a domain likewise its disks. ret_taken[i]: off which disk how much.

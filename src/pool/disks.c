@@ -258,7 +258,8 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
 					      .uuid = info.uuid,
 					      .dev = disk_dev(d),
 					      .capacity_bytes = info.capacity_bytes,
-					      .no_new = info.state != DISK_HEALTHY};
+					      .no_new = info.state != DISK_HEALTHY,
+					      .leaving = info.state == DISK_DRAINING};
 		memcpy(disks[n++].domain, info.domain, sizeof(info.domain));
 	}
 	return n;

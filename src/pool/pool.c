@@ -416,7 +416,7 @@ static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *o
 			continue;
 		memcpy(d->domain, j.domain, sizeof(d->domain));
 		d->capacity_bytes = j.capacity_bytes;
-		d->no_new = !strcmp(j.state, disk_state_name(DISK_DRAINING));
+		d->leaving = d->no_new = !strcmp(j.state, disk_state_name(DISK_DRAINING));
 	}
 	return n;
 }

@@ -66,7 +66,10 @@ unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS])
 		disks[n++] = (struct meta_disk){.id = {i + 1},
 						.uuid = r->uuids[i],
 						.capacity_bytes = r->capacity[i],
-						.dev = r->devs[i]};
+						.dev = r->devs[i],
+						.no_new = r->no_new[i],
+						.leaving = r->leaving[i]};
+		memcpy(disks[n - 1].domain, r->domain[i], sizeof(r->domain[i]));
 	}
 	return n;
 }

@@ -22,6 +22,8 @@ struct rig {
 	struct history_witness witness; /* the pool directory's memory */
 	uint64_t checkpoint_bytes, buffer_bytes;
 	uint64_t capacity[RIG_MAX_DISKS]; /* that disks may use; 0: what there is */
+	char domain[RIG_MAX_DISKS][8];
+	bool no_new[RIG_MAX_DISKS], leaving[RIG_MAX_DISKS];
 	bool read_only, force;
 	struct history_witness told; /* what a pool directory would remember */
 	int told_err;		     /* it can't be written */

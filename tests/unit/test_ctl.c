@@ -457,12 +457,17 @@ static void safety(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 6; i++) {
-		v[i] = (struct disk_view){.id = {i + 1}, .present = true};
+		v[i] = (struct disk_view){.id = {i + 1}, .present = true, .domain = i + 1};
 		rs.frags[i].disk.v = i + 1;
 		if (i < 3)
 			copies.frags[i].disk.v = i + 1;
 	}
 	assert_int_equal(extent_losses_left(&rs, &views), 2);
+	v[0].domain = v[1].domain = v[2].domain = 1; /* they are lost together */
+	assert_int_equal(extent_losses_left(&rs, &views), 0);
+	assert_int_equal(extent_losses_left(&copies, &views), 0);
+	v[1].domain = 2;
+	v[2].domain = 3;
 	v[0].present = v[1].present = false;
 	assert_int_equal(extent_losses_left(&rs, &views), 0);
 	assert_int_equal(extent_losses_left(&copies, &views), 0);

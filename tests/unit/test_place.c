@@ -517,6 +517,23 @@ static void what_stripes_leave_is_there(void **state)
 	}
 }
 
+/* The most that may be lost is told by the domains that hold most. */
+static void losses_are_counted_by_domain(void **state)
+{
+	static const uint32_t apart[] = {1, 2, 3, 4, 5, 6}, two[] = {7, 2, 7, 4, 2, 7};
+
+	(void)state;
+	assert_int_equal(place_losses_left(apart, 6, 4), 2);
+	assert_int_equal(place_losses_left(apart, 4, 4), 0);
+	assert_int_equal(place_losses_left(apart, 3, 4), -1);
+	assert_int_equal(place_losses_left(apart, 0, 1), -1);
+	assert_int_equal(place_losses_left(apart, 3, 1), 2);
+	assert_int_equal(place_losses_left(two, 6, 4), 0);
+	assert_int_equal(place_losses_left(two, 6, 3), 1);
+	assert_int_equal(place_losses_left(two, 6, 2), 1);
+	assert_int_equal(place_losses_left(two, 6, 1), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -535,6 +552,7 @@ int main(void)
 		cmocka_unit_test(what_is_taken_leaves_the_fullest_alone),
 		cmocka_unit_test(what_is_taken_holds_the_stripes),
 		cmocka_unit_test(what_stripes_leave_is_there),
+		cmocka_unit_test(losses_are_counted_by_domain),
 	};
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);
