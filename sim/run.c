@@ -71,6 +71,24 @@ void run_unlocked(const char *name)
 	sim_fail("L1", "disk %s is written to, but was not locked", name);
 }
 
+/* In some runs disks share failure domains: at least two, so that a loss can be borne. Returns how many of the
+ * disks that are there from the start fail apart. */
+static unsigned set_up_domains(struct run *r)
+{
+	static const char *const names[] = {"a", "b", "c", "b", ""};
+	bool some = rng_one_in(&r->domain_rng, 4);
+	struct place_disk at[SIM_DISKS] = {0};
+
+	for (unsigned i = 0; i < r->disk_total; i++) {
+		unsigned name = (unsigned)rng_below(&r->domain_rng, ARRAY_SIZE(names));
+
+		r->disks[i].domain = some ? names[i < 2 ? i : name] : "";
+		at[i].domain = r->disks[i].domain;
+		at[i].eligible = true;
+	}
+	return place_domains(at, r->disk_count, 0);
+}
+
 static void set_up_disks(struct run *r)
 {
 	static const unsigned counts[] = {6, 6, 6, 6, 6, 3, 4, 5, 7, 8, 2};
@@ -110,7 +128,7 @@ static void set_up_disks(struct run *r)
 		r->clone = sim_disk_new(&(
 			struct sim_disk_config){.name = name, .fs_id = 101, .total_bytes = GIB(1)});
 	}
-	r->tolerance = MIN(r->disk_count - 1, 2u);
+	r->tolerance = MIN(set_up_domains(r) - 1, 2u);
 }
 
 static void set_up(struct run *r)
@@ -126,6 +144,7 @@ static void set_up(struct run *r)
 
 	/* Of its own, so that it changes no other seed. */
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
+	rng_seed(&r->domain_rng, rng_mix(r->opt->seed ^ 0xd03a1));
 	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
@@ -234,7 +253,8 @@ static void make_pool(void *arg)
 	must("open", pool_open("/pool", &opt, &r->env, &r->pool, &msg), &msg);
 	r->uuid = pool_uuid(r->pool);
 	for (unsigned i = 0; i < r->disk_count; i++) {
-		struct pool_disk_spec spec = {.path = r->disks[i].path};
+		struct pool_disk_spec spec = {.path = r->disks[i].path,
+					      .domain = r->disks[i].domain};
 		struct disk_info info;
 		bool same;
 

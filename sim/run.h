@@ -39,6 +39,7 @@ enum disk_damage {
 #define RUN_IMAGES 3u
 struct run_disk {
 	struct sim_disk *sim;
+	const char *domain;		      /* its failure domain; "": none */
 	struct sim_image *images[RUN_IMAGES]; /* some earlier states */
 	char path[16];
 	enum disk_damage damage;
@@ -115,6 +116,7 @@ struct run {
 	bool hot;	      /* clients mostly use the file they used last */
 	bool silent;	      /* in some rounds a disk falls silent, and the round outlasts it */
 	bool home_silent;     /* or the pool directory does */
+	struct rng domain_rng;
 	struct rng silent_rng;
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */

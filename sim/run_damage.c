@@ -509,7 +509,7 @@ void run_settle_adding(struct run *r)
 static void add_disk(struct run *r)
 {
 	struct run_disk *d = &r->disks[r->disk_count];
-	struct pool_disk_spec spec = {.path = d->path};
+	struct pool_disk_spec spec = {.path = d->path, .domain = d->domain};
 	struct pool_message msg = {0};
 	struct disk_info info;
 	bool same;

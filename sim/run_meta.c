@@ -45,6 +45,7 @@ static unsigned reachable(struct run *r, struct meta_disk *out)
 			continue;
 		out[n++] = (struct meta_disk){
 			.id = {i + 1}, .uuid = {{9, (uint8_t)i}}, .dev = devs[i]};
+		snprintf(out[n - 1].domain, sizeof(out[n - 1].domain), "%s", r->disks[i].domain);
 	}
 	return n;
 }
