@@ -8,6 +8,7 @@
  */
 #include "dev/deadline.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -39,15 +40,26 @@ struct dev_group *dev_group_new(uint64_t deadline_ms)
 	env_mutex_init(&g->lock);
 	g->deadline_ms = deadline_ms ? deadline_ms : DEADLINE_MS_DEFAULT;
 	g->refs = 1;
-	g->most = UINT32_MAX;
+	g->most = g->most_disks = UINT32_MAX;
 	LIST_INIT(&g->devs);
 	return g;
 }
 
-void dev_group_set_most(struct dev_group *g, unsigned most)
+void dev_group_set_most(struct dev_group *g, unsigned most, unsigned disks)
 {
 	ENV_LOCKED(&g->lock);
 	g->most = most;
+	g->most_disks = disks;
+}
+
+void dev_deadline_set_domain(struct dev *dev, const char *domain)
+{
+	struct deadline *d = deadline_of(dev);
+
+	if (dev->ops != &deadline_ops)
+		return;
+	ENV_LOCKED(&d->group->lock);
+	snprintf(d->domain, sizeof(d->domain), "%s", domain);
 }
 
 void dev_group_put(struct dev_group *g)

@@ -12,12 +12,13 @@
 #define DEADLINE_THREADS 8u	   /* of a device: no more can be stuck in it */
 
 /*
- * The devices of a pool. A disk is given up only while no more than `most` of them are silent: when all
- * stand still (a controller that resets, a machine that was suspended), nothing is won by giving them up.
+ * The devices of a pool. A disk is given up only while those that are silent lie in no more than `most` failure
+ * domains, and are no more than `disks`: when all stand still (a controller that resets, a machine that was
+ * suspended), nothing is won by giving them up.
  */
 struct dev_group;
 struct dev_group *dev_group_new(uint64_t deadline_ms);
-void dev_group_set_most(struct dev_group *g, unsigned most);
+void dev_group_set_most(struct dev_group *g, unsigned most, unsigned disks);
 /* The devices may outlive it: it goes when the last of them has gone. NULL is allowed. */
 void dev_group_put(struct dev_group *g);
 
@@ -35,6 +36,9 @@ MUST_USE int dev_call_in_time(struct dev_group *g, const char *what, void (*fn)(
 			      void *arg, void (*drop)(void *arg));
 /* The same over a device that is open. Takes ownership of below. */
 struct dev *dev_deadline_new(struct dev_group *g, struct dev *below);
+
+/* Its failure domain; "" (as before this call): one of its own. Other kinds of devices have none. */
+void dev_deadline_set_domain(struct dev *d, const char *domain);
 
 struct dev_deadline_state {
 	bool is_hung; /* calls fail at once with DFS_ETIMEDOUT, until dev_revive() */

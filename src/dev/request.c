@@ -272,21 +272,45 @@ void request_dequeue(struct deadline *d, struct request *r)
 	ASSERT(!dfile_put(d, r->file));
 }
 
+/* Does it count as silent now, or is it the one that is asked about? Group locked. */
+static bool is_silent(const struct deadline *d, const struct deadline *asked, uint64_t now)
+{
+	uint64_t at = atomic_load(&d->silent_at_ns);
+
+	return d == asked || (at && at <= now);
+}
+
+/* Is there a silent one before it in its failure domain? Group locked. */
+static bool domain_counted(const struct deadline *d, const struct deadline *asked, uint64_t now)
+{
+	const struct deadline *other;
+
+	LIST_FOREACH(other, &d->group->devs, in_group) {
+		if (other == d)
+			return false;
+		if (d->domain[0] && !strcmp(other->domain, d->domain) &&
+		    is_silent(other, asked, now))
+			return true;
+	}
+	return false;
+}
+
 /* Would the pool still be able to go on without this disk and those that are silent, too? */
 static bool can_be_spared(struct deadline *d)
 {
 	struct dev_group *g = d->group;
 	uint64_t now = env_now_ns();
-	unsigned silent = 1;
+	unsigned disks = 0, domains = 0;
 	struct deadline *other;
 
 	ENV_LOCKED(&g->lock);
 	LIST_FOREACH(other, &g->devs, in_group) {
-		uint64_t at = atomic_load(&other->silent_at_ns);
-
-		silent += other != d && at && at <= now;
+		if (!is_silent(other, d, now))
+			continue;
+		disks++;
+		domains += !domain_counted(other, d, now);
 	}
-	return silent <= g->most;
+	return domains <= g->most && disks <= g->most_disks;
 }
 
 /* ---- waiting and giving up ---- */

@@ -205,6 +205,8 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 		pool_keep_spare(p, dev, rec->id);
 		return err;
 	}
+	if (dev)
+		dev_deadline_set_domain(dev, info.domain);
 	err = disk_add(p->disks, &info, dev, floor);
 	if (err && dev) {
 		pool_keep_spare(p, dev, rec->id);

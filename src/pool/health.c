@@ -273,15 +273,26 @@ void health_ask(struct pool *p)
 		give_up_missing(p, gone);
 }
 
+/* Disks of one domain may fall silent together, as long as those that are left can outvote them (with the pool
+ * directory, when they are half). */
 void health_note_spare(struct pool *p)
 {
 	struct pool_settings s = pool_get_settings(p);
-	unsigned present = 0, most;
+	unsigned count = disk_count(p->disks), present = 0, most;
+	FREE struct disk_info *infos = xcalloc(count + 1, sizeof(*infos));
+	FREE struct place_disk *places = xcalloc(count + 1, sizeof(*places));
+	unsigned domains;
 
-	for (unsigned i = 0; i < disk_count(p->disks); i++)
-		present += disk_present(disk_at(p->disks, i));
+	for (unsigned i = 0; i < count; i++) {
+		infos[i] = disk_info(disk_at(p->disks, i));
+		places[i].domain = infos[i].domain;
+		places[i].eligible = disk_present(disk_at(p->disks, i));
+		present += places[i].eligible;
+	}
+	domains = place_domains(places, count, 0);
 	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
-	dev_group_set_most(p->group, MIN(most, present ? present - 1 : 0));
+	most = MIN(most, domains ? domains - 1 : 0);
+	dev_group_set_most(p->group, most, MAX(most, present / 2));
 }
 
 void pool_silent_disks(struct pool *p, char *out, size_t out_len)

@@ -402,7 +402,7 @@ static void a_disk_that_is_needed_is_waited_for(void **state)
 	struct env_thread *t;
 
 	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f), 0);
-	dev_group_set_most(r->group, 0);
+	dev_group_set_most(r->group, 0, 0);
 	dev_fault_set(r->fault, &hang);
 	c = (struct caller){.dev = r->dev, .f = f, .kind = 1};
 	t = env_thread_start("caller", caller_main, &c);
@@ -413,6 +413,48 @@ static void a_disk_that_is_needed_is_waited_for(void **state)
 	assert_int_equal(c.rc, 0);
 	assert_false(state_of(r->dev).is_hung);
 	dev_close(f);
+}
+
+/* D3: two disks that fall silent are one loss if they are in one failure domain, unless they are too many. */
+static void a_domain_is_one_loss(void **state)
+{
+	static const struct {
+		const char *domain;
+		unsigned most_disks;
+		bool gives_up;
+	} cases[] = {{"", 2, false}, {"a", 2, true}, {"a", 1, false}};
+	struct rig *r = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct dev *below, *fault, *other;
+		struct dev_file *f;
+		struct caller c;
+		struct env_thread *t;
+
+		assert_int_equal(dev_dir_open(r->top, "other", true, &below), 0);
+		fault = dev_fault_new(below, &fine);
+		other = dev_deadline_new(r->group, fault);
+		dev_deadline_set_domain(r->dev, "a");
+		dev_deadline_set_domain(other, cases[i].domain);
+		dev_group_set_most(r->group, 1, cases[i].most_disks);
+		assert_int_equal(dev_open(other, "file", DEV_CREATE, &f), 0);
+		dev_fault_set(r->fault, &hang);
+		assert_int_equal(dev_mkdir(r->dev, "dir"), DFS_ETIMEDOUT);
+		dev_fault_set(fault, &hang);
+		c = (struct caller){.dev = other, .f = f, .kind = 1};
+		t = env_thread_start("caller", caller_main, &c);
+		env_sleep_ms(3 * DEADLINE_MS);
+		assert_int_equal(state_of(other).is_hung, cases[i].gives_up);
+		dev_fault_set(fault, &fine);
+		env_thread_join(t);
+		assert_int_equal(c.rc, cases[i].gives_up ? DFS_ETIMEDOUT : 0);
+		wait_unstuck(other);
+		dev_fault_set(r->fault, &fine);
+		wait_unstuck(r->dev);
+		assert_int_equal(dev_revive(r->dev), 0);
+		dev_close(f);
+		dev_free(other);
+	}
 }
 
 static struct fault_plan opener_plan;
@@ -483,7 +525,7 @@ static void anything_can_have_a_deadline(void **state)
 	unsigned *arg = xcalloc(1, sizeof(*arg));
 
 	/* nothing depends on what is only looked at, so it is never waited for */
-	dev_group_set_most(r->group, 0);
+	dev_group_set_most(r->group, 0, 0);
 	atomic_store(&call_hangs, false);
 	assert_int_equal(dev_call_in_time(r->group, "a call", long_call, arg, drop_arg), 0);
 	assert_int_equal(*arg, 1);
@@ -747,6 +789,7 @@ int main(void)
 		R(a_retired_device_holds_nothing),
 		L(old_answers_will_do),
 		R(a_disk_that_is_needed_is_waited_for),
+		R(a_domain_is_one_loss),
 		R(opening_a_disk_has_a_deadline),
 		R(anything_can_have_a_deadline),
 		L(a_call_that_can_be_spared_is_not_waited_for),
