@@ -8,7 +8,8 @@
 #define TICK_MS 250
 #define RECLAIM_TICKS 8 /* every 2 s */
 #define RECLAIM_BATCH 1024
-#define ASK_TICKS 4	 /* every second */
+#define ASK_TICKS 4 /* every second */
+#define LOOK_NS 50000000ull
 #define WITNESS_TICKS 20 /* every 5 s */
 
 static void tick_pool_json(struct pool *p)
@@ -91,6 +92,7 @@ void pool_background(void *arg)
 		disks_update_used(p);
 		env_mutex_lock(&p->change_lock);
 		tick_members(p);
+		(void)lacks_look(p, LOOK_NS);
 		env_mutex_unlock(&p->change_lock);
 		health_note_spare(p);
 		if (tick % ASK_TICKS == 0) {

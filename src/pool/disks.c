@@ -407,6 +407,8 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 	return err;
 }
 
+#define LOOK_BEFORE_NS 10000000000ull
+
 static int find_and_plan(struct pool *p, const char *which, struct disk **ret_disk,
 			 struct pool_fail_plan *ret_plan, struct pool_message *msg)
 {
@@ -418,6 +420,7 @@ static int find_and_plan(struct pool *p, const char *which, struct disk **ret_di
 		return DFS_ENODISK;
 	}
 	*ret_disk = d;
+	(void)lacks_look(p, LOOK_BEFORE_NS);
 	return plan_fail(p, d, ret_plan, msg);
 }
 

@@ -11,6 +11,12 @@
 #include "format/pooljson.h"
 #include "pool/pool.h"
 
+struct lacks_found {		  /* of one disk */
+	unsigned count;		  /* segments that it lacks something of */
+	struct rec_bydisk newest; /* of these */
+	uint64_t size;
+};
+
 struct absent_disk {
 	disk_id id;
 	int err;
@@ -68,6 +74,12 @@ struct pool {
 		bool swept[DISK_ID_MAX + 1];
 		uint64_t retry_ns;
 	} orphans;
+	struct looks {	       /* change_lock: at what disks lack (H8) */
+		disk_id disk;  /* whose; 0: none */
+		uint32_t upto; /* what is left lies below this segment */
+		struct lacks_found found;
+		bool done[DISK_ID_MAX + 1];
+	} looks;
 	bool members_changed; /* (l): meta_set_disks is due */
 	bool disk_json_due;   /* (l): disk.json files are out of date */
 	int pool_json_err;    /* (l): why pool.json could not be written; tried again */
@@ -137,6 +149,9 @@ void health_note_spare(struct pool *p);
 /* ---- lacks.c ---- */
 /* A disk that was entered: what does it lack of what the index names there? (H8) */
 void lacks_find(struct pool *p, struct disk *d);
+/* The same for all segments of all disks, from where it stopped, for that long. True: nothing is left to be looked at.
+ * change_lock held. */
+bool lacks_look(struct pool *p, uint64_t ns);
 /* And what is remembered of it, from before (S5)? Before the above. */
 MUST_USE int lacks_recall(struct pool *p, struct disk *d);
 /* The index names nothing of that any more: it is forgotten. */

@@ -6,7 +6,8 @@
  * written anew since, may not be there: that is remembered (S5). Keeps P1 (what may be lacking is not counted
  * as there) and P8.
  *
- * Runs when the pool is opened, before anything is written: no locks.
+ * The newest are looked at when the pool is opened, before anything is written: no locks. The others, which a disk
+ * loses otherwise (a file that is missing), afterwards, in the background: change_lock.
  */
 #include "base/probe.h"
 #include "base/words.h"
@@ -39,7 +40,7 @@ static int newest_named(struct pool *p, disk_id id, uint32_t segment, struct rec
 	return err;
 }
 
-static void tell(struct disk *d, const struct rec_bydisk *by, uint64_t size, unsigned segments)
+static void tell(struct disk *d, const struct lacks_found *f)
 {
 	struct disk_info info = disk_info(d);
 
@@ -48,44 +49,128 @@ static void tell(struct disk *d, const struct rec_bydisk *by, uint64_t size, uns
 		  "it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
 		  "older copy of itself, or has lost what it had synced; what it lacks counts as "
 		  "lost, is read from other disks and is written anew",
-		  info.id.v, info.label, info.path, segments,
-		  plural(segments, "segment", "segments"), by->segment, (unsigned long long)size,
-		  (unsigned long long)by->offset + by->record_len);
+		  info.id.v, info.label, info.path, f->count,
+		  plural(f->count, "segment", "segments"), f->newest.segment,
+		  (unsigned long long)f->size,
+		  (unsigned long long)f->newest.offset + f->newest.record_len);
+}
+
+/* Is that still so? What is freed meanwhile goes from the index before it goes from the disk. */
+static bool still_named(struct pool *p, disk_id id, const struct rec_bydisk *by)
+{
+	struct rec_bydisk again;
+
+	return newest_named(p, id, by->segment, &again) == 0 && again.segment == by->segment &&
+	       again.offset == by->offset;
+}
+
+/*
+ * Looks at the newest segment up to this one that the index names, and notes what the disk lacks of it. DFS_ENOENT:
+ * there is none. DFS_EIO and such: it can't be told; reads will tell what is wrong.
+ */
+static int look(struct pool *p, struct disk *d, uint32_t upto, struct lacks_found *f,
+		uint32_t *ret_segment, bool *ret_lacks)
+{
+	disk_id id = disk_info(d).id;
+	struct rec_bydisk by;
+	uint64_t size = 0;
+	int err = newest_named(p, id, upto, &by);
+
+	if (err)
+		return err == DFS_ENOENT ? err : DFS_ECORRUPT;
+	*ret_segment = by.segment;
+	*ret_lacks = false;
+	if (disk_may_lack(d, by.segment, by.offset, by.record_len))
+		return 0; /* that is known */
+	err = segment_size(d, by.segment, &size);
+	if (err && err != DFS_ENOENT)
+		return DFS_EIO;
+	*ret_lacks = size < by.offset + (uint64_t)by.record_len && still_named(p, id, &by);
+	if (!*ret_lacks)
+		return 0;
+	disk_note_doubt(d, &(struct disk_doubt){by.segment, (uint32_t)size, true});
+	if (f->count++ == 0) {
+		f->newest = by;
+		f->size = size;
+	}
+	return 0;
 }
 
 void lacks_find(struct pool *p, struct disk *d)
 {
-	struct rec_bydisk by, newest = {0};
-	unsigned whole = 0, lacking = 0;
-	uint64_t size, newest_size = 0;
-	uint32_t segment = UINT32_MAX;
-	disk_id id = disk_info(d).id;
+	struct lacks_found found = {0};
+	uint32_t upto = UINT32_MAX;
+	unsigned whole = 0;
+	bool lacks;
 
-	while (whole < WHOLE_ENOUGH && newest_named(p, id, segment, &by) == 0) {
-		int err = segment_size(d, by.segment, &size);
-
-		if (disk_may_lack(d, by.segment, by.offset, by.record_len))
-			size = UINT64_MAX; /* that is known */
-		else if (err == DFS_ENOENT)
-			size = 0;
-		else if (err)
-			break; /* reads will tell what is wrong */
-		if (size >= by.offset + (uint64_t)by.record_len) {
-			whole++;
-		} else {
-			disk_note_doubt(d, &(struct disk_doubt){by.segment, (uint32_t)size, true});
-			if (lacking++ == 0) {
-				newest = by;
-				newest_size = size;
-			}
-			whole = 0;
-		}
-		if (by.segment == 0)
+	while (whole < WHOLE_ENOUGH && look(p, d, upto, &found, &upto, &lacks) == 0) {
+		whole = lacks ? 0 : whole + 1;
+		if (upto-- == 0)
 			break;
-		segment = by.segment - 1;
 	}
-	if (lacking)
-		tell(d, &newest, newest_size, lacking);
+	if (found.count)
+		tell(d, &found);
+}
+
+/* ---- the rest of them, once the pool is open ---- */
+
+static bool is_usable(struct disk *d) { return disk_present(d) && disk_state(d) != DISK_SUSPECT; }
+
+/* The disk that is being looked at, or the next one. NULL: none is due. */
+static struct disk *next_disk(struct pool *p)
+{
+	struct looks *w = &p->looks;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+		disk_id id = disk_info(d).id;
+
+		if (w->done[id.v] || !is_usable(d))
+			continue;
+		if (w->disk.v != id.v) {
+			w->found = (struct lacks_found){0};
+			w->disk = id;
+			w->upto = segment_first_own(d);
+		}
+		return d;
+	}
+	return NULL;
+}
+
+/* One segment. A disk that stops answering is looked at again when it does. */
+static bool look_on(struct pool *p)
+{
+	struct looks *w = &p->looks;
+	struct disk *d = next_disk(p);
+	uint32_t segment = 0;
+	int err = DFS_ENOENT;
+	bool lacks;
+
+	if (!d)
+		return false;
+	if (w->upto)
+		err = look(p, d, w->upto - 1, &w->found, &segment, &lacks);
+	if (err == DFS_EIO && !is_usable(d))
+		return true;
+	w->upto = err == 0 || err == DFS_EIO ? segment : 0;
+	if (w->upto)
+		return true;
+	if (w->found.count)
+		tell(d, &w->found);
+	w->done[w->disk.v] = true;
+	w->disk.v = 0;
+	return true;
+}
+
+bool lacks_look(struct pool *p, uint64_t ns)
+{
+	uint64_t begin = env_now_ns();
+
+	env_assert_held(&p->change_lock);
+	while (look_on(p))
+		if (env_now_ns() - begin >= ns)
+			return false;
+	return true;
 }
 
 /* ---- what is remembered (S5) ---- */

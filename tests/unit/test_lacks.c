@@ -194,6 +194,43 @@ static void test_lacking_counts_as_lost(void **state)
 	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
 }
 
+/* The file of an old segment is gone, another is cut short, and newer ones are whole: found soon after the opening, and
+ * before another disk is let go of. */
+static void test_old_segments_lacking(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+	unsigned whole = 0;
+	struct pool *p;
+
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 8; i++) {
+		put_copies(w, 1);
+		fixture_end_segments(f);
+	}
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+	fixture_shell("rm %s/dynamicfs/segments/00000002", f->disk[LAST]);
+	fixture_shell("truncate -s 512 %s/dynamicfs/segments/00000003", f->disk[LAST]);
+	p = look(f);
+	assert_int_equal(pool_plan_fail(p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	assert_int_equal(plan.extents_lost, 2);
+	assert_int_equal(status_of(p, LAST).lost_segments, 2);
+	pool_abandon(p);
+	fixture_reopen(f);
+	for (unsigned n = 0; n < 400 && whole < w->count; n++) {
+		env_sleep_ms(25);
+		whole = 0;
+		for (unsigned i = 0; i < w->count; i++)
+			whole += fixture_good(f, w->ids[i]) == 2;
+	}
+	assert_int_equal(whole, w->count);
+	wait_settled(f);
+}
+
 /* What a failed sync may have lost is no reason to let go of another disk either, however long ago that was. */
 static void failed_sync(struct world *w, bool crash)
 {
@@ -280,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_set_back_within_an_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_lacking, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lacking_counts_as_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_old_segments_lacking, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
