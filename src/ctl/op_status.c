@@ -182,9 +182,10 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		else if (d->doubtful)
 			ctl_warn(
 				c,
-				"disk %s (%s) did not answer, or failed, with writes that were not "
-				"stored yet: what was written there then counts as lost, is read from "
-				"other disks where it is, and is written anew while the pool is mounted",
+				"disk %s (%s) may lack what was stored there: it did not answer, or failed, with "
+				"writes that were not stored yet, or damage beyond repair was found; what it may "
+				"lack counts as lost, is read where it can be, and is written anew as far as "
+				"possible while the pool is mounted",
 				d->info.label, d->info.path);
 		if (d->present && d->role == HISTORY_SET_BACK && !d->lacks)
 			ctl_warn(c,
@@ -325,12 +326,13 @@ static void warn_extents(struct ctl_call *c, const struct pool_status *s,
 	uint64_t unreadable = s->extent.extents_unreadable;
 
 	if (safety->lost)
-		ctl_warn(c,
-			 "%s%llu %s can't be read, too many of %s disks are missing: 'dynamicfs "
-			 "show-redundancy /' lists the files",
-			 least, (unsigned long long)safety->lost,
-			 plural(safety->lost, "extent", "extents"),
-			 plural(safety->lost, "its", "their"));
+		ctl_warn(
+			c,
+			"%s%llu %s can't be read, too many of %s fragments are missing, damaged or in "
+			"doubt: 'dynamicfs show-redundancy /' lists the files",
+			least, (unsigned long long)safety->lost,
+			plural(safety->lost, "extent", "extents"),
+			plural(safety->lost, "its", "their"));
 	if (safety->endangered)
 		ctl_warn(c, "%s%llu %s would be lost with one more disk", least,
 			 (unsigned long long)safety->endangered,

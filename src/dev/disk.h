@@ -91,6 +91,8 @@ struct disk_doubt {
 };
 /* Some of them; false: there are none. */
 bool disk_doubtful(struct disk *d, struct disk_doubt *ret_doubt);
+/* How many there are; 0 also of a disk that has failed. */
+unsigned disk_doubts(struct disk *d);
 /* settled: the index names nothing of that any more; else it is told of after the others. */
 void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled);
 /* What the disk has not, though it should (H8), or what the pool remembers of it (S5): when it is opened. */

@@ -315,6 +315,11 @@ bool disk_doubtful(struct disk *d, struct disk_doubt *ret_doubt)
 	return true;
 }
 
+unsigned disk_doubts(struct disk *d)
+{
+	return disk_state(d) == DISK_FAILED ? 0 : atomic_load(&d->doubt_count);
+}
+
 void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled)
 {
 	ENV_LOCKED(&d->lock);

@@ -126,7 +126,9 @@ enum fragment_status {
 };
 struct extent_check {
 	enum fragment_status status[DFS_EXTENT_MAX_FRAGMENTS];
-	unsigned good; /* of k + m */
+	bool damaged
+		[DFS_EXTENT_MAX_FRAGMENTS]; /* bad, and not for a moment only, as far as can be told */
+	unsigned good;			    /* of k + m */
 };
 /* Verifies every fragment. deep: payload too, else only headers. 0 or DFS_ENOENT, ... */
 MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,

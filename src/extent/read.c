@@ -98,7 +98,7 @@ static int blocks_verify(const struct hash *blocks, const struct fragment_read *
 	return 0;
 }
 
-static bool is_rot(int err)
+bool fragment_is_rot(int err)
 {
 	return err == DFS_ECHECKSUM || err == DFS_ECORRUPT || err == DFS_EVERSION ||
 	       err == DFS_E2BIG || err == DFS_ENOENT;
@@ -161,7 +161,7 @@ void fragments_read(struct extent_store *s, struct cached_extent *e, struct frag
 			r->result = blocks_verify(cache_blocks(s, e, r->index), r);
 	}
 	for (unsigned i = 0; i < n; i++)
-		if (is_rot(reads[i].result))
+		if (fragment_is_rot(reads[i].result))
 			report_rot(s, e, reads[i].index, reads[i].result);
 }
 
@@ -234,7 +234,7 @@ static int decode_gather(struct extent_store *s, struct cached_extent *e, const 
 			if (!reads[j].result) {
 				dc->have[reads[j].index] = true;
 				good++;
-			} else if (is_rot(reads[j].result)) {
+			} else if (fragment_is_rot(reads[j].result)) {
 				healer_queue(s, rec->id);
 			}
 		}
@@ -333,7 +333,7 @@ static int spans_decode(struct extent_store *s, struct cached_extent *e, struct 
 			late[spans[i].read.index] = true;
 		} else if (spans[i].read.result) {
 			bad[spans[i].read.index] = true;
-			rot |= is_rot(spans[i].read.result);
+			rot |= fragment_is_rot(spans[i].read.result);
 		}
 	for (unsigned i = 0; i < n && !err; i++)
 		if (spans[i].read.result)
@@ -398,8 +398,10 @@ int extent_read(struct extent_store *s, extent_id id, uint32_t off, uint32_t len
 		}
 	}
 	atomic_fetch_add(&s->extents_read, 1);
-	if (err == DFS_EIO)
+	if (err == DFS_EIO) {
 		atomic_fetch_add(&s->extents_unreadable, 1);
+		healer_queue(s, id); /* it remembers what is beyond repair */
+	}
 	return err;
 }
 

@@ -37,6 +37,8 @@ int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool dee
 			ret_check->status[i] = FRAGMENT_ABSENT;
 		} else {
 			ret_check->status[i] = FRAGMENT_BAD;
+			ret_check->damaged[i] = reads[i].result == DFS_EIO ||
+						fragment_is_rot(reads[i].result);
 		}
 		free(e.blocks[i]);
 	}
@@ -276,6 +278,32 @@ static unsigned choose_bad(struct repair *r, const struct suspicion *sus)
 	return bad;
 }
 
+/*
+ * S6: damage beyond repair is remembered, so that it counts, also after the next mount, until nothing names it any more.
+ * The whole segment is doubted: what is good in it is written anew elsewhere. Once for each, and nobody waits for it.
+ */
+static void remember_damage(struct extent_store *s, const struct repair *r)
+{
+	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
+		const struct rec_fragment *f = &r->old.frags[i];
+		struct disk *d = disk_get(s->cfg.disks, f->disk);
+		struct meta_txn *t;
+		uint64_t seq;
+
+		if (!d || !r->check.damaged[i] ||
+		    disk_may_lack(d, f->segment, f->offset, f->record_len))
+			continue;
+		t = meta_begin(s->cfg.meta);
+		put_doubt(t, f->disk, f->segment, 0);
+		if (meta_commit(t, &seq)) /* the next read finds it again */
+			return;
+		PROBE("damage-remembered");
+		if (segment_is_open(d, f->segment))
+			segment_close_open(d); /* nothing more is put beside it */
+		disk_note_doubt(d, &(struct disk_doubt){.segment = f->segment});
+	}
+}
+
 static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
 		      unsigned *ret_repaired)
 {
@@ -289,8 +317,10 @@ static int repair_run(struct extent_store *s, struct repair *r, const struct sus
 	*ret_repaired = 0;
 	if (bad == 0)
 		return 0;
-	if (r->check.good < r->old.k)
+	if (r->check.good < r->old.k) {
+		remember_damage(s, r);
 		return DFS_EIO;
+	}
 	err = repair_pieces(s, r);
 	if (!err)
 		err = repair_decode(s, r);

@@ -167,14 +167,41 @@ static struct disk *doubtful_disk(struct pool *p, struct disk_doubt *ret_doubt)
 	return NULL;
 }
 
-/* The longer it fails the more seldom it is tried: what can't be read may never be. */
+static unsigned count_doubts(struct pool *p)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		count += disk_doubts(disk_at(p->disks, i));
+	return count;
+}
+
+/* There are more: those don't wait for others that failed. */
+static void begin_anew(struct pool *p)
+{
+	struct doubts *w = &p->doubts;
+	unsigned count = count_doubts(p);
+
+	if (count > w->count) {
+		w->retry_ns = 0;
+		w->failures = w->tried = 0;
+	}
+	w->count = count;
+}
+
+/* Once all of them have been tried they rest, the longer the more often they fail: what can't be read may never be. */
 static void settling_failed(struct pool *p, disk_id id, const struct disk_doubt *doubt)
 {
 	struct doubts *w = &p->doubts;
 
-	log_warn("not all that disk %u %s could be written anew; it is tried again", id.v,
-		 doubt->is_lost ? "lacks" : "held when it failed");
 	w->turn++;
+	if (++w->tried < w->count)
+		return;
+	log_warn(
+		"not all that disks lack, or may lack (disk %u, segment %08x and others), could be written anew; it "
+		"is tried again",
+		id.v, doubt->segment);
+	w->tried = 0;
 	w->retry_ns = env_now_ns() + (DOUBT_RETRY_NS << MIN(w->failures, DOUBT_RETRY_DOUBLINGS));
 	w->failures++;
 }
@@ -183,9 +210,8 @@ static void settled_all(struct pool *p, disk_id id, const struct disk_doubt *dou
 {
 	PROBE("doubts-settled");
 	p->doubts.failures = 0;
-	log_info("all that %s disk %u%s is written anew",
-		 doubt->is_lost ? "was lacking on" : "was not durable on", id.v,
-		 doubt->is_lost ? "" : " when it failed");
+	log_info("all that %s disk %u is written anew",
+		 doubt->is_lost ? "was lacking on" : "may have been lost on", id.v);
 	note_change(p, false);
 }
 
@@ -199,6 +225,7 @@ void health_settle_doubts(struct pool *p)
 	disk_id id;
 	int err;
 
+	begin_anew(p);
 	d = env_now_ns() < w->retry_ns ? NULL : doubtful_disk(p, &doubt);
 	if (!d)
 		return;

@@ -64,7 +64,8 @@ struct pool {
 		unsigned turn;		  /* which disk */
 		uint32_t segment, from;
 		bool failed;
-		unsigned failures;
+		unsigned count;		  /* how many there were a tick ago */
+		unsigned tried, failures; /* since the last rest; rests in a row */
 		uint64_t retry_ns;
 	} doubts;
 	struct orphans { /* likewise: what crashes left (G3) */

@@ -228,9 +228,9 @@ int lacks_recall(struct pool *p, struct disk *d)
 		return err;
 	PROBE("doubts-recalled");
 	log_warn(
-		"disk %u (%s) at %s failed when the pool was in use before, with writes that were not "
-		"stored yet: what was written there then, in %u %s, counts as lost, is read "
-		"from other disks where it is, and is written anew",
+		"disk %u (%s) at %s may lack what was stored there: when the pool was in use before a sync failed "
+		"there, or damage beyond repair was found. What it may lack, in %u %s, counts as lost, is read "
+		"where it can be, and is written anew",
 		info.id.v, info.label, info.path, r.count, plural(r.count, "segment", "segments"));
 	return err;
 }

@@ -290,6 +290,60 @@ static void test_failed_sync_given_up(void **state)
 	meta_iter_free(it);
 }
 
+/* Overwrites some of what was put first. */
+static void rot_first(struct fixture *f, unsigned disk)
+{
+	fixture_shell(
+		"dd if=/dev/zero of=%s/dynamicfs/segments/00000001 bs=512 seek=2 count=8 conv=notrunc 2>/dev/null",
+		f->disk[disk]);
+}
+
+static bool is_doubtful(struct fixture *f)
+{
+	return status_of(f->p, 0).doubtful && status_of(f->p, LAST).doubtful;
+}
+
+/* Damage beyond repair counts, also after the next mount, and what is good beside it is taken away from there. */
+static void test_damage_is_remembered(void **state)
+{
+	static uint8_t buf[LEN];
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct rec_extent rec;
+
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 3; i++)
+		put_copies(w, 1);
+	rot_first(f, 0);
+	rot_first(f, LAST);
+	assert_int_equal(extent_read(pool_extents(f->p), w->ids[0], 0, LEN, buf), DFS_EIO);
+	for (unsigned n = 0; n < 400 && !is_doubtful(f); n++)
+		env_sleep_ms(25);
+	assert_true(is_doubtful(f));
+	assert_int_equal(meta_sync(pool_meta(f->p), meta_last_seq(pool_meta(f->p))), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 1; i < w->count; i++) {
+			for (unsigned n = 0; n < 400; n++) {
+				assert_int_equal(get_extent(pool_meta(f->p), w->ids[i], &rec), 0);
+				if (rec.frags[0].segment != 1 && rec.frags[1].segment != 1)
+					break;
+				env_sleep_ms(25);
+			}
+			assert_true(rec.frags[0].segment != 1 && rec.frags[1].segment != 1);
+			assert_int_equal(fixture_good(f, w->ids[i]), 2);
+		}
+		assert_int_equal(get_extent(pool_meta(f->p), w->ids[0], &rec), 0);
+		for (unsigned i = 0; i < 2; i++)
+			assert_true(disk_may_lack(disk_get(pool_disks(f->p), rec.frags[i].disk),
+						  rec.frags[i].segment, rec.frags[i].offset,
+						  rec.frags[i].record_len));
+		assert_true(is_doubtful(f));
+		assert_int_equal(pool_close(f->p), 0);
+		fixture_reopen(f);
+	}
+}
+
 /* After a crash at any time, and after a clean end: every disk has all that is named there. */
 static void test_nothing_lacks(void **state)
 {
@@ -321,6 +375,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_sync_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damage_is_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_lacks, setup, teardown),
 	};
 
