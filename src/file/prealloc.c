@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
+
 /* What is promised of a slot. */
 struct promise {
 	struct slot *s; /* ranges without a buffer */
@@ -201,27 +203,50 @@ int prealloc_cut(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 	return 0;
 }
 
-/* The next slot from *slot on that has a record; DFS_ENOENT: none. */
-static int next_slot(struct inode *in, struct meta_iter **it, uint64_t *slot)
+/* The slot that a key names which begins like this file's; false: it can be none, whatever wrote it. */
+static bool slot_of(const struct inode *in, const uint8_t *key, size_t len, uint64_t *ret_slot)
 {
 	const size_t ino_len = 1 + sizeof(in->ino.v);
-	struct reader r;
-	const uint8_t *k;
-	BUF key = {0};
-	size_t len;
+	struct reader r = reader_of(key + ino_len, len - ino_len);
+	uint64_t slot = reader_be64(&r);
 
-	key_prealloc(&key, in->ino, *slot);
+	if (r.bad || reader_left(&r) || slot << SLOT_SHIFT >> SLOT_SHIFT != slot)
+		return false;
+	*ret_slot = slot;
+	return true;
+}
+
+#define TXN_FULL 1
+
+/* The next slot from *slot on that has a record; DFS_ENOENT: none. What can be no such record goes: it must not
+ * keep a file from being cut or deleted. TXN_FULL: much of that. */
+static int next_slot(struct inode *in, struct meta_txn *t, size_t room, struct meta_iter **it,
+		     uint64_t *slot)
+{
+	const size_t ino_len = 1 + sizeof(in->ino.v);
+	BUF key = {0};
+
+	key_prealloc(&key, in->ino, *slot - 1);
+	buf_put(&key, "", 1); /* behind the one before */
 	if (!*it)
 		*it = meta_iter_new_within(in->fs->meta, key.data, ino_len);
-	meta_iter_seek(*it, key.data, key.len);
-	if (!meta_iter_valid(*it))
-		return meta_iter_error(*it) ? meta_iter_error(*it) : DFS_ENOENT;
-	k = meta_iter_key(*it, &len);
-	if (len != key.len || memcmp(k, key.data, ino_len) != 0)
-		return DFS_ENOENT;
-	r = reader_of(k + ino_len, len - ino_len);
-	*slot = reader_be64(&r);
-	return *slot << SLOT_SHIFT >> SLOT_SHIFT == *slot ? 0 : DFS_ECORRUPT;
+	for (meta_iter_seek(*it, key.data, *slot ? key.len : ino_len); meta_iter_valid(*it);
+	     meta_iter_next(*it)) {
+		size_t len;
+		const uint8_t *k = meta_iter_key(*it, &len);
+
+		if (len < ino_len || memcmp(k, key.data, ino_len) != 0)
+			break;
+		if (slot_of(in, k, len, slot))
+			return 0;
+		if (meta_txn_bytes(t) > room)
+			return TXN_FULL;
+		log_warn("file %llu: a damaged record of preallocated space is removed; no "
+			 "content depends on it",
+			 (unsigned long long)in->ino.v);
+		meta_del(t, k, len);
+	}
+	return meta_iter_error(*it) ? meta_iter_error(*it) : DFS_ENOENT;
 }
 
 int prealloc_drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r, uint64_t *from,
@@ -236,24 +261,25 @@ int prealloc_drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r
 		*from = to;
 	if (*from >= to)
 		return 0;
-	for (; (rc = next_slot(in, &it, &slot)) == 0 && slot << SLOT_SHIFT < to; slot++) {
+	while ((rc = next_slot(in, t, room, &it, &slot)) == 0 && slot << SLOT_SHIFT < to) {
 		struct promise p;
 
 		*from = MAX(*from, slot << SLOT_SHIFT);
-		if (meta_txn_bytes(t) > room)
+		if (meta_txn_bytes(t) > room) {
+			rc = TXN_FULL;
 			break;
+		}
 		rc = load(in, slot, &p);
 		if (rc)
 			break;
 		slot_cut(p.s, within(start, slot), within(to, slot));
 		store(t, in, r, &p);
-	}
-	if (rc == DFS_ENOENT || (rc == 0 && slot << SLOT_SHIFT >= to)) {
-		*from = to;
-		rc = 0;
+		slot++;
 	}
 	meta_iter_free(it);
-	return rc;
+	if (rc == DFS_ENOENT || rc == 0)
+		*from = to;
+	return rc == DFS_ENOENT || rc == TXN_FULL ? 0 : rc;
 }
 
 int prealloc_drop(struct inode *in, struct rec_inode *r, uint64_t from, uint64_t to)

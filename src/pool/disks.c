@@ -119,54 +119,6 @@ int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
 	return 0;
 }
 
-/* What was never given out leaves no number to give out (P10). */
-static uint32_t above(uint32_t segment) { return segment == UINT32_MAX ? segment : segment + 1; }
-
-/* One above the highest segment that the index names on this disk, or has named: a disk that comes back from
- * an old copy must not give out numbers again (S1). */
-static int segment_floor(struct pool *p, disk_id id, uint32_t *ret_floor)
-{
-	struct meta_iter *it = meta_iter_new(p->meta);
-	uint32_t floor = 0;
-	int err = 0;
-
-	if (get_numbers(p->meta, id, &floor)) /* it is in the log; the others still tell */
-		floor = 0;
-	for (int table = 0; table < 2 && !err; table++) {
-		const uint8_t *k, *v;
-		size_t klen, vlen;
-		BUF key = {0};
-
-		if (table == 0)
-			key_bydisk(&key, id, UINT32_MAX, UINT32_MAX);
-		else
-			key_freed(&key, id, UINT32_MAX, UINT32_MAX);
-		meta_iter_seek_back(it, key.data, key.len);
-		if (!meta_iter_valid(it))
-			continue;
-		k = meta_iter_key(it, &klen);
-		v = meta_iter_value(it, &vlen);
-		if (klen > 0 && k[0] == TABLE_BYDISK) {
-			struct rec_bydisk by;
-
-			err = parse_bydisk(k, klen, v, vlen, &by);
-			if (!err && by.disk.v == id.v)
-				floor = MAX(floor, above(by.segment));
-		} else if (klen > 0 && k[0] == TABLE_FREED) {
-			struct rec_freed f;
-
-			err = parse_freed(k, klen, v, vlen, &f);
-			if (!err && f.disk.v == id.v)
-				floor = MAX(floor, above(f.segment));
-		}
-	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
-	*ret_floor = MAX(floor, 1);
-	return err;
-}
-
 /* One that can't be written is known before anything is planned with its room. */
 static void check_writable(struct pool *p, disk_id id)
 {
@@ -200,7 +152,7 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 	if (j && j->path[0])
 		snprintf(info.path, sizeof(info.path), "%s", j->path);
 	env_mutex_unlock(&p->json_lock);
-	err = segment_floor(p, rec->id, &floor);
+	err = numbers_floor(p, rec->id, &floor);
 	if (err) {
 		pool_keep_spare(p, dev, rec->id);
 		return err;

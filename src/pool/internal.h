@@ -111,6 +111,8 @@ void disk_jsons_update(struct pool *p);
 void pool_keep_spare(struct pool *p, struct dev *dev, disk_id id);
 /* That disk was given up: meta does not use it any more. */
 void pool_retire_spares(struct pool *p, disk_id id);
+/* The first number of a segment that the disk may give out (S1). */
+MUST_USE int numbers_floor(struct pool *p, disk_id id, uint32_t *ret_floor);
 /* Puts a disk of the index into the set. dev: transferred; NULL when it is not there. Meta may be
  * using it already, so it stays open to the end, whatever this returns. */
 MUST_USE int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev);

@@ -572,6 +572,38 @@ static void test_the_last_number(void **state)
 	assert_int_equal(fixture_good(f, rec.id), 3);
 }
 
+/* The last records of what lies on a disk are damaged, or can't be any: the pool opens, the disk is used, and
+ * the number in the key counts, for it was given out (S1). */
+static void test_damaged_last_records(void **state)
+{
+	struct fixture *f = *state;
+	struct meta_txn *t = meta_begin(pool_meta(f->p));
+	struct segment_addr addr;
+	struct rec_extent rec;
+	BUF key = {0};
+	uint64_t seq;
+
+	key_bydisk(&key, (disk_id){DISKS}, 500, 512);
+	meta_put(t, key.data, key.len, "damaged", 7);
+	buf_put(&key, "odd", 3);
+	meta_put(t, key.data, key.len, "damaged", 7);
+	meta_put(t, key.data, 7, "damaged", 7);
+	buf_reset(&key);
+	key_freed(&key, (disk_id){DISKS}, 600, 512);
+	meta_put(t, key.data, key.len, "damaged", 7);
+	buf_reset(&key);
+	key_freed(&key, (disk_id){DISKS - 1}, 0, 0);
+	meta_put(t, key.data, 6, "damaged", 7); /* the only one of that disk */
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_reopen(f);
+	assert_int_equal(segment_reserve(disk_at(pool_disks(f->p), DISKS - 1), 512, &addr), 0);
+	assert_in_range(addr.segment, 601, 610);
+	segment_settle(disk_at(pool_disks(f->p), DISKS - 1), addr);
+	put_one(f, &rec);
+	assert_int_equal(fixture_good(f, rec.id), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -583,6 +615,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_many_references_of_one_extent, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_last_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_whole_record_of_other_bytes, setup,
 						teardown),

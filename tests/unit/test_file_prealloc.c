@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "file/fs.h"
 #include "meta/meta.h"
+#include "meta/schema.h"
 #include "unit/file_rig.h"
 
 #define DISK_BYTES MIB(96)
@@ -278,6 +279,79 @@ static void test_in_steps(void **state)
 	file_rig_free(r);
 }
 
+/* Keys that no file can have, under its number: of slots beyond the greatest file, too short, too long. */
+static void put_nonsense(struct file_rig *r, ino_id ino)
+{
+	struct meta *m = pool_meta(r->pool);
+	struct meta_txn *t = meta_begin(m);
+	uint64_t seq;
+	BUF key = {0};
+
+	for (uint64_t i = 0; i < 100; i++) {
+		buf_reset(&key);
+		key_prealloc(&key, ino, UINT64_MAX - i * i);
+		meta_put(t, key.data, key.len, "nonsense", 8);
+	}
+	for (uint64_t slot = 0; slot < 3; slot++) {
+		buf_reset(&key);
+		key_prealloc(&key, ino, slot);
+		buf_put(&key, "x", 1);
+		meta_put(t, key.data, key.len, "nonsense", 8);
+		meta_put(t, key.data, key.len - 6 - slot, "nonsense", 8);
+	}
+	assert_int_equal(meta_commit(t, &seq), 0);
+}
+
+static unsigned count_records(struct file_rig *r, ino_id ino)
+{
+	struct meta_iter *it = meta_iter_new(pool_meta(r->pool));
+	unsigned n = 0;
+	BUF key = {0};
+
+	key_prealloc(&key, ino, 0);
+	for (meta_iter_seek(it, key.data, 9); meta_iter_valid(it); meta_iter_next(it)) {
+		size_t len;
+
+		if (memcmp(meta_iter_key(it, &len), key.data, 9))
+			break;
+		n++;
+	}
+	meta_iter_free(it);
+	return n;
+}
+
+/* They must not keep the file from being cut, punched or deleted, nor stay behind. */
+static void test_nonsense(void **state)
+{
+	struct fs_config cfg = {.txn_bytes = KIB(16)};
+
+	(void)state;
+	for (unsigned deleted = 0; deleted < 2; deleted++) {
+		struct file_rig *r = file_rig_new(&cfg, GIB(1));
+		struct inode *in = rig_create(r, r->root, "odd");
+		ino_id ino = rig_attr(r, in).ino;
+
+		preallocate(r, in, 0, 0, MIB(8));
+		put_nonsense(r, ino);
+		assert_true(count_records(r, ino) > 100);
+		if (deleted) {
+			fs_forget(r->fs, in, 1);
+			assert_int_equal(fs_unlink(r->fs, r->root, "odd"), 0);
+			for (unsigned i = 0; i < 500 && count_records(r, ino); i++)
+				env_sleep_ms(10);
+			assert_int_equal(count_records(r, ino), 0);
+		} else {
+			rig_truncate(r, in, MIB(3) + 5);
+			assert_int_equal(promised(r), MIB(3) + 5);
+			rig_truncate(r, in, 0);
+			assert_int_equal(count_records(r, ino), 0);
+			fs_forget(r->fs, in, 1);
+		}
+		assert_int_equal(promised(r), 0);
+		file_rig_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_counted),
 		cmocka_unit_test(test_around_data),
 		cmocka_unit_test(test_in_steps),
+		cmocka_unit_test(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
