@@ -323,11 +323,94 @@ static void test_in_steps(void **state)
 	history(number("ACCOUNT_SEED", 1) + 1000000, KIB(16));
 }
 
+/* ---- fsck tells of an account that is wrong ---- */
+static void ignore(void *ctx, const char *severity, const char *text)
+{
+	(void)ctx;
+	(void)severity;
+	(void)text;
+}
+
+static uint64_t problems(struct file_rig *r)
+{
+	struct pool_open_options opt = {.read_only = true};
+	struct pool_message msg = {""};
+	struct pool_fsck_result result;
+	struct pool *p;
+
+	file_rig_close(r);
+	assert_int_equal(pool_open(r->pool_dir, &opt, NULL, &p, &msg), 0);
+	(void)!pool_fsck(p, false, ignore, NULL, &result);
+	pool_abandon(p);
+	file_rig_open(r);
+	return result.problems;
+}
+
+enum lie {
+	COUNTER,
+	NO_INODE,
+	NO_RECORD,
+	MAPPED,
+	LIES
+};
+
+/* Or, with undo, the truth again. */
+static void tell(struct file_rig *r, enum lie lie, ino_id ino, bool undo)
+{
+	struct meta_txn *t = meta_begin(r->fs->meta);
+	struct rec_prealloc good = {ino, 1, 1, {{0, MIB(1)}}};
+	struct rec_prealloc mapped = {ino, 0, 1, {{4096, MIB(1)}}}, none = good;
+	uint64_t seq;
+
+	none.ino.v = 999;
+	if (lie == COUNTER)
+		meta_add(t, META_COUNT_PREALLOC_BYTES, undo ? -4096 : 4096);
+	else if (lie == NO_INODE && !undo)
+		put_prealloc(t, &none);
+	else if (lie == NO_INODE)
+		del_prealloc(t, none.ino, 1);
+	else if (lie == NO_RECORD && !undo)
+		del_prealloc(t, ino, 1);
+	else if (lie == NO_RECORD)
+		put_prealloc(t, &good);
+	if (lie == MAPPED) { /* the sum is right */
+		mapped.ranges[0].start -= undo ? 0 : 10;
+		mapped.ranges[0].end -= undo ? 0 : 10;
+		put_prealloc(t, &mapped);
+	}
+	assert_int_equal(meta_commit(t, &seq), 0);
+}
+
+static void test_fsck_tells(void **state)
+{
+	struct file_rig *r = file_rig_new(NULL, MIB(300));
+	struct inode *in = rig_create(r, r->root, "f");
+	static const uint8_t data[4096];
+	ino_id ino = in->ino;
+
+	(void)state;
+	rig_write(r, in, 0, data, sizeof(data));
+	assert_int_equal(fs_fallocate(r->fs, in, 0, 0, MIB(2)), 0);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_equal(in->rec.prealloc_bytes, MIB(2) - sizeof(data));
+	fs_forget(r->fs, in, 1);
+	assert_int_equal(problems(r), 0);
+	for (enum lie lie = 0; lie < LIES; lie++) {
+		tell(r, lie, ino, false);
+		if (!problems(r))
+			fail_msg("lie %u was believed", lie);
+		tell(r, lie, ino, true);
+		assert_int_equal(problems(r), 0);
+	}
+	file_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole_transactions),
 		cmocka_unit_test(test_in_steps),
+		cmocka_unit_test(test_fsck_tells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
