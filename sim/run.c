@@ -128,7 +128,8 @@ static void set_up_disks(struct run *r)
 		r->clone = sim_disk_new(&(
 			struct sim_disk_config){.name = name, .fs_id = 101, .total_bytes = GIB(1)});
 	}
-	r->tolerance = MIN(set_up_domains(r) - 1, 2u);
+	r->domains = set_up_domains(r);
+	r->tolerance = MIN(r->domains - 1, 2u);
 }
 
 static void set_up(struct run *r)

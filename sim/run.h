@@ -117,6 +117,8 @@ struct run {
 	bool silent;	      /* in some rounds a disk falls silent, and the round outlasts it */
 	bool home_silent;     /* or the pool directory does */
 	struct rng domain_rng;
+	unsigned
+		domains; /* of the disks that are there from the start; as many as they are, if none is shared */
 	struct rng silent_rng;
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */

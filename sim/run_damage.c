@@ -238,9 +238,9 @@ bool run_overwriting_fails(struct run *r) { return r->filled && r->has_snapshot;
  * loses one may lack room for what it has accepted already. */
 static void note_lack(struct run *r)
 {
-	r->lacks_room |= r->small_disks ||
-			 (run_somebody_full(r) &&
-			  r->disk_count < run_damaged(r) + r->settings.metadata_copies);
+	r->lacks_room |= r->small_disks || (run_somebody_full(r) &&
+					    MIN(r->domains, r->disk_count) <
+						    run_damaged(r) + r->settings.metadata_copies);
 }
 
 /* Shorter than the deadline, a little longer, or for the rest of the round. */

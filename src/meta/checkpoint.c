@@ -122,9 +122,14 @@ static void compact(struct meta *m)
 	env_mutex_unlock(&m->state);
 }
 
+/* Whoever it was that met it: nothing may be added until a checkpoint succeeds, so one is tried until it does. */
 void index_note(struct meta *m, int err)
 {
 	__atomic_store_n(&m->index_failed, err, __ATOMIC_RELAXED);
+	if (!err)
+		return;
+	ENV_LOCKED(&m->state);
+	m->checkpoint_wanted = true;
 }
 
 /* Steps 3 and 4, which write where the index lies. */
@@ -339,8 +344,10 @@ int checkpoint_run(struct meta *m, bool closing)
 
 	if (state_failed(m))
 		return DFS_EFAILED;
-	if (nothing_to_do(m, closing))
+	if (nothing_to_do(m, closing)) {
+		index_note(m, 0);
 		return closing ? mark_clean(m) : 0;
+	}
 	err = checkpoint_once(m, closing, &was_old);
 	if (err == 0 && was_old && !nothing_to_do(m, closing))
 		err = checkpoint_once(m, closing, &was_old);
