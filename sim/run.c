@@ -374,6 +374,7 @@ static bool open_pool(struct run *r)
 	struct pool_open_options opt = {.force = forced_needlessly(r)};
 	struct pool_message msg = {0};
 	bool needless = opt.force;
+	uint64_t before = sim_stats_of("opened-without-checkpoint");
 	int err = 0;
 
 	if (r->lose_pool_dir) {
@@ -401,6 +402,7 @@ static bool open_pool(struct run *r)
 	if (needless)
 		check_needless(r);
 	split_opened_here(r, opt.force);
+	r->journals_few |= sim_stats_of("opened-without-checkpoint") > before;
 	r->pool_dir_old = r->home_hit;
 	r->lose_pool_dir = false; /* an import that power cut short is done anew */
 	if (run_is_rotten(r))

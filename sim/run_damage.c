@@ -58,7 +58,7 @@ static struct run_disk *pick_disk(struct run *r)
 	bool another = run_damaged(r) < r->tolerance;
 	struct run_disk *d;
 
-	if (!another && !run_damaged(r))
+	if (r->journals_few || (!another && !run_damaged(r)))
 		return NULL;
 	do
 		d = &r->disks[rng_below(&r->rng, r->disk_count)];
@@ -177,7 +177,7 @@ static void damage_beyond(struct run *r)
 {
 	unsigned count = r->tolerance + 1;
 
-	if (count >= r->disk_count ||
+	if (r->journals_few || count >= r->disk_count ||
 	    count > 3) /* metadata bears three losses of its four copies */
 		return;
 	r->beyond = true;
@@ -243,6 +243,12 @@ static void note_lack(struct run *r)
 						    run_damaged(r) + r->settings.metadata_copies);
 }
 
+static void note_errors(struct run_disk *d)
+{
+	d->had_other |= d->damage != DAMAGE_NONE && d->damage != DAMAGE_ERRORS;
+	d->damage = DAMAGE_ERRORS;
+}
+
 /* Shorter than the deadline, a little longer, or for the rest of the round. */
 static void hang(struct run_disk *d, struct sim_fault *f)
 {
@@ -305,7 +311,7 @@ static void fall_silent(void *arg)
 		return;
 	}
 	PROBE("disk-silent");
-	d->damage = DAMAGE_ERRORS;
+	note_errors(d);
 	note_lack(r);
 	note_votes(r, d);
 }
@@ -317,7 +323,7 @@ static void exceed(struct run *r)
 	bool only_syncs = rng_one_in(&r->force_rng, 3);
 	bool gone = rng_one_in(&r->rng, 2) && !only_syncs;
 
-	if (count >= r->disk_count || count > 3)
+	if (r->journals_few || count >= r->disk_count || count > 3)
 		return;
 	if (only_syncs || (!gone && rng_one_in(&r->rng, 2))) /* what is there stays: all may fail */
 		count = r->disk_count;
@@ -416,8 +422,7 @@ static void damage_in_use(struct run *r, struct run_disk *d)
 	default:
 		hang(d, &f);
 	}
-	d->had_other |= d->damage != DAMAGE_NONE && d->damage != DAMAGE_ERRORS;
-	d->damage = DAMAGE_ERRORS;
+	note_errors(d);
 	sim_disk_set_fault(d->sim, &f);
 	note_lack(r);
 	note_votes(r, d);

@@ -216,6 +216,7 @@ MUST_USE int meta_checkpoint(struct meta *m);
 MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
 			    const struct meta_known *known, unsigned known_count);
 bool meta_is_member(struct meta *m, disk_id id);
+bool meta_is_only_member(struct meta *m, disk_id id);
 uint64_t meta_epoch(struct meta *m);
 /* Is the newest root's epoch, or one before it that it remembers, made by force (H7)? */
 bool meta_was_forced(struct meta *m);

@@ -573,6 +573,12 @@ bool meta_is_member(struct meta *m, disk_id id)
 	return found;
 }
 
+bool meta_is_only_member(struct meta *m, disk_id id)
+{
+	ENV_LOCKED(&m->state);
+	return m->root.member_count == 1 && m->root.members[0].id.v == id.v;
+}
+
 uint64_t meta_epoch(struct meta *m)
 {
 	ENV_LOCKED(&m->state);

@@ -346,6 +346,14 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 			"bring other disks back first",
 			label);
 		err = DFS_EREFUSED;
+	} else if (meta_is_only_member(p->meta, plan.info.id) && pool_dir_error(p)) {
+		err = pool_dir_error(p); /* force would not help: the pool would end */
+		pool_say(
+			msg,
+			"cannot fail disk %s: no other disk holds the journal of the metadata, and none can "
+			"begin while the pool directory %s can't be written: %s; nothing was changed. What "
+			"to do: %s",
+			label, p->dir, pool_dir_what(err), pool_dir_what_to_do(err));
 	} else if (plan.extents_lost) {
 		pool_say(
 			msg,

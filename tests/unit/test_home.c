@@ -315,9 +315,38 @@ static void test_index_taken_away(void **state)
 	assert_int_equal(fs_close(fs), 0);
 }
 
+/* The one disk that holds the journal isn't given up while no other can begin one: the pool would end. */
+static void test_only_member(void **state)
+{
+	const struct fault_plan full = {.no_space = true, .most_free = 1}, none = {0};
+	struct fixture *f = fixture_new(3, 1, NULL);
+	struct pool_message msg = {""};
+	struct disk_info info;
+	unsigned member = 0;
+	int err;
+
+	while (!meta_is_member(pool_meta(f->p), disk_info(disk_at(pool_disks(f->p), member)).id))
+		member++;
+	dev_fault_set(f->dir_fault, &full);
+	env_sleep_ms(250); /* until it is asked again */
+	assert_int_equal(pool_fail_disk(f->p, f->disk[member], true, &info, &msg), DFS_ENOSPC);
+	assert_non_null(strstr(msg.text, "nothing was changed"));
+	assert_int_equal(meta_failed(pool_meta(f->p)), 0);
+	dev_fault_set(f->dir_fault, &none);
+	err = DFS_ENOSPC;
+	for (unsigned i = 0; i < 200 && err == DFS_ENOSPC; i++) {
+		env_sleep_ms(50);
+		err = pool_fail_disk(f->p, f->disk[member], true, &info, &msg);
+	}
+	assert_int_equal(err, 0);
+	fixture_free(f);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_only_member),
 		cmocka_unit_test_setup_teardown(test_import_keeps_the_settings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_disks_at_a_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_history_is_not_touched, setup, teardown),
