@@ -99,7 +99,7 @@ static void come_back(struct run_disk *d)
 	if (d->damage != DAMAGE_GONE)
 		return;
 	set_gone(d, false);
-	d->damage = DAMAGE_STALE;
+	d->damage = sim_disk_has_names(d->sim) ? DAMAGE_STALE : DAMAGE_WIPED;
 	PROBE("disk-back-stale");
 	sim_trace("disk %s comes back", d->path);
 }

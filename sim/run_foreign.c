@@ -175,7 +175,7 @@ static void try_clone(struct run *r)
 	struct sim_image *old = d ? d->images[rng_below(&r->foreign_rng, RUN_IMAGES)] : NULL;
 	struct sim_disk *place = other ? other->sim : NULL;
 
-	if (!d || !other || d == other)
+	if (!d || !other || d == other || r->swapped)
 		return;
 	if (old && rng_one_in(&r->foreign_rng, 2))
 		sim_disk_restore(r->clone, old);
@@ -202,8 +202,10 @@ static void swap_disks(struct run *r)
 	struct run_disk *a = pick_whole(r), *b = pick_whole(r);
 	char path[sizeof(a->path)];
 
-	if (!a || !b || a == b || r->adding)
+	/* where one of them was is forgotten when the other is found there while it is away */
+	if (!a || !b || a == b || r->adding || r->splits)
 		return;
+	r->swapped = true;
 	memcpy(path, a->path, sizeof(path));
 	memcpy(a->path, b->path, sizeof(path));
 	memcpy(b->path, path, sizeof(path));

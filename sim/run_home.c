@@ -248,10 +248,11 @@ bool home_explains(struct run *r, int err, bool needs_room)
 	return false;
 }
 
-bool home_explains_order(struct run *r, int err)
+bool home_explains_order(struct run *r, int err) { return !is_over(r) && home_was_met(r, err); }
+
+bool home_was_met(struct run *r, int err)
 {
-	return r->home_hit && !is_over(r) &&
-	       (err == DFS_ENOSPC || err == DFS_EROFS || err == DFS_EIO);
+	return r->home_hit && (err == DFS_ENOSPC || err == DFS_EROFS || err == DFS_EIO);
 }
 
 /* A round's fiber: the fault begins, lasts, and is over while the clients still work. */

@@ -17,6 +17,8 @@ void home_round_begins(struct run *r);
 bool home_explains(struct run *r, int err, bool needs_room);
 /* The same for who adds or fails a disk, and is told that pool.json can't be written. */
 bool home_explains_order(struct run *r, int err);
+/* The same for one that may have met it long ago, and was held up since by a disk that hangs. */
+bool home_was_met(struct run *r, int err);
 /* Perhaps a fiber that makes it fail for a while; to be joined. */
 struct env_thread *home_start(struct run *r);
 /* Opens the pool while the pool directory is not well. */

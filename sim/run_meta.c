@@ -221,7 +221,7 @@ static void client_run(void *arg)
 		else if (die == 19)
 			err = rng_one_in(&c->rng, 5) ? meta_checkpoint(meta) : 0;
 		if (die >= 18) {
-			if (err && !run_bears(r, err) && !home_explains_order(r, err) &&
+			if (err && !run_bears(r, err) && !home_was_met(r, err) &&
 			    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 				sim_fail("P9", "checkpoint fails: %s", dfs_err_name(err));
 			continue;
