@@ -175,7 +175,9 @@ static void try_clone(struct run *r)
 	struct sim_image *old = d ? d->images[rng_below(&r->foreign_rng, RUN_IMAGES)] : NULL;
 	struct sim_disk *place = other ? other->sim : NULL;
 
-	if (!d || !other || d == other || r->swapped)
+	/* a pool directory that was made elsewhere, or is behind, never knew each place */
+	if (!d || !other || d == other || r->swapped || r->pool_dir_old ||
+	    r->split.state != SPLIT_NONE)
 		return;
 	if (old && rng_one_in(&r->foreign_rng, 2))
 		sim_disk_restore(r->clone, old);
