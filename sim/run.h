@@ -122,6 +122,7 @@ struct run {
 	struct rng silent_rng;
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
+	bool was_filled;	 /* in a round before */
 	bool journals_few; /* opened without a checkpoint, on fewer members: nothing more is lost then */
 	bool may_exceed;   /* more disks than tolerated may fail while clients write */
 	bool exceeded;	   /* and have in this round: errors are honest */

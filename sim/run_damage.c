@@ -177,7 +177,8 @@ static void damage_beyond(struct run *r)
 {
 	unsigned count = r->tolerance + 1;
 
-	if (r->journals_few || count >= r->disk_count ||
+	/* where disks were full fewer of them may hold metadata */
+	if (r->journals_few || r->was_filled || r->small_disks || count >= r->disk_count ||
 	    count > 3) /* metadata bears three losses of its four copies */
 		return;
 	r->beyond = true;
@@ -199,6 +200,7 @@ void run_between_rounds(struct run *r, bool last)
 {
 	struct run_disk *d;
 
+	r->was_filled |= r->filled;
 	r->lacks_room = r->filled = false;
 	rot_settle(r);
 	for (unsigned i = 0; i < r->disk_count; i++) { /* I/O errors and slowness pass */
