@@ -349,6 +349,88 @@ static void test_index_of_another_history(void **state)
 	rig_release(&r);
 }
 
+static struct rig *flushing;
+
+static int cut_flush(struct index *x)
+{
+	(void)x;
+	cut_all(flushing);
+	return DFS_EGONE;
+}
+
+static void copy_roots(struct rig *r, unsigned disk, const char *how)
+{
+	char path[256], cmd[800];
+
+	rig_path(r, disk, "meta/roots", path);
+	snprintf(cmd, sizeof(cmd), "roots=%s; %s", path, how);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* The newest root of the disk was not written. */
+static void forget_newest(struct rig *r, unsigned disk)
+{
+	FREE struct root *root = xcalloc(1, sizeof(*root));
+	uint8_t slot[ROOT_SLOT_BYTES];
+	uint64_t newest = 0;
+	char path[256];
+	long at = 0;
+	FILE *f;
+
+	rig_path(r, disk, "meta/roots", path);
+	f = fopen(path, "r+");
+	assert_non_null(f);
+	for (long off = 0; fread(slot, sizeof(slot), 1, f) == 1; off += sizeof(slot)) {
+		if (root_parse(slot, root) || root->generation <= newest)
+			continue;
+		newest = root->generation;
+		at = off;
+	}
+	memset(slot, 0, sizeof(slot));
+	assert_int_equal(fseek(f, at, SEEK_SET), 0);
+	assert_int_equal(fwrite(slot, sizeof(slot), 1, f), 1);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Power goes when one member has the root of a new epoch, and again while the pool is opened; then that member is
+ * lost. The other that the root lists has missed nothing else, and has kept what it holds (M15). */
+static void test_root_on_one_member(void **state)
+{
+	const struct fault_plan fails = {.write_error = 1}, none = {0};
+	struct index_ops ops = index_mem_ops;
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	rig_init(&r, false, 4, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 1);
+	for (unsigned i = 1; i < 4; i++)
+		copy_roots(&r, i, "cp $roots $roots.then");
+	dev_fault_set(r.devs[2], &fails);
+	seq = rig_commit(&r, 50, 1);
+	assert_int_equal(meta_sync(r.m, seq), 0); /* by a root without the third */
+	rig_kill(&r);
+	dev_fault_set(r.devs[2], &none);
+	forget_newest(&r, 0); /* that the epoch is formed */
+	for (unsigned i = 1; i < 4; i++)
+		copy_roots(&r, i, "cp $roots.then $roots");
+	flushing = &r;
+	ops.flush = cut_flush;
+	r.ops = &ops;
+	if (rig_open(&r) == 0)
+		rig_kill(&r);
+	r.ops = NULL;
+	for (unsigned i = 0; i < 4; i++)
+		dev_fault_set(r.devs[i], &none);
+	r.absent[0] = true;
+	r.force = true;
+	rig_must_open(&r);
+	rig_expect(&r, 0, 51, 1);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +443,7 @@ int main(void)
 		cmocka_unit_test(test_another_fragment),
 		cmocka_unit_test(test_index_of_the_past),
 		cmocka_unit_test(test_index_of_another_history),
+		cmocka_unit_test(test_root_on_one_member),
 	};
 
 	log_set_sink(quiet, NULL);
