@@ -180,26 +180,30 @@ static int each_doubt(struct pool *p, disk_id id,
 		      void (*fn)(void *arg, disk_id id, const struct disk_doubt *doubt), void *arg)
 {
 	struct meta_iter *it = meta_iter_new(p->meta);
-	int err = 0;
+	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
 	BUF key = {0};
+	int err;
 
 	key_doubt(&key, id, 0);
-	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
-	     meta_iter_next(it)) {
+	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
 		size_t klen, vlen;
 		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
 		struct disk_doubt doubt = {0};
 		disk_id of;
 
-		if (klen == 0 || k[0] != TABLE_DOUBT)
+		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
 			break;
-		err = parse_doubt(k, klen, v, vlen, &of, &doubt.segment, &doubt.from);
-		if (err || of.v != id.v)
-			break;
+		if (parse_doubt(k, klen, v, vlen, &of, &doubt.segment, &doubt.from)) {
+			struct reader r = reader_of(k + prefix, klen - prefix);
+
+			log_error("the note of what disk %u may lack is damaged; the whole segment "
+				  "counts as lost until it is written anew",
+				  id.v);
+			doubt = (struct disk_doubt){.segment = reader_be32(&r)};
+		}
 		fn(arg, id, &doubt);
 	}
-	if (!err)
-		err = meta_iter_error(it);
+	err = meta_iter_error(it);
 	meta_iter_free(it);
 	return err;
 }

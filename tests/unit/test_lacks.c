@@ -344,6 +344,33 @@ static void test_damage_is_remembered(void **state)
 	}
 }
 
+/* A damaged note refuses no pool: the whole segment is in doubt. */
+static void test_damaged_note(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_disk_status st;
+	struct meta_txn *t;
+	BUF key = {0};
+	uint64_t seq;
+	struct pool *p;
+
+	put_copies(w, LAST);
+	key_doubt(&key, status_of(f->p, LAST).info.id, 1);
+	t = meta_begin(pool_meta(f->p));
+	meta_put(t, key.data, key.len, "nonsense", 8);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+	pool_abandon(f->p);
+	f->p = NULL;
+	p = look(f);
+	st = status_of(p, LAST);
+	assert_true(st.doubtful);
+	pool_abandon(p);
+	fixture_reopen(f);
+	wait_settled(f);
+}
+
 /* After a crash at any time, and after a clean end: every disk has all that is named there. */
 static void test_nothing_lacks(void **state)
 {
@@ -375,6 +402,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_sync_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_note, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_is_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_lacks, setup, teardown),
 	};
