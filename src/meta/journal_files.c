@@ -182,7 +182,7 @@ int journal_prepare(struct dev *dev, uint64_t size_bytes)
 
 static void remove_kinds(struct dev *dev, bool damaged, bool others)
 {
-	struct file_list l;
+	struct file_list l = {0};
 	int err = list_files(dev, &l);
 
 	if (err == DFS_ENOENT)
@@ -193,8 +193,7 @@ static void remove_kinds(struct dev *dev, bool damaged, bool others)
 	if (err)
 		log_warn("cannot remove metadata journal files on %s: %s; they take space",
 			 dev->name, dfs_err_text(err));
-	else
-		list_release(&l);
+	list_release(&l);
 }
 
 void journal_remove(struct dev *dev) { remove_kinds(dev, false, true); }
@@ -203,7 +202,7 @@ void journal_remove_damaged(struct dev *dev) { remove_kinds(dev, true, false); }
 
 void journal_keep_damaged(struct dev *dev, uint64_t size_bytes)
 {
-	struct file_list l;
+	struct file_list l = {0};
 	int err;
 
 	journal_remove_damaged(dev); /* of an earlier damage */
@@ -217,8 +216,7 @@ void journal_keep_damaged(struct dev *dev, uint64_t size_bytes)
 			 (unsigned long long)l.files[i].first);
 		err = dev_rename(dev, l.files[i].name, aside);
 	}
-	if (!err)
-		list_release(&l);
+	list_release(&l);
 	if (!err)
 		err = journal_prepare(dev, size_bytes);
 	if (!err)
