@@ -100,6 +100,25 @@ static void test_met_by_a_checkpoint(void **state)
 	rig_release(&r);
 }
 
+/* Whoever began it, another is tried until one succeeds: else nothing could be added ever again. */
+static void test_tried_again(void **state)
+{
+	bool well = false;
+	struct rig r;
+
+	(void)state;
+	begin(&r);
+	rig_fill(&r, 0, 50, 1);
+	flush_err = DFS_EIO;
+	assert_int_equal(meta_checkpoint(r.m), DFS_EIO);
+	flush_err = 0;
+	for (unsigned i = 0; i < 3 && !well; i++)
+		well = in_time(&r, 0);
+	assert_true(well);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 /* All is in the journal: the next opening replays it. */
 static void test_closed_without_a_flush(void **state)
 {
@@ -168,9 +187,8 @@ static void test_full_journal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_seen_early),
-		cmocka_unit_test(test_met_by_a_checkpoint),
-		cmocka_unit_test(test_closed_without_a_flush),
+		cmocka_unit_test(test_seen_early),   cmocka_unit_test(test_met_by_a_checkpoint),
+		cmocka_unit_test(test_tried_again),  cmocka_unit_test(test_closed_without_a_flush),
 		cmocka_unit_test(test_full_journal),
 	};
 
