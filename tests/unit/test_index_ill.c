@@ -184,11 +184,42 @@ static void test_full_journal(void **state)
 	rig_release(&r);
 }
 
+/* Where nobody else may commit any more, what data_sync has to say with a group still has room: the group is durable. */
+static void test_note_in_a_full_journal(void **state)
+{
+	static const char value[64];
+	uint64_t seq = 0;
+	unsigned n = 0;
+	struct rig r;
+	int err = 0;
+
+	(void)state;
+	begin(&r);
+	check_err = flush_err = DFS_EGONE;
+	while (put_big(&r, n, &seq) == 0)
+		n++;
+	while (err == 0) {
+		struct meta_txn *t = meta_begin(r.m);
+
+		r.notes = 1;
+		meta_put(t, "small", 5, value, sizeof(value));
+		err = meta_commit(t, &seq);
+	}
+	assert_int_equal(err, DFS_ENOSPC);
+	assert_int_equal(meta_durable_seq(r.m), meta_last_seq(r.m));
+	assert_int_equal(meta_failed(r.m), 0);
+	rig_kill(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_seen_early),   cmocka_unit_test(test_met_by_a_checkpoint),
-		cmocka_unit_test(test_tried_again),  cmocka_unit_test(test_closed_without_a_flush),
+		cmocka_unit_test(test_seen_early),
+		cmocka_unit_test(test_met_by_a_checkpoint),
+		cmocka_unit_test(test_tried_again),
+		cmocka_unit_test(test_closed_without_a_flush),
+		cmocka_unit_test(test_note_in_a_full_journal),
 		cmocka_unit_test(test_full_journal),
 	};
 
