@@ -78,13 +78,12 @@ report()
 	fi
 }
 
-# run NAME TIMEOUT_S COMMAND...: one test in its own log.
-run()
+# execute NAME TIMEOUT_S COMMAND...: one test in its own log; its exit code and seconds in a file beside it.
+execute()
 {
-	local name=$1 limit=$2 log=$logs/${1//\//-}.log start=$SECONDS code
+	local log=$logs/${1//\//-}.log limit=$2 start=$SECONDS code
 
 	shift 2
-	matched=$((matched + 1))
 	# timeout runs programs only: a function goes through a shell of its own.
 	[ "$(type -t "$1")" = function ] && set -- bash -c '"$@"' _ "$@"
 	if [ -n "$only" ]; then
@@ -95,7 +94,25 @@ run()
 		{ timeout --kill-after=20 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>/dev/null
 		code=$?
 	fi
-	report "$name" "$code" "$log" $((SECONDS - start))
+	echo "$code $((SECONDS - start))" >"$log.end"
+}
+
+# ended NAME: reports a test that was executed.
+ended()
+{
+	local log=$logs/${1//\//-}.log code seconds
+
+	read -r code seconds <"$log.end"
+	rm -f "$log.end"
+	report "$1" "$code" "$log" "$seconds"
+}
+
+# run NAME TIMEOUT_S COMMAND...: one test, executed and reported.
+run()
+{
+	matched=$((matched + 1))
+	execute "$@"
+	ended "$1"
 }
 
 # A command that only succeeds or fails becomes one test.
@@ -129,17 +146,35 @@ step_build()
 	return "$code"
 }
 
+# Unit tests that measure what happens within a time: they run alone.
+alone=' test_deadline '
+
+# unit_tests DIR PREFIX [STEP]: two at a time, for they wait for their disks more than they compute.
 unit_tests()
 {
-	local dir=$1 prefix=$2 source name
+	local dir=$1 prefix=$2 source name names=()
 
 	for source in tests/unit/test_*.c; do
 		[ -f "$source" ] || continue
 		name=$(basename "$source" .c)
 		if wanted "${3:-unit}" "$name" "${name#test_}" || { [ -n "$only" ] &&
 			grep -qE "cmocka_unit_test[a-z_]*\($only\b" "$source"; }; then
-			run "$prefix$name" 300 env CMOCKA_MESSAGE_OUTPUT=TAP "$dir/tests/$name"
+			names+=("$name")
 		fi
+	done
+	for name in "${names[@]}"; do
+		if [[ $alone == *" $name "* || -n $only ]]; then
+			wait
+			execute "$prefix$name" 300 env CMOCKA_MESSAGE_OUTPUT=TAP "$dir/tests/$name"
+			continue
+		fi
+		[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+		execute "$prefix$name" 300 env CMOCKA_MESSAGE_OUTPUT=TAP "$dir/tests/$name" &
+	done
+	wait
+	for name in "${names[@]}"; do
+		matched=$((matched + 1))
+		ended "$prefix$name"
 	done
 }
 

@@ -29,15 +29,17 @@ A mutation is a block of a *.mut file in this directory:
 `file` and the text may be repeated. The texts are the anchors: who changes such a line moves the mutation
 along, or deletes it together with what it was about.
 
-The user's tree is only read: sources and build directory are copied to build-mutate/, with their times,
-so that ninja builds just what a mutation touches. What catches it is then run without the mutation,
+The user's tree is only read: sources and build directory are copied to build-mutate/N, one for each of the
+mutations that are tried at a time, with their times, so that ninja builds just what a mutation touches. What catches it is then run without the mutation,
 too (in the user's own build), so that a test that fails anyway counts for nothing.
 
-environment: BUILD (build), MUTATE_JOBS (simulator processes; the processors), MUTATE_LIKELY (set: only the
-tests that `catch` names, for a quick look)
+environment: BUILD (build), MUTATE_LANES (mutations at a time; 2), MUTATE_JOBS (simulator processes of each;
+the processors, shared out), MUTATE_LIKELY (set: only the tests that `catch` names, for a quick look)
 """
+import concurrent.futures
 import fcntl
 import os
+import queue
 import re
 import shutil
 import signal
@@ -49,7 +51,8 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), '..', '..'))
 BUILD = os.environ.get('BUILD', 'build')
 WORK = os.path.join(ROOT, 'build-mutate')
 COPIED = ['src', 'sim', 'tests', 'tools', 'docs', 'meson.build', 'meson_options.txt', BUILD]
-JOBS = os.environ.get('MUTATE_JOBS') or str(os.cpu_count() or 1)
+LANES = int(os.environ.get('MUTATE_LANES') or 2)
+JOBS = os.environ.get('MUTATE_JOBS') or str(max(1, (os.cpu_count() or 1) // LANES))
 UNIT_LIMIT_S, SIM_LIMIT_S, SCRIPT_LIMIT_S = 60, 200, 200
 SWEEPS = ['meta-sim 1..400', 'sim 1..300']  # the last resort, after all unit tests
 # A mutation may leave something unused.
@@ -169,21 +172,30 @@ def sync(src, dst):
             sync(e.path, os.path.join(dst, name))
 
 
-def make_copy():
-    os.makedirs(WORK, exist_ok=True)
+def make_copy(work):
+    os.makedirs(work, exist_ok=True)
     for name in COPIED:
         if os.path.exists(os.path.join(ROOT, name)):
-            sync(os.path.join(ROOT, name), os.path.join(WORK, name))
+            sync(os.path.join(ROOT, name), os.path.join(work, name))
 
 
-def ninja(*targets):
-    p = subprocess.run(['ninja', '-C', os.path.join(WORK, BUILD), *targets], capture_output=True, text=True)
+def ninja(work, *targets):
+    p = subprocess.run(['ninja', '-C', os.path.join(work, BUILD), *targets], capture_output=True, text=True)
     if p.returncode:
         lines = [l for l in p.stdout.splitlines() if 'error' in l] or p.stdout.splitlines()
         raise Trouble('it does not build: ' + ' | '.join(lines[:3]))
 
 
 # ---- tests ----
+
+running = set()  # the tests' process groups
+
+
+def interrupted(number, _):
+    for group in list(running):
+        os.killpg(group, signal.SIGKILL)
+    os._exit(128 + number)
+
 
 class Test:
     """One of: unit NAME, sim A..B, meta-sim A..B, script PATH."""
@@ -214,6 +226,7 @@ class Test:
         env = dict(os.environ, BUILD=BUILD, DYNAMICFS=f'{root}/{BUILD}/dynamicfs', CMOCKA_MESSAGE_OUTPUT='TAP')
         p = subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True, errors='replace', start_new_session=True)
+        running.add(p.pid)
         try:
             out, _ = p.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -221,8 +234,7 @@ class Test:
             p.communicate()
             return f'no end within {limit} s'
         finally:
-            if p.poll() is None:  # we are interrupted ourselves
-                os.killpg(p.pid, signal.SIGKILL)
+            running.discard(p.pid)
         if p.returncode == 0:
             return None
         for line in out.splitlines():
@@ -253,20 +265,20 @@ def tests_of(m):
                     if t.text not in known and not (t.kind in kinds and t.kind.endswith('sim'))]
 
 
-def try_one(m):
-    """Returns (survived, what happened)."""
+def try_one(m, work):
+    """Tries a mutation in the copy at work. Returns (survived, what happened)."""
     changed = locate(m, ROOT)
-    make_copy()
+    make_copy(work)
     for file, text in changed.items():
-        path = os.path.join(WORK, file)
+        path = os.path.join(work, file)
         os.unlink(path)
         with open(path, 'w') as f:
             f.write(QUIET + text if file.endswith('.c') else text)
     notes = []
     for number, test in enumerate(tests_of(m)):
-        ninja(*test.targets())
+        ninja(work, *test.targets())
         begin = time.monotonic()
-        said = test.run(WORK)
+        said = test.run(work)
         if said is None:
             continue
         took = time.monotonic() - begin
@@ -283,17 +295,27 @@ def try_one(m):
 def run_all(mutations):
     begin = time.monotonic()
     survived = trouble = 0
-    for m in mutations:
-        start = time.monotonic()
+    free = queue.Queue()
+    for lane in range(LANES):
+        free.put(os.path.join(WORK, str(lane)))
+
+    def tried(m):
+        start, work = time.monotonic(), free.get()
         try:
-            lives, text = try_one(m)
+            lives, text = try_one(m, work)
         except Trouble as e:
-            trouble += 1
-            print(f'not ok {m.name}: {e}', flush=True)
-            continue
-        survived += lives
-        print(f'{"not ok" if lives else "ok"} {m.name} [{m.invariant}, {time.monotonic() - start:.0f} s]: {text}',
-              flush=True)
+            return None, f'not ok {m.name}: {e}'
+        finally:
+            free.put(work)
+        return lives, (f'{"not ok" if lives else "ok"} {m.name} [{m.invariant}, {time.monotonic() - start:.0f} s]: '
+                       f'{text}')
+
+    with concurrent.futures.ThreadPoolExecutor(LANES) as lanes:
+        for job in concurrent.futures.as_completed([lanes.submit(tried, m) for m in mutations]):
+            lives, line = job.result()
+            trouble += lives is None
+            survived += bool(lives)
+            print(line, flush=True)
     print(f'{len(mutations)} mutations: {len(mutations) - survived - trouble} caught, {survived} survive, '
           f'{trouble} in error; {time.monotonic() - begin:.0f} s')
     return 2 if trouble else 1 if survived else 0
@@ -365,7 +387,8 @@ def main(args):
         return run_all(chosen)
 
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, interrupted)
 try:
     code = main(sys.argv[1:])
     sys.stdout.flush()
