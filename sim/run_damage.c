@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/env.h"
 #include "base/probe.h"
@@ -52,17 +53,47 @@ bool run_refused_rightly(struct run *r, int err)
 	return right;
 }
 
-/* A disk to damage: one that is damaged already, or another one if the tolerance allows it. */
+static bool fail_together(const struct run_disk *a, const struct run_disk *b)
+{
+	return a == b || (*a->domain && !strcmp(a->domain, b->domain));
+}
+
+/* Is it, or is one that fails with it, damaged? */
+static bool is_touched(struct run *r, const struct run_disk *d)
+{
+	for (unsigned i = 0; i < r->disk_count; i++)
+		if (r->disks[i].damage != DAMAGE_NONE && fail_together(&r->disks[i], d))
+			return true;
+	return false;
+}
+
+/* How many failure domains have damaged disks. */
+static unsigned domains_damaged(struct run *r)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		bool first = r->disks[i].damage != DAMAGE_NONE;
+
+		for (unsigned j = 0; j < i && first; j++)
+			first = r->disks[j].damage == DAMAGE_NONE ||
+				!fail_together(&r->disks[j], &r->disks[i]);
+		count += first;
+	}
+	return count;
+}
+
+/* A disk to damage: one of a domain that has damage already, or another one if the tolerance allows it. */
 static struct run_disk *pick_disk(struct run *r)
 {
-	bool another = run_damaged(r) < r->tolerance;
+	bool another = domains_damaged(r) < r->tolerance;
 	struct run_disk *d;
 
 	if (r->journals_few || (!another && !run_damaged(r)))
 		return NULL;
 	do
 		d = &r->disks[rng_below(&r->rng, r->disk_count)];
-	while (!another && d->damage == DAMAGE_NONE);
+	while (!another && !is_touched(r, d));
 	return run_disk_is_away(d) ? NULL : d;
 }
 
@@ -84,6 +115,20 @@ static void flip(struct run *r, struct run_disk *d)
 	}
 }
 
+/* Half of the disks that voted when the round began may be lost at once: then nobody can go on. */
+static void note_votes(struct run *r, struct run_disk *d)
+{
+	unsigned lost = 0;
+
+	d->lost_round = r->round;
+	for (unsigned i = 0; i < r->disk_count; i++)
+		lost += r->disks[i].lost_round == r->round;
+	if (r->exceeded || 2 * lost < r->voters)
+		return;
+	PROBE("half-of-the-votes-lost-in-use");
+	r->exceeded = true;
+}
+
 static void set_gone(struct run_disk *d, bool gone)
 {
 	struct sim_fault f = {.gone = gone};
@@ -91,6 +136,27 @@ static void set_gone(struct run_disk *d, bool gone)
 	sim_disk_set_fault(d->sim, &f);
 	if (gone)
 		PROBE("disk-gone");
+}
+
+/* And with it, at times, all that fail together with it: a controller, a cable, a machine. */
+static void lose(struct run *r, struct run_disk *d, bool in_use)
+{
+	bool all = *d->domain && rng_one_in(&r->domain_rng, 2);
+
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct run_disk *other = &r->disks[i];
+
+		if (other != d && (!all || !fail_together(other, d) || run_disk_is_away(other) ||
+				   other->damage == DAMAGE_FOREIGN))
+			continue;
+		if (other != d && other->damage != DAMAGE_GONE)
+			PROBE("domain-gone");
+		if (in_use && other->damage != DAMAGE_GONE)
+			note_votes(r, other);
+		set_gone(other, true);
+		other->damage = DAMAGE_GONE;
+		sim_trace("disk %s is gone%s", other->path, in_use ? " while in use" : "");
+	}
 }
 
 /* A lost disk is as it was when it went. */
@@ -126,9 +192,7 @@ static void damage_one(struct run *r, struct run_disk *d)
 	case 0:
 		if (d->damage == DAMAGE_FOREIGN) /* likewise */
 			break;
-		set_gone(d, true);
-		d->damage = DAMAGE_GONE;
-		sim_trace("disk %s is gone", d->path);
+		lose(r, d, false);
 		break;
 	case 1:
 		sim_disk_wipe(d->sim);
@@ -266,20 +330,6 @@ static void hang(struct run_disk *d, struct sim_fault *f)
 	sim_trace("disk %s hangs for %llu s", d->path, (unsigned long long)ns / 1000000000);
 }
 
-/* Half of the disks that voted when the round began may be lost at once: then nobody can go on. */
-static void note_votes(struct run *r, struct run_disk *d)
-{
-	unsigned lost = 0;
-
-	d->lost_round = r->round;
-	for (unsigned i = 0; i < r->disk_count; i++)
-		lost += r->disks[i].lost_round == r->round;
-	if (r->exceeded || 2 * lost < r->voters)
-		return;
-	PROBE("half-of-the-votes-lost-in-use");
-	r->exceeded = true;
-}
-
 /* While the pool directory is silent nothing can be added, and who fails a disk is told of pool.json. */
 bool run_home_silent(struct run *r, int err)
 {
@@ -387,18 +437,27 @@ static void step_clock(struct run *r)
 	sim_env_set_clock(step_ns);
 }
 
+/* Unmounted, renamed or hidden below a pool that has it open: nobody but the question for its path tells (D10). */
+static void unmount_below(struct run *r, struct run_disk *d, struct sim_fault *f)
+{
+	f->unnamed = true;
+	r->pace_ms = MAX(r->pace_ms, 500u);
+	sim_trace("disk %s has no path any more", d->path);
+}
+
 static void damage_in_use(struct run *r, struct run_disk *d)
 {
 	struct sim_fault f = sim_disk_fault(d->sim);
 
 	switch (r->syncs_fail ? 2 : rng_below(&r->rng, sim_disk_can_hang(d->sim) ? 12 : 6)) {
 	case 0:
-		set_gone(d, true);
-		d->damage = DAMAGE_GONE;
+		if (rng_one_in(&r->domain_rng, 3)) {
+			unmount_below(r, d, &f);
+			break;
+		}
 		PROBE("disk-gone-in-use");
+		lose(r, d, true);
 		note_lack(r);
-		note_votes(r, d);
-		sim_trace("disk %s goes while in use", d->path);
 		return;
 	case 1:
 		flip(r, d);

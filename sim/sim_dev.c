@@ -494,8 +494,9 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 static int op_probe(struct dev *dev)
 {
 	bool cut;
+	int err = op_begin(dev, false, &cut);
 
-	return op_begin(dev, false, &cut);
+	return err || !disk_of(dev)->fault.unnamed ? err : DFS_EGONE;
 }
 
 static int op_lock(struct dev *dev)

@@ -50,8 +50,9 @@ void sim_disks_settle(void);
 
 /* ---- faults: all may be set at any time ---- */
 struct sim_fault {
-	bool gone;		    /* DFS_EGONE from every call */
-	bool full;		    /* DFS_ENOSPC from whatever needs space */
+	bool gone;    /* DFS_EGONE from every call */
+	bool unnamed; /* only to the question whether its path still leads there: all else works */
+	bool full;    /* DFS_ENOSPC from whatever needs space */
 	bool read_only;		    /* DFS_EROFS from whatever changes something */
 	uint64_t hang_until_ns;	    /* until then every call waits */
 	uint64_t hang_in_sync_ns;   /* so long from when a segment is synced next */
