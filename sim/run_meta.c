@@ -31,6 +31,7 @@ static struct meta_client clients[SIM_CLIENTS];
 static struct meta *meta;
 static uint64_t durable;
 static struct history_witness witness;
+static struct meta_line line;
 static struct dev *devs[SIM_DISKS];
 static bool lost[SIM_DISKS]; /* told by meta while open */
 static bool members_changed, stopping, in_use;
@@ -80,6 +81,8 @@ static int epoch_changed(void *ctx, const struct root *root, bool needed)
 		return DFS_ENOSPC;
 	}
 	witness = (struct history_witness){true, root->epoch_id, root->epoch, root->generation};
+	if (!in_use)
+		line = (struct meta_line){root->checkpoint_seq, root->chain};
 	return 0;
 }
 
@@ -99,6 +102,7 @@ static struct meta_config config(struct run *r, struct meta_disk *disks)
 		.copies = 4,
 		.checkpoint_bytes = r->meta_checkpoint_bytes,
 		.witness = witness,
+		.line = line,
 		.data_sync = data_sync,
 		.member_failed = member_failed,
 		.epoch_changed = epoch_changed,
@@ -250,6 +254,7 @@ static void keeper_run(void *arg)
 
 	while (!stopping) {
 		env_sleep_ms(250);
+		line = meta_durable_line(meta);
 		if (!members_changed)
 			continue;
 		members_changed = false;
@@ -406,6 +411,7 @@ void meta_round(void *arg)
 
 	if (r->lose_pool_dir) {
 		witness = (struct history_witness){0};
+		line = (struct meta_line){0};
 		home_index_replace(r, NULL);
 		PROBE("pool-directory-lost");
 	}
@@ -424,6 +430,9 @@ void meta_round(void *arg)
 	}
 	if (err)
 		sim_fail("P1", "it can't be opened: %s", dfs_err_name(err));
+	if (!cfg.force && rec.seq < cfg.line.seq)
+		sim_fail("H10", "recovered to %llu without force, but %llu was remembered",
+			 (unsigned long long)rec.seq, (unsigned long long)cfg.line.seq);
 	note_rot(r, &rec, cfg.force);
 	if (!witness.known)
 		witness = meta_witness(meta);

@@ -179,7 +179,8 @@ bool rot_refused(struct run *r, int err, const struct meta_loss *loss)
 		r->rot.given_up = true;
 		return true;
 	}
-	if (err != DFS_EJOURNAL)
+	/* that it had been acknowledged may be known from the journal, or from the pool directory (H10) */
+	if (err != DFS_EJOURNAL && err != DFS_ESTALE)
 		return false;
 	if (loss && loss->from != r->rot.seq) /* an index that holds it needs it not (M13) */
 		sim_fail("M11", "transaction %llu is rotten, but %llu is said to be lost",

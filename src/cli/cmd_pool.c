@@ -76,7 +76,7 @@ static const struct command_option init_options[] = {
 static const struct command_option set_options[] = {
 	POLICY_OPTIONS,
 	{"loss-noted", 0, OPT_FLAG, "loss_noted", NULL,
-	 "changes lost with a damaged journal are told of no more"},
+	 "changes lost with a damaged journal, or disks set back, are told of no more"},
 	{"search", 0, OPT_PATHS, "search", "DIR...", "look for disks in these directories, too"},
 	{"no-search", 0, OPT_FLAG, "no_search", NULL, "look for disks nowhere but where they were"},
 	END_OPTIONS,

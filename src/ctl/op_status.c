@@ -377,11 +377,12 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			"pool until it can; deleting works, and nothing is lost. What to do: %s",
 			c->pool_dir, pool_dir_what(s->dir_err), pool_dir_what_to_do(s->dir_err));
 	if (s->loss.from)
-		ctl_warn(c,
-			 "acknowledged changes were lost: the metadata journal was damaged, and "
-			 "transactions %llu to at least %llu could not be read; look at the log, "
-			 "check what matters, then 'dynamicfs set --loss-noted'",
-			 (unsigned long long)s->loss.from, (unsigned long long)s->loss.last);
+		ctl_warn(
+			c,
+			"acknowledged changes were lost: the metadata journal was damaged, or the disks were "
+			"set back, and transactions %llu to at least %llu were not there; look at the log, "
+			"check what matters, then 'dynamicfs set --loss-noted'",
+			(unsigned long long)s->loss.from, (unsigned long long)s->loss.last);
 	warn_extents(c, s, safety, whole);
 	if (views->count) {
 		warn_room(c, s);

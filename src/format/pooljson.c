@@ -77,24 +77,30 @@ static bool pool_valid(const struct pool_json *p)
 	return !has_twins(p, by_id) && !has_twins(p, by_uuid);
 }
 
+static int hex_put(json_t *o, const char *key, const void *bytes, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+	FREE char *hex = xmalloc(2 * n + 1);
+	const uint8_t *b = bytes;
+
+	for (size_t i = 0; i < n; i++) {
+		hex[2 * i] = digits[b[i] >> 4];
+		hex[2 * i + 1] = digits[b[i] & 15];
+	}
+	hex[2 * n] = '\0';
+	return json_object_set_new(o, key, json_string(hex));
+}
+
 /* A path is any bytes but NUL, JSON only knows UTF-8: others are written as hex. */
 static int path_put(json_t *o, const char *path, size_t size)
 {
-	static const char digits[] = "0123456789abcdef";
 	size_t n = strnlen(path, size);
-	FREE char *hex = NULL;
 
 	if (n == size)
 		return -1;
 	if (json_put_str(o, "path", path, size) == 0)
 		return 0;
-	hex = xmalloc(2 * n + 1);
-	for (size_t i = 0; i < n; i++) {
-		hex[2 * i] = digits[(uint8_t)path[i] >> 4];
-		hex[2 * i + 1] = digits[(uint8_t)path[i] & 15];
-	}
-	hex[2 * n] = '\0';
-	return json_object_set_new(o, "path_hex", json_string(hex));
+	return hex_put(o, "path_hex", path, n);
 }
 
 static int hex_digit(char c)
@@ -102,6 +108,18 @@ static int hex_digit(char c)
 	if (c >= '0' && c <= '9')
 		return c - '0';
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int hex_get(const char *hex, uint8_t *ret, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return DFS_ECORRUPT;
+		ret[i] = (uint8_t)(high << 4 | low);
+	}
+	return 0;
 }
 
 static int path_get(const json_t *o, char *ret, size_t size)
@@ -115,14 +133,24 @@ static int path_get(const json_t *o, char *ret, size_t size)
 	if (n % 2 != 0 || n / 2 >= size || json_object_get(o, "path"))
 		return DFS_ECORRUPT;
 	memset(ret, 0, size);
-	for (size_t i = 0; i < n / 2; i++) {
-		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+	if (hex_get(hex, (uint8_t *)ret, n / 2))
+		return DFS_ECORRUPT;
+	return strlen(ret) == n / 2 ? 0 : DFS_ECORRUPT;
+}
 
-		if (high < 0 || low < 0 || (high | low) == 0)
-			return DFS_ECORRUPT;
-		ret[i] = (char)(high << 4 | low);
-	}
-	return 0;
+/* Absent: none is remembered. */
+static int durable_get(const json_t *o, struct pool_json *p)
+{
+	const json_t *chain = json_object_get(o, "durable_chain");
+	const char *hex = json_string_value(chain);
+
+	if (!chain && !json_object_get(o, "durable_seq"))
+		return 0;
+	if (!hex || strlen(hex) != 2 * HASH_LEN ||
+	    json_get_u64(o, "durable_seq", &p->durable_seq) || p->durable_seq == 0 ||
+	    p->durable_seq > NUMBER_MAX)
+		return DFS_ECORRUPT;
+	return hex_get(hex, p->durable_chain.b, HASH_LEN);
 }
 
 static json_t *disk_to_json(const struct pool_json_disk *d)
@@ -225,6 +253,10 @@ int pool_json_encode(const struct pool_json *p, struct buf *out)
 		bad |= json_put_uuid(o, "epoch_id", &p->epoch_id);
 	bad |= json_put_u64(o, "epoch", p->epoch);
 	bad |= json_put_u64(o, "generation", p->generation);
+	if (p->durable_seq) {
+		bad |= json_put_u64(o, "durable_seq", p->durable_seq);
+		bad |= hex_put(o, "durable_chain", p->durable_chain.b, HASH_LEN);
+	}
 	bad |= json_put_u64(o, "written_wall_s", p->written_wall_s);
 	bad |= json_put_u64(o, "feature_compat", p->feature_compat);
 	bad |= json_put_u64(o, "feature_incompat", p->feature_incompat);
@@ -267,7 +299,7 @@ int pool_json_parse(const void *data, size_t len, struct pool_json *ret)
 	if (json_get_uuid(o, "pool", &p.pool) || json_get_str(o, "name", p.name, sizeof(p.name)) ||
 	    (json_object_get(o, "epoch_id") && json_get_uuid(o, "epoch_id", &p.epoch_id)) ||
 	    json_get_u64(o, "epoch", &p.epoch) || json_get_u64(o, "generation", &p.generation) ||
-	    p.epoch > NUMBER_MAX || p.generation > NUMBER_MAX ||
+	    p.epoch > NUMBER_MAX || p.generation > NUMBER_MAX || durable_get(o, &p) ||
 	    json_get_u64(o, "written_wall_s", &p.written_wall_s) ||
 	    json_get_u64(o, "feature_compat", &p.feature_compat) ||
 	    json_get_u64(o, "feature_incompat", &p.feature_incompat) ||

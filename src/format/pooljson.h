@@ -7,6 +7,7 @@
 #define DFS_FORMAT_POOLJSON_H
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/le.h"
 #include "base/types.h"
 
@@ -33,6 +34,9 @@ struct pool_json { /* zero-initialise */
 	/* the newest epoch that it was told of (P8): its vote; zeros: none yet, no vote */
 	struct uuid epoch_id;
 	uint64_t epoch, generation;
+	/* a transaction that was durable in that epoch, or before it, and its hash; 0: none */
+	uint64_t durable_seq;
+	struct hash durable_chain;
 	uint64_t written_wall_s;
 	uint64_t feature_compat, feature_incompat; /* bits 0..62 */
 	/* settings as chosen at init: in force until the first disk brings an index to hold them */

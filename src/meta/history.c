@@ -268,6 +268,7 @@ static void judge(const struct view *v, const struct root *chosen, bool force,
 	c->voters = t.voters;
 	c->by_witness = t.by_witness;
 	c->witness_here = v->w->known && uuid_eq(&v->w->id, &chosen->epoch_id);
+	c->witness_in_line = v->w->known && place_in_line(chosen, &v->w->id) >= 0;
 	c->verdict = c->other >= 0 ? HISTORY_SPLIT : ask_witness(v->w, chosen);
 	if (c->verdict == HISTORY_ACCEPTED && !t.accepted)
 		c->verdict = HISTORY_MINORITY;

@@ -48,8 +48,9 @@ struct history_choice {
 	bool forced;	   /* accepted by force alone: the next epoch must say so */
 	bool by_witness;   /* a tie was decided by the pool directory */
 	bool witness_here; /* its memory is of the chosen epoch (else it is behind, or unknown) */
-	int chosen;	   /* index of the newest root of the chosen history; -1: there is none */
-	int other;	   /* index of the newest root of another history; -1: no disk shows one */
+	bool witness_in_line; /* or of one that the chosen one is known to descend from */
+	int chosen; /* index of the newest root of the chosen history; -1: there is none */
+	int other;  /* index of the newest root of another history; -1: no disk shows one */
 	unsigned votes, voters;	 /* in the set that came closest to failing */
 	uint64_t max_generation; /* over all roots seen: what is written next must be above */
 	uint64_t max_epoch;

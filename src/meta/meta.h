@@ -59,6 +59,12 @@ typedef void (*meta_taken_fn)(void *ctx, struct dev *dev);
  * the group waits (meta_commit_note() had no room); any other error ends the pool. */
 typedef int (*meta_data_sync_fn)(void *ctx);
 
+/* A transaction that was durable, by which a line of them is known (H10). */
+struct meta_line {
+	uint64_t seq; /* 0: none */
+	struct hash chain;
+};
+
 struct meta_config {
 	struct uuid pool;
 	const struct index_ops *index_ops; /* RocksDB, or the in-memory one */
@@ -69,6 +75,7 @@ struct meta_config {
 	unsigned
 		table_k; /* wanted data fragments of a table file (0: 1); it bears copies - 1 losses */
 	struct history_witness witness; /* what the pool directory remembers */
+	struct meta_line line;		/* likewise: durable in the witness' epoch, or before it */
 	bool force; /* choose a history though it can't be known to be the newest, or the only one */
 	bool verify_writes; /* read journal and tables back before anything is acknowledged */
 	bool read_only;	    /* write nothing to the disks; commits are refused */
@@ -102,6 +109,7 @@ struct meta_recovery { /* what open found and did, for the log and status */
 	bool forced;				  /* opened by force alone */
 	uint64_t rot_from, rot_to; /* journal records that no disk has whole, and none is needed */
 	bool journals_short;	   /* no member's journal reached the state of the image */
+	bool line_differs;	   /* the journal has another transaction under the line's number */
 	char refusal[900];	   /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
 };
 
@@ -222,6 +230,8 @@ uint64_t meta_epoch(struct meta *m);
 bool meta_was_forced(struct meta *m);
 /* What a pool directory that is up to date remembers. */
 struct history_witness meta_witness(struct meta *m);
+/* The last transaction that is durable (M3), for it to remember, too; not of a store that is read-only. */
+struct meta_line meta_durable_line(struct meta *m);
 uint64_t meta_generation(struct meta *m);
 
 /* What is lost and not taken note of; from 0: nothing. DFS_EIO, DFS_ECHECKSUM, DFS_ECORRUPT. */

@@ -339,10 +339,11 @@ static void log_loss(struct meta *m)
 	if (err)
 		log_warn("cannot read whether changes were lost: %s; run fsck", dfs_err_text(err));
 	else if (loss.from)
-		log_warn("changes were lost when damage in the metadata journal was passed over: "
-			 "transactions %llu to at least %llu; what they did to files is not known; "
-			 "told until it is taken note of",
-			 (unsigned long long)loss.from, (unsigned long long)loss.last);
+		log_warn(
+			"changes were lost when the pool was opened by force: transactions %llu to "
+			"at least %llu; what they did to files is not known; told until it is "
+			"taken note of",
+			(unsigned long long)loss.from, (unsigned long long)loss.last);
 }
 
 /* Half of the disks are here, and nobody remembers that they go on alone. */
@@ -627,6 +628,12 @@ struct history_witness meta_witness(struct meta *m)
 {
 	ENV_LOCKED(&m->state);
 	return (struct history_witness){true, m->root.epoch_id, m->root.epoch, m->root.generation};
+}
+
+struct meta_line meta_durable_line(struct meta *m)
+{
+	ENV_LOCKED(&m->state);
+	return (struct meta_line){m->durable, m->durable_chain};
 }
 
 uint64_t meta_generation(struct meta *m)

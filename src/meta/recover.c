@@ -341,6 +341,15 @@ static bool goes_on(struct meta *m, const struct recovery *r, struct journal_wal
 	return true;
 }
 
+/* Is the transaction that the pool directory remembers the one that has its number here? (H10) */
+static void note_line(struct meta *m, const struct journal_record *rec, struct meta_recovery *ret)
+{
+	const struct meta_line *line = &m->cfg.line;
+
+	if (rec->seq == line->seq)
+		ret->line_differs = memcmp(&rec->hash, &line->chain, sizeof(rec->hash)) != 0;
+}
+
 /* Adds what comes after (start, chain) up to the end; 0 with *ret_sound false: the chain has another start. */
 static int gather(struct meta *m, struct journal_walk *w, struct replay *gathered, uint64_t start,
 		  const struct hash *chain, struct meta_recovery *ret, bool *ret_sound)
@@ -349,6 +358,7 @@ static int gather(struct meta *m, struct journal_walk *w, struct replay *gathere
 	int err;
 
 	while ((err = walk_next(w, &rec)) == 0) {
+		note_line(m, &rec, ret);
 		if (rec.seq < start)
 			continue;
 		if (rec.seq == start && memcmp(&rec.hash, chain, sizeof(*chain)) != 0) {
@@ -383,7 +393,7 @@ static int replay(struct meta *m, struct recovery *r, bool image, struct meta_re
 	*ret_sound = true;
 	ret->replayed_transactions = 0;
 	ret->rot_from = ret->rot_to = 0;
-	ret->journals_short = false;
+	ret->journals_short = ret->line_differs = false;
 	walk_sources(m, r, &w);
 	err = gather(m, &w, &gathered, start, &chain, ret, ret_sound);
 	if (err == DFS_EEND && w.seq < start) {
@@ -533,6 +543,55 @@ static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery
 	return m->cfg.force ? 0 : DFS_EJOURNAL;
 }
 
+static void tell_line(struct meta *m, const struct recovery *r, char *text, size_t size)
+{
+	const struct root *chosen = &r->scan.roots[r->scan.choice.chosen];
+
+	text[0] = '\0';
+	add_text(text, size,
+		 "its disks lack changes that had been synced: the pool directory remembers "
+		 "transaction %llu, ",
+		 (unsigned long long)m->cfg.line.seq);
+	if (m->cfg.line.seq > m->seq)
+		add_text(text, size, "and what they hold ends at %llu (",
+			 (unsigned long long)m->seq);
+	else
+		add_text(text, size, "and they hold another one of that number, and end at %llu (",
+			 (unsigned long long)m->seq);
+	add_side(m, &r->scan, chosen, false, text, size);
+	add_text(
+		text, size,
+		"). They were set back to copies of themselves, or the end of the metadata journal "
+		"is damaged on all of them. Bring back the disks as they were; or use --force to "
+		"go on with these, which gives up what was written since");
+}
+
+/*
+ * H10. What the pool directory remembers was durable on all members: disks that descend from there hold it, in
+ * their checkpoint or in the journal, whatever crashes have done.
+ */
+static int check_line(struct meta *m, struct recovery *r, struct meta_recovery *ret)
+{
+	uint64_t seq = m->cfg.line.seq;
+	struct meta_loss *loss = &ret->loss;
+
+	if (!r->scan.choice.witness_in_line || seq <= m->root.checkpoint_seq ||
+	    (seq <= m->seq && !ret->line_differs))
+		return 0;
+	PROBE("line-not-there");
+	tell_line(m, r, ret->refusal, sizeof(ret->refusal));
+	log_error("%s: %s", m->cfg.force ? "opening the pool by force" : "cannot open the pool",
+		  ret->refusal);
+	if (loss->from == 0)
+		*loss = (struct meta_loss){
+			.from = (ret->line_differs ? m->root.checkpoint_seq : m->seq) + 1,
+			.wall_ns = env_wall_ns()};
+	loss->last = MAX(loss->last, seq);
+	loss->seen = MAX(loss->seen, seq);
+	r->unequal = true;
+	return m->cfg.force ? 0 : DFS_ESTALE;
+}
+
 static void tell_rot(const struct meta_recovery *ret)
 {
 	if (!ret->rot_from)
@@ -586,6 +645,8 @@ int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret)
 	}
 	if (err == 0)
 		err = check_damage(m, r, ret);
+	if (err == 0)
+		err = check_line(m, r, ret);
 	if (err)
 		return err;
 	tell_rot(ret);

@@ -63,15 +63,32 @@ static void tick_reclaim(struct pool *p)
 	}
 }
 
+/* H10. What it can't be noted for is told of, if at all, by who needs the pool directory: once here. */
+static void note_durable(struct pool *p)
+{
+	int err = pool_json_note_durable(p);
+
+	if (err && !p->line_err)
+		log_warn(
+			"cannot note in %s/pool.json what is durable by now: %s; it is tried again; meanwhile "
+			"nobody would notice if all disks were set back to copies of themselves",
+			p->dir, dfs_err_text(err));
+	p->line_err = err;
+}
+
 /* M12: nothing was committed since the last time. */
 static void tick_seal(struct pool *p)
 {
 	uint64_t seq = meta_last_seq(p->meta);
+	bool quiet = seq == p->seal_seq;
 
-	if (seq == p->seal_seq && meta_seal(p->meta))
+	p->seal_seq = seq;
+	if (!quiet)
+		return;
+	if (meta_seal(p->meta))
 		p->seal_seq = 0; /* what is wrong is told by whoever needs it; tried again */
-	else
-		p->seal_seq = seq;
+	if (!p->line_err)
+		note_durable(p);
 }
 
 static bool tick_wait(struct pool *p)
@@ -108,8 +125,10 @@ void pool_background(void *arg)
 		env_mutex_unlock(&p->lock);
 		if (due)
 			disk_jsons_update(p);
-		if (tick % WITNESS_TICKS == 0)
+		if (tick % WITNESS_TICKS == 0) {
 			tick_pool_json(p);
+			note_durable(p);
+		}
 		if (tick % RECLAIM_TICKS == 0) {
 			tick_reclaim(p);
 			extent_hold_metadata(p->extents);

@@ -620,10 +620,11 @@ static void check_loss(struct fsck *f)
 	}
 	if (loss.from == 0)
 		return;
-	snprintf(text, sizeof(text),
-		 "acknowledged changes were lost with a damaged metadata journal: transactions "
-		 "%llu to at least %llu",
-		 (unsigned long long)loss.from, (unsigned long long)loss.last);
+	snprintf(
+		text, sizeof(text),
+		"acknowledged changes were lost with a damaged metadata journal, or disks that were set back: "
+		"transactions %llu to at least %llu",
+		(unsigned long long)loss.from, (unsigned long long)loss.last);
 	f->report(f->ctx, "warning", text);
 }
 

@@ -59,6 +59,7 @@ struct pool {
 	uint64_t revive_ns;	   /* the background thread's: when it last asked */
 	bool home_silent;	   /* likewise: that the pool directory hangs has been told */
 	uint64_t seal_seq;	   /* likewise: the last transaction, a second ago */
+	int line_err;		   /* likewise: why what is durable could not be noted (H10) */
 	uint8_t missing[DISK_ID_MAX + 1]; /* likewise: asks in a row (D10) */
 	struct doubts {			  /* likewise: what is being written anew (D8) */
 		unsigned turn;		  /* which disk */
@@ -196,6 +197,9 @@ MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_mess
 MUST_USE int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg);
 /* Writes pool.json from p->json with the epoch and states of now. Logs a failure itself. */
 int pool_json_store(struct pool *p);
+/* Likewise with what is durable by now, if that is more than pool.json has (H10). It is needed for nothing else, so
+ * a failure is none of pool.json's. */
+int pool_json_note_durable(struct pool *p);
 void pool_settings_to_rec(struct pool *p, struct rec_settings *rec);
 int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
 	     struct dev **ret_dev);

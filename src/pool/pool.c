@@ -93,16 +93,23 @@ static void pool_json_fill(struct pool *p)
 	}
 }
 
-int pool_json_store(struct pool *p)
+/* json_lock held. */
+static int write_json(struct pool *p)
 {
 	BUF text = {0};
+	int err;
+
+	pool_json_fill(p);
+	err = pool_json_encode(&p->json, &text);
+	return err ? err : dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
+}
+
+int pool_json_store(struct pool *p)
+{
 	int err, was;
 
 	ENV_LOCKED(&p->json_lock);
-	pool_json_fill(p);
-	err = pool_json_encode(&p->json, &text);
-	if (!err)
-		err = dev_replace(p->dir_dev, POOL_JSON_NAME, text.data, text.len);
+	err = write_json(p);
 	env_mutex_lock(&p->lock);
 	was = p->pool_json_err;
 	p->pool_json_err = err;
@@ -112,6 +119,28 @@ int pool_json_store(struct pool *p)
 			"cannot write %s/pool.json: %s; it is tried again. The pool works, but until then "
 			"the pool directory does not count as a witness of what is newest",
 			p->dir, dfs_err_text(err));
+	return err;
+}
+
+static void set_line(struct pool *p, const struct meta_line *line)
+{
+	p->json.durable_seq = line->seq;
+	p->json.durable_chain = line->chain;
+}
+
+int pool_json_note_durable(struct pool *p)
+{
+	struct meta_line now = meta_durable_line(p->meta), was;
+	int err;
+
+	ENV_LOCKED(&p->json_lock);
+	was = (struct meta_line){p->json.durable_seq, p->json.durable_chain};
+	if (now.seq == was.seq)
+		return 0;
+	set_line(p, &now);
+	err = write_json(p);
+	if (err)
+		set_line(p, &was);
 	return err;
 }
 
@@ -158,6 +187,8 @@ static int on_epoch(void *ctx, const struct root *root, bool needed)
 	p->json.epoch = root->epoch;
 	p->json.epoch_id = root->epoch_id;
 	p->json.generation = root->generation;
+	if (!p->meta) /* what was remembered may be of another line: as long as it is opened the root tells */
+		set_line(p, &(struct meta_line){root->checkpoint_seq, root->chain});
 	env_mutex_unlock(&p->json_lock);
 	for (unsigned i = 0; i < trials; i++) {
 		if (i)
@@ -173,6 +204,8 @@ static int on_epoch(void *ctx, const struct root *root, bool needed)
 		p->json.epoch = old.epoch;
 		p->json.epoch_id = old.epoch_id;
 		p->json.generation = old.generation;
+		if (!p->meta)
+			set_line(p, &(struct meta_line){old.durable_seq, old.durable_chain});
 	}
 	return err;
 }
@@ -518,6 +551,7 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 			    .id = p->json.epoch_id,
 			    .epoch = p->json.epoch,
 			    .generation = p->json.generation},
+		.line = {p->json.durable_seq, p->json.durable_chain},
 		.force = p->force,
 		.read_only = p->read_only,
 		.buffer_bytes = JOURNAL_BUFFER_BYTES,
@@ -603,17 +637,20 @@ static void start_threads(struct pool *p)
 }
 
 /* The pool directory remembers what is in force now. */
-static void take_witness(struct pool *p, const struct history_witness *w)
+static void take_witness(struct pool *p, const struct history_witness *w,
+			 const struct meta_line *line)
 {
 	ENV_LOCKED(&p->json_lock);
 	p->json.epoch = w->epoch;
 	p->json.epoch_id = w->id;
 	p->json.generation = w->generation;
+	set_line(p, line);
 }
 
 int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 {
 	struct history_witness now;
+	struct meta_line line;
 	bool is_new = false;
 	int err;
 
@@ -650,7 +687,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 	if (err)
 		return err;
 	now = meta_witness(p->meta);
-	take_witness(p, &now);
+	line = meta_durable_line(p->meta);
+	take_witness(p, &now, &line);
 	start_threads(p);
 	/* the disks hold all that matters: a pool directory that can't be written is told of, and is
 	 * behind until it can */
@@ -850,6 +888,7 @@ int pool_close(struct pool *p)
 int pool_close_telling(struct pool *p, struct pool_end *ret_end)
 {
 	struct history_witness last;
+	struct meta_line line;
 	int err = 0;
 
 	*ret_end = (struct pool_end){.durable = true};
@@ -864,8 +903,9 @@ int pool_close_telling(struct pool *p, struct pool_end *ret_end)
 	for (unsigned i = 0; i < disk_count(p->disks); i++)
 		disk_let_go(disk_at(p->disks, i));
 	last = meta_witness(p->meta);
+	line = meta_durable_line(p->meta);
 	err = meta_close_last(p->meta, &last, &ret_end->durable);
-	take_witness(p, &last);
+	take_witness(p, &last, &line);
 	p->meta = NULL;
 	extent_store_free(p->extents);
 	p->extents = NULL;

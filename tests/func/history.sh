@@ -161,6 +161,35 @@ check "and is written anew" wait_for 30 settled
 stop
 check "nothing is lacking then" dfs fsck --pool "$pool"
 
+# all of them, with the pool directory as it is: it remembers what had been durable
+remembers() { sed -n 's/.*"durable_seq": *\([0-9]*\).*/\1/p' "$pool/pool.json"; }
+remembers_all() # what is durable by now
+{
+	dfs status --pool "$pool" --json | python3 -c '
+import json, sys
+sys.exit(json.load(sys.stdin)["metadata"]["durable_sequence"] > int(sys.argv[1] or 0))' "$(remembers)"
+}
+fresh 4
+up
+echo v1 >"$mnt/f" && sync "$mnt" && cp -a "$work"/d? "$work/away"
+echo v2 >"$mnt/f" && sync "$mnt"
+check "what is durable is remembered when the pool falls quiet" wait_for 10 remembers_all
+daemon=$(daemon_pid "$pool") && kill -9 "$daemon"
+wait_for 10 daemon_gone "$pool"
+dfs unmount --mountpoint "$mnt" >/dev/null 2>&1
+rm -rf "$work"/d? && cp -a "$work"/away/d? "$work"
+refuse "all disks set back together are refused" 6 "remembers transaction $(remembers), .* ends at [0-9]+ .*--force" \
+	dfs mount --pool "$pool" --mountpoint "$mnt"
+refuse "read-only, too" 6 "remembers transaction" dfs mount --pool "$pool" --mountpoint "$mnt" -o ro
+check "not a byte of them was changed" sh -c "for i in 1 2 3 4; do diff -r $work/d\$i $work/away/d\$i || exit 1; done"
+check "with force they open" is v1 --force
+up
+warnings >"$work/said"
+stop
+check "which is told, with what was lost" sh -c "tr -s '\n ' ' ' <$work/said | grep -q 'changes were lost.*transactions [0-9]* to'"
+check "and is not asked again" is v1
+rm -rf "$work"/away/d?
+
 # ---- two histories ----
 fresh
 mv "$work"/d[456] "$work/away"

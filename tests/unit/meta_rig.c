@@ -85,6 +85,7 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 		.disks = disks,
 		.copies = r->copies,
 		.witness = r->witness,
+		.line = r->line,
 		.table_k = r->table_k,
 		.force = r->force,
 		.read_only = r->read_only,

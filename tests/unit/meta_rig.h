@@ -20,6 +20,7 @@ struct rig {
 	struct uuid pool, uuids[RIG_MAX_DISKS];
 	struct index_mem_store *store;
 	struct history_witness witness; /* the pool directory's memory */
+	struct meta_line line;		/* likewise */
 	uint64_t checkpoint_bytes, buffer_bytes;
 	uint64_t capacity[RIG_MAX_DISKS]; /* that disks may use; 0: what there is */
 	char domain[RIG_MAX_DISKS][8];

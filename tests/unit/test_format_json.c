@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "format/diskjson.h"
+#include "format/jsonseal.h"
 #include "format/pooljson.h"
 
 static struct uuid uuid_of(uint8_t seed)
@@ -207,6 +208,56 @@ static void pool_json_round_trips(void **state)
 	}
 }
 
+/* Unsealed and sealed again with other values of the two keys: what a reader takes. */
+static int parse_with(const struct pool_json *p, json_t *seq, json_t *chain)
+{
+	BUF out = {0}, changed = {0};
+	json_t *o;
+
+	assert_int_equal(pool_json_encode(p, &out), 0);
+	assert_int_equal(
+		json_unseal(out.data, out.len, POOL_JSON_MAX_BYTES, "dynamicfs pool", 1, 0, &o), 0);
+	(void)json_object_del(o, "checksum");
+	(void)json_object_del(o, "durable_seq");
+	(void)json_object_del(o, "durable_chain");
+	if (seq)
+		assert_int_equal(json_object_set_new(o, "durable_seq", seq), 0);
+	if (chain)
+		assert_int_equal(json_object_set_new(o, "durable_chain", chain), 0);
+	assert_int_equal(json_seal(o, &changed), 0);
+	return pool_json_parse_only(changed.data, changed.len);
+}
+
+/* The transaction that is remembered (H10): there with its hash, or not at all. */
+static void pool_json_durable(void **state)
+{
+	static const char hex[] =
+		"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+	CLEANUP(pool_json_release) struct pool_json p = pool_make(1), got = {0};
+	BUF out = {0};
+
+	(void)state;
+	p.durable_seq = 4711;
+	for (unsigned i = 0; i < HASH_LEN; i++)
+		p.durable_chain.b[i] = (uint8_t)(i * 9);
+	assert_int_equal(pool_json_encode(&p, &out), 0);
+	assert_int_equal(pool_json_parse(out.data, out.len, &got), 0);
+	assert_int_equal(got.durable_seq, 4711);
+	assert_memory_equal(got.durable_chain.b, p.durable_chain.b, HASH_LEN);
+	buf_put_u8(&out, 0);
+	assert_non_null(strstr((char *)out.data, "\"durable_chain\": \"0009121b242d363f"));
+	assert_int_equal(parse_with(&p, NULL, NULL), 0);
+	assert_int_equal(parse_with(&p, json_integer(7), json_string(hex)), 0);
+	assert_int_equal(parse_with(&p, json_integer(1ll << 62), json_string(hex)), 0);
+	assert_int_equal(parse_with(&p, json_integer((1ll << 62) + 1), json_string(hex)),
+			 DFS_ECORRUPT);
+	assert_int_equal(parse_with(&p, json_integer(0), json_string(hex)), DFS_ECORRUPT);
+	assert_int_equal(parse_with(&p, json_integer(7), NULL), DFS_ECORRUPT);
+	assert_int_equal(parse_with(&p, NULL, json_string(hex)), DFS_ECORRUPT);
+	assert_int_equal(parse_with(&p, json_integer(7), json_string(hex + 1)), DFS_ECORRUPT);
+	assert_int_equal(parse_with(&p, json_integer(7), json_integer(7)), DFS_ECORRUPT);
+}
+
 static void pool_json_refuses(void **state)
 {
 	CLEANUP(pool_json_release) struct pool_json p = pool_make(3);
@@ -236,6 +287,7 @@ int main(void)
 		cmocka_unit_test(disk_json_refuses_input),
 		cmocka_unit_test(json_checksum_is_documented),
 		cmocka_unit_test(pool_json_round_trips),
+		cmocka_unit_test(pool_json_durable),
 		cmocka_unit_test(pool_json_refuses),
 	};
 
