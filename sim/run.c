@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "base/probe.h"
+#include "sim/run_back.h"
 #include "sim/run_home.h"
 #include "sim/run_rot.h"
 #include "sim/run_split.h"
@@ -162,6 +163,7 @@ static void set_up(struct run *r)
 	r->has_snapshot = r->copies_on_write && rng_one_in(&r->force_rng, 2);
 	rng_seed(&r->split_rng, rng_mix(r->opt->seed ^ 0x5b117));
 	r->splits = !r->opt->meta_only && rng_one_in(&r->split_rng, 4);
+	back_set_up(r);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -437,9 +439,10 @@ static void close_lossy(struct run *r)
 
 static void work(struct run *r)
 {
-	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL, *home;
+	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL, *home, *copy;
 
 	r->stop_admin = false;
+	copy = back_start(r);
 	if (rng_one_in(&r->rng, 4))
 		admin = env_thread_start("admin", admin_main, r);
 	home = home_start(r);
@@ -459,6 +462,8 @@ static void work(struct run *r)
 		env_thread_join(admin);
 	if (home)
 		env_thread_join(home);
+	if (copy)
+		env_thread_join(copy);
 }
 
 static void unmount(struct run *r)
@@ -526,6 +531,7 @@ static void round_main(void *arg)
 	if (!r->lose_pool_dir && rng_one_in(&r->rng, 8) && !run_is_rotten(r))
 		look_first(r);
 	foreign_before_opening(r);
+	back_before_opening(r);
 
 	/* Power may also go while the pool recovers. */
 	r->split.now = split_is_due(r);

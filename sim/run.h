@@ -73,6 +73,13 @@ struct run_split { /* two histories */
 	bool known;		    /* what the other side was in the end */
 	uint64_t hash[SIM_CLIENTS]; /* that */
 };
+struct run_back { /* copies of all disks */
+	bool on;
+	struct rng rng;
+	struct sim_image *images[SIM_DISKS];
+	unsigned count;	   /* of disks; 0: there are none */
+	uint64_t last_seq; /* the last transaction then, durable or not */
+};
 #define RUN_HANDLES 4u
 #define FOREIGN_DISKS 2u
 struct client {
@@ -139,6 +146,7 @@ struct run {
 	bool rots; /* one record, or the newest root, on all disks */
 	struct run_rot rot;
 	struct rng rot_rng;
+	struct run_back back;
 	bool lossy;	    /* and it was opened without what that held */
 	bool foreign;	    /* what is not ours is found */
 	bool foreign_world; /* another pool is being made */
