@@ -130,12 +130,11 @@ struct run {
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
 	bool was_filled;	 /* in a round before */
-	bool journals_few; /* opened without a checkpoint, on fewer members: nothing more is lost then */
-	bool may_exceed;   /* more disks than tolerated may fail while clients write */
-	bool exceeded;	   /* and have in this round: errors are honest */
-	bool pool_dir_old; /* what it remembers of epochs may be of no use */
-	bool syncs_fail;   /* a disk that fails in use fails so, and the round ends soon */
-	bool forces;	   /* somebody says force without need */
+	bool may_exceed;	 /* more disks than tolerated may fail while clients write */
+	bool exceeded;		 /* and have in this round: errors are honest */
+	bool pool_dir_old;	 /* what it remembers of epochs may be of no use */
+	bool syncs_fail;	 /* a disk that fails in use fails so, and the round ends soon */
+	bool forces;		 /* somebody says force without need */
 	struct rng force_rng;
 	bool splits; /* disks are used elsewhere, and come back */
 	bool there;  /* right now it is there that things happen */

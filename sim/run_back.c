@@ -165,7 +165,7 @@ void back_before_opening(struct run *r)
 		return;
 	sim_disk_each(r->pool_disk, find_pool_json, &remembered);
 	if (r->back.count != r->disk_count || !all_are_ours(r) || r->lose_pool_dir || r->beyond ||
-	    r->journals_few || run_is_rotten(r)) {
+	    run_is_rotten(r)) {
 		forget_copies(r);
 		return;
 	}

@@ -89,7 +89,7 @@ static struct run_disk *pick_disk(struct run *r)
 	bool another = domains_damaged(r) < r->tolerance;
 	struct run_disk *d;
 
-	if (r->journals_few || (!another && !run_damaged(r)))
+	if (!another && !run_damaged(r))
 		return NULL;
 	do
 		d = &r->disks[rng_below(&r->rng, r->disk_count)];
@@ -242,7 +242,7 @@ static void damage_beyond(struct run *r)
 	unsigned count = r->tolerance + 1;
 
 	/* where disks were full fewer of them may hold metadata */
-	if (r->journals_few || r->was_filled || r->small_disks || count >= r->disk_count ||
+	if (r->was_filled || r->small_disks || count >= r->disk_count ||
 	    count > 3) /* metadata bears three losses of its four copies */
 		return;
 	r->beyond = true;
@@ -375,7 +375,7 @@ static void exceed(struct run *r)
 	bool only_syncs = rng_one_in(&r->force_rng, 3);
 	bool gone = rng_one_in(&r->rng, 2) && !only_syncs;
 
-	if (r->journals_few || count >= r->disk_count || count > 3)
+	if (count >= r->disk_count || count > 3)
 		return;
 	if (only_syncs || (!gone && rng_one_in(&r->rng, 2))) /* what is there stays: all may fail */
 		count = r->disk_count;

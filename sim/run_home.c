@@ -194,11 +194,17 @@ void home_set_up(struct run *r)
 
 /* ---- faults ---- */
 
-static void set_fault(struct run *r)
+static const char *const home_faults[] = {"is full", "has no room at all", "is read-only",
+					  "fails now and then", "fails"};
+#define HOME_FULL 0u
+
+static unsigned any_fault(struct run *r)
 {
-	static const char *const names[] = {"is full", "has no room at all", "is read-only",
-					    "fails now and then", "fails"};
-	unsigned which = (unsigned)rng_below(&r->home_rng, ARRAY_SIZE(names));
+	return (unsigned)rng_below(&r->home_rng, ARRAY_SIZE(home_faults));
+}
+
+static void set_fault(struct run *r, unsigned which)
+{
 	struct sim_fault f = {.full = which < 2,
 			      .read_only = which == 2,
 			      .write_error_one_in = which == 3 ? 4 : which == 4};
@@ -213,7 +219,7 @@ static void set_fault(struct run *r)
 		PROBE("home-read-only");
 	else
 		PROBE("home-errors");
-	sim_trace("the pool directory %s", names[which]);
+	sim_trace("the pool directory %s", home_faults[which]);
 }
 
 static void clear_fault(struct run *r)
@@ -260,7 +266,7 @@ static void home_main(void *arg)
 	if (r->stop_admin)
 		return;
 	if (!r->home_hit)
-		set_fault(r);
+		set_fault(r, any_fault(r));
 	ms = rng_between(&r->home_rng, 1, rng_one_in(&r->home_rng, 2) ? 1000 : 60000);
 	r->lasts_until_ns = sim_env_now_ns() + ms * 1000000 + 20000000000;
 	r->pace_ms = MAX(r->pace_ms, 200u);
@@ -285,13 +291,13 @@ void home_round_begins(struct run *r)
 
 /*
  * The pool directory is not well when the pool is opened. Either that works, or it is refused for what is
- * wrong, and works as soon as that is over.
+ * wrong, and works as soon as that is over. Mostly it is full: then there is no checkpoint at the opening (M16).
  */
 int home_open_ill(struct run *r, const struct pool_open_options *opt, struct pool_message *msg)
 {
 	int err;
 
-	set_fault(r);
+	set_fault(r, rng_one_in(&r->home_rng, 4) ? any_fault(r) : HOME_FULL);
 	err = pool_open("/pool", opt, &r->env, &r->pool, msg);
 	if (!err) {
 		PROBE("opened-with-home-ill");

@@ -139,8 +139,7 @@ void split_between_rounds(struct run *r)
 	if (r->split.state == SPLIT_AWAY && r->verified)
 		r->split.went_on = true;
 	if (!r->splits || r->split.state != SPLIT_NONE || r->beyond || r->lose_pool_dir ||
-	    r->adding || run_is_rotten(r) || r->journals_few || !most ||
-	    rng_one_in(&r->split_rng, 2))
+	    r->adding || run_is_rotten(r) || !most || rng_one_in(&r->split_rng, 2))
 		return;
 	first = rng_below(&r->split_rng, r->disk_count);
 	most = (unsigned)rng_between(&r->split_rng, rng_one_in(&r->split_rng, 2) ? most : 1, most);

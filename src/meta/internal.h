@@ -247,6 +247,11 @@ MUST_USE int journal_prepare(struct dev *dev, uint64_t size_bytes);
 MUST_USE int journal_switch(struct meta *m, uint64_t first, const struct hash *chain);
 /* Token held. Every live listed member goes on with the file `first`, at off. */
 void journal_resume(struct meta *m, uint64_t first, const struct hash *chain, uint64_t off);
+/* Token held, while opening. Of these records, with which the chain's file `first` begins, those that dev has not
+ * are written and synced there; also as second copies, if wanted and nothing of the chain is in their place.
+ * DFS_ENOSPC: it has no room for them. */
+MUST_USE int journal_complete(struct meta *m, struct dev *dev, uint64_t first,
+			      const struct buf *records, bool twice, bool *ret_wrote);
 /* Token held. `written` bytes have left the buffer; tells committers how much room there is. */
 void journal_room_update(struct meta *m, uint64_t written);
 /* All but damaged ones. */
@@ -309,6 +314,8 @@ struct journal_walk {
 void walk_begin(struct journal_walk *w, const struct uuid *pool, const struct root *root);
 /* 0, or DFS_EEND. ret_record's ops are borrowed until the next call. */
 MUST_USE int walk_next(struct journal_walk *w, struct journal_record *ret_record);
+/* The bytes of the record that walk_next() has just returned; borrowed likewise. */
+const uint8_t *walk_bytes(const struct journal_walk *w, const struct journal_record *record);
 /*
  * The chain breaks before seq, whose hash is known from elsewhere: goes on behind it. False: the journal does not
  * know that state, and the walk ends there. *ret_durable: what the record that was found says.
@@ -444,5 +451,10 @@ struct recovery {
 };
 /* Fills m's root, manifest, index, seq, chain; writes nothing to the disks. */
 MUST_USE int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret);
+void walk_sources(struct meta *m, const struct recovery *r, struct journal_walk *ret_walk);
+
+/* ---- resume.c; token not held ---- */
+/* The checkpoint at open found no space: goes on where the journal ends (M16). */
+MUST_USE int resume_without_checkpoint(struct meta *m, const struct recovery *r);
 
 #endif

@@ -192,6 +192,11 @@ int walk_next(struct journal_walk *w, struct journal_record *ret_record)
 	return 0;
 }
 
+const uint8_t *walk_bytes(const struct journal_walk *w, const struct journal_record *record)
+{
+	return w->window.data + (w->off - record->total_len - w->window_off);
+}
+
 /* A place beyond half of a file that is written twice may be that of a second copy. */
 static void go_to(struct journal_walk *w, unsigned source, const struct journal_place *place)
 {

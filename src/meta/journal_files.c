@@ -389,3 +389,64 @@ void journal_resume(struct meta *m, uint64_t first, const struct hash *chain, ui
 	}
 	use_files(m, first, chain, off);
 }
+
+/* ---- completing it ---- */
+
+static bool holds(struct dev_file *f, const uint8_t *data, size_t len, uint64_t off,
+		  uint8_t *scratch)
+{
+	size_t got = 0;
+
+	return dev_read(f, scratch, len, off, 0, &got) == 0 && got == len &&
+	       memcmp(scratch, data, len) == 0;
+}
+
+/* Only what is not there is written: what is, may be the only copy. */
+static int put_missing(struct dev_file *f, const struct buf *records, uint64_t base, bool *wrote)
+{
+	FREE uint8_t *scratch = xmalloc(JOURNAL_MAX_RECORD);
+	size_t from = 0, at = 0; /* missing so far */
+	int err = 0;
+
+	while (from < records->len && err == 0) {
+		size_t len = at < records->len ? journal_record_own(records->data + at, NULL, NULL)
+					       : 0;
+		bool ends = len == 0 || holds(f, records->data + at, len, base + at, scratch);
+
+		if (ends && from < at) {
+			err = dev_write(f, records->data + from, at - from, base + from);
+			*wrote = true;
+		}
+		at += len;
+		from = ends ? at : from;
+	}
+	return err;
+}
+
+int journal_complete(struct meta *m, struct dev *dev, uint64_t first, const struct buf *records,
+		     bool twice, bool *ret_wrote)
+{
+	bool verify = __atomic_load_n(&m->verify_writes, __ATOMIC_RELAXED), wrote = false;
+	struct dev_file *f;
+	uint64_t size = 0, second_off;
+	int err = start_file(m, dev, first, &f, &size);
+
+	if (err)
+		return err;
+	second_off = journal_second_off(size);
+	twice = twice && records->len <= second_off;
+	err = records->len <= size ? put_missing(f, records, 0, &wrote) : DFS_ENOSPC;
+	if (err == 0 && twice)
+		err = put_missing(f, records, second_off, &wrote);
+	if (err == 0)
+		err = dev_sync(f);
+	if (err == 0 && wrote)
+		err = dev_sync_dir(dev, DIR_NAME); /* a killed process may not have done that */
+	if (err == 0 && verify)
+		err = dev_verify(f, records->data, records->len, 0);
+	if (err == 0 && verify && twice)
+		err = dev_verify(f, records->data, records->len, second_off);
+	dev_close(f);
+	*ret_wrote = wrote;
+	return err;
+}

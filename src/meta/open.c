@@ -180,82 +180,6 @@ static void keep_members(struct meta *m, const struct recovery *r)
 	}
 }
 
-/* Does this member's journal alone lead to where recovery ended? */
-static bool journal_whole(struct meta *m, struct dev *dev, struct journal_walk *w)
-{
-	struct journal_record rec;
-
-	*w = (struct journal_walk){.count = 1};
-	w->sources[0].dev = dev;
-	walk_begin(w, &m->cfg.pool, &m->root);
-	while (walk_next(w, &rec) == 0)
-		;
-	walk_end(w);
-	return w->seq == m->seq && memcmp(&w->chain, &m->chain, sizeof(w->chain)) == 0;
-}
-
-static bool some_journal_whole(struct meta *m)
-{
-	struct journal_walk w;
-	bool some = false;
-
-	for (unsigned i = 0; i < m->member_count; i++) {
-		struct member *mb = m->members[i];
-
-		some = some ||
-		       (mb->listed && !member_dead(m, mb) && journal_whole(m, mb->disk.dev, &w));
-	}
-	return some;
-}
-
-/*
- * Some member is too full for a checkpoint. The pool must open all the same, so that something can be
- * deleted. Members whose journals hold everything stay as they are; the others are left out until a
- * checkpoint succeeds, which is tried again.
- */
-static int without_checkpoint(struct meta *m)
-{
-	struct journal_walk w, end = {0};
-	struct root next;
-	int err = 0;
-
-	PROBE("opened-without-checkpoint");
-	if (!some_journal_whole(m)) {
-		log_error("cannot open the pool: no disk's metadata journal can be gone on with, "
-			  "since it has rotted, and there is no space for a checkpoint; free some "
-			  "space on the disks");
-		return DFS_ENOSPC;
-	}
-	token_take(m);
-	for (unsigned i = 0; i < m->member_count; i++) {
-		struct member *mb = m->members[i];
-
-		if (!mb->listed || member_dead(m, mb))
-			continue;
-		if (journal_whole(m, mb->disk.dev, &w)) {
-			end = w; /* the same for all of them (M2) */
-			continue;
-		}
-		log_warn("disk %u (%s) holds no metadata until a checkpoint succeeds: its journal "
-			 "ends early",
-			 mb->disk.id.v, mb->disk.dev->name);
-		mb->dead = mb->told = true;
-	}
-	/* They go on where their journal ends: both files may be in use, so no other can be begun. */
-	if (end.end_first)
-		journal_resume(m, end.end_first, &end.end_chain, end.end_off);
-	else
-		err = journal_switch(m, m->seq + 1, &m->chain);
-	m->journal_bytes = m->file_off;
-	next = m->root;
-	next.clean = false;
-	if (err == 0)
-		err = roots_publish(m, &next);
-	m->checkpoint_wanted = m->checkpoint_stuck = true;
-	token_give(m);
-	return err;
-}
-
 static void heal_roots(struct meta *m)
 {
 	token_take(m);
@@ -325,7 +249,7 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 	if (err == 0)
 		err = members_retire(m);
 	if (err == DFS_ENOSPC && !m->tied && !loss->from)
-		err = without_checkpoint(m);
+		err = resume_without_checkpoint(m, r);
 	member_report(m);
 	return err;
 }

@@ -286,7 +286,7 @@ static void walk_result(struct journal_walk *w, struct recovery *r, struct meta_
 		PROBE("journal-tail-cut");
 }
 
-static void walk_sources(struct meta *m, const struct recovery *r, struct journal_walk *w)
+void walk_sources(struct meta *m, const struct recovery *r, struct journal_walk *w)
 {
 	*w = (struct journal_walk){.count = r->source_count};
 	for (unsigned i = 0; i < r->source_count; i++)

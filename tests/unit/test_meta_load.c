@@ -250,7 +250,7 @@ static void test_full_member(void **state)
 	rig_release(&r);
 }
 
-/* Too full for a checkpoint at open, and the members aren't equal: the short one doesn't count. */
+/* Too full for a checkpoint at open, and the members aren't equal: they are made so (M16), and any of them is enough. */
 static void test_full_and_unequal(void **state)
 {
 	struct fault_plan full = {.no_space = true}, none = {0};
@@ -268,20 +268,16 @@ static void test_full_and_unequal(void **state)
 	dev_fault_set(r.devs[1], &full);
 	rig_must_open(&r);
 	rig_expect(&r, 0, 100, 1);
-	assert_false(meta_is_member(r.m, (disk_id){1}));
-	assert_false(meta_is_member(r.m, (disk_id){2}));
-	assert_true(meta_is_member(r.m, (disk_id){3}));
+	for (unsigned i = 1; i <= 3; i++)
+		assert_true(meta_is_member(r.m, (disk_id){i}));
 	rig_fill(&r, 100, 1, 1);
 	r.witness = meta_witness(r.m);
 	rig_kill(&r);
 	dev_fault_set(r.devs[1], &none);
 	r.absent[2] = true;
-	assert_int_equal(rig_open(&r), DFS_ENOQUORUM); /* its epoch is known, it is away */
-	r.absent[2] = false;
+	rig_destroy_index(&r);
 	rig_must_open(&r);
 	rig_expect(&r, 0, 101, 1);
-	assert_true(meta_is_member(r.m, (disk_id){1}));
-	assert_true(meta_is_member(r.m, (disk_id){2}));
 	rig_must_close(&r);
 	rig_release(&r);
 }
