@@ -150,6 +150,8 @@ struct disk_room disk_room(struct disk *d);
 struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capacity_bytes);
 /* Bytes that metadata will need there: never given to records. */
 void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes);
+/* Somebody else has written there: what the filesystem has is asked for anew. */
+void disk_ask_anew(struct disk *d);
 /* Can DEV_READ_MEDIA bypass the page cache there? As far as is known. */
 bool disk_reads_media(struct disk *d);
 /* Size the disk brings to the pool: min(filesystem's total, capacity). */

@@ -203,6 +203,13 @@ void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes)
 	d->keep_bytes = keep_bytes;
 }
 
+void disk_ask_anew(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->space_asked_ns = 0;
+}
+
 /* ---- allocating ahead ---- */
 
 uint32_t room_step(struct disk *d)

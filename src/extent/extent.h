@@ -16,6 +16,7 @@
 #include "dev/disk.h"
 #include "format/record.h"
 #include "meta/schema.h"
+#include "place/place.h"
 
 struct extent_store;
 struct meta;
@@ -60,6 +61,9 @@ struct extent_new {
  * DFS_ENOSPC, DFS_EIO.
  */
 MUST_USE int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count);
+/* The same for what nobody has asked for, up to 64: it takes only what is spare (A6). */
+MUST_USE int extent_write_unasked(struct extent_store *s, struct extent_new *extents,
+				  unsigned count);
 /* Adds the extent's records and counters to t. rec.refs: the map entries that t puts for it. */
 void extent_publish(struct meta_txn *t, const struct extent_new *e);
 /* How many bytes that adds to a transaction, at most. */
@@ -187,6 +191,25 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 			   uint64_t accepted_bytes, uint64_t index_bytes);
 /* Has space allocated on the disks for what metadata will need, where disks can allocate. Takes I/O. */
 void extent_hold_metadata(struct extent_store *s);
+/* What was accepted, or promised, and is not stored yet: data, and what of it the index may take in. */
+struct extent_accepted {
+	struct geometry geometry; /* that the data may get at worst */
+	uint64_t data_bytes, index_bytes;
+};
+/*
+ * Asked before so many bytes are written that nobody asked for (A6), and told the same number, negative, when the
+ * disks' free space shows them: meanwhile no write may be accepted that counts on them. Takes no lock of extents'.
+ */
+typedef void (*extent_accepted_fn)(void *ctx, int64_t bytes, struct extent_accepted *ret);
+/* NULL: nobody accepts anything any more. Waits for a call in progress. */
+void extent_set_acceptor(struct extent_store *s, extent_accepted_fn fn, void *ctx);
+/*
+ * So many bytes are to be written unasked past extents, on these disks: lowers free_bytes to what may be taken of each
+ * (A6). extent_spare_end() follows when they have been written, with the same number. Takes I/O.
+ */
+void extent_spare_begin(struct extent_store *s, uint64_t bytes, struct place_disk *disks,
+			unsigned count);
+void extent_spare_end(struct extent_store *s, uint64_t bytes);
 /* The same as if there were a further disk (in failure domain `domain`; "": its own). */
 uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 				  const struct disk_room *room, const char *domain);

@@ -71,6 +71,10 @@ struct extent_store {
 	struct env_mutex reclaim_lock; /* a leaf */
 	struct rec_freed reclaim_from; /* reclaim_lock: where the next round begins */
 
+	struct env_mutex accepted_lock; /* held only while it is called */
+	extent_accepted_fn accepted;
+	void *accepted_ctx;
+
 	struct extent_config cfg;
 	struct extent_cache cache;
 	struct healer healer;
@@ -115,9 +119,23 @@ struct place_snapshot {
 struct place_snapshot *place_snapshot_new(struct extent_store *s);
 /* The same for what was accepted already. */
 struct place_snapshot *place_snapshot_accepted(struct extent_store *s);
+/* The same beside so many bytes of keys and values more in the index. */
+struct place_snapshot *place_snapshot_beside(struct extent_store *s, uint64_t index_bytes);
+struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of);
+/* After so much was given to a disk; exclude: it takes nothing more. */
+void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude);
+/* place_take() of whole fragments; taken and spare have room for a figure for each disk. */
+uint64_t snapshot_take_whole(struct place_snapshot *snap, unsigned width, uint64_t bytes,
+			     uint64_t fragment_bytes, uint64_t *taken, uint64_t *spare);
 /* place_fit, but less tolerance only for want of disks, never for want of space. */
 MUST_USE int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted,
 				uint64_t extent_bytes, struct geometry *ret_geometry);
+
+/* ---- spare.c ---- */
+/* What so many bytes may take that nobody has asked for (A6). The caller frees; spare_end() follows, with the same
+ * number, once the bytes are reserved on their disks and what names them is committed, or nothing is. */
+struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes);
+void spare_end(struct extent_store *s, uint64_t bytes);
 
 /* ---- write.c ---- */
 /* One fragment on its way to a disk. */

@@ -122,11 +122,11 @@ static int repair_decode(struct extent_store *s, struct repair *r)
 }
 
 /* Writes fragment i to a healthy disk that holds none of the others. */
-static int repair_write(struct extent_store *s, struct repair *r, unsigned i)
+static int repair_write(struct extent_store *s, struct repair *r, unsigned i,
+			struct place_snapshot *spare)
 {
 	unsigned width = (unsigned)r->old.k + r->old.m, ntaken = 0;
 	uint32_t nblocks = (uint32_t)DIV_UP(r->old.fragment_len, RECORD_BLOCK_BYTES);
-	FREE struct place_snapshot *snap = place_snapshot_new(s);
 	FREE struct hash *blocks = xmalloc(nblocks * sizeof(*blocks));
 	FREE uint8_t *header = xmalloc(r->old.header_len);
 	struct fragment_write w = {
@@ -157,11 +157,12 @@ static int repair_write(struct extent_store *s, struct repair *r, unsigned i)
 			taken[ntaken++] = r->new.frags[j].disk;
 	record_hash_blocks(r->frags[i], r->old.fragment_len, blocks);
 	do { /* one that fails is not tried again */
-		err = place_pick(snap->disks, snap->count, 1, r->old.frags[i].record_len, taken,
+		err = place_pick(spare->disks, spare->count, 1, r->old.frags[i].record_len, taken,
 				 ntaken, atomic_fetch_add(&s->salt, 1), &id);
 		if (err)
 			break;
 		taken[ntaken++] = id;
+		place_snapshot_take(spare, id, r->old.frags[i].record_len, false);
 		err = fragment_prepare(s, &w, id, header, iov, &io);
 		if (err)
 			continue;
@@ -304,10 +305,36 @@ static void remember_damage(struct extent_store *s, const struct repair *r)
 	}
 }
 
+/* Writes and publishes those that are wanted and have room (A6). */
+static int repair_move(struct extent_store *s, struct repair *r, unsigned *ret_moved)
+{
+	unsigned width = (unsigned)r->old.k + r->old.m, moved = 0;
+	FREE struct place_snapshot *spare = NULL;
+	uint64_t bytes = 0;
+	int err;
+
+	for (unsigned i = 0; i < width; i++)
+		bytes += r->want[i] ? r->old.frags[i].record_len : 0;
+	spare = spare_begin(s, bytes);
+	r->new = r->old;
+	for (unsigned i = 0; i < width; i++)
+		if (r->want[i] && !repair_write(s, r, i, spare))
+			moved++;
+	err = moved ? repair_commit(s, r) : DFS_ENOSPC;
+	spare_end(s, bytes);
+	for (unsigned i = 0; i < width; i++)
+		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
+			segment_settle(disk_get(s->cfg.disks, r->new.frags[i].disk),
+				       (struct segment_addr){r->new.frags[i].segment,
+							     r->new.frags[i].offset});
+	*ret_moved = moved;
+	return err;
+}
+
 static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
 		      unsigned *ret_repaired)
 {
-	unsigned width = (unsigned)r->old.k + r->old.m, bad, moved = 0;
+	unsigned bad, moved = 0;
 	int err;
 
 	err = extent_verify(s, &r->old, true, &r->check);
@@ -326,18 +353,7 @@ static int repair_run(struct extent_store *s, struct repair *r, const struct sus
 		err = repair_decode(s, r);
 	if (err)
 		return err;
-	r->new = r->old;
-	for (unsigned i = 0; i < width; i++)
-		if (r->want[i] && !repair_write(s, r, i))
-			moved++;
-	if (moved == 0)
-		return DFS_ENOSPC;
-	err = repair_commit(s, r);
-	for (unsigned i = 0; i < width; i++)
-		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
-			segment_settle(disk_get(s->cfg.disks, r->new.frags[i].disk),
-				       (struct segment_addr){r->new.frags[i].segment,
-							     r->new.frags[i].offset});
+	err = repair_move(s, r, &moved);
 	if (!err) {
 		PROBE("heal-done");
 		cache_drop(s, r->old.id);
@@ -347,6 +363,7 @@ static int repair_run(struct extent_store *s, struct repair *r, const struct sus
 	return err;
 }
 
+#define RECLAIM_BATCH 1024u
 #define REPAIR_ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
 
 static int repair(struct extent_store *s, extent_id id, const struct suspicion *sus,
@@ -406,16 +423,30 @@ static int next_in_segment(struct extent_store *s, disk_id disk, uint32_t segmen
 	return err;
 }
 
+/* What has moved leaves room behind, once that is durable: it is taken back before there is said to be none. */
+static int move_one(struct extent_store *s, extent_id id, const struct suspicion *sus, bool *stuck)
+{
+	unsigned moved, done = 0;
+	int err = repair(s, id, sus, &moved);
+
+	if (err != DFS_ENOSPC || *stuck)
+		return err;
+	if (extent_reclaim(s, RECLAIM_BATCH, &done) == 0 && done)
+		err = repair(s, id, sus, &moved);
+	*stuck = err == DFS_ENOSPC;
+	return err;
+}
+
 int extent_move_doubtful(struct extent_store *s, disk_id disk, const struct disk_doubt *doubt,
 			 unsigned max, uint32_t *from, bool *ret_failed)
 {
 	const struct suspicion sus = {disk, *doubt};
+	bool stuck = false;
 
 	*from = MAX(*from, doubt->from - MIN(doubt->from, RECORD_MAX_LEN));
 	*ret_failed = false;
 	for (unsigned n = 0; n < max;) {
 		struct rec_bydisk by;
-		unsigned moved;
 		int err = next_in_segment(s, disk, doubt->segment, *from, &by);
 
 		if (err)
@@ -423,7 +454,7 @@ int extent_move_doubtful(struct extent_store *s, disk_id disk, const struct disk
 		*from = by.offset + 1;
 		if (by.offset + (uint64_t)by.record_len <= doubt->from)
 			continue;
-		err = repair(s, by.extent, &sus, &moved);
+		err = move_one(s, by.extent, &sus, &stuck);
 		if (err && err != DFS_ENOENT)
 			*ret_failed = true;
 		n++;

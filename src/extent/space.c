@@ -68,8 +68,8 @@ static void divide_all(const struct place_snapshot *snap, struct rooms *r)
  * place_take() of whole fragments: what is less than one on a disk is of no use to tables, so that much more is
  * taken where any is. What a disk has beyond is told by `spare`, which has room for a figure for each.
  */
-static uint64_t take_whole(struct place_snapshot *snap, unsigned width, uint64_t bytes,
-			   uint64_t fragment_bytes, uint64_t *taken, uint64_t *spare)
+uint64_t snapshot_take_whole(struct place_snapshot *snap, unsigned width, uint64_t bytes,
+			     uint64_t fragment_bytes, uint64_t *taken, uint64_t *spare)
 {
 	uint64_t lacking;
 
@@ -109,8 +109,8 @@ static uint64_t take_need(struct extent_store *s, struct place_snapshot *snap, u
 		unsigned width = k + m.geometry.m;
 
 		memcpy(snap->disks, disks, sizeof(snap->disks));
-		lacking = take_whole(snap, width, logical / k * width + m.journal_bytes,
-				     m.file_bytes / k, taken, spare);
+		lacking = snapshot_take_whole(snap, width, logical / k * width + m.journal_bytes,
+					      m.file_bytes / k, taken, spare);
 		if (lacking == 0)
 			break;
 	}
@@ -188,6 +188,33 @@ static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t mor
 struct place_snapshot *place_snapshot_new(struct extent_store *s)
 {
 	return snapshot_with(s, 0, NULL, NULL);
+}
+
+struct place_snapshot *place_snapshot_beside(struct extent_store *s, uint64_t index_bytes)
+{
+	return snapshot_with(s, index_bytes, NULL, NULL);
+}
+
+struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of)
+{
+	struct place_snapshot *snap = xmalloc(sizeof(*snap));
+
+	*snap = *of;
+	for (unsigned i = 0; i < snap->count; i++)
+		snap->disks[i].domain = snap->domains[i];
+	return snap;
+}
+
+void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude)
+{
+	for (unsigned i = 0; i < snap->count; i++)
+		if (snap->disks[i].id.v == id.v) {
+			struct place_disk *d = &snap->disks[i];
+
+			d->free_bytes -= MIN(d->free_bytes, bytes);
+			if (exclude)
+				d->eligible = false;
+		}
 }
 
 /*

@@ -174,18 +174,6 @@ static int plan_fragment(struct extent_store *s, struct plan *p, unsigned i, dis
 				ret_io);
 }
 
-static void snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude)
-{
-	for (unsigned i = 0; i < snap->count; i++)
-		if (snap->disks[i].id.v == id.v) {
-			struct place_disk *d = &snap->disks[i];
-
-			d->free_bytes -= MIN(d->free_bytes, bytes);
-			if (exclude)
-				d->eligible = false;
-		}
-}
-
 /* Gives back the reservations of all fragments of the plan that have one. */
 static void plan_abandon(struct extent_store *s, struct plan *p)
 {
@@ -227,7 +215,7 @@ static int plan_place(struct extent_store *s, struct plan *p, struct place_snaps
 			unsigned frag = missing[next];
 
 			err = plan_fragment(s, p, frag, id, &ios[*io_count]);
-			snapshot_take(snap, id, need, err != 0);
+			place_snapshot_take(snap, id, need, err != 0);
 			if (err)
 				break; /* pick again, without that disk */
 			owner[(*io_count)++] = frag;
@@ -332,7 +320,7 @@ static int write_round(struct extent_store *s, struct plan *plans, unsigned coun
 				continue;
 			segment_settle(ios[j].disk, ios[j].addr);
 			PROBE("fragment-to-another-disk");
-			snapshot_take(snap, f->disk, UINT64_MAX, true);
+			place_snapshot_take(snap, f->disk, UINT64_MAX, true);
 			f->disk.v = 0;
 			*ret_again = true;
 		}
@@ -342,7 +330,9 @@ static int write_round(struct extent_store *s, struct plan *plans, unsigned coun
 
 #define WRITE_ATTEMPTS 4 /* each with the geometry that fits at its start */
 
-static int write_some(struct extent_store *s, struct extent_new *extents, unsigned count)
+/* spare: what may be taken, of what is not accepted; NULL: it was. */
+static int write_some(struct extent_store *s, struct extent_new *extents, unsigned count,
+		      const struct place_snapshot *spare)
 {
 	FREE struct plan *plans = xcalloc(count, sizeof(*plans));
 	int err = 0;
@@ -350,7 +340,8 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 	for (int attempt = 0; attempt < WRITE_ATTEMPTS; attempt++) {
 		if (attempt)
 			PROBE("extent-written-narrower");
-		FREE struct place_snapshot *snap = place_snapshot_accepted(s);
+		FREE struct place_snapshot *snap = spare ? place_snapshot_copy(spare)
+							 : place_snapshot_accepted(s);
 		unsigned ready = 0;
 		bool again = true;
 
@@ -393,12 +384,33 @@ int extent_write(struct extent_store *s, struct extent_new *extents, unsigned co
 			ASSERT(extents[i].piece_count >= 1 &&
 			       extents[i].piece_count <= RECORD_MAX_PIECES);
 		}
-		err = write_some(s, extents + done, n);
+		err = write_some(s, extents + done, n, NULL);
 		if (err)
 			break;
 	}
 	if (err)
 		extent_settle(s, extents, done, false);
+	return err;
+}
+
+/* Of what may be taken at most: as copies. */
+static uint64_t cost(const struct extent_new *extents, unsigned count)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += (uint64_t)(extents[i].wanted.m + 1) *
+			 record_len(extents[i].piece_count, extents[i].len);
+	return bytes;
+}
+
+int extent_write_unasked(struct extent_store *s, struct extent_new *extents, unsigned count)
+{
+	uint64_t bytes = cost(extents, count);
+	FREE struct place_snapshot *spare = spare_begin(s, bytes);
+	int err = write_some(s, extents, count, spare);
+
+	spare_end(s, bytes);
 	return err;
 }
 

@@ -192,6 +192,7 @@ struct fs {
 	struct env_cond room;	     /* dirty_bytes has fallen */
 	struct env_cond flush_wake;
 	uint64_t dirty_bytes, inflight_bytes; /* charged; of it in batches */
+	uint64_t folding_bytes;		      /* of it what is stored already, and being folded */
 	unsigned room_waiters;
 	struct inode_list_head dirty, sealing;
 	int stuck_err; /* the last failure to store data, 0 after a success */
@@ -212,6 +213,8 @@ struct fs {
 	struct budget taken;	     /* of all budgets so far */
 	int64_t writing;   /* what writes have taken that are not dirty bytes yet, perhaps */
 	int64_t promising; /* what fallocate has taken that is not in the counter yet, perhaps */
+	int64_t asking;	   /* of these two: what is asked for, and not granted yet */
+	int64_t unasked;   /* what is being written that nobody asked for (A6) */
 	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
 	bool promise_broken;	    /* room that was promised was looked for in vain, last */
 	uint64_t broken_ns;	    /* at this time */
@@ -371,6 +374,8 @@ void space_promised(struct fs *fs, uint64_t bytes);
 #define INDEX_EXTENT_BYTES 768u
 /* A write of so many bytes begins to ask and to copy, or (begins false) its bytes are dirty now. */
 void space_writing(struct fs *fs, uint64_t data_bytes, bool begins);
+/* What was accepted, for whoever writes unasked: extent_accepted_fn, ctx is the fs. */
+void space_accepted(void *ctx, int64_t bytes, struct extent_accepted *ret);
 /* The same, of data, for what can wait: takes the bytes if there is plenty. */
 bool space_try(struct fs *fs, uint64_t bytes);
 

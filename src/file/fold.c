@@ -105,13 +105,26 @@ static int read_slot(struct fold *f)
 	return rc;
 }
 
+/* What is folded is no data that still has to be stored. */
+static void note_folding(struct fs *fs, int64_t bytes)
+{
+	ENV_LOCKED(&fs->dirty_lock);
+	fs->folding_bytes = (uint64_t)((int64_t)fs->folding_bytes + bytes);
+}
+
 static int write_slot(struct fold *f)
 {
+	struct fs *fs = f->in->fs;
+	int rc;
+
 	f->b.in = f->in;
 	f->b.slots[0] = f->buf;
 	f->b.slot_count = 1;
 	batch_build(&f->b);
-	return extent_write(f->in->fs->extents, f->b.ext, f->b.ext_count);
+	note_folding(fs, f->buf->charged);
+	rc = extent_write_unasked(fs->extents, f->b.ext, f->b.ext_count);
+	note_folding(fs, -(int64_t)f->buf->charged);
+	return rc;
 }
 
 /* Is the entry, or was it once a part of, one that was read? */

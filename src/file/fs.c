@@ -65,6 +65,8 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 
 static void fs_free(struct fs *fs)
 {
+	if (!fs->read_only)
+		extent_set_acceptor(fs->extents, NULL, NULL);
 	inodes_free_all(fs);
 	reap_free_list(fs);
 	slot_pool_release(fs);
@@ -231,8 +233,10 @@ int fs_open(struct pool *pool, const struct fs_config *cfg, struct fs **ret_fs)
 		fs_free(fs);
 		return rc;
 	}
-	if (!fs->read_only)
+	if (!fs->read_only) {
+		extent_set_acceptor(fs->extents, space_accepted, fs);
 		start_threads(fs);
+	}
 	*ret_fs = fs;
 	return 0;
 }

@@ -106,10 +106,15 @@ static void move(struct budget *from, struct budget *to, const struct budget *wh
 	to->index += what->index;
 }
 
+/* What of the account the asker is counted with in `writing`, or `promising`. */
+static int64_t asked(const struct budget *need) { return need->data ? need->data : need->room; }
+
 /* space_lock held */
-static void give(struct fs *fs, const struct budget *need)
+static void give(struct fs *fs, const struct budget *need, bool was_asked)
 {
 	move(&fs->budget, &fs->taken, need);
+	if (was_asked)
+		fs->asking -= asked(need);
 	if (!need->room)
 		fs->promise_broken = false;
 }
@@ -118,16 +123,16 @@ static void give(struct fs *fs, const struct budget *need)
  * While the budget is computed others go on taking of the old one: what they took comes off the new. Those
  * that took before and copy still may not be among the dirty bytes: they count twice rather than not at all.
  */
-static bool try_take(struct fs *fs, struct budget need, bool fresh)
+static bool try_take(struct fs *fs, struct budget need, bool fresh, bool was_asked)
 {
 	uint64_t now = env_now_ns();
 	struct budget budget, taken;
-	int64_t writing, promising;
+	int64_t writing, promising, unasked;
 
 	env_mutex_lock(&fs->space_lock);
 	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
 	if (!fresh && covers(&fs->budget, &need)) {
-		give(fs, &need);
+		give(fs, &need, was_asked);
 		env_mutex_unlock(&fs->space_lock);
 		return true;
 	}
@@ -135,17 +140,18 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh)
 	/* the caller's own is not there yet */
 	writing = MAX(fs->writing - need.data, 0);
 	promising = MAX(fs->promising - (need.data ? 0 : need.room), 0);
+	unasked = fs->unasked;
 	env_mutex_unlock(&fs->space_lock);
 	budget = budget_now(fs, need, writing, promising);
 	ENV_LOCKED(&fs->space_lock);
-	budget.room -= fs->taken.room - taken.room;
-	budget.data -= fs->taken.data - taken.data;
+	budget.room -= fs->taken.room - taken.room + unasked;
+	budget.data -= fs->taken.data - taken.data + unasked;
 	budget.index -= fs->taken.index - taken.index;
 	fs->budget = budget;
 	fs->budget_ns = now ? now : 1;
 	if (!covers(&budget, &need))
 		return false;
-	give(fs, &need);
+	give(fs, &need, was_asked);
 	return true;
 }
 
@@ -153,6 +159,38 @@ void space_writing(struct fs *fs, uint64_t data_bytes, bool begins)
 {
 	ENV_LOCKED(&fs->space_lock);
 	fs->writing += (begins ? 1 : -1) * data_cost(data_bytes);
+}
+
+/*
+ * The budget is forgotten: it counted on what is taken now, and so does one that is being computed. What was
+ * accepted is what was given, then.
+ */
+void space_accepted(void *ctx, int64_t bytes, struct extent_accepted *ret)
+{
+	struct fs *fs = ctx;
+	uint64_t promised = (uint64_t)MAX(meta_counter(fs->meta, META_COUNT_PREALLOC_BYTES), 0);
+	uint64_t dirty;
+	int64_t given, others;
+
+	env_mutex_lock(&fs->space_lock);
+	others = MAX(fs->unasked, 0);
+	fs->unasked += bytes;
+	if (bytes > 0) {
+		fs->budget = (struct budget){0};
+		fs->budget_ns = 0;
+		fs->taken.room += bytes;
+		fs->taken.data += bytes;
+	}
+	given = MAX(fs->writing + fs->promising - fs->asking, 0);
+	env_mutex_unlock(&fs->space_lock);
+	env_mutex_lock(&fs->dirty_lock);
+	dirty = fs->dirty_bytes - fs->folding_bytes;
+	env_mutex_unlock(&fs->dirty_lock);
+	*ret = (struct extent_accepted){
+		.geometry = copies_of(fs),
+		.data_bytes = (uint64_t)(data_cost(dirty) + given + data_cost(promised) + others),
+		.index_bytes = dirty + (uint64_t)(given + promise_index(promised)),
+	};
 }
 
 /* Gives freed space back now instead of later. */
@@ -197,7 +235,7 @@ bool space_try(struct fs *fs, uint64_t bytes)
 {
 	struct budget need = {data_cost(bytes), data_cost(bytes), INDEX_EXTENT_BYTES};
 
-	return try_take(fs, need, false);
+	return try_take(fs, need, false, false);
 }
 
 /* What the next checkpoint writes is kept free for it: after it that is less. */
@@ -217,15 +255,15 @@ static bool make_room(struct fs *fs, struct budget need)
 			 "it is kept in memory and tried again");
 	reap_wait(fs);
 	reclaim(fs);
-	if (try_take(fs, need, true))
+	if (try_take(fs, need, true, true))
 		return true;
 	/* Garbage within extents (U4): each fold needs what the margin has, and gives more. */
 	for (unsigned i = 0; i < FOLD_ROUNDS && fold_some(fs, FOLD_BATCH); i++) {
 		reclaim(fs);
-		if (try_take(fs, need, true))
+		if (try_take(fs, need, true, true))
 			return true;
 	}
-	return checkpoint_helps(fs) && try_take(fs, need, true);
+	return checkpoint_helps(fs) && try_take(fs, need, true, true);
 }
 
 /*
@@ -238,7 +276,7 @@ static uint64_t patience_ns(struct fs *fs, bool promised)
 	return promised && !fs->promise_broken ? fs->cfg.promise_wait_ms * 1000000u : 0;
 }
 
-static int take(struct fs *fs, struct budget need)
+static int look_for_room(struct fs *fs, struct budget need)
 {
 	bool promised = !need.room;
 	uint64_t began;
@@ -247,7 +285,7 @@ static int take(struct fs *fs, struct budget need)
 		return DFS_ENOSPC;
 	if (pool_dir_silent(fs->pool))
 		return DFS_ETIMEDOUT;
-	if (try_take(fs, need, false))
+	if (try_take(fs, need, false, true))
 		return 0;
 	if (known_full(fs, promised))
 		return DFS_ENOSPC;
@@ -261,6 +299,21 @@ static int take(struct fs *fs, struct budget need)
 	}
 	note_full(fs, promised);
 	return DFS_ENOSPC;
+}
+
+static int take(struct fs *fs, struct budget need)
+{
+	int rc;
+
+	env_mutex_lock(&fs->space_lock);
+	fs->asking += asked(&need);
+	env_mutex_unlock(&fs->space_lock);
+	rc = look_for_room(fs, need);
+	if (rc) { /* else the asker has ceased to be one when it was given */
+		ENV_LOCKED(&fs->space_lock);
+		fs->asking -= asked(&need);
+	}
+	return rc;
 }
 
 int space_take(struct fs *fs, uint64_t data_bytes, uint64_t index_bytes)

@@ -155,6 +155,25 @@ static const struct meta_disk *choose(struct meta *m, const bool *tried)
 	return best;
 }
 
+/*
+ * A journal that only moves to lie apart takes what is spare (A6), and else is put off to the next opening; one that
+ * is lacking is in the account already (meta_space).
+ */
+static int join(struct meta *m, const struct meta_disk *d)
+{
+	uint64_t need = JOIN_ROOM_BYTES + 2 * member_file_bytes(m, d->dev);
+	struct place_disk place = {.id = d->id, .free_bytes = UINT64_MAX, .eligible = true};
+	bool asks = m->cfg.spare && staying(m) >= m->cfg.copies;
+	int err;
+
+	if (!asks)
+		return wipe(m, d->dev);
+	m->cfg.spare(m->cfg.ctx, need, true, &place, 1);
+	err = place.free_bytes < need ? DFS_ENOSPC : wipe(m, d->dev);
+	m->cfg.spare(m->cfg.ctx, need, false, NULL, 0);
+	return err;
+}
+
 unsigned members_fill(struct meta *m)
 {
 	bool tried[META_MAX_DISKS] = {false};
@@ -162,7 +181,7 @@ unsigned members_fill(struct meta *m)
 	unsigned joined = 0;
 
 	while (m->member_count < ROOT_MAX_MEMBERS && (d = choose(m, tried))) {
-		int err = wipe(m, d->dev);
+		int err = join(m, d);
 
 		tried[d - m->disks] = true;
 		if (err) {

@@ -52,6 +52,11 @@ typedef int (*meta_epoch_fn)(void *ctx, const struct root *root, bool needed);
 /* Table files are about to be written, or have been: what is set aside on the disks for them may be used
  * meanwhile. Called with meta locks held: must not call back into meta. */
 typedef void (*meta_writing_fn)(void *ctx, bool begins);
+/* So many bytes are about to be written to these disks that no account knows of: lowers free_bytes to what may be
+ * taken of each (A6). Then the same with `begins` false, when they have been. Called with admin and perhaps the token held:
+ * of meta it may ask for figures only. NULL is allowed. */
+typedef void (*meta_spare_fn)(void *ctx, uint64_t bytes, bool begins, struct place_disk *disks,
+			      unsigned count);
 /* The history is chosen, and this disk is of it: from here on it is written to. Called by meta_open, unless
  * it is read-only, for each such disk; must not call back into meta. NULL is allowed. */
 typedef void (*meta_taken_fn)(void *ctx, struct dev *dev);
@@ -84,6 +89,7 @@ struct meta_config {
 	meta_data_sync_fn data_sync;
 	meta_member_failed_fn member_failed;
 	meta_writing_fn writing; /* NULL is allowed */
+	meta_spare_fn spare;
 	meta_taken_fn taken;
 	meta_epoch_fn epoch_changed;
 	void *ctx;

@@ -443,6 +443,31 @@ static bool repairable(struct tables_run *r, const struct manifest_file *f, uint
 	return places_for(r, &next, missing) || better_anew(r, f, missing);
 }
 
+/* As much as it may take, at most: a fragment for each that is missing, or all of it anew. */
+static uint64_t repair_bytes(const struct manifest_file *f, uint32_t missing)
+{
+	unsigned width = (unsigned)f->k + f->m;
+	uint64_t some = (uint64_t)__builtin_popcount(missing) * need_bytes(f, f->k);
+	uint64_t anew = (f->size_bytes / f->k + FS_BLOCK) * width;
+
+	return MAX(some, anew + anew / 1024);
+}
+
+/* Within what is spare (A6). */
+static int repair_spare(struct tables_run *r, struct manifest_file *f, uint32_t missing)
+{
+	const struct meta_config *cfg = &r->m->cfg;
+	uint64_t bytes = repair_bytes(f, missing);
+	int err;
+
+	if (!cfg->spare)
+		return repair(r, f, missing);
+	cfg->spare(cfg->ctx, bytes, true, r->places, r->count);
+	err = repairable(r, f, missing) ? repair(r, f, missing) : DFS_ENOSPC;
+	cfg->spare(cfg->ctx, bytes, false, NULL, 0);
+	return err;
+}
+
 /* ---- all of them ---- */
 
 /* A local file that differs from what its fragments say has rotted here: it is healed from them (P3). */
@@ -455,12 +480,12 @@ static int healed(struct meta *m, struct manifest_file *f, int err)
 
 static int repair_known(struct tables_run *r, struct manifest_file *f, uint32_t missing)
 {
-	int err = repair(r, f, missing);
+	int err = repair_spare(r, f, missing);
 
 	if (err == DFS_ECHECKSUM) {
 		err = healed(r->m, f, err);
 		if (err == 0)
-			err = repair(r, f, missing);
+			err = repair_spare(r, f, missing);
 	}
 	if (err != DFS_ENOSPC)
 		return err;
@@ -544,10 +569,24 @@ static int store_new(struct tables_run *r, struct manifest *next)
 	return err;
 }
 
-/* Repairs leave what the next checkpoint needs: else none could be made, and nothing be deleted any more (T8). */
+/* What fallocate has promised (F9), before there is somebody who accepts writes: at least as copies of data take. */
+static bool take_promised(struct tables_run *r)
+{
+	FREE uint64_t *taken = xcalloc(r->count + 1, sizeof(*taken));
+	int64_t promised = meta_counter(r->m, META_COUNT_PREALLOC_BYTES);
+	uint64_t each = promised > 0 ? (uint64_t)promised / 4 * 5 : 0;
+
+	return !each || place_take(r->places, r->count, r->m->cfg.copies, each * r->m->cfg.copies,
+				   taken) == 0;
+}
+
+/*
+ * Repairs leave what the next checkpoint needs: else none could be made, and nothing be deleted any more (T8); and
+ * what was promised (A6).
+ */
 static void hold_for_next(struct tables_run *r)
 {
-	bool enough = take_next(r, 0);
+	bool enough = take_next(r, 0) && take_promised(r);
 
 	for (unsigned d = 0; !enough && d < r->count; d++)
 		r->places[d].free_bytes = 0;

@@ -235,6 +235,18 @@ static void on_writing(void *ctx, bool begins)
 		disk_lend_keep(disk_at(p->disks, i), begins);
 }
 
+/* While metadata is being opened nobody has accepted anything. */
+static void on_spare(void *ctx, uint64_t bytes, bool begins, struct place_disk *disks,
+		     unsigned count)
+{
+	struct pool *p = ctx;
+
+	if (p->extents && begins)
+		extent_spare_begin(p->extents, bytes, disks, count);
+	else if (p->extents)
+		extent_spare_end(p->extents, bytes);
+}
+
 /* Recovery may need what was set aside there. Not before: a disk of another history is not written to (H6). */
 static void on_taken(void *ctx, struct dev *dev)
 {
@@ -558,6 +570,7 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 		.data_sync = on_data_sync,
 		.member_failed = on_member_failed,
 		.writing = on_writing,
+		.spare = on_spare,
 		.taken = on_taken,
 		.epoch_changed = on_epoch,
 		.ctx = p,
