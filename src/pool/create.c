@@ -85,6 +85,18 @@ static int check_place(const char *dir, const struct pool_env *env, struct pool_
 	return DFS_EINVAL;
 }
 
+/* Until the device is freed: of two commands at once only one finds the directory empty. */
+static int lock_new(struct dev *dev, const char *dir, struct pool_message *msg)
+{
+	int err = dev_lock(dev);
+
+	if (err)
+		pool_say(msg, "cannot make a pool in %s: %s; nothing was changed", dir,
+			 err == DFS_ELOCKED ? "another command is making a pool there"
+					    : dfs_err_text(err));
+	return err;
+}
+
 /* Opens DIR for a new pool: absent or empty. *ret_made: it was made here. */
 static int prepare(const char *dir, const struct pool_env *env, struct dev **ret_dev,
 		   bool *ret_made, struct pool_message *msg)
@@ -121,7 +133,11 @@ static int prepare(const char *dir, const struct pool_env *env, struct dev **ret
 		pool_say(msg, "cannot use %s: %s", dir, dfs_err_text(err));
 		return err;
 	}
-	err = dev_list(*ret_dev, "", first_entry, entry);
+	err = lock_new(*ret_dev, dir, msg);
+	if (err == DFS_ELOCKED)
+		*ret_made = false; /* it is the other one's */
+	if (!err)
+		err = dev_list(*ret_dev, "", first_entry, entry);
 	if (err == DFS_EEND) {
 		struct dev_file *f = NULL;
 		bool ours = dev_open(*ret_dev, POOL_JSON_NAME, DEV_RDONLY, &f) == 0;
@@ -146,10 +162,10 @@ static int prepare(const char *dir, const struct pool_env *env, struct dev **ret
 				 why);
 	}
 	if (err) {
-		dev_free(*ret_dev);
-		*ret_dev = NULL;
 		if (*ret_made)
 			(void)!rmdir(dir); /* the failure to use it is what is reported */
+		dev_free(*ret_dev);
+		*ret_dev = NULL;
 	}
 	return err;
 }
@@ -205,9 +221,9 @@ int pool_init(const char *dir, const struct pool_settings *settings, const struc
 	utf8_copy(json.name, sizeof(json.name), base_name(dir));
 	json_settings(&json, settings);
 	err = store_new(dev, &json, msg, dir);
-	dev_free(dev);
 	if (err && made)
 		(void)!rmdir(dir); /* the failure to make it is what is reported */
+	dev_free(dev);
 	return err;
 }
 

@@ -118,6 +118,10 @@ elif [ "$(id -u)" -ne 0 ]; then
 else
 	skip "init on a read-only filesystem" "tmpfs can't be mounted here"
 fi
+# two at once: each would find it empty, and both would say that they have made a pool
+mkdir "$work/other/two"
+unchanged "init while another one is at it" 4 "another command is making a pool" \
+	flock "$work/other/two" "$dynamicfs" init --pool "$work/other/two"
 # Errors have names, not numbers, and the right ones.
 long=$work/$(printf 'x%.0s' {1..300})
 ln -s circle2 circle1 && ln -s circle1 circle2
