@@ -445,7 +445,7 @@ struct root_scan {
 };
 struct recovery {
 	struct root_scan scan;
-	struct dev *sources[ROOT_MAX_MEMBERS]; /* up-to-date members */
+	struct dev *sources[ROOT_MAX_MEMBERS]; /* members to read: up to date, or M15 */
 	unsigned source_count;
 	bool unequal; /* some member is behind, damaged or rotten: checkpoint before anything new */
 };

@@ -142,28 +142,6 @@ static bool somebody_behind(struct meta *m, const struct root_scan *s)
 	return false;
 }
 
-/*
- * M15. The root lists it, and all that it has missed is the root: power went while that was written. It is not
- * believed (M8), but what it holds is the only copy beside those of the members that have the root, until the
- * root of the checkpoint at open is durable: so it stays as it is till then.
- */
-static bool missed_the_root(struct meta *m, const struct meta_disk *d)
-{
-	struct manifest man;
-	bool listed = false;
-
-	for (unsigned i = 0; i < m->root.member_count; i++)
-		listed = listed || uuid_eq(&d->uuid, &m->root.members[i].uuid);
-	if (!listed || meta_disk_role(m, &d->uuid) != HISTORY_BEHIND)
-		return false;
-	if (m->root.checkpoint_id == 0)
-		return true;
-	if (image_load_manifest(d->dev, &m->root, &man))
-		return false;
-	manifest_release(&man);
-	return true;
-}
-
 static void keep_members(struct meta *m, const struct recovery *r)
 {
 	for (unsigned d = 0; d < m->disk_count; d++) {
@@ -171,10 +149,6 @@ static void keep_members(struct meta *m, const struct recovery *r)
 
 		for (unsigned i = 0; i < r->source_count; i++)
 			keep = keep || m->disks[d].dev == r->sources[i];
-		if (!keep && missed_the_root(m, &m->disks[d])) {
-			PROBE("member-missed-the-root");
-			keep = true;
-		}
 		if (keep)
 			member_add(m, &m->disks[d], true);
 	}

@@ -236,28 +236,78 @@ static void tell_role(const struct meta_disk *d, enum history_role role, const s
 			  (unsigned long long)chosen->epoch);
 }
 
+/*
+ * M15. The root lists it, and all that it has missed is the root: power went while that was written. It has no say
+ * in which root counts (M8), but nothing can have been acknowledged without it, so its journal is as good as theirs.
+ */
+static bool missed_the_root(const struct meta *m, const struct meta_disk *d, enum history_role role)
+{
+	struct manifest man;
+
+	if (role != HISTORY_BEHIND)
+		return false;
+	if (m->root.checkpoint_id == 0)
+		return true;
+	if (image_load_manifest(d->dev, &m->root, &man))
+		return false;
+	manifest_release(&man);
+	return true;
+}
+
+static const struct meta_disk *listed_disk(const struct meta *m, const struct root_member *want,
+					   unsigned *ret_at)
+{
+	for (unsigned d = 0; d < m->disk_count; d++) {
+		*ret_at = d;
+		if (uuid_eq(&m->disks[d].uuid, &want->uuid))
+			return &m->disks[d];
+	}
+	return NULL;
+}
+
 /* Up to date: listed, and its own newest root is of the newest epoch. */
+static void add_current(struct meta *m, struct recovery *r)
+{
+	for (unsigned i = 0; i < m->root.member_count; i++) {
+		unsigned d;
+		const struct meta_disk *disk = listed_disk(m, &m->root.members[i], &d);
+
+		if (!disk)
+			continue;
+		if (r->scan.roles[d] != HISTORY_CURRENT) {
+			PROBE("stale-member-refused");
+			continue;
+		}
+		if (r->scan.roots[d].generation != m->root.generation)
+			r->unequal = true;
+		r->sources[r->source_count++] = disk->dev;
+	}
+}
+
+/* After those that are up to date: where copies should differ, theirs counts. */
+static void add_missed(struct meta *m, struct recovery *r)
+{
+	for (unsigned i = 0; i < m->root.member_count; i++) {
+		unsigned d;
+		const struct meta_disk *disk = listed_disk(m, &m->root.members[i], &d);
+
+		if (!disk || !missed_the_root(m, disk, r->scan.roles[d]))
+			continue;
+		PROBE("member-missed-the-root");
+		r->unequal = true;
+		r->sources[r->source_count++] = disk->dev;
+	}
+}
+
 static int choose_sources(struct meta *m, struct recovery *r)
 {
 	for (unsigned d = 0; d < m->disk_count; d++)
 		tell_role(&m->disks[d], r->scan.roles[d], &r->scan.roots[d], &m->root);
-	for (unsigned i = 0; i < m->root.member_count; i++) {
-		const struct root_member *want = &m->root.members[i];
-
-		for (unsigned d = 0; d < m->disk_count; d++) {
-			if (!uuid_eq(&m->disks[d].uuid, &want->uuid))
-				continue;
-			if (r->scan.roles[d] != HISTORY_CURRENT) {
-				PROBE("stale-member-refused");
-				continue;
-			}
-			if (r->scan.roots[d].generation != m->root.generation)
-				r->unequal = true;
-			r->sources[r->source_count++] = m->disks[d].dev;
-		}
-	}
-	if (r->source_count)
+	add_current(m, r);
+	if (r->source_count) {
+		add_missed(m, r);
 		return 0;
+	}
 	log_error("cannot open the pool: none of the disks that hold the metadata of epoch %llu "
 		  "(%u) is present and up to date; connect one of them",
 		  (unsigned long long)m->root.epoch, m->root.member_count);

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -392,29 +393,40 @@ static void forget_newest(struct rig *r, unsigned disk)
 	assert_int_equal(fclose(f), 0);
 }
 
-/* Power goes when one member has the root of a new epoch, and again while the pool is opened; then that member is
- * lost. The other that the root lists has missed nothing else, and has kept what it holds (M15). */
-static void test_root_on_one_member(void **state)
+/* Power goes when one member has the root of a new epoch; the other that this lists has missed nothing else. */
+static void root_on_one(struct rig *r)
 {
 	const struct fault_plan fails = {.write_error = 1}, none = {0};
-	struct index_ops ops = index_mem_ops;
-	struct rig r;
 	uint64_t seq;
 
+	rig_init(r, false, 4, 3);
+	rig_must_open(r);
+	rig_fill(r, 0, 40, 1);
+	rig_must_close(r);
+	rig_must_open(r);
+	rig_fill(r, 40, 10, 1);
+	for (unsigned i = 1; i < 4; i++)
+		copy_roots(r, i, "cp $roots $roots.then");
+	dev_fault_set(r->devs[2], &fails);
+	seq = rig_commit(r, 50, 1);
+	assert_int_equal(meta_sync(r->m, seq), 0); /* by a root without the third */
+	rig_kill(r);
+	dev_fault_set(r->devs[2], &none);
+	forget_newest(r, 0); /* that the epoch is formed */
+	for (unsigned i = 1; i < 4; i++)
+		copy_roots(r, i, "cp $roots.then $roots");
+}
+
+/* Power goes again while the pool is opened; then the member with the root is lost. The other has kept what it holds
+ * (M15). */
+static void test_root_on_one_member(void **state)
+{
+	const struct fault_plan none = {0};
+	struct index_ops ops = index_mem_ops;
+	struct rig r;
+
 	(void)state;
-	rig_init(&r, false, 4, 3);
-	rig_must_open(&r);
-	rig_fill(&r, 0, 50, 1);
-	for (unsigned i = 1; i < 4; i++)
-		copy_roots(&r, i, "cp $roots $roots.then");
-	dev_fault_set(r.devs[2], &fails);
-	seq = rig_commit(&r, 50, 1);
-	assert_int_equal(meta_sync(r.m, seq), 0); /* by a root without the third */
-	rig_kill(&r);
-	dev_fault_set(r.devs[2], &none);
-	forget_newest(&r, 0); /* that the epoch is formed */
-	for (unsigned i = 1; i < 4; i++)
-		copy_roots(&r, i, "cp $roots.then $roots");
+	root_on_one(&r);
 	flushing = &r;
 	ops.flush = cut_flush;
 	r.ops = &ops;
@@ -431,6 +443,37 @@ static void test_root_on_one_member(void **state)
 	rig_release(&r);
 }
 
+/* The one disk that has the root rots: its journal at one record, at the last one, or gone, or its manifest. The
+ * other holds all of it (M15). */
+static void test_member_with_the_root_rots(void **state)
+{
+	struct rig_record rec;
+	struct rig r;
+	char path[256];
+
+	(void)state;
+	for (unsigned how = 0; how < 4; how++) {
+		root_on_one(&r);
+		rig_find_record(&r, 0, how == 0 ? 45 : 51, &rec);
+		if (how < 2) {
+			rig_flip(rec.path, (long)rec.off + 20);
+			if (rec.second_off)
+				rig_flip(rec.path, (long)rec.second_off + 20);
+		}
+		while (how == 2 && rig_find(&r, 0, "meta/journal", "", path))
+			assert_int_equal(unlink(path), 0);
+		while (how == 3 && rig_find(&r, 0, "meta/checkpoint", "manifest", path))
+			assert_int_equal(unlink(path), 0);
+		if (how == 3)
+			rig_destroy_index(&r);
+		rig_must_open(&r);
+		assert_int_equal(r.rec.loss.from, 0);
+		rig_expect(&r, 0, 51, 1);
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -444,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_index_of_the_past),
 		cmocka_unit_test(test_index_of_another_history),
 		cmocka_unit_test(test_root_on_one_member),
+		cmocka_unit_test(test_member_with_the_root_rots),
 	};
 
 	log_set_sink(quiet, NULL);
