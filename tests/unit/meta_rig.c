@@ -56,6 +56,16 @@ static void writing(void *ctx, bool begins)
 		r->stored(r);
 }
 
+static void spare(void *ctx, uint64_t bytes, bool begins, struct place_disk *disks, unsigned count)
+{
+	struct rig *r = ctx;
+
+	assert_true(bytes > 0 && (begins || bytes <= r->unasked));
+	r->unasked += begins ? bytes : -bytes;
+	for (unsigned i = 0; begins && r->nothing_spare && i < count; i++)
+		disks[i].free_bytes = 0;
+}
+
 unsigned rig_disks(struct rig *r, struct meta_disk disks[RIG_MAX_DISKS])
 {
 	unsigned n = 0;
@@ -95,6 +105,7 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 		.member_failed = member_failed,
 		.epoch_changed = epoch_changed,
 		.writing = writing,
+		.spare = spare,
 		.ctx = r,
 	};
 

@@ -32,6 +32,8 @@ struct rig {
 	uint64_t data_syncs;
 	unsigned notes;		       /* that data_sync still has to make, one in each call */
 	void (*stored)(struct rig *r); /* a checkpoint's files are stored, its root is not yet */
+	bool nothing_spare;	       /* for what is written unasked */
+	uint64_t unasked;	       /* bytes that are being written so */
 	unsigned failed[RIG_MAX_DISKS + 1]; /* how often member_failed named this disk id */
 	struct meta *m;
 	struct meta_recovery rec;

@@ -101,6 +101,27 @@ static void test_members_move(void **state)
 	end(&r);
 }
 
+/* A journal that only moves takes what is spare, or stays where it is; one that is lacking doesn't ask (A6). */
+static void test_moves_to_what_is_spare(void **state)
+{
+	struct rig r;
+
+	begin(&r, rocks_of(state), "aab", 2);
+	r.absent[2] = true;
+	r.nothing_spare = true;
+	r.force = true;
+	rig_must_open(&r);
+	expect_members(&r, "MM-");
+	r.absent[2] = false;
+	set_disks(&r);
+	expect_members(&r, "MM-");
+	r.nothing_spare = false;
+	set_disks(&r);
+	expect_members(&r, "M-M");
+	assert_int_equal(r.unasked, 0);
+	end(&r);
+}
+
 /* Power went when one had joined and none had left yet: the root lists one more than is wanted. */
 static void test_move_interrupted(void **state)
 {
@@ -144,9 +165,8 @@ static void test_sound_disks_first(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(test_a_domain_is_lost),
-		BOTH(test_members_move),
-		BOTH(test_move_interrupted),
+		BOTH(test_a_domain_is_lost),	   BOTH(test_members_move),
+		BOTH(test_moves_to_what_is_spare), BOTH(test_move_interrupted),
 		BOTH(test_sound_disks_first),
 	};
 

@@ -324,6 +324,40 @@ static void test_little_room(void **state)
 	end(&r);
 }
 
+static unsigned fragments_lacking(struct rig *r)
+{
+	unsigned lacking = 0;
+
+	for (unsigned i = 0; i < r->m->manifest.count; i++)
+		lacking += r->m->manifest.files[i].k + r->m->manifest.files[i].m;
+	for (unsigned i = 0; i < r->disk_count; i++)
+		lacking -= each_fragment(r, i, NULL);
+	return lacking;
+}
+
+/* A table that is short is made whole of what is spare only; the checkpoint succeeds without (A6, T3). */
+static void test_made_whole_of_what_is_spare(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, true, 6);
+	rig_fill(&r, 0, 300, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	assert_true(each_fragment(&r, 0, destroy) > 0);
+	r.nothing_spare = true;
+	rig_fill(&r, 300, 20, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	assert_true(fragments_lacking(&r) > 0);
+	r.nothing_spare = false;
+	rig_fill(&r, 320, 20, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	assert_int_equal(fragments_lacking(&r), 0);
+	expect_tolerance(&r, 3, 3);
+	assert_int_equal(r.unasked, 0);
+	end(&r);
+}
+
 /* Fragments that are gone when the pool is opened are made anew by the opening (T3, M9). */
 static void test_made_whole_by_opening(void **state)
 {
@@ -598,6 +632,7 @@ int main(void)
 		BOTH(test_little_room),
 		BOTH(test_unmarked_index),
 		BOTH(test_made_whole_by_opening),
+		cmocka_unit_test(test_made_whole_of_what_is_spare),
 		BOTH(test_deleted_after_losses),
 	};
 
