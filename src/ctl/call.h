@@ -65,9 +65,12 @@ json_t *wire_answer_encode(const struct ctl_answer *a);
 MUST_USE int wire_answer_decode(const void *data, size_t len, struct ctl_answer *a);
 
 /* ---- client (client.c) ---- */
-/* Connects to the daemon. DFS_ENOENT: nobody answers there; DFS_EACCES; DFS_ENOTPOOL: no such
- * directory. */
+/* Connects to the daemon. DFS_ENOENT: nobody listens there; DFS_EACCES; DFS_ENOTPOOL: no such
+ * directory; DFS_ETIMEDOUT: very many wait there. */
 MUST_USE int ctl_connect(const char *pool_dir, int *ret_fd);
+/* Before an order is given: does the daemon answer at all? Uses the connection up. DFS_ETIMEDOUT, with the message that
+ * it does not, and why; 0 else, also when it has just ended. */
+MUST_USE int ctl_ping(int fd, const char *pool_dir, const char *op, struct ctl_answer *a);
 /* Sends the request and waits for its answer. Returns a->error. */
 int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a);
 /* The address POOL/control.sock by way of an open directory (any length of path fits). */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +20,10 @@
 
 #define SEND_TIMEOUT_MS 10000
 #define PATIENCE_MS 5000 /* then it is asked whether an answer can come at all */
+/* A daemon that can answer says at once that it is there, unless all its connections are taken. */
+#define PING_MS 20000u
+#define LOOK_MS 1000u
+#define STOPPED_LOOKS 3u /* in a row: a debugger stops a process for a moment, too */
 
 struct ctl_dir {
 	DIR *dir;
@@ -52,6 +57,7 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 	struct ctl_dir *dir;
 	struct sockaddr_un addr;
 	struct stat st;
+	const struct timeval patience = {.tv_sec = SEND_TIMEOUT_MS / 1000};
 	int socket_fd, fd, err = ctl_dir_open(pool_dir, &dir, &addr);
 
 	if (err)
@@ -71,10 +77,14 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 	}
 	if (socket_fd >= 0)
 		snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d", socket_fd);
+	/* Where more wait than the kernel's queue takes, connecting waits, too. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0) {
 		*ret_fd = fd;
 	} else {
-		err = errno == EACCES || errno == EPERM ? DFS_EACCES : DFS_ENOENT;
+		err = errno == EACCES || errno == EPERM ? DFS_EACCES
+		      : errno == EAGAIN			? DFS_ETIMEDOUT
+							: DFS_ENOENT;
 		close(fd);
 	}
 	if (socket_fd >= 0)
@@ -83,19 +93,71 @@ int ctl_connect(const char *pool_dir, int *ret_fd)
 	return err;
 }
 
-static int broken(struct ctl_answer *a, const char *pool_dir, const char *op, int err)
+/* The process that listens; 0: one that this one can't name. */
+static long daemon_of(int fd)
 {
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? cred.pid : 0;
+}
+
+/* By SIGSTOP, a terminal or a debugger. */
+static bool is_stopped(long pid)
+{
+	FREE char *path = xasprintf("/proc/%ld/status", pid);
+	FILE *f = pid > 0 ? fopen(path, "re") : NULL;
+	bool stopped = false;
+	char line[256];
+	char state;
+
+	while (f && !stopped && fgets(line, sizeof(line), f))
+		stopped = sscanf(line, "State: %c", &state) == 1 && (state == 'T' || state == 't');
+	if (f)
+		fclose(f);
+	return stopped;
+}
+
+/* sent: the daemon has the order, or will find it. */
+static int silent(struct ctl_answer *a, const char *pool_dir, const char *op, long pid, bool sent)
+{
+	const char *done = sent ? "whether the order was or will be carried out is not known"
+				: "nothing was done";
+
 	ctl_answer_release(a);
-	if (err == DFS_ETIMEDOUT) {
-		a->error = err;
+	a->error = DFS_ETIMEDOUT;
+	if (is_stopped(pid))
 		snprintf(
 			a->message, sizeof(a->message),
-			"cannot finish '%s': the pool directory %s does not answer, and the daemon "
-			"waits for it; whether the order was or will be carried out is not known; "
-			"check the filesystem that it is on",
-			op, pool_dir);
-		return err;
-	}
+			"cannot run '%s': the daemon of the pool %s (process %ld) does not answer, for it "
+			"is stopped (by SIGSTOP, a terminal or a debugger); until it goes on its mount "
+			"stands still and nothing is stored; %s; let it go on: kill -CONT %ld",
+			op, pool_dir, pid, done, pid);
+	else
+		snprintf(
+			a->message, sizeof(a->message),
+			"cannot run '%s': the daemon of the pool %s (process %ld) does not answer, though "
+			"it is not stopped: it is frozen, stuck, or has too much to do; %s; try again "
+			"later, and see %s/log; if it stays so, kill it and mount again: what was synced "
+			"is safe",
+			op, pool_dir, pid, done, pool_dir);
+	return a->error;
+}
+
+static int home_silent(struct ctl_answer *a, const char *pool_dir, const char *op)
+{
+	ctl_answer_release(a);
+	snprintf(a->message, sizeof(a->message),
+		 "cannot finish '%s': the pool directory %s does not answer, and the daemon "
+		 "waits for it; whether the order was or will be carried out is not known; "
+		 "check the filesystem that it is on",
+		 op, pool_dir);
+	return a->error = DFS_ETIMEDOUT;
+}
+
+static int broken(struct ctl_answer *a, const char *op, int err)
+{
+	ctl_answer_release(a);
 	a->error = err == DFS_EEND || err == DFS_EGONE ? DFS_EIO : err;
 	if (a->error == DFS_EIO)
 		snprintf(
@@ -121,21 +183,26 @@ static void tell_progress(const void *data, size_t len)
 	json_decref(root);
 }
 
-/* What the daemon does may take long; but one whose pool directory hangs may never answer. */
-static int wait_answer(int fd, const char *pool_dir)
+/* What the daemon does may take long; but one whose pool directory hangs, or that is stopped, may never answer. */
+static int wait_answer(int fd, struct ctl_answer *a, const char *pool_dir, const char *op)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
+	long pid = daemon_of(fd);
+	unsigned stopped = 0;
 
-	while (poll(&p, 1, PATIENCE_MS) <= 0)
-		if (!child_dir_answers(pool_dir, "pool.json"))
-			return DFS_ETIMEDOUT;
+	for (unsigned waited = LOOK_MS; poll(&p, 1, (int)LOOK_MS) <= 0; waited += LOOK_MS) {
+		stopped = is_stopped(pid) ? stopped + 1 : 0;
+		if (stopped == STOPPED_LOOKS)
+			return silent(a, pool_dir, op, pid, true);
+		if (waited % PATIENCE_MS == 0 && !child_dir_answers(pool_dir, "pool.json"))
+			return home_silent(a, pool_dir, op);
+	}
 	return 0;
 }
 
-int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a)
+static int send_request(int fd, const char *op, json_t *args)
 {
 	json_t *request = json_object();
-	BUF frame = {0};
 	int err;
 
 	json_object_set_new(request, "op", json_string(op));
@@ -143,17 +210,43 @@ int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, stru
 		json_object_set(request, "args", args);
 	err = wire_send(fd, request, SEND_TIMEOUT_MS);
 	json_decref(request);
+	return err;
+}
+
+int ctl_ping(int fd, const char *pool_dir, const char *op, struct ctl_answer *a)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	long pid = daemon_of(fd);
+	unsigned stopped = 0;
+
+	if (send_request(fd, "ping", NULL))
+		return 0;
+	for (unsigned waited = 0; poll(&p, 1, (int)LOOK_MS) <= 0;) {
+		waited += LOOK_MS;
+		stopped = is_stopped(pid) ? stopped + 1 : 0;
+		if (stopped == STOPPED_LOOKS || waited >= PING_MS)
+			return silent(a, pool_dir, op, pid, false);
+	}
+	return 0;
+}
+
+int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, struct ctl_answer *a)
+{
+	BUF frame = {0};
+	int err = send_request(fd, op, args);
+
 	/* A daemon that refuses closes after its answer: the answer may be there all the same. */
 	if (err && err != DFS_EGONE)
-		return broken(a, pool_dir, op, err);
+		return broken(a, op, err);
 	do {
-		err = wait_answer(fd, pool_dir);
-		if (!err)
-			err = wire_recv(fd, &frame, 0);
+		err = wait_answer(fd, a, pool_dir, op);
+		if (err)
+			return err;
+		err = wire_recv(fd, &frame, 0);
 		if (!err)
 			err = wire_answer_decode(frame.data, frame.len, a);
 		if (err == 1)
 			tell_progress(frame.data, frame.len);
 	} while (err == 1);
-	return err ? broken(a, pool_dir, op, err) : a->error;
+	return err ? broken(a, op, err) : a->error;
 }

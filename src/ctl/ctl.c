@@ -194,6 +194,24 @@ static int run_there(struct ctl_call *c, const char *op, int fd)
 	return err;
 }
 
+/* A connection to a daemon that answers. DFS_ETIMEDOUT: with the message that it does not. */
+static int reach(struct ctl_call *c, const char *op, int *ret_fd)
+{
+	int fd, err = ctl_connect(c->pool_dir, &fd);
+
+	if (err == DFS_ETIMEDOUT)
+		return c->answer->error = ctl_fail(
+			       c, err,
+			       "cannot run '%s': the daemon of the pool %s does not answer, and "
+			       "many commands wait for it; nothing was done",
+			       op, c->pool_dir);
+	if (err)
+		return err;
+	err = ctl_ping(fd, c->pool_dir, op, c->answer);
+	close(fd);
+	return err ? err : ctl_connect(c->pool_dir, ret_fd);
+}
+
 int ctl_run(const char *pool_dir, const char *name, json_t *args, struct ctl_answer *a)
 {
 	struct ctl_call c = {.pool_dir = pool_dir, .args = args, .answer = a};
@@ -214,9 +232,11 @@ int ctl_run(const char *pool_dir, const char *name, json_t *args, struct ctl_ans
 					"check the filesystem that it is on",
 					pool_dir);
 	for (;; waited_ms += LOCKED_STEP_MS) {
-		err = ctl_connect(pool_dir, &fd);
+		err = reach(&c, name, &fd);
 		if (!err)
 			return run_there(&c, name, fd);
+		if (err == DFS_ETIMEDOUT)
+			return err;
 		if (err == DFS_EACCES)
 			return a->error = ctl_fail(
 				       &c, err,

@@ -387,7 +387,7 @@ static void long_path(void **state)
 	f->server = first;
 }
 
-/* The daemon ends while it works on the request. */
+/* The daemon ends while it works on the request, after it has said that it is there. */
 static void daemon_dies(void **state)
 {
 	struct fixture *f = *state;
@@ -406,9 +406,12 @@ static void daemon_dies(void **state)
 	child = fork();
 	if (child == 0) {
 		BUF frame = {0};
-		int fd = accept(listener, NULL, NULL);
+		int ping = accept(listener, NULL, NULL), bad = ping < 0, fd;
 
-		_exit(fd < 0 || wire_recv(fd, &frame, 5000));
+		bad |= wire_recv(ping, &frame, 5000);
+		close(ping);
+		fd = accept(listener, NULL, NULL);
+		_exit(bad || fd < 0 || wire_recv(fd, &frame, 5000));
 	}
 	assert_int_equal(ask(f->pool, "status", &a), DFS_EIO);
 	assert_non_null(strstr(a.message, "daemon ended"));

@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A daemon that is stopped: commands say so within seconds, and do nothing beside it.
+. "$(dirname "$0")/lib.sh"
+
+make_pool || { not_ok "pool" "can't be made"; exit 1; }
+start
+echo before >"$mnt/file"
+pid=$(daemon_pid "$pool")
+resume_it() { kill -CONT "$pid" 2>/dev/null; cleanup; }
+trap resume_it EXIT
+kill -STOP "$pid"
+begin=$SECONDS
+says_so="process $pid\) does not answer, for it is stopped .* nothing was done; .* kill -CONT $pid"
+orders=("status" "list-disks" "fail-disk --disk disk6" "fail-disk --disk disk6 --force" "set --verify-writes on")
+for i in "${!orders[@]}"; do
+	# shellcheck disable=SC2086
+	refuse "${orders[$i]}" 1 "$says_so" timeout -k 1 30 "$dynamicfs" ${orders[$i]} --pool "$pool" \
+		>"$work/result$i" &
+	waiters[i]=$!
+done
+for i in "${!orders[@]}"; do
+	wait "${waiters[$i]}"
+	cat "$work/result$i"
+	grep -q '^ok' "$work/result$i" || failed=1
+done
+check "all within seconds" test $((SECONDS - begin)) -le 15
+kill -CONT "$pid"
+healthy() { "$dynamicfs" list-disks --pool "$pool" | grep disk6 | grep -q healthy; }
+check "nothing was done" healthy
+check "it answers again" "$dynamicfs" status --pool "$pool"
+
+finish
