@@ -149,7 +149,6 @@ struct run {
 	bool lossy;	    /* and it was opened without what that held */
 	bool foreign;	    /* what is not ours is found */
 	bool foreign_world; /* another pool is being made */
-	bool swapped;	    /* disks have changed places: not each place is known any more */
 	struct sim_disk *foreign_home, *foreign_disks[FOREIGN_DISKS], *clone;
 	struct index_mem_store *foreign_index;
 	struct rng foreign_rng;

@@ -176,8 +176,7 @@ static void try_clone(struct run *r)
 	struct sim_disk *place = other ? other->sim : NULL;
 
 	/* a pool directory that was made elsewhere, or is behind, never knew each place */
-	if (!d || !other || d == other || r->swapped || r->pool_dir_old ||
-	    r->split.state != SPLIT_NONE)
+	if (!d || !other || d == other || r->pool_dir_old || r->split.state != SPLIT_NONE)
 		return;
 	if (old && rng_one_in(&r->foreign_rng, 2))
 		sim_disk_restore(r->clone, old);
@@ -204,10 +203,8 @@ static void swap_disks(struct run *r)
 	struct run_disk *a = pick_whole(r), *b = pick_whole(r);
 	char path[sizeof(a->path)];
 
-	/* where one of them was is forgotten when the other is found there while it is away */
 	if (!a || !b || a == b || r->adding || r->splits)
 		return;
-	r->swapped = true;
 	memcpy(path, a->path, sizeof(path));
 	memcpy(a->path, b->path, sizeof(path));
 	memcpy(b->path, path, sizeof(path));

@@ -283,13 +283,19 @@ static bool is_lost_without(struct pool *p, const struct rec_extent *rec, disk_i
 	return now >= rec->k && then < rec->k;
 }
 
-static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
+static bool is_damage(int err)
+{
+	return err == DFS_ECORRUPT || err == DFS_ECHECKSUM || err == DFS_EVERSION;
+}
+
+/* What a damaged record names may be needed: it counts as lost. */
+static int count_lost_without(struct pool *p, disk_id id, struct pool_fail_plan *plan)
 {
 	struct meta_iter *it = meta_iter_new(p->meta);
+	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
 	int err = 0;
 	BUF key = {0};
 
-	*ret_lost = 0;
 	key_bydisk(&key, id, 0, 0);
 	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
 	     meta_iter_next(it)) {
@@ -298,17 +304,15 @@ static int count_lost_without(struct pool *p, disk_id id, uint64_t *ret_lost)
 		struct rec_bydisk by;
 		struct rec_extent rec;
 
-		if (klen == 0 || k[0] != TABLE_BYDISK)
+		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
 			break;
 		err = parse_bydisk(k, klen, v, vlen, &by);
-		if (err || by.disk.v != id.v)
-			break;
-		err = get_extent(p->meta, by.extent, &rec);
-		if (err == DFS_ENOENT) { /* freed since the snapshot */
+		if (!err)
+			err = get_extent(p->meta, by.extent, &rec);
+		plan->unknown += is_damage(err);
+		plan->extents_lost += is_damage(err) || (!err && is_lost_without(p, &rec, id));
+		if (is_damage(err) || err == DFS_ENOENT) /* freed since the snapshot */
 			err = 0;
-			continue;
-		}
-		*ret_lost += !err && is_lost_without(p, &rec, id);
 	}
 	if (!err)
 		err = meta_iter_error(it);
@@ -332,7 +336,7 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 	}
 	err = get_disk(p->meta, plan.info.id, &rec);
 	if (!err && rec.state != DISK_FAILED)
-		err = count_lost_without(p, plan.info.id, &plan.extents_lost);
+		err = count_lost_without(p, plan.info.id, &plan);
 	*ret_plan = plan;
 	if (err) {
 		pool_say(msg, "cannot tell what disk %s holds: %s", label, dfs_err_text(err));
@@ -358,10 +362,14 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 		pool_say(
 			msg,
 			"cannot fail disk %s: %llu %s that can be read now could not be read "
-			"without it; nothing was changed; bring other disks back first, or use --force "
+			"without it%s; nothing was changed; bring other disks back first, or use --force "
 			"to lose those files (with --dry-run: to see what would be left)",
 			label, (unsigned long long)plan.extents_lost,
-			plural(plan.extents_lost, "extent", "extents"));
+			plural(plan.extents_lost, "extent", "extents"),
+			plan.unknown
+				? ", or this can't be told, for the index is damaged there (run "
+				  "fsck)"
+				: "");
 		err = DFS_EREFUSED;
 	}
 	return err;

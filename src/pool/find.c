@@ -313,7 +313,45 @@ static void let_go(struct finder *f, unsigned i, int err)
 	f->devs[i] = NULL;
 }
 
-static int lock_found(struct finder *f)
+static bool is_place_of_found(const struct finder *f, const char *path)
+{
+	for (unsigned i = 0; i < f->p->json.disk_count; i++)
+		if (f->devs[i] && !strcmp(f->places[i], path))
+			return true;
+	return false;
+}
+
+static bool is_known(const struct finder *f, const char *path)
+{
+	for (unsigned i = 0; i < f->p->json.disk_count; i++)
+		if (!strcmp(f->p->json.disks[i].path, path))
+			return true;
+	return false;
+}
+
+/*
+ * Where disks have changed places, one that is away may come back to what another one has left: so that is kept as
+ * its last known place, instead of the one at which the other is now. left: where disk i was; NULL: known no more.
+ */
+static void keep_places(struct finder *f, char *const *left, unsigned known)
+{
+	for (unsigned i = 0; i < known; i++) {
+		struct pool_json_disk *j = &f->p->json.disks[i];
+
+		if (f->devs[i] || !strcmp(j->state, disk_state_name(DISK_FAILED)) ||
+		    !is_place_of_found(f, j->path))
+			continue;
+		for (unsigned k = 0; k < known; k++) {
+			if (!left[k] || is_known(f, left[k]))
+				continue;
+			snprintf(j->path, sizeof(j->path), "%s", left[k]);
+			break;
+		}
+	}
+}
+
+/* left: in, nothing; out: where those that have moved were. */
+static int lock_found(struct finder *f, char **left, unsigned known)
 {
 	for (unsigned i = 0; i < f->p->json.disk_count; i++) {
 		struct pool_json_disk *j = &f->p->json.disks[i];
@@ -336,6 +374,8 @@ static int lock_found(struct finder *f)
 		if (strcmp(j->path, f->places[i]) != 0) {
 			log_info("disk %u (%s) was at %s and is now at %s", j->id.v, j->label,
 				 j->path[0] ? j->path : "an unknown place", f->places[i]);
+			if (i < known && j->path[0])
+				left[i] = xstrdup(j->path);
 			memcpy(j->path, f->places[i], sizeof(j->path));
 		}
 	}
@@ -357,6 +397,7 @@ int find_disks(struct pool *p, struct dev ***ret_devs, struct pool_message *msg)
 	struct finder f = {.p = p, .msg = msg};
 	FREE struct pool_message *whys = xcalloc(known + 1, sizeof(*whys));
 	FREE int *errs = xcalloc(known + 1, sizeof(*errs));
+	FREE char **left = xcalloc(known + 1, sizeof(*left));
 	int err;
 
 	f.devs = xcalloc(known + 1, sizeof(*f.devs));
@@ -364,8 +405,12 @@ int find_disks(struct pool *p, struct dev ***ret_devs, struct pool_message *msg)
 	err = look_everywhere(&f, whys, errs, known);
 	if (!err) {
 		note_missing(&f, whys, errs, known);
-		err = lock_found(&f);
+		err = lock_found(&f, left, known);
 	}
+	if (!err)
+		keep_places(&f, left, known);
+	for (unsigned i = 0; i < known; i++)
+		free(left[i]);
 	free(f.places);
 	*ret_devs = f.devs;
 	return err;

@@ -13,6 +13,7 @@
 
 struct lacks_found {		  /* of one disk */
 	unsigned count;		  /* segments that it lacks something of */
+	unsigned damaged;	  /* records of what it holds */
 	struct rec_bydisk newest; /* of these */
 	uint64_t size;
 };

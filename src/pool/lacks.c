@@ -15,27 +15,31 @@
 
 #define WHOLE_ENOUGH 4u /* segments in a row that lack nothing: older ones were there before them */
 
-/* The record that the index names last in the disk's segments up to this one. DFS_ENOENT: none. */
-static int newest_named(struct pool *p, disk_id id, uint32_t segment, struct rec_bydisk *ret)
+/*
+ * The record that the index names last in the disk's segments up to this one. DFS_ENOENT: none. One that is damaged is
+ * passed over, and counted: those before it tell what they can.
+ */
+static int newest_named(struct pool *p, disk_id id, uint32_t segment, struct rec_bydisk *ret,
+			unsigned *damaged)
 {
 	struct meta_iter *it = meta_iter_new(p->meta);
-	size_t klen, vlen;
-	const uint8_t *k, *v;
-	BUF key = {0};
+	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
 	int err = DFS_ENOENT;
+	BUF key = {0};
 
 	key_bydisk(&key, id, segment, UINT32_MAX);
 	meta_iter_seek_back(it, key.data, key.len);
-	if (meta_iter_valid(it)) {
-		k = meta_iter_key(it, &klen);
-		v = meta_iter_value(it, &vlen);
-		if (klen && k[0] == TABLE_BYDISK)
-			err = parse_bydisk(k, klen, v, vlen, ret);
-		if (!err && ret->disk.v != id.v)
-			err = DFS_ENOENT;
-	} else if (meta_iter_error(it)) {
-		err = meta_iter_error(it);
+	for (; err && meta_iter_valid(it); meta_iter_prev(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+
+		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
+			break;
+		err = parse_bydisk(k, klen, v, vlen, ret) ? DFS_ENOENT : 0;
+		*damaged += err != 0;
 	}
+	if (err && meta_iter_error(it))
+		err = meta_iter_error(it);
 	meta_iter_free(it);
 	return err;
 }
@@ -44,6 +48,14 @@ static void tell(struct disk *d, const struct lacks_found *f)
 {
 	struct disk_info info = disk_info(d);
 
+	if (f->damaged)
+		log_error(
+			"%u %s of what disk %u (%s) holds %s damaged in the index: whether it has what "
+			"they name is not known before it is read; run dynamicfs fsck",
+			f->damaged, plural(f->damaged, "record", "records"), info.id.v, info.label,
+			plural(f->damaged, "is", "are"));
+	if (!f->count)
+		return;
 	PROBE("disk-lacks-what-it-had");
 	log_error("disk %u (%s) at %s lacks what was stored there: in %u %s it has less than "
 		  "it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
@@ -59,9 +71,10 @@ static void tell(struct disk *d, const struct lacks_found *f)
 static bool still_named(struct pool *p, disk_id id, const struct rec_bydisk *by)
 {
 	struct rec_bydisk again;
+	unsigned damaged = 0;
 
-	return newest_named(p, id, by->segment, &again) == 0 && again.segment == by->segment &&
-	       again.offset == by->offset;
+	return newest_named(p, id, by->segment, &again, &damaged) == 0 &&
+	       again.segment == by->segment && again.offset == by->offset;
 }
 
 /*
@@ -74,7 +87,7 @@ static int look(struct pool *p, struct disk *d, uint32_t upto, struct lacks_foun
 	disk_id id = disk_info(d).id;
 	struct rec_bydisk by;
 	uint64_t size = 0;
-	int err = newest_named(p, id, upto, &by);
+	int err = newest_named(p, id, upto, &by, &f->damaged);
 
 	if (err)
 		return err == DFS_ENOENT ? err : DFS_ECORRUPT;
@@ -108,8 +121,7 @@ void lacks_find(struct pool *p, struct disk *d)
 		if (upto-- == 0)
 			break;
 	}
-	if (found.count)
-		tell(d, &found);
+	tell(d, &found);
 }
 
 /* ---- the rest of them, once the pool is open ---- */
@@ -155,8 +167,7 @@ static bool look_on(struct pool *p)
 	w->upto = err == 0 || err == DFS_EIO ? segment : 0;
 	if (w->upto)
 		return true;
-	if (w->found.count)
-		tell(d, &w->found);
+	tell(d, &w->found);
 	w->done[w->disk.v] = true;
 	w->disk.v = 0;
 	return true;

@@ -96,6 +96,7 @@ struct pool_fail_plan { /* what giving a disk up would do */
 	struct disk_info info;
 	unsigned disks_left;   /* present without it */
 	uint64_t extents_lost; /* readable now, and not then */
+	uint64_t unknown;      /* of these: the record of what lies there is damaged */
 };
 /*
  * The one judgement of a dry run and of the real one. which: path, label or uuid. 0: nothing speaks against

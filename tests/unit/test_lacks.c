@@ -371,6 +371,75 @@ static void test_damaged_note(void **state)
 	wait_settled(f);
 }
 
+static void put_nonsense(struct fixture *f, const struct rec_fragment *at)
+{
+	struct meta_txn *t = meta_begin(pool_meta(f->p));
+	BUF key = {0};
+	uint64_t seq;
+
+	key_bydisk(&key, at->disk, at->segment, at->offset);
+	meta_put(t, key.data, key.len, "nonsense", 8);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+}
+
+static struct rec_fragment fragment_on(struct world *w, unsigned n, unsigned disk)
+{
+	struct disk_info info = status_of(w->f->p, disk).info;
+	struct rec_extent rec;
+
+	assert_int_equal(get_extent(pool_meta(w->f->p), w->ids[n], &rec), 0);
+	for (unsigned i = 0; i < rec.k + rec.m; i++)
+		if (rec.frags[i].disk.v == info.id.v)
+			return rec.frags[i];
+	fail_msg("extent %u has nothing on disk %u", n, disk);
+	return rec.frags[0];
+}
+
+/* A damaged record of what lies on a disk hides nothing of what it lacks before that record. */
+static void test_damaged_record_is_passed_over(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct rec_fragment at;
+	struct pool *p;
+
+	for (unsigned i = 0; i < 5; i++)
+		put_copies(w, LAST);
+	copy_last(f);
+	for (unsigned i = 0; i < 5; i++)
+		put_copies(w, LAST);
+	at = fragment_on(w, w->count - 1, LAST);
+	put_nonsense(f, &at);
+	bring_copy_back(f);
+	p = look(f);
+	assert_int_equal(status_of(p, LAST).lost_segments, 1);
+	pool_abandon(p);
+}
+
+/* Nor does it keep the disk from being given up: what it names counts as needed, so that takes force. */
+static void test_damaged_record_counts_as_needed(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+	struct rec_fragment at;
+	struct disk_info info;
+
+	for (unsigned i = 0; i < 3; i++)
+		put_copies(w, LAST);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[LAST], &plan, &msg), 0);
+	at = fragment_on(w, 1, LAST);
+	put_nonsense(f, &at);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[LAST], &plan, &msg), DFS_EREFUSED);
+	assert_int_equal(plan.extents_lost, 1);
+	assert_int_equal(plan.unknown, 1);
+	assert_non_null(strstr(msg.text, "fsck"));
+	assert_int_equal(pool_fail_disk(f->p, f->disk[LAST], true, &info, &msg), 0);
+}
+
 /* After a crash at any time, and after a clean end: every disk has all that is named there. */
 static void test_nothing_lacks(void **state)
 {
@@ -404,6 +473,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_note, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_is_remembered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_record_is_passed_over, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_record_counts_as_needed, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_lacks, setup, teardown),
 	};
 
