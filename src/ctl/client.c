@@ -22,6 +22,7 @@
 #define PATIENCE_MS 5000 /* then it is asked whether an answer can come at all */
 /* A daemon that can answer says at once that it is there, unless all its connections are taken. */
 #define PING_MS 20000u
+#define WATCH_MS 2000u /* one that is stopped can't be watched */
 #define LOOK_MS 1000u
 #define STOPPED_LOOKS 3u /* in a row: a debugger stops a process for a moment, too */
 
@@ -249,4 +250,42 @@ int ctl_request(int fd, const char *pool_dir, const char *op, json_t *args, stru
 			tell_progress(frame.data, frame.len);
 	} while (err == 1);
 	return err ? broken(a, op, err) : a->error;
+}
+
+/* ---- watching for the end ---- */
+
+int ctl_watch(const char *pool_dir)
+{
+	struct ctl_answer a = {0};
+	BUF frame = {0};
+	int fd, err;
+
+	if (ctl_connect(pool_dir, &fd))
+		return -1;
+	err = send_request(fd, CTL_WATCH_END, NULL);
+	if (!err)
+		err = wire_recv(fd, &frame, WATCH_MS);
+	if (!err)
+		err = wire_answer_decode(frame.data, frame.len, &a);
+	ctl_answer_release(&a);
+	if (err == 1)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+bool ctl_watch_result(int fd, unsigned timeout_ms, int *ret_outcome, char *text, size_t size)
+{
+	struct ctl_answer a = {0};
+	BUF frame = {0};
+	bool told;
+
+	told = fd >= 0 && wire_recv(fd, &frame, timeout_ms) == 0 &&
+	       wire_answer_decode(frame.data, frame.len, &a) == 0;
+	if (told) {
+		*ret_outcome = a.error;
+		snprintf(text, size, "%s", a.message);
+	}
+	ctl_answer_release(&a);
+	return told;
 }

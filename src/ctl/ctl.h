@@ -54,6 +54,24 @@ struct ctl_server_config {
 MUST_USE int ctl_server_start(const struct ctl_server_config *cfg, struct ctl_server **ret_server);
 void ctl_server_stop(struct ctl_server *s);
 
+/*
+ * Who waits for the daemon's end (`unmount`) is told of it here, too, since the pool directory may take nothing any
+ * more. The request is answered when all is closed; a daemon that dies closes the connection without an answer.
+ */
+#define CTL_WATCH_END "watch-end"
+#define CTL_MAX_WATCHERS 16u
+struct ctl_watchers { /* zero-initialise */
+	int fds[CTL_MAX_WATCHERS];
+	unsigned count;
+};
+/* As ctl_server_stop, but those that watch go on waiting: ctl_watchers_tell() is to be called. */
+void ctl_server_stop_watched(struct ctl_server *s, struct ctl_watchers *ret_watchers);
+void ctl_watchers_tell(struct ctl_watchers *w, int outcome, const char *text);
+/* The other side. -1: the daemon can't be watched. The caller closes it. */
+int ctl_watch(const char *pool_dir);
+/* What it was told, within timeout_ms. False: nothing (it died, or has not ended). */
+bool ctl_watch_result(int fd, unsigned timeout_ms, int *ret_outcome, char *text, size_t size);
+
 /* ---- text and JSON: paths may hold any bytes, JSON strings only UTF-8 ---- */
 /* The string, with what is not UTF-8 or is a control byte written as \xNN. For showing. */
 json_t *ctl_json_text(const char *s);

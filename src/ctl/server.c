@@ -8,6 +8,7 @@
  * while that operation runs).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #define MAX_CONNECTIONS 8u
 #define REQUEST_TIMEOUT_MS 10000u
 #define ANSWER_TIMEOUT_MS 30000u
+#define WATCHER_TIMEOUT_MS 1000u /* a short answer: the socket has room for it */
 #define SOCKET_MODE 0600
 
 enum slot_state {
@@ -48,6 +50,7 @@ struct ctl_server {
 	bool stopping; /* protected by lock */
 	struct env_thread *listener;
 	struct slot slots[MAX_CONNECTIONS];
+	struct ctl_watchers watchers; /* protected by lock */
 };
 
 static bool peer_allowed(int fd)
@@ -102,6 +105,71 @@ static void answer(struct ctl_server *s, const void *data, size_t len, struct ct
 	json_decref(root);
 }
 
+/* The answer to "watch-end" comes at the end; that it will is told now, as progress. */
+static bool is_watcher(const void *data, size_t len)
+{
+	json_t *root, *args;
+	const char *name;
+	bool is = false;
+
+	if (ctl_parse_request(data, len, &root, &name, &args) == 0) {
+		is = strcmp(name, CTL_WATCH_END) == 0;
+		json_decref(root);
+	}
+	return is;
+}
+
+/* Lock held. Those that wait no more, since the mount went on. */
+static void drop_gone_watchers(struct ctl_watchers *w)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < w->count; i++) {
+		struct pollfd p = {.fd = w->fds[i]};
+
+		if (poll(&p, 1, 0) == 0)
+			w->fds[kept++] = w->fds[i];
+		else
+			close(w->fds[i]);
+	}
+	w->count = kept;
+}
+
+static int keep_watcher(struct ctl_server *s, int fd)
+{
+	json_t *noted = json_pack("{s:s}", "progress", "waiting for the end");
+	int err = DFS_EBUSY, kept = -1;
+
+	env_mutex_lock(&s->lock);
+	drop_gone_watchers(&s->watchers);
+	if (!s->stopping && s->watchers.count < CTL_MAX_WATCHERS)
+		kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (kept >= 0) {
+		s->watchers.fds[s->watchers.count++] = kept;
+		err = 0;
+	}
+	env_mutex_unlock(&s->lock);
+	if (!err) /* if this fails the watcher has gone: nobody is told later */
+		(void)!wire_send(fd, noted, ANSWER_TIMEOUT_MS);
+	json_decref(noted);
+	return err;
+}
+
+void ctl_watchers_tell(struct ctl_watchers *w, int outcome, const char *text)
+{
+	struct ctl_answer a = {.error = outcome};
+	json_t *reply;
+
+	snprintf(a.message, sizeof(a.message), "%s", text);
+	reply = wire_answer_encode(&a);
+	for (unsigned i = 0; i < w->count; i++) {
+		(void)!wire_send(w->fds[i], reply, WATCHER_TIMEOUT_MS); /* it may have gone */
+		close(w->fds[i]);
+	}
+	w->count = 0;
+	json_decref(reply);
+}
+
 static void serve(struct ctl_server *s, int fd)
 {
 	struct ctl_answer a = {0};
@@ -113,7 +181,11 @@ static void serve(struct ctl_server *s, int fd)
 		err = wire_recv(fd, &frame, REQUEST_TIMEOUT_MS);
 		if (err == DFS_EEND || err == DFS_EGONE)
 			return;
-		if (!err)
+		if (!err && is_watcher(frame.data, frame.len)) {
+			a.error = keep_watcher(s, fd);
+			if (!a.error)
+				return;
+		} else if (!err)
 			answer(s, frame.data, frame.len, &a);
 		else
 			a.error = err;
@@ -276,8 +348,17 @@ int ctl_server_start(const struct ctl_server_config *cfg, struct ctl_server **re
 	return 0;
 }
 
-/* No new request is taken; those being answered are finished first. */
 void ctl_server_stop(struct ctl_server *s)
+{
+	struct ctl_watchers none = {0};
+
+	ctl_server_stop_watched(s, &none);
+	for (unsigned i = 0; i < none.count; i++)
+		close(none.fds[i]);
+}
+
+/* No new request is taken; those being answered are finished first. */
+void ctl_server_stop_watched(struct ctl_server *s, struct ctl_watchers *ret_watchers)
 {
 	struct sockaddr_un addr;
 	struct ctl_dir *dir;
@@ -309,6 +390,7 @@ void ctl_server_stop(struct ctl_server *s)
 			addr.sun_path); /* left behind, it is only stale: the next start clears it */
 		ctl_dir_close(dir);
 	}
+	*ret_watchers = s->watchers;
 	close(s->listen_fd);
 	close(s->wake_fd);
 	env_cond_release(&s->slot_ended);

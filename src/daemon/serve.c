@@ -269,11 +269,12 @@ static int serve_requests(struct mount *m)
 static int close_all(struct mount *m, int err)
 {
 	struct pool_end end = {.durable = true};
+	struct ctl_watchers watchers = {0};
 	int failed = 0, pool_failed = 0;
 	bool told;
 
 	if (m->ctl)
-		ctl_server_stop(m->ctl);
+		ctl_server_stop_watched(m->ctl, &watchers);
 	owner_step_back();
 	if (m->session)
 		session_close(m->session);
@@ -310,6 +311,7 @@ static int close_all(struct mount *m, int err)
 		     end.silent);
 	}
 	told = err || failed || pool_failed || end.silent[0];
+	ctl_watchers_tell(&watchers, err ? err : failed, told ? m->msg->text : "");
 	lease_end(m->lease, err ? err : failed, told ? m->msg->text : "");
 	return err ? err : failed;
 }

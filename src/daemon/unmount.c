@@ -23,7 +23,8 @@
 #define NOTICE_MS                                                                                  \
 	30000 /* a daemon whose mount has gone notices at once; not one asked to cut off */
 #define POLL_MS 20
-#define LOOK_MS 1000u /* how often the pool directory is asked whether it answers at all */
+#define RESULT_MS 1000u /* what it says at its end was sent before it gave up the lease */
+#define LOOK_MS 1000u	/* how often the pool directory is asked whether it answers at all */
 
 /* Somebody else has taken the mount away just now: its daemon is to be waited for all the same. at: NULL, or where it
  * must have been. */
@@ -243,13 +244,16 @@ static int unmount_silent(const struct ctl_mount *mount, bool force, struct pool
 		mount->mountpoint, mount->pool_dir);
 }
 
-/* The mount is gone: what its daemon leaves behind tells. */
+/* The mount is gone: what its daemon says at its end tells, or what it leaves behind. */
 static int wait_and_tell(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
-			 struct pool_message *msg)
+			 int watch, struct pool_message *msg)
 {
 	struct lease_view lease;
 	int err = wait_for_end(mount, opt, &lease, msg);
 
+	if (!err)
+		(void)ctl_watch_result(watch, RESULT_MS, &lease.outcome, lease.text,
+				       sizeof(lease.text));
 	if (!err && lease.outcome)
 		err = fail(msg, DFS_EIO, "%s is unmounted, but %s", mount->mountpoint,
 			   lease.text[0] ? lease.text : dfs_err_text(lease.outcome));
@@ -258,16 +262,14 @@ static int wait_and_tell(const struct daemon_unmount_options *opt, const struct 
 	return err;
 }
 
-static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
-			 struct pool_message *msg)
+static int unmount_watched(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
+			   int watch, struct pool_message *msg)
 {
 	struct ctl_mount other = {0};
 	struct lease_view lease;
 	bool alive, asked;
 	int err;
 
-	if (!child_dir_answers(mount->pool_dir, "mounted"))
-		return unmount_silent(mount, opt->force, msg);
 	lease_look(mount->pool_dir, &lease);
 	alive = daemon_serves(mount, &lease);
 	err = take_mount_away(mount, &lease, alive, opt->force, &asked, msg);
@@ -288,7 +290,21 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 		ctl_mount_release(&other);
 		return 0;
 	}
-	return wait_and_tell(opt, mount, msg);
+	return wait_and_tell(opt, mount, watch, msg);
+}
+
+static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
+			 struct pool_message *msg)
+{
+	int watch, err;
+
+	if (!child_dir_answers(mount->pool_dir, "mounted"))
+		return unmount_silent(mount, opt->force, msg);
+	watch = ctl_watch(mount->pool_dir);
+	err = unmount_watched(opt, mount, watch, msg);
+	if (watch >= 0)
+		close(watch);
+	return err;
 }
 
 int daemon_unmount(const struct daemon_unmount_options *opt, char **ret_mountpoint,
@@ -302,7 +318,7 @@ int daemon_unmount(const struct daemon_unmount_options *opt, char **ret_mountpoi
 	err = opt->mountpoint ? find_mount(opt->mountpoint, opt->pool_dir, &mount, &gone, msg)
 			      : find_mount_of_pool(opt->pool_dir, &mount, &gone, msg);
 	if (!err)
-		err = gone ? wait_and_tell(opt, &mount, msg) : unmount_found(opt, &mount, msg);
+		err = gone ? wait_and_tell(opt, &mount, -1, msg) : unmount_found(opt, &mount, msg);
 	*ret_mountpoint = mount.mountpoint;
 	free(mount.pool_dir);
 	return err;
