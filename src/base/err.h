@@ -53,7 +53,8 @@
 	X(DFS_ESPLIT, 49, "the disks hold two histories that went apart")                          \
 	X(DFS_EJOURNAL, 50, "acknowledged changes are damaged in the metadata journal")            \
 	X(DFS_ELATE, 51, "the disk takes longer than others can wait")                             \
-	X(DFS_ELOOP, 52, "too many symbolic links")
+	X(DFS_ELOOP, 52, "too many symbolic links")                                                \
+	X(DFS_EUNREAD, 53, "metadata that may be needed can't be read")
 
 enum dfs_err {
 #define X(name, num, text) name = -(num),

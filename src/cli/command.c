@@ -39,6 +39,7 @@ int cli_exit_code(int err)
 	case DFS_ENOQUORUM:
 	case DFS_ESTALE:
 	case DFS_ESPLIT:
+	case DFS_EUNREAD:
 		return CLI_REFUSED;
 	default:
 		return CLI_FAILED;

@@ -23,6 +23,7 @@ struct fault {
 struct fault_file {
 	struct dev_file base;
 	struct dev_file *below; /* owned */
+	char *name;
 };
 
 static const struct dev_ops fault_ops;
@@ -31,6 +32,11 @@ static struct fault *fault_of(struct dev *d)
 {
 	ASSERT(d->ops == &fault_ops);
 	return container_of(d, struct fault, base);
+}
+
+static bool is_meant(const struct fault_plan *p, const char *name)
+{
+	return !p->only || strncmp(name, p->only, strlen(p->only)) == 0;
 }
 
 static struct dev_file *below_of(struct dev_file *f)
@@ -73,8 +79,11 @@ static int f_open(struct dev *d, const char *name, unsigned flags, struct dev_fi
 {
 	struct dev_file *below;
 	struct fault_file *f;
-	int rc = before_name(d);
+	struct fault_plan p = plan_of(d);
+	int rc = p.gone ? DFS_EGONE : 0;
 
+	if (!rc && is_meant(&p, name) && happens(p.open_error))
+		rc = DFS_EIO;
 	if (!rc)
 		rc = dev_open(fault_of(d)->below, name, flags, &below);
 	if (rc)
@@ -82,6 +91,7 @@ static int f_open(struct dev *d, const char *name, unsigned flags, struct dev_fi
 	f = xcalloc(1, sizeof(*f));
 	f->base.dev = d;
 	f->below = below;
+	f->name = xstrdup(name);
 	*ret_file = &f->base;
 	return 0;
 }
@@ -89,6 +99,7 @@ static int f_open(struct dev *d, const char *name, unsigned flags, struct dev_fi
 static void f_close(struct dev_file *f)
 {
 	dev_close(below_of(f));
+	free(container_of(f, struct fault_file, base)->name);
 	free(container_of(f, struct fault_file, base));
 }
 
@@ -96,9 +107,12 @@ static int f_read(struct dev_file *f, void *buf, size_t len, uint64_t off, unsig
 		  size_t *ret_len)
 {
 	struct fault_plan p = plan_of(f->dev);
-	int rc = before_io(&p, p.read_error);
+	bool meant = is_meant(&p, container_of(f, struct fault_file, base)->name);
+	int rc = before_io(&p, meant ? p.read_error : 0);
 	size_t got;
 
+	if (!rc && meant && off < p.unread_to && off + len > p.unread_from)
+		rc = DFS_EIO;
 	if (!rc)
 		rc = dev_read(below_of(f), buf, len, off, flags, &got);
 	if (rc)

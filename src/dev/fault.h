@@ -10,6 +10,10 @@
 
 struct fault_plan {
 	double read_error, write_error, sync_error; /* probability per call, 0..1: DFS_EIO */
+	double open_error;			    /* likewise, of opening a file */
+	const char
+		*only; /* errors of reads and opens only on files whose names begin so; NULL: all */
+	uint64_t unread_from, unread_to; /* likewise: these bytes can't be read; 0, 0: all can */
 	double write_flip;   /* that what a write stores has one bit flipped, and nobody is told */
 	double read_flip;    /* probability that a read comes back with one bit flipped */
 	uint64_t delay_ms;   /* added to every read, write and sync */

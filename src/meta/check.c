@@ -50,13 +50,17 @@ static void check_journal(struct check *c, struct dev *dev, const struct uuid *p
 {
 	struct journal_walk w = {.count = 1};
 	struct journal_record rec;
+	struct damage_unread unread = {0};
 	struct meta_loss loss = {0};
 
 	w.sources[0].dev = dev;
 	walk_begin(&w, pool, root);
 	while (walk_next(&w, &rec) == 0)
 		;
-	damage_scan(pool, &dev, 1, root->journal_first, w.seq, &loss);
+	damage_scan(pool, &dev, 1, root->journal_first, w.seq, &loss, &unread);
+	if (w.unread.err || unread.what.err)
+		defect(c, "%s: the journal can't be read: %s", dev->name,
+		       dfs_err_text(w.unread.err ? w.unread.err : unread.what.err));
 	if (loss.from)
 		defect(c, "%s: the journal is damaged after transaction %llu", dev->name,
 		       (unsigned long long)w.seq);

@@ -33,6 +33,7 @@ struct scan {
 	uint64_t name;	     /* the greatest */
 	uint64_t first, off; /* the file's name, and where in it is looked at */
 	struct journal_place *place; /* of a state that is looked for, if one is */
+	struct damage_unread unread;
 };
 
 /* The record of that state, or better the one that follows it. */
@@ -73,7 +74,15 @@ static size_t look_at(struct scan *s, const uint8_t *p, size_t len)
 	return rec.total_len;
 }
 
-static int scan_file(struct scan *s, struct dev_file *f, uint64_t size)
+static void note_unread(struct scan *s, uint64_t from, uint64_t to, uint64_t half, int err)
+{
+	unread_note(&s->unread.what, s->dev, s->first, err);
+	s->unread.in_first = s->unread.in_first || from < half;
+	s->unread.in_second = s->unread.in_second || to > half;
+}
+
+/* What can't be read is passed over, and known not to be known. */
+static void scan_file(struct scan *s, struct dev_file *f, uint64_t size)
 {
 	BUF window = {0};
 	uint64_t off = 0;
@@ -81,18 +90,19 @@ static int scan_file(struct scan *s, struct dev_file *f, uint64_t size)
 	s->hashed = 0;
 	while (off < size) {
 		size_t got = 0, at = 0, len = (size_t)MIN(size - off, WINDOW_BYTES);
+		struct unread_range bad;
 		int err;
 
 		buf_reset(&window);
 		buf_extend(&window, len);
-		err = dev_read(f, window.data, len, off, 0, &got);
+		err = journal_read(f, window.data, len, off, &got, &bad);
 		if (err)
-			return err;
+			note_unread(s, bad.from, bad.to, journal_second_off(size), err);
 		/* one that goes past the window is whole in the next */
 		while (at + JOURNAL_FIXED_LEN <= got &&
 		       (at < JOURNAL_MAX_RECORD || off + got == size)) {
 			if (s->hashed > HASH_FACTOR * size)
-				return 0;
+				return;
 			s->off = off + at;
 			at += look_at(s, window.data + at, got - at);
 		}
@@ -100,7 +110,6 @@ static int scan_file(struct scan *s, struct dev_file *f, uint64_t size)
 			break;
 		off += MAX(at, 8u);
 	}
-	return 0;
 }
 
 static int scan_name(void *ctx, const char *leaf, uint64_t size_bytes)
@@ -121,12 +130,11 @@ static int scan_name(void *ctx, const char *leaf, uint64_t size_bytes)
 	journal_name(first, name);
 	err = dev_open(s->dev, name, DEV_RDONLY, &f);
 	if (err == 0) {
-		err = scan_file(s, f, size_bytes);
+		scan_file(s, f, size_bytes);
 		dev_close(f);
+	} else {
+		note_unread(s, 0, UINT64_MAX, 1, err);
 	}
-	if (err)
-		log_warn("cannot look for damage in %s on %s: %s", name, s->dev->name,
-			 dfs_err_text(err));
 	return 0;
 }
 
@@ -134,9 +142,12 @@ static void scan_dev(struct scan *s)
 {
 	int err = dev_list(s->dev, "meta/journal", scan_name, s);
 
+	s->first = 0;
 	if (err && err != DFS_ENOENT)
-		log_warn("cannot list the metadata journal on %s: %s", s->dev->name,
-			 dfs_err_text(err));
+		note_unread(s, 0, UINT64_MAX, 1, err);
+	if (s->unread.what.err)
+		log_warn("cannot look for damage in the metadata journal on %s: %s", s->dev->name,
+			 dfs_err_text(s->unread.what.err));
 }
 
 bool damage_find_state(const struct uuid *pool, struct dev *dev, uint64_t journal_first,
@@ -150,12 +161,14 @@ bool damage_find_state(const struct uuid *pool, struct dev *dev, uint64_t journa
 			 .place = &place};
 
 	scan_dev(&s);
+	place.unread = s.unread.what;
 	*ret = place;
 	return place.found;
 }
 
 void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
-		 uint64_t journal_first, uint64_t end, struct meta_loss *ret)
+		 uint64_t journal_first, uint64_t end, struct meta_loss *ret,
+		 struct damage_unread *ret_unread)
 {
 	struct meta_loss loss = {0};
 
@@ -167,6 +180,10 @@ void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned coun
 		loss.last = MAX(loss.last, s.durable);
 		loss.beyond = MAX(loss.beyond, s.records);
 		loss.seen = MAX(loss.seen, MAX(s.last, s.name));
+		if (s.unread.what.err && ret_unread->what.err == 0)
+			ret_unread->what = s.unread.what;
+		ret_unread->in_first = ret_unread->in_first || s.unread.in_first;
+		ret_unread->in_second = ret_unread->in_second || s.unread.in_second;
 	}
 	if (loss.last <= end)
 		return;

@@ -265,13 +265,42 @@ void journal_remove_damaged(struct dev *dev);
  * DFS_ENOSPC: nobody died for it; the same bytes are to be written again. */
 MUST_USE int journal_write(struct meta *m, const uint8_t *data, size_t len);
 
+/* ---- journal_end.c ---- */
+/* A journal's file, or its directory, that could not be read: what it holds is not known (M17). */
+struct journal_unread {
+	const struct dev *dev;
+	uint64_t first; /* the file's name; 0: the directory */
+	int err;	/* 0: all was read */
+};
+/* Keeps the first. */
+void unread_note(struct journal_unread *u, const struct dev *dev, uint64_t first, int err);
+struct unread_range {
+	uint64_t from, to; /* from the first byte that can't be read to behind the last */
+};
+/* As dev_read, but what can't be read costs no more than itself: it is zeros, *ret_bad says where, and its error
+ * is returned. */
+MUST_USE int journal_read(struct dev_file *f, void *buf, size_t len, uint64_t off, size_t *ret_got,
+			  struct unread_range *ret_bad);
+/* Something could not be read. Does one copy of the journal on one of devs show all the same that it ends at the
+ * state (seq, chain)? */
+bool journal_end_proved(struct meta *m, struct dev *const *devs, unsigned count, uint64_t seq,
+			const struct hash *chain);
+/* Why an opening is refused, for a person. */
+void journal_end_tell(const struct journal_unread *u, char *text, size_t size);
+
 /* ---- damage.c ---- */
+/* What a scan could not read: in which of a file's halves (both, if it could not be opened). */
+struct damage_unread {
+	struct journal_unread what;
+	bool in_first, in_second;
+};
 /*
  * What the journal files of devs hold beyond `end`, the last transaction that could be recovered.
  * *ret: count 0 unless it proves that transactions after `end` had been acknowledged.
  */
 void damage_scan(const struct uuid *pool, struct dev *const *devs, unsigned count,
-		 uint64_t journal_first, uint64_t end, struct meta_loss *ret);
+		 uint64_t journal_first, uint64_t end, struct meta_loss *ret,
+		 struct damage_unread *ret_unread);
 /* Where in dev's journal files a state (seq, chain) is, by the hash in its own record or in the one that follows:
  * wherever that is. False: nowhere in a whole record. */
 struct journal_place {
@@ -281,6 +310,7 @@ struct journal_place {
 	uint64_t first,
 		off; /* where that one begins: file's name and offset, perhaps of a second copy */
 	uint64_t durable; /* what the record that was found says */
+	struct journal_unread unread;
 };
 bool damage_find_state(const struct uuid *pool, struct dev *dev, uint64_t journal_first,
 		       uint64_t seq, const struct hash *chain, struct journal_place *ret);
@@ -289,16 +319,24 @@ bool damage_find_state(const struct uuid *pool, struct dev *dev, uint64_t journa
 MUST_USE int damage_record(struct meta *m, const struct meta_loss *loss);
 
 /* Walks the chain over several members at once: each next record may come from any of them. */
+enum journal_copy {
+	COPY_ANY,
+	COPY_FIRST,
+	COPY_SECOND
+};
 struct walk_source {
 	struct dev *dev;
-	struct dev_file *file; /* of the current journal file; NULL: not there */
-	uint64_t second_off;   /* where it has the second copy, if it has one */
-	bool damaged;	       /* another one had a record that this one had not */
+	struct dev_file *file; /* of the current journal file; NULL: not there, or open_err */
+	int open_err;
+	bool began;	     /* the root's file is there */
+	uint64_t second_off; /* where it has the second copy, if it has one */
+	bool damaged;	     /* another one had a record that this one had not */
 };
 struct journal_walk {
 	const struct uuid *pool;
 	struct walk_source sources[ROOT_MAX_MEMBERS];
 	unsigned count, preferred;
+	enum journal_copy only;
 	uint64_t journal_first;	       /* the root's */
 	uint64_t file_first;	       /* name of the current file */
 	uint64_t off;		       /* of the next record in it */
@@ -306,6 +344,10 @@ struct journal_walk {
 	struct hash chain, file_chain; /* of seq; at the current file's start */
 	struct buf window;	       /* bytes of the preferred lane from window_off on */
 	uint64_t window_off;
+	int window_cut;	  /* why it ends early, if it does */
+	bool beyond_half; /* records lie where a second copy would */
+	/* what could not be read where the next record was looked for: if set, the end is not known (M17) */
+	struct journal_unread unread;
 	/* after the end: the last file that had a record (0: none had), and where it ended */
 	uint64_t end_first, end_off;
 	struct hash end_chain;
@@ -447,6 +489,7 @@ struct recovery {
 	struct root_scan scan;
 	struct dev *sources[ROOT_MAX_MEMBERS]; /* members to read: up to date, or M15 */
 	unsigned source_count;
+	struct journal_unread unread; /* the journal's end is not known for it, and force goes on */
 	bool unequal; /* some member is behind, damaged or rotten: checkpoint before anything new */
 };
 /* Fills m's root, manifest, index, seq, chain; writes nothing to the disks. */

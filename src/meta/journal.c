@@ -27,8 +27,14 @@ static void open_files(struct journal_walk *w)
 		dev_close(s->file);
 		s->file = NULL;
 		err = dev_open(s->dev, name, DEV_RDONLY, &s->file);
-		if (err == 0 && dev_size(s->file, &size))
-			size = 0;
+		if (err == 0)
+			err = dev_size(s->file, &size);
+		if (err) {
+			dev_close(s->file);
+			s->file = NULL;
+		}
+		s->open_err = err == DFS_ENOENT ? 0 : err;
+		s->began = s->began || (err == 0 && w->file_first == w->journal_first);
 		s->second_off = journal_second_off(size);
 		if (err && err != DFS_ENOENT)
 			log_warn("cannot open %s on %s: %s; using the other members' copies", name,
@@ -71,15 +77,21 @@ static int load(struct journal_walk *w, unsigned lane, uint64_t len)
 {
 	struct walk_source *s = lane_source(w, lane);
 	uint64_t base = lane < w->count ? 0 : s->second_off;
+	struct unread_range bad;
 	size_t got = 0;
-	int err;
 
 	buf_reset(&w->window);
 	buf_extend(&w->window, len);
-	err = dev_read(s->file, w->window.data, len, base + w->off, 0, &got);
-	w->window.len = err ? 0 : got;
+	w->window_cut = journal_read(s->file, w->window.data, len, base + w->off, &got, &bad);
+	w->window.len = w->window_cut ? (size_t)(bad.from - base - w->off) : got;
 	w->window_off = w->off;
-	return err;
+	return w->window.len ? 0 : w->window_cut;
+}
+
+/* Too few bytes to tell are no record, unless there are more that can't be read. */
+static int judge(const struct journal_walk *w, size_t left, int err)
+{
+	return w->window_cut && (err == DFS_E2BIG || left < JOURNAL_FIXED_LEN) ? w->window_cut : 0;
 }
 
 static bool follows(const struct journal_walk *w, const struct journal_record *r)
@@ -87,17 +99,19 @@ static bool follows(const struct journal_walk *w, const struct journal_record *r
 	return r->seq == w->seq + 1 && memcmp(&r->prev, &w->chain, sizeof(r->prev)) == 0;
 }
 
-/* The record at w->off as this lane has it. */
-static int try_lane(struct journal_walk *w, unsigned lane, struct journal_record *ret)
+/* The record at w->off as this lane has it. *ret_unread: why it is not known whether it has it. */
+static int try_lane(struct journal_walk *w, unsigned lane, struct journal_record *ret,
+		    int *ret_unread)
 {
 	uint64_t size = WINDOW_BYTES;
 	int err;
 
+	*ret_unread = lane_source(w, lane)->open_err;
 	if (!lane_source(w, lane)->file)
-		return DFS_ENOENT;
+		return *ret_unread ? *ret_unread : DFS_ENOENT;
 	if (lane != w->preferred || w->off < w->window_off ||
 	    w->off - w->window_off >= w->window.len) {
-		err = load(w, lane, size);
+		*ret_unread = err = load(w, lane, size);
 		if (err)
 			return err;
 	}
@@ -107,11 +121,13 @@ static int try_lane(struct journal_walk *w, unsigned lane, struct journal_record
 		err = journal_record_parse(w->window.data + at, w->window.len - at, w->pool, ret);
 		if (err == 0)
 			return follows(w, ret) ? 0 : DFS_ECHECKSUM;
+		*ret_unread = judge(w, w->window.len - at, err);
 		if (err != DFS_E2BIG || size > JOURNAL_MAX_RECORD)
-			return err;
+			return *ret_unread ? *ret_unread : err;
 		size = at == 0 ? 2 * JOURNAL_MAX_RECORD : size; /* first move it to the start */
-		if (load(w, lane, size))
-			return DFS_EIO;
+		*ret_unread = err = load(w, lane, size);
+		if (err)
+			return err;
 	}
 }
 
@@ -136,12 +152,18 @@ static int try_all(struct journal_walk *w, struct journal_record *ret)
 		w->window_off = UINT64_MAX;
 	for (unsigned n = 0; n < lanes; n++) {
 		unsigned lane = n < w->count ? (first + n) % w->count : n;
+		int unread;
 
+		if (w->only && (w->only == COPY_FIRST) != (lane < w->count))
+			continue;
 		if (n > 0)
 			w->window_off = UINT64_MAX; /* another lane's bytes */
-		errs[lane] = try_lane(w, lane, ret);
+		errs[lane] = try_lane(w, lane, ret, &unread);
+		if (unread)
+			unread_note(&w->unread, lane_source(w, lane)->dev, w->file_first, unread);
 		if (errs[lane])
 			continue;
+		w->unread.err = 0; /* it has been found */
 		for (unsigned j = 0; j < w->count; j++)
 			if (errs[j])
 				note_damaged(w, j, errs[j]);
@@ -189,6 +211,7 @@ int walk_next(struct journal_walk *w, struct journal_record *ret_record)
 	w->seq = ret_record->seq;
 	w->chain = ret_record->hash;
 	w->off += ret_record->total_len;
+	w->beyond_half = w->beyond_half || w->off > lane_source(w, w->preferred)->second_off;
 	return 0;
 }
 
@@ -223,8 +246,13 @@ bool walk_skip(struct journal_walk *w, uint64_t seq, const struct hash *chain,
 		struct journal_place place;
 
 		if (!damage_find_state(w->pool, w->sources[i].dev, w->journal_first, seq, chain,
-				       &place))
+				       &place)) {
+			if (place.unread.err)
+				unread_note(&w->unread, place.unread.dev, place.unread.first,
+					    place.unread.err);
 			continue;
+		}
+		w->unread.err = 0;
 		go_to(w, i, &place);
 		*ret_durable = place.durable;
 		return true;

@@ -116,7 +116,8 @@ struct meta_recovery { /* what open found and did, for the log and status */
 	uint64_t rot_from, rot_to; /* journal records that no disk has whole, and none is needed */
 	bool journals_short;	   /* no member's journal reached the state of the image */
 	bool line_differs;	   /* the journal has another transaction under the line's number */
-	char refusal[900];	   /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT: why, for a person */
+	char refusal
+		[900]; /* of DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT, DFS_EUNREAD: why, for a person */
 };
 
 /* Writes the first root (generation 1, epoch 1, empty index) on every disk: a new pool. */
@@ -126,6 +127,7 @@ MUST_USE int meta_format(const struct meta_config *cfg);
  * read_only, makes all members equal (new epoch if members changed, checkpoint) before returning.
  * DFS_ENOQUORUM, DFS_ESTALE, DFS_ESPLIT (ret_recovery->refusal says why), DFS_ENOTPOOL (no root),
  * DFS_ECHECKSUM (too few fragments are whole), DFS_EIO,
+ * DFS_EUNREAD (without force: it is not known where the journal ends, or what the roots are; refusal),
  * DFS_EJOURNAL (without force: acknowledged transactions are damaged; ret_recovery->loss says which).
  */
 MUST_USE int meta_open(const struct meta_config *cfg, struct meta **ret_meta,

@@ -178,6 +178,23 @@ static void give_up_others(struct meta *m, const struct root_scan *s)
 	}
 }
 
+/* No disk shows a root. One whose ring can't be read may have one. */
+static int none_readable(struct meta *m, const struct root_scan *s, struct meta_recovery *ret)
+{
+	for (unsigned i = 0; i < m->disk_count; i++) {
+		if (s->errs[i] != DFS_EIO && s->errs[i] != DFS_ETIMEDOUT &&
+		    s->errs[i] != DFS_ENOMEM && s->errs[i] != DFS_EACCES)
+			continue;
+		snprintf(ret->refusal, sizeof(ret->refusal),
+			 "the metadata roots on disk %u (%s) can't be read (%s), and no other disk "
+			 "that is here has any. Nothing was changed. See whether the disk works "
+			 "(its cable, the system's log) and try again, or bring back other disks",
+			 m->disks[i].id.v, m->disks[i].dev->name, dfs_err_text(s->errs[i]));
+		return DFS_EUNREAD;
+	}
+	return DFS_ENOTPOOL;
+}
+
 static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery *ret)
 {
 	FREE struct history_seen *seen = xcalloc(m->disk_count + 1, sizeof(*seen));
@@ -189,6 +206,8 @@ static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery
 						s->damaged[i] > 0};
 	history_choose(seen, m->disk_count, &m->cfg.witness, m->cfg.force, c, s->roles);
 	err = verdict_error(c->verdict);
+	if (err == DFS_ENOTPOOL)
+		err = none_readable(m, s, ret);
 	if (c->chosen >= 0) {
 		m->root = m->attempt = s->roots[c->chosen];
 		m->generation = m->root.generation;
@@ -243,15 +262,17 @@ static void tell_role(const struct meta_disk *d, enum history_role role, const s
 static bool missed_the_root(const struct meta *m, const struct meta_disk *d, enum history_role role)
 {
 	struct manifest man;
+	int err;
 
 	if (role != HISTORY_BEHIND)
 		return false;
 	if (m->root.checkpoint_id == 0)
 		return true;
-	if (image_load_manifest(d->dev, &m->root, &man))
-		return false;
-	manifest_release(&man);
-	return true;
+	err = image_load_manifest(d->dev, &m->root, &man);
+	if (err == 0)
+		manifest_release(&man);
+	/* one that can't be read may be there: the journal's chain is asked, and nothing is wiped */
+	return err != DFS_ENOENT && err != DFS_ECHECKSUM && err != DFS_ECORRUPT;
 }
 
 static const struct meta_disk *listed_disk(const struct meta *m, const struct root_member *want,
@@ -344,26 +365,48 @@ void walk_sources(struct meta *m, const struct recovery *r, struct journal_walk 
 	walk_begin(w, &m->cfg.pool, &m->root);
 }
 
+/* M17. Something could not be read: is it known all the same that the journal ends at (seq, chain)? Force goes on. */
+static bool end_known(struct meta *m, struct recovery *r, const struct journal_unread *u,
+		      uint64_t seq, const struct hash *chain, struct meta_recovery *ret)
+{
+	if (u->err == 0)
+		return true;
+	r->unequal = true;
+	if (journal_end_proved(m, r->sources, r->source_count, seq, chain))
+		return true;
+	PROBE("journal-end-not-known");
+	r->unread = *u;
+	journal_end_tell(u, ret->refusal, sizeof(ret->refusal));
+	log_error("%s: %s", m->cfg.force ? "opening the pool by force" : "cannot open the pool",
+		  ret->refusal);
+	return m->cfg.force;
+}
+
 /*
  * The journal breaks after `end`. Is the state (seq, chain) beyond it one that was acknowledged, or followed from
  * one? Its record or the next must be there, and those that go on from it must prove that something after the
  * break was durable, and no less than anything else there does: else they may be a tail that was cut once.
  */
 static bool is_proved(struct meta *m, const struct recovery *r, uint64_t end, uint64_t seq,
-		      const struct hash *chain)
+		      const struct hash *chain, struct journal_unread *ret_unread)
 {
+	struct damage_unread unread = {0};
 	struct meta_loss all = {0};
 	struct journal_record rec;
 	struct journal_walk w;
 	uint64_t durable = 0;
 
-	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, end, &all);
+	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, end, &all,
+		    &unread);
 	walk_sources(m, r, &w);
 	if (walk_skip(&w, seq, chain, &durable))
 		while (walk_next(&w, &rec) == 0)
 			durable = MAX(durable, rec.durable);
 	walk_end(&w);
-	return all.from && durable >= all.last;
+	if (all.from && durable >= all.last)
+		return true;
+	*ret_unread = w.unread.err ? w.unread : unread.what;
+	return false;
 }
 
 static bool descends_from_image(struct meta *m)
@@ -381,7 +424,7 @@ static bool goes_on(struct meta *m, const struct recovery *r, struct journal_wal
 {
 	uint64_t end = w->seq, durable;
 
-	if (!image && (!descends_from_image(m) || !is_proved(m, r, end, start, chain)))
+	if (!image && (!descends_from_image(m) || !is_proved(m, r, end, start, chain, &w->unread)))
 		return false;
 	if (!walk_skip(w, start, chain, &durable))
 		ret->journals_short = true;
@@ -451,6 +494,8 @@ static int replay(struct meta *m, struct recovery *r, bool image, struct meta_re
 		if (*ret_sound)
 			err = gather(m, &w, &gathered, start, &chain, ret, ret_sound);
 	}
+	if (err == DFS_EEND && !end_known(m, r, &w.unread, w.seq, &w.chain, ret))
+		err = DFS_EUNREAD;
 	if (err == DFS_EEND)
 		err = txn_replay_flush(m, &gathered);
 	walk_result(&w, r, ret);
@@ -553,13 +598,14 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 		err = DFS_ECHECKSUM;
 	if (err == 0)
 		err = replay(m, r, true, ret, &sound);
-	if (err) {
+	if (err && err != DFS_EUNREAD) {
 		log_error("cannot restore the metadata index from the disks: %s; %s",
 			  dfs_err_text(err),
 			  err == DFS_ECHECKSUM ? "connect the other disks of the pool"
 					       : "see what is wrong with the pool directory");
-		return err;
 	}
+	if (err)
+		return err;
 	if (!sound) { /* never, unless somebody has made it so: the root's word counts */
 		log_error("the metadata journal contradicts the checkpoint: going on from the "
 			  "checkpoint's last transaction %llu",
@@ -569,17 +615,20 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 	return 0;
 }
 
-/* Does the journal go on beyond the end that was found, so that acknowledged changes are missing? */
-static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery *ret)
-{
-	struct meta_loss *loss = &ret->loss;
+/* More than one journal has: a record has at least 128 bytes. */
+#define UNREAD_SPAN (1ull << 24)
 
-	if (m->root.clean)
-		return 0; /* nothing was committed after it: the first group takes that mark off */
-	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, m->seq, loss);
+/* Force goes on without what can't be read: nobody knows how much of it had been acknowledged. */
+static void give_up_unread(struct meta *m, struct meta_loss *loss)
+{
 	if (loss->from == 0)
-		return 0;
-	r->unequal = true;
+		*loss = (struct meta_loss){
+			.from = m->seq + 1, .last = m->seq + 1, .wall_ns = env_wall_ns()};
+	loss->seen = MAX(loss->seen, m->seq + UNREAD_SPAN);
+}
+
+static void tell_damage(struct meta *m, const struct recovery *r, const struct meta_loss *loss)
+{
 	log_error("the metadata journal is damaged on every disk that holds it: transactions from "
 		  "%llu to at least %llu had been acknowledged and can't be read; %llu %s "
 		  "beyond the damage %s of no use without them; %s",
@@ -590,7 +639,28 @@ static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery
 			       : "the pool is not opened, nothing was changed");
 	for (unsigned i = 0; i < r->source_count; i++)
 		log_error("damaged metadata journal: %s", r->sources[i]->name);
-	return m->cfg.force ? 0 : DFS_EJOURNAL;
+}
+
+/* Does the journal go on beyond the end that was found, so that acknowledged changes are missing? */
+static int check_damage(struct meta *m, struct recovery *r, struct meta_recovery *ret)
+{
+	struct meta_loss *loss = &ret->loss;
+	struct damage_unread unread = {0};
+
+	if (m->root.clean)
+		return 0; /* nothing was committed after it: the first group takes that mark off */
+	damage_scan(&m->cfg.pool, r->sources, r->source_count, m->root.journal_first, m->seq, loss,
+		    &unread);
+	if (!end_known(m, r, &unread.what, m->seq, &m->chain, ret))
+		return DFS_EUNREAD;
+	if (loss->from)
+		tell_damage(m, r, loss);
+	if (loss->from && !m->cfg.force)
+		return DFS_EJOURNAL;
+	if (r->unread.err)
+		give_up_unread(m, loss);
+	r->unequal = r->unequal || loss->from;
+	return 0;
 }
 
 static void tell_line(struct meta *m, const struct recovery *r, char *text, size_t size)
