@@ -156,6 +156,8 @@ static void set_up(struct run *r)
 	r->foreign = !r->opt->meta_only && rng_one_in(&r->foreign_rng, 6);
 	rng_seed(&r->rot_rng, rng_mix(r->opt->seed ^ 0x207));
 	r->rots = rng_one_in(&r->rot_rng, 8);
+	rng_seed(&r->unread_rng, rng_mix(r->opt->seed ^ 0x20ead));
+	r->unreads = rng_one_in(&r->unread_rng, 3);
 	rng_seed(&r->force_rng, rng_mix(r->opt->seed ^ 0xf02ce));
 	r->forces = rng_one_in(&r->force_rng, 6);
 	r->syncs_fail = rng_mix(r->opt->seed ^ 0x5f5) % 8 == 0;
@@ -370,6 +372,19 @@ static void check_needless(struct run *r)
 		sim_fail("H7", "an epoch says that it was forced, but there was no need");
 }
 
+/* Journals that can't be read for a moment may have it refused, and nothing more. */
+static int open_unread(struct run *r, const struct pool_open_options *opt, struct pool_message *msg)
+{
+	int err;
+
+	if (!opt->force)
+		rot_unread_begin(r);
+	err = pool_open("/pool", opt, &r->env, &r->pool, msg);
+	if (rot_unread_refused(r, err))
+		err = pool_open("/pool", opt, &r->env, &r->pool, msg);
+	return err;
+}
+
 /* False: it can't be, and rightly so. */
 static bool open_pool(struct run *r)
 {
@@ -391,7 +406,7 @@ static bool open_pool(struct run *r)
 		 rng_one_in(&r->home_rng, 2))
 		err = home_open_ill(r, &opt, &msg);
 	else
-		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
+		err = open_unread(r, &opt, &msg);
 	if (err && (rot_refused(r, err, NULL) || run_refused_rightly(r, err))) {
 		opt.force = true;
 		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);

@@ -145,6 +145,8 @@ struct run {
 	bool rots; /* one record, or the newest root, on all disks */
 	struct run_rot rot;
 	struct rng rot_rng;
+	struct rng unread_rng;
+	bool unreads; /* journals that can't be read when the pool is opened */
 	struct run_back back;
 	bool lossy;	    /* and it was opened without what that held */
 	bool foreign;	    /* what is not ours is found */

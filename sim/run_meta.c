@@ -417,7 +417,13 @@ void meta_round(void *arg)
 	}
 	cfg = config(r, disks);
 	sim_disks_cut_after(rng_one_in(&r->rng, 4) ? rng_between(&r->rng, 1, 200) : 0);
+	rot_unread_begin(r);
 	err = meta_open(&cfg, &meta, &rec);
+	if (rot_unread_refused(r, err)) {
+		if (sim_disks_stats().changes != before)
+			sim_fail("M17", "it is refused, but something was written");
+		err = meta_open(&cfg, &meta, &rec);
+	}
 	if (rot_refused(r, err, &rec.loss) || (err && run_refused_rightly(r, err))) {
 		if (sim_disks_stats().changes != before)
 			sim_fail("P8", "it is refused, but something was written");

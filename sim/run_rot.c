@@ -198,3 +198,46 @@ bool rot_cuts(struct run *r)
 	PROBE("rotten-record-may-be-cut");
 	return true;
 }
+
+/* ---- journals that can't be read for a moment ---- */
+
+/* When the pool is opened, on some disks or on all: that is no end of theirs (M17). */
+void rot_unread_begin(struct run *r)
+{
+	bool some = r->unreads && !run_is_rotten(r) && rng_one_in(&r->unread_rng, 2);
+	bool all = rng_one_in(&r->unread_rng, 2), shut = rng_one_in(&r->unread_rng, 2);
+
+	if (some)
+		PROBE("journals-unread-at-opening");
+	if (some)
+		sim_trace("journals can't be %s, on %s disks", shut ? "opened" : "read",
+			  all ? "all" : "some");
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
+		bool here = some && (all || rng_one_in(&r->unread_rng, 2));
+
+		f.journal_unread = here && !shut;
+		f.journal_shut = here && shut;
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+}
+
+void rot_unread_end(struct run *r)
+{
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
+
+		f.journal_unread = f.journal_shut = false;
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+}
+
+bool rot_unread_refused(struct run *r, int err)
+{
+	rot_unread_end(r);
+	if (err != DFS_EUNREAD)
+		return false;
+	PROBE("unread-journals-refused");
+	sim_trace("with unread journals it is refused");
+	return true;
+}

@@ -16,4 +16,9 @@ bool rot_refused(struct run *r, int err, const struct meta_loss *loss);
  * used once. */
 bool rot_cuts(struct run *r);
 
+/* Before an opening, and after it: was it refused since journals could not be read? They can since. */
+void rot_unread_begin(struct run *r);
+void rot_unread_end(struct run *r);
+bool rot_unread_refused(struct run *r, int err);
+
 #endif

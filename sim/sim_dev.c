@@ -117,6 +117,8 @@ static struct sim_file *file_of(struct dev_file *f)
 	return container_of(f, struct sim_file, file);
 }
 
+static bool is_journal(const char *path) { return !strncmp(path, "meta/journal/", 13); }
+
 static int op_open(struct dev *dev, const char *path, unsigned flags, struct dev_file **ret_file)
 {
 	struct sim_disk *d = disk_of(dev);
@@ -125,6 +127,8 @@ static int op_open(struct dev *dev, const char *path, unsigned flags, struct dev
 	bool cut;
 	int err = op_begin(dev, false, &cut);
 
+	if (!err && d->fault.journal_shut && (flags & DEV_RDONLY) && is_journal(path))
+		err = DFS_EIO;
 	if (err)
 		return err;
 	n = name_find(&d->names, path);
@@ -180,6 +184,8 @@ static int op_read(struct dev_file *file, void *buf, size_t len, uint64_t off, u
 
 	(void)flags;
 	if (!err && fails(f->disk->fault.read_error_one_in))
+		err = DFS_EIO;
+	if (!err && f->disk->fault.journal_unread && f->read_only && is_journal(f->path))
 		err = DFS_EIO;
 	if (err)
 		return err;

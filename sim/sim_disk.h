@@ -57,6 +57,8 @@ struct sim_fault {
 	uint64_t hang_until_ns;	    /* until then every call waits */
 	uint64_t hang_in_sync_ns;   /* so long from when a segment is synced next */
 	unsigned read_error_one_in; /* 0: never */
+	bool journal_unread;	    /* its files can be opened for reading, and not be read */
+	bool journal_shut;	    /* they can't be opened for reading, either */
 	unsigned write_error_one_in;
 	unsigned sync_error_one_in; /* and what was not synced settles as if power went */
 	bool sync_errors_of_data;   /* in segments only */
