@@ -139,7 +139,8 @@ MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec,
 			   struct extent_check *ret_check);
 /*
  * Rewrites fragments that are bad (rot; not merely absent) on healthy disks, from at least k
- * verified ones; conservative, idempotent, leaves an audit record (P7). *ret_repaired: how many.
+ * verified ones; conservative, idempotent, leaves an audit record (P7). *ret_repaired: how many, also
+ * when another one could not be (an error).
  */
 MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired);
 
@@ -151,6 +152,9 @@ MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_r
 MUST_USE int extent_move_doubtful(struct extent_store *s, disk_id disk,
 				  const struct disk_doubt *doubt, unsigned max, uint32_t *from,
 				  bool *ret_failed);
+/* Does the index name a record there that is in doubt? 0: yes, DFS_ENOENT: no, or why that can't be said. */
+MUST_USE int extent_named_in_doubt(struct extent_store *s, disk_id disk,
+				   const struct disk_doubt *doubt);
 /* Is there an extent with a fragment on that disk whose transaction is not durable yet (E7)? */
 bool extent_at_risk_on(struct extent_store *s, disk_id disk);
 

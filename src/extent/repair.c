@@ -305,30 +305,34 @@ static void remember_damage(struct extent_store *s, const struct repair *r)
 	}
 }
 
-/* Writes and publishes those that are wanted and have room (A6). */
+/* Writes and publishes those that are wanted and have room (A6). An error, too, when another one could not be. */
 static int repair_move(struct extent_store *s, struct repair *r, unsigned *ret_moved)
 {
 	unsigned width = (unsigned)r->old.k + r->old.m, moved = 0;
 	FREE struct place_snapshot *spare = NULL;
 	uint64_t bytes = 0;
-	int err;
+	int err, stays = 0;
 
 	for (unsigned i = 0; i < width; i++)
 		bytes += r->want[i] ? r->old.frags[i].record_len : 0;
 	spare = spare_begin(s, bytes);
 	r->new = r->old;
-	for (unsigned i = 0; i < width; i++)
-		if (r->want[i] && !repair_write(s, r, i, spare))
-			moved++;
-	err = moved ? repair_commit(s, r) : DFS_ENOSPC;
+	for (unsigned i = 0; i < width; i++) {
+		if (!r->want[i])
+			continue;
+		err = repair_write(s, r, i, spare);
+		moved += err == 0;
+		stays = err ? err : stays;
+	}
+	err = moved ? repair_commit(s, r) : 0;
 	spare_end(s, bytes);
 	for (unsigned i = 0; i < width; i++)
 		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
 			segment_settle(disk_get(s->cfg.disks, r->new.frags[i].disk),
 				       (struct segment_addr){r->new.frags[i].segment,
 							     r->new.frags[i].offset});
-	*ret_moved = moved;
-	return err;
+	*ret_moved = err ? 0 : moved;
+	return err ? err : stays;
 }
 
 static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
@@ -354,7 +358,7 @@ static int repair_run(struct extent_store *s, struct repair *r, const struct sus
 	if (err)
 		return err;
 	err = repair_move(s, r, &moved);
-	if (!err) {
+	if (moved) {
 		PROBE("heal-done");
 		cache_drop(s, r->old.id);
 		atomic_fetch_add(&s->fragments_healed, moved);
@@ -382,8 +386,7 @@ static int repair(struct extent_store *s, extent_id id, const struct suspicion *
 		free(r->pieces);
 		free(r);
 	}
-	if (!err)
-		*ret_repaired = repaired;
+	*ret_repaired = repaired;
 	return err;
 }
 
@@ -462,6 +465,19 @@ int extent_move_doubtful(struct extent_store *s, disk_id disk, const struct disk
 	return 0;
 }
 
+int extent_named_in_doubt(struct extent_store *s, disk_id disk, const struct disk_doubt *doubt)
+{
+	uint32_t from = doubt->from - MIN(doubt->from, RECORD_MAX_LEN);
+	struct rec_bydisk by;
+	int err;
+
+	do {
+		err = next_in_segment(s, disk, doubt->segment, from, &by);
+		from = by.offset + 1;
+	} while (!err && by.offset + (uint64_t)by.record_len <= doubt->from);
+	return err;
+}
+
 /* ---- the healer ---- */
 
 void healer_queue(struct extent_store *s, extent_id id)
@@ -490,7 +506,7 @@ static void heal_one(struct extent_store *s, extent_id id)
 	if (err && err != DFS_ENOENT && err != DFS_EBUSY)
 		log_warn("cannot repair extent %s: %s; it is tried again when it is next read",
 			 text, dfs_err_text(err));
-	else if (repaired)
+	if (repaired)
 		log_info("extent %s: %u damaged %s rebuilt", text, repaired,
 			 plural(repaired, "fragment", "fragments"));
 }

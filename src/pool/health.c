@@ -239,7 +239,8 @@ void health_settle_doubts(struct pool *p)
 	w->failed |= failed;
 	if (!err)
 		return;
-	failed = err != DFS_ENOENT || w->failed;
+	failed = err != DFS_ENOENT || w->failed ||
+		 extent_named_in_doubt(p->extents, id, &doubt) != DFS_ENOENT;
 	if (!failed)
 		failed = lacks_settled(p, id, &doubt) != 0;
 	disk_doubt_worked_off(d, w->segment, !failed);

@@ -34,8 +34,10 @@ static int open_dev(void *ctx, const char *path, const char *subdir, bool create
 	if (!strcmp(path, f->pool))
 		f->dir_fault = *ret_dev;
 	for (unsigned i = 0; i < f->disk_count; i++)
-		if (!strcmp(path, f->disk[i]))
+		if (!strcmp(path, f->disk[i])) {
 			f->faults[i] = *ret_dev;
+			dev_fault_set(*ret_dev, &f->plans[i]);
+		}
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 
 #define DISKS 4u
 #define LAST (DISKS - 1)
+#define BEFORE (LAST - 1)
 #define LEN 10000u
 #define MAX_EXTENTS 40u
 
@@ -268,6 +269,35 @@ static void failed_sync(struct world *w, bool crash)
 static void test_failed_sync_crash(void **state) { failed_sync(*state, true); }
 static void test_failed_sync_close(void **state) { failed_sync(*state, false); }
 
+/* Another disk has lost its copies, and only those can be written anew: what is in doubt stays so. */
+static void test_doubt_stays_beside_what_moved(void **state)
+{
+	const struct fault_plan fails = {.sync_error = 1};
+	struct world *w = *state;
+	struct fixture *f = w->f;
+
+	put_copies(w, LAST);
+	dev_fault_set(f->faults[BEFORE], &fails);
+	put_copies(w, LAST);
+	assert_int_equal(pool_close(f->p), 0);
+	fixture_shell("rm -r %s/dynamicfs/segments", f->disk[LAST]);
+	f->plans[BEFORE].write_error = 1;
+	fixture_reopen(f);
+	for (unsigned i = 0; i < 400 && status_of(f->p, LAST).doubtful; i++)
+		env_sleep_ms(25);
+	assert_false(status_of(f->p, LAST).doubtful);
+	for (unsigned i = 0; i < 20; i++, env_sleep_ms(25))
+		assert_true(status_of(f->p, BEFORE).doubtful);
+	assert_int_equal(pool_close(f->p), 0);
+	f->plans[BEFORE].write_error = 0;
+	fixture_reopen(f);
+	for (unsigned i = 0; i < 400 && status_of(f->p, BEFORE).doubtful; i++)
+		env_sleep_ms(25);
+	assert_false(status_of(f->p, BEFORE).doubtful);
+	for (unsigned i = 0; i < w->count; i++)
+		assert_int_equal(fixture_good(f, w->ids[i]), DISKS);
+}
+
 /* The disk is given up: nothing is remembered of it. */
 static void test_failed_sync_given_up(void **state)
 {
@@ -471,6 +501,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_sync_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_doubt_stays_beside_what_moved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_note, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_is_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_record_is_passed_over, setup,
