@@ -242,6 +242,7 @@ static void print_fail_disk(struct invocation *inv, const json_t *r)
 	struct out *o = &inv->out;
 	char n[FORMAT_VALUE_BYTES];
 	uint64_t lost = format_u64(r, "redundancy_after.lost");
+	uint64_t in_doubt = format_u64(r, "redundancy_after.in_doubt");
 	uint64_t endangered = format_u64(r, "redundancy_after.endangered");
 
 	fprintf(o->f, "%s disk ", dry_run ? "Would fail" : "Failed");
@@ -255,6 +256,10 @@ static void print_fail_disk(struct invocation *inv, const json_t *r)
 		format_number(lost, n);
 		fprintf(o->f, "%s %s %s be read.\n", n, plural(lost, "extent", "extents"),
 			dry_run ? "could not" : "can't");
+	} else if (in_doubt) {
+		format_number(in_doubt, n);
+		fprintf(o->f, "%s %s %s be damaged.\n", n, plural(in_doubt, "extent", "extents"),
+			dry_run ? "might" : "may");
 	} else if (endangered) {
 		format_number(endangered, n);
 		fprintf(o->f, "All files %s readable; %s %s %s not bear another loss.\n",

@@ -128,6 +128,7 @@ static void print_safety(struct out *o, const json_t *r)
 	print_part(o, r, "reduced", "bears another loss", "bear another loss", YELLOW);
 	print_part(o, r, "endangered", "doesn't bear another loss", "don't bear another loss",
 		   YELLOW);
+	print_part(o, r, "in_doubt", "may be damaged", "may be damaged", RED);
 	print_part(o, r, "lost", "can't be read", "can't be read", RED);
 }
 

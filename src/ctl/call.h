@@ -130,8 +130,10 @@ struct safety { /* of a set of extents */
 	uint64_t reduced;    /* some are not, another loss can be borne */
 	uint64_t endangered; /* another loss can't be borne, though it was meant to be */
 	uint64_t lost;	     /* unreadable now */
-	uint64_t narrowed;   /* not the geometry that the policy wants */
-	int least_left;	     /* fewest further losses that can be borne; -1: lost */
+	uint64_t
+		in_doubt; /* or may be: there are enough fragments, and too many of them are in doubt */
+	uint64_t narrowed; /* not the geometry that the policy wants */
+	int least_left;	   /* fewest further losses that can be borne; -1: lost */
 };
 struct metadata_safety {  /* journals and the index's tables together */
 	unsigned members; /* that are present: journals lie there */
@@ -151,7 +153,7 @@ struct safety_table {
 	unsigned count;
 };
 void safety_table_init(struct safety_table *t);
-/* Further disks that may be lost; negative when it can't be read. */
+/* Further disks that may be lost; negative when it can't be read, or may be damaged. */
 int extent_losses_left(const struct rec_extent *e, const struct disk_views *views);
 void safety_add(struct safety_table *t, const struct rec_extent *e, uint64_t bytes,
 		const struct disk_views *views);

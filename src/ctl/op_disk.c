@@ -169,6 +169,7 @@ static int fail_or_plan(struct ctl_call *c, const char *uuid, struct pool_fail_p
 		return ctl_fail_pool(c, err, &msg, "cannot fail a disk");
 	set_u64(c->answer->result, "disks_left", plan->disks_left);
 	set_u64(c->answer->result, "extents_lost", plan->extents_lost);
+	set_u64(c->answer->result, "extents_in_doubt", plan->extents_unsure);
 	scan = set_safety_without(c, c->answer->result, plan->info.id);
 	if (err &&
 	    (err != DFS_EREFUSED || !force || plan->disks_left == 0)) /* force is for lost files */

@@ -118,7 +118,7 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 		return "empty";
 	if (s->failed)
 		return "failed";
-	if (safety->lost || s->extent.extents_unreadable || s->loss.from)
+	if (safety->lost || safety->in_doubt || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
 	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_err ||
 	    s->dir_behind || s->tie || metadata->losses_left < metadata->losses_wanted)
@@ -328,11 +328,19 @@ static void warn_extents(struct ctl_call *c, const struct pool_status *s,
 	if (safety->lost)
 		ctl_warn(
 			c,
-			"%s%llu %s can't be read, too many of %s fragments are missing, damaged or in "
-			"doubt: 'dynamicfs show-redundancy /' lists the files",
+			"%s%llu %s can't be read, too many of %s fragments are missing: 'dynamicfs "
+			"show-redundancy /' lists the files",
 			least, (unsigned long long)safety->lost,
 			plural(safety->lost, "extent", "extents"),
 			plural(safety->lost, "its", "their"));
+	if (safety->in_doubt)
+		ctl_warn(
+			c,
+			"%s%llu %s may be damaged, too many of %s fragments are in doubt: reading tells; "
+			"'dynamicfs show-redundancy /' lists the files",
+			least, (unsigned long long)safety->in_doubt,
+			plural(safety->in_doubt, "extent", "extents"),
+			plural(safety->in_doubt, "its", "their"));
 	if (safety->endangered)
 		ctl_warn(c, "%s%llu %s would be lost with one more disk", least,
 			 (unsigned long long)safety->endangered,

@@ -12,28 +12,45 @@ void safety_table_init(struct safety_table *t)
 	*t = (struct safety_table){.total.least_left = INT32_MAX};
 }
 
-int extent_losses_left(const struct rec_extent *e, const struct disk_views *views)
+/* *ret_in_doubt: too few are sure, and there may be enough. */
+static int losses_left(const struct rec_extent *e, const struct disk_views *views,
+		       bool *ret_in_doubt)
 {
 	unsigned width = MIN((unsigned)e->k + e->m, DFS_EXTENT_MAX_FRAGMENTS), there = 0;
+	unsigned perhaps = 0;
 	uint32_t domains[DFS_EXTENT_MAX_FRAGMENTS];
 
 	for (unsigned i = 0; i < width; i++) {
 		const struct rec_fragment *f = &e->frags[i];
 		const struct disk_view *d = f->disk.v ? disk_views_find(views, f->disk) : NULL;
 
-		if (d && d->present &&
-		    !(d->in_doubt &&
-		      disk_may_lack(d->in_doubt, f->segment, f->offset, f->record_len)))
+		if (!d || !d->present)
+			continue;
+		if (!d->in_doubt ||
+		    !disk_may_lack(d->in_doubt, f->segment, f->offset, f->record_len))
 			domains[there++] = d->domain;
+		else if (!disk_lost_there(d->in_doubt, f->segment, f->offset, f->record_len))
+			perhaps++;
 	}
+	*ret_in_doubt = there < e->k && there + perhaps >= e->k;
 	return place_losses_left(domains, there, e->k);
 }
 
-static void count(struct safety *s, const struct rec_extent *e, uint64_t bytes, int left)
+int extent_losses_left(const struct rec_extent *e, const struct disk_views *views)
+{
+	bool in_doubt;
+
+	return losses_left(e, views, &in_doubt);
+}
+
+static void count(struct safety *s, const struct rec_extent *e, uint64_t bytes, int left,
+		  bool in_doubt)
 {
 	s->extents++;
 	s->bytes += bytes;
-	if (left < 0)
+	if (in_doubt)
+		s->in_doubt++;
+	else if (left < 0)
 		s->lost++;
 	else if (left >= e->m)
 		s->full++;
@@ -52,20 +69,21 @@ void safety_add(struct safety_table *t, const struct rec_extent *e, uint64_t byt
 		const struct disk_views *views)
 {
 	struct geometry now = {e->k, e->m}, wanted = {e->wanted_k, e->wanted_m};
-	int left = extent_losses_left(e, views);
+	bool in_doubt;
+	int left = losses_left(e, views, &in_doubt);
 
-	count(&t->total, e, bytes, left);
+	count(&t->total, e, bytes, left, in_doubt);
 	for (unsigned i = 0; i < t->count; i++)
 		if (same_geometry(t->rows[i].now, now) &&
 		    same_geometry(t->rows[i].wanted, wanted)) {
-			count(&t->rows[i].safety, e, bytes, left);
+			count(&t->rows[i].safety, e, bytes, left, in_doubt);
 			return;
 		}
 	if (t->count == SAFETY_MAX_ROWS)
 		return; /* the total has it; more kinds than that come from no settings in use */
 	t->rows[t->count] =
 		(struct safety_row){.now = now, .wanted = wanted, .safety.least_left = INT32_MAX};
-	count(&t->rows[t->count++].safety, e, bytes, left);
+	count(&t->rows[t->count++].safety, e, bytes, left, in_doubt);
 }
 
 void set_safety(json_t *o, const struct safety *s)
@@ -76,6 +94,7 @@ void set_safety(json_t *o, const struct safety *s)
 	set_u64(o, "reduced", s->reduced);
 	set_u64(o, "endangered", s->endangered);
 	set_u64(o, "lost", s->lost);
+	set_u64(o, "in_doubt", s->in_doubt);
 	set_u64(o, "narrowed", s->narrowed);
 	json_object_set_new(o, "losses_left",
 			    s->extents ? json_integer(s->least_left) : json_null());

@@ -107,6 +107,10 @@ unsigned disk_new_doubts(struct disk *d, uint32_t *ret_segments, unsigned max);
 void disk_doubt_remembered(struct disk *d, uint32_t segment);
 /* It was given up for good: there is nothing to remember. */
 void disk_drop_doubts(struct disk *d);
+/* The last 256 reads of records all failed: not some sectors are bad, but the disk. */
+bool disk_reads_nothing(struct disk *d);
+/* Is the record known not to be there (is_lost)? */
+bool disk_lost_there(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len);
 struct dev *disk_dev(struct disk *d); /* borrowed; NULL when absent */
 
 /* Free bytes for new records: what is allocated ahead, and of what the filesystem has free, or of the

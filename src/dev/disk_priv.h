@@ -93,6 +93,7 @@ struct disk {
 	bool is_given_up;	       /* none are noted any more */
 	_Atomic(unsigned) doubt_count; /* how many they are */
 	_Atomic(unsigned) lost_count;  /* of them: what is not */
+	_Atomic(unsigned) unread_in_a_row; /* reads that said DFS_EIO, since one succeeded */
 
 	/* space (lock) */
 	struct dev_space space;	 /* the last answer */

@@ -592,6 +592,10 @@ int segment_read_end(const struct disk_io *io, struct segment_io *s)
 		return usable; /* known: no news */
 	}
 	atomic_fetch_add(&d->counters.reads, 1);
+	if (!rc)
+		atomic_store(&d->unread_in_a_row, 0);
+	else if (rc == DFS_EIO)
+		atomic_fetch_add(&d->unread_in_a_row, 1);
 	if (rc && rc != DFS_ELATE) { /* which is no error: somebody else will find out */
 		atomic_fetch_add(&d->counters.read_errors, 1);
 		disk_report(d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s",

@@ -394,13 +394,36 @@ void disk_note_doubt(struct disk *d, const struct disk_doubt *what)
 
 unsigned disk_lost_segments(struct disk *d) { return atomic_load(&d->lost_count); }
 
+static const struct doubt *doubt_about(struct disk *d, uint32_t segment, uint32_t offset,
+				       uint32_t record_len)
+{
+	const struct doubt *found = doubt_find(d, segment);
+
+	return found && offset + (uint64_t)record_len > found->what.from ? found : NULL;
+}
+
 bool disk_may_lack(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
 {
-	const struct doubt *found;
-
 	if (atomic_load(&d->doubt_count) == 0)
 		return false;
 	ENV_LOCKED(&d->lock);
-	found = doubt_find(d, segment);
-	return found && offset + (uint64_t)record_len > found->what.from;
+	return doubt_about(d, segment, offset, record_len) != NULL;
+}
+
+bool disk_lost_there(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
+{
+	const struct doubt *found;
+
+	if (atomic_load(&d->lost_count) == 0)
+		return false;
+	ENV_LOCKED(&d->lock);
+	found = doubt_about(d, segment, offset, record_len);
+	return found && found->what.is_lost;
+}
+
+#define READS_NOTHING 256u
+
+bool disk_reads_nothing(struct disk *d)
+{
+	return d && atomic_load(&d->unread_in_a_row) >= READS_NOTHING;
 }

@@ -190,6 +190,8 @@ void healer_release(struct extent_store *s);
 void healer_queue(struct extent_store *s, extent_id id);
 /* Did the disk answer, but not with what was written? */
 bool fragment_is_rot(int err);
+/* Or did it say that it can't be read? */
+bool fragment_is_damaged(int err);
 
 /* ---- reclaim.c ---- */
 /* The live record at or after (dir > 0) or before (dir < 0) offset in the segment: 0, DFS_ENOENT, or why it

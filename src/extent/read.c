@@ -104,6 +104,17 @@ bool fragment_is_rot(int err)
 	       err == DFS_E2BIG || err == DFS_ENOENT;
 }
 
+bool fragment_is_damaged(int err) { return err == DFS_EIO || fragment_is_rot(err); }
+
+/* Is the healer to see to it? What can't be read and is in doubt already is written anew as that (D8). */
+static bool is_to_heal(struct extent_store *s, const struct rec_fragment *f, int err)
+{
+	struct disk *d = disk_get(s->cfg.disks, f->disk);
+
+	return fragment_is_rot(err) ||
+	       (err == DFS_EIO && d && !disk_may_lack(d, f->segment, f->offset, f->record_len));
+}
+
 static void report_rot(struct extent_store *s, const struct cached_extent *e, unsigned i, int err)
 {
 	const struct rec_fragment *f = &e->rec.frags[i];
@@ -234,7 +245,7 @@ static int decode_gather(struct extent_store *s, struct cached_extent *e, const 
 			if (!reads[j].result) {
 				dc->have[reads[j].index] = true;
 				good++;
-			} else if (fragment_is_rot(reads[j].result)) {
+			} else if (is_to_heal(s, &rec->frags[reads[j].index], reads[j].result)) {
 				healer_queue(s, rec->id);
 			}
 		}
@@ -325,7 +336,7 @@ static int spans_decode(struct extent_store *s, struct cached_extent *e, struct 
 			unsigned n)
 {
 	bool bad[DFS_EXTENT_MAX_FRAGMENTS] = {false}, late[DFS_EXTENT_MAX_FRAGMENTS] = {false};
-	bool rot = false;
+	bool heal = false;
 	int err = 0;
 
 	for (unsigned i = 0; i < n; i++)
@@ -333,12 +344,13 @@ static int spans_decode(struct extent_store *s, struct cached_extent *e, struct 
 			late[spans[i].read.index] = true;
 		} else if (spans[i].read.result) {
 			bad[spans[i].read.index] = true;
-			rot |= fragment_is_rot(spans[i].read.result);
+			heal |= is_to_heal(s, &e->rec.frags[spans[i].read.index],
+					   spans[i].read.result);
 		}
 	for (unsigned i = 0; i < n && !err; i++)
 		if (spans[i].read.result)
 			err = decode_columns(s, e, &spans[i].read, bad, late);
-	if (!err && rot)
+	if (!err && heal)
 		healer_queue(s, e->rec.id);
 	return err;
 }

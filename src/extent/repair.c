@@ -37,8 +37,7 @@ int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool dee
 			ret_check->status[i] = FRAGMENT_ABSENT;
 		} else {
 			ret_check->status[i] = FRAGMENT_BAD;
-			ret_check->damaged[i] = reads[i].result == DFS_EIO ||
-						fragment_is_rot(reads[i].result);
+			ret_check->damaged[i] = fragment_is_damaged(reads[i].result);
 		}
 		free(e.blocks[i]);
 	}
@@ -265,23 +264,27 @@ static bool is_suspect(const struct suspicion *s, const struct rec_fragment *f)
 	       f->offset + (uint64_t)f->record_len > s->doubt.from;
 }
 
-/* Which are to be written anew: the rotten ones, and those that are not to be relied on. */
-static unsigned choose_bad(struct repair *r, const struct suspicion *sus)
+/* Which are to be written anew: the bad ones, and those that are not to be relied on. Not all that a disk holds on which
+ * nothing can be read any more: whether to do without it is its owner's to say. */
+static unsigned choose_bad(struct extent_store *s, struct repair *r, const struct suspicion *sus)
 {
 	unsigned bad = 0;
 
 	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
 		const struct rec_fragment *f = &r->old.frags[i];
 
-		r->want[i] = r->check.status[i] == FRAGMENT_BAD || is_suspect(sus, f);
+		r->want[i] = is_suspect(sus, f) ||
+			     (r->check.status[i] == FRAGMENT_BAD &&
+			      !disk_reads_nothing(disk_get(s->cfg.disks, f->disk)));
 		bad += r->want[i];
 	}
 	return bad;
 }
 
 /*
- * S6: damage beyond repair is remembered, so that it counts, also after the next mount, until nothing names it any more.
- * The whole segment is doubted: what is good in it is written anew elsewhere. Once for each, and nobody waits for it.
+ * S6: damage that could not be repaired is remembered, so that it counts, also after the next mount, until nothing names
+ * it any more. The whole segment is doubted: what is good in it is written anew elsewhere. Once for each, and nobody
+ * waits for it.
  */
 static void remember_damage(struct extent_store *s, const struct repair *r)
 {
@@ -291,7 +294,7 @@ static void remember_damage(struct extent_store *s, const struct repair *r)
 		struct meta_txn *t;
 		uint64_t seq;
 
-		if (!d || !r->check.damaged[i] ||
+		if (!d || !r->check.damaged[i] || !same_fragment(f, &r->new.frags[i]) ||
 		    disk_may_lack(d, f->segment, f->offset, f->record_len))
 			continue;
 		t = meta_begin(s->cfg.meta);
@@ -335,23 +338,22 @@ static int repair_move(struct extent_store *s, struct repair *r, unsigned *ret_m
 	return err ? err : stays;
 }
 
-static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
+static int repair_bad(struct extent_store *s, struct repair *r, const struct suspicion *sus,
 		      unsigned *ret_repaired)
 {
 	unsigned bad, moved = 0;
 	int err;
 
+	r->new = r->old;
 	err = extent_verify(s, &r->old, true, &r->check);
 	if (err)
 		return err;
-	bad = choose_bad(r, sus);
+	bad = choose_bad(s, r, sus);
 	*ret_repaired = 0;
 	if (bad == 0)
 		return 0;
-	if (r->check.good < r->old.k) {
-		remember_damage(s, r);
+	if (r->check.good < r->old.k)
 		return DFS_EIO;
-	}
 	err = repair_pieces(s, r);
 	if (!err)
 		err = repair_decode(s, r);
@@ -363,7 +365,19 @@ static int repair_run(struct extent_store *s, struct repair *r, const struct sus
 		cache_drop(s, r->old.id);
 		atomic_fetch_add(&s->fragments_healed, moved);
 		*ret_repaired = moved;
+	} else {
+		r->new = r->old;
 	}
+	return err;
+}
+
+static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
+		      unsigned *ret_repaired)
+{
+	int err = repair_bad(s, r, sus, ret_repaired);
+
+	if (err != DFS_EBUSY && err != DFS_ENOENT) /* else it has changed meanwhile */
+		remember_damage(s, r);
 	return err;
 }
 

@@ -264,23 +264,30 @@ static struct disk *find_disk(struct pool *p, const char *which)
 	return NULL;
 }
 
-/* Is the extent readable now, and would it not be without the disk? */
-static bool is_lost_without(struct pool *p, const struct rec_extent *rec, disk_id id)
+/*
+ * What would become of the extent? It is lost if it is readable now, and would not be. What is in doubt may be there or
+ * not: if there are enough fragments only with such, and too few that are sure would be left, it may be lost.
+ */
+static void count_without(struct pool *p, const struct rec_extent *rec, disk_id id,
+			  struct pool_fail_plan *plan)
 {
-	unsigned now = 0, then = 0;
+	unsigned sure = 0, perhaps = 0, left = 0;
 
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
-		struct disk *d = disk_get(p->disks, rec->frags[i].disk);
-
 		const struct rec_fragment *f = &rec->frags[i];
+		struct disk *d = disk_get(p->disks, f->disk);
 
 		if (!d || !disk_present(d) ||
-		    disk_may_lack(d, f->segment, f->offset, f->record_len))
+		    disk_lost_there(d, f->segment, f->offset, f->record_len))
 			continue;
-		now++;
-		then += f->disk.v != id.v;
+		perhaps++;
+		if (disk_may_lack(d, f->segment, f->offset, f->record_len))
+			continue;
+		sure++;
+		left += f->disk.v != id.v;
 	}
-	return now >= rec->k && then < rec->k;
+	plan->extents_lost += sure >= rec->k && left < rec->k;
+	plan->extents_unsure += sure < rec->k && perhaps >= rec->k;
 }
 
 static bool is_damage(int err)
@@ -310,7 +317,9 @@ static int count_lost_without(struct pool *p, disk_id id, struct pool_fail_plan 
 		if (!err)
 			err = get_extent(p->meta, by.extent, &rec);
 		plan->unknown += is_damage(err);
-		plan->extents_lost += is_damage(err) || (!err && is_lost_without(p, &rec, id));
+		plan->extents_lost += is_damage(err);
+		if (!err)
+			count_without(p, &rec, id, plan);
 		if (is_damage(err) || err == DFS_ENOENT) /* freed since the snapshot */
 			err = 0;
 	}
@@ -370,6 +379,17 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 				? ", or this can't be told, for the index is damaged there (run "
 				  "fsck)"
 				: "");
+		err = DFS_EREFUSED;
+	} else if (plan.extents_unsure) {
+		pool_say(
+			msg,
+			"cannot fail disk %s: %llu %s may be damaged, too many of %s fragments are in doubt, and "
+			"the disk has some that may be needed; nothing was changed; wait until they are "
+			"written anew ('status' tells), or use --force to do without what it holds (with "
+			"--dry-run: to see what would be left)",
+			label, (unsigned long long)plan.extents_unsure,
+			plural(plan.extents_unsure, "extent", "extents"),
+			plural(plan.extents_unsure, "its", "their"));
 		err = DFS_EREFUSED;
 	}
 	return err;

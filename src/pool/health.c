@@ -159,7 +159,7 @@ static struct disk *doubtful_disk(struct pool *p, struct disk_doubt *ret_doubt)
 	for (unsigned i = 0; i < count; i++) {
 		struct disk *d = disk_at(p->disks, (p->doubts.turn + i) % count);
 
-		if (disk_doubtful(d, ret_doubt)) {
+		if (!disk_reads_nothing(d) && disk_doubtful(d, ret_doubt)) {
 			p->doubts.turn = (p->doubts.turn + i) % count;
 			return d;
 		}

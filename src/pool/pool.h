@@ -94,9 +94,10 @@ MUST_USE int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec,
 			   struct disk_info *ret_info, bool *ret_same_fs, struct pool_message *msg);
 struct pool_fail_plan { /* what giving a disk up would do */
 	struct disk_info info;
-	unsigned disks_left;   /* present without it */
-	uint64_t extents_lost; /* readable now, and not then */
-	uint64_t unknown;      /* of these: the record of what lies there is damaged */
+	unsigned disks_left;	 /* present without it */
+	uint64_t extents_lost;	 /* readable now, and not then */
+	uint64_t unknown;	 /* of these: the record of what lies there is damaged */
+	uint64_t extents_unsure; /* in doubt, and what may be there of them would be given up */
 };
 /*
  * The one judgement of a dry run and of the real one. which: path, label or uuid. 0: nothing speaks against

@@ -11,10 +11,10 @@
 struct fixture {
 	char top[64], pool[96], disk[FIXTURE_MAX_DISKS][96];
 	unsigned disk_count;
-	struct dev *faults[FIXTURE_MAX_DISKS]; /* borrowed; by number of the disk - 1 */
+	struct dev *faults[FIXTURE_MAX_DISKS];	    /* borrowed; by number of the disk - 1 */
 	struct fault_plan plans[FIXTURE_MAX_DISKS]; /* of a disk as it is opened */
-	struct dev *dir_fault;		       /* of the pool directory */
-	void (*opened)(struct dev *below);     /* each device, before it is put behind its faults */
+	struct dev *dir_fault;			    /* of the pool directory */
+	void (*opened)(struct dev *below); /* each device, before it is put behind its faults */
 	struct pool *p;
 	uint64_t nth; /* for the test */
 };

@@ -374,6 +374,138 @@ static void test_damage_is_remembered(void **state)
 	}
 }
 
+static void wait_doubtful(struct fixture *f, unsigned disk)
+{
+	for (unsigned n = 0; n < 400 && !status_of(f->p, disk).doubtful; n++)
+		env_sleep_ms(25);
+	assert_true(status_of(f->p, disk).doubtful);
+}
+
+/* One copy of two is damaged, and there is no place for another: that counts, also after the next mount. */
+static void damage_stays(struct world *w, bool reads_fail)
+{
+	static uint8_t buf[LEN];
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 8; i++)
+		put_copies(w, 1);
+	disk_set_state(disk_at(pool_disks(f->p), 0), DISK_DEGRADED);
+	disk_set_state(disk_at(pool_disks(f->p), LAST), DISK_DEGRADED);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
+	if (reads_fail)
+		dev_fault_set(f->faults[LAST], &(struct fault_plan){.read_error = 1});
+	else
+		fixture_shell(
+			"dd if=/dev/zero of=%s/dynamicfs/segments/00000001 bs=1k count=80 conv=notrunc 2>/dev/null",
+			f->disk[LAST]);
+	for (unsigned i = 0; i < w->count; i++)
+		assert_int_equal(extent_read(pool_extents(f->p), w->ids[i], 0, LEN, buf), 0);
+	wait_doubtful(f, LAST);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = look(f);
+	assert_true(status_of(f->p, LAST).doubtful);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	pool_abandon(f->p);
+	fixture_reopen(f);
+	wait_settled(f);
+	for (unsigned i = 0; i < w->count; i++)
+		assert_int_equal(fixture_good(f, w->ids[i]), 2);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
+}
+
+static void test_rot_that_stays(void **state) { damage_stays(*state, false); }
+static void test_bad_sectors_that_stay(void **state) { damage_stays(*state, true); }
+
+/* What a disk says it can't read is written anew where there is room. */
+static void test_bad_sectors_are_healed(void **state)
+{
+	static uint8_t buf[LEN];
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	unsigned whole = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		put_copies(w, LAST - 1);
+	dev_fault_set(f->faults[LAST], &(struct fault_plan){.read_error = 1});
+	for (unsigned n = 0; n < 400 && whole < w->count; n++, env_sleep_ms(25)) {
+		whole = 0;
+		for (unsigned i = 0; i < w->count; i++) {
+			struct rec_extent rec;
+			bool on_last = false;
+
+			assert_int_equal(extent_read(pool_extents(f->p), w->ids[i], 0, LEN, buf),
+					 0);
+			assert_int_equal(get_extent(pool_meta(f->p), w->ids[i], &rec), 0);
+			for (unsigned j = 0; j < LAST; j++)
+				on_last |= rec.frags[j].disk.v == DISKS &&
+					   rec.id.u.b[15] % LAST == j; /* the one that is read */
+			whole += !on_last;
+		}
+	}
+	assert_int_equal(whole, w->count);
+}
+
+/* Nothing can be read there at all: that is remembered, and what it holds is not copied away. */
+static void test_disk_that_reads_nothing(void **state)
+{
+	static uint8_t buf[LEN];
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct disk *last;
+
+	for (unsigned i = 0; i < 4; i++)
+		put_copies(w, LAST);
+	last = disk_at(pool_disks(f->p), LAST);
+	dev_fault_set(f->faults[LAST], &(struct fault_plan){.read_error = 1});
+	for (unsigned i = 0; i < 256; i++) {
+		struct iovec iov = {buf, 512};
+		struct disk_io io = {
+			.disk = last, .op = DISK_READ, .addr = {1, 0}, .iov = &iov, .iovcnt = 1};
+
+		assert_int_equal(disk_io_run(&io, 1), DFS_EIO);
+	}
+	assert_true(disk_reads_nothing(last));
+	for (unsigned i = 0; i < w->count; i++) {
+		unsigned repaired;
+
+		assert_int_equal(extent_repair(pool_extents(f->p), w->ids[i], &repaired), 0);
+		assert_int_equal(repaired, 0);
+	}
+	assert_true(status_of(f->p, LAST).doubtful);
+}
+
+/* Whole segments are in doubt, and what lies there may be all there is: no disk that has it is let go of. */
+static void test_doubtful_may_be_needed(void **state)
+{
+	static uint8_t buf[LEN];
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 3; i++)
+		put_copies(w, 1);
+	disk_set_state(disk_at(pool_disks(f->p), 0), DISK_DEGRADED);
+	disk_set_state(disk_at(pool_disks(f->p), LAST), DISK_DEGRADED);
+	rot_first(f, 0);
+	rot_first(f, LAST);
+	assert_int_equal(extent_read(pool_extents(f->p), w->ids[0], 0, LEN, buf), DFS_EIO);
+	for (unsigned n = 0; n < 400 && !is_doubtful(f); n++)
+		env_sleep_ms(25);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	assert_int_equal(plan.extents_lost, 0);
+	assert_int_equal(plan.extents_unsure, 3);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[LAST], &plan, &msg), DFS_EREFUSED);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[1], &plan, &msg), 0);
+}
+
 /* A damaged note refuses no pool: the whole segment is in doubt. */
 static void test_damaged_note(void **state)
 {
@@ -501,13 +633,19 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failed_sync_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_sync_given_up, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_doubt_stays_beside_what_moved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_doubt_stays_beside_what_moved, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_note, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_is_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_record_is_passed_over, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_record_counts_as_needed, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_rot_that_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_sectors_that_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_sectors_are_healed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk_that_reads_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_doubtful_may_be_needed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_lacks, setup, teardown),
 	};
 
