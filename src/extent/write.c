@@ -372,19 +372,23 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 
 int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count)
 {
-	const unsigned most = 64;
+	unsigned most = 64, done = 0, n;
 	int err = 0;
-	unsigned done = 0;
 
-	for (; done < count && !err; done += MIN(most, count - done)) {
-		unsigned n = MIN(most, count - done);
-
-		for (unsigned i = done; i < done + n; i++) {
-			ASSERT(extents[i].len >= 1 && extents[i].len <= EXTENT_MAX_BYTES);
-			ASSERT(extents[i].piece_count >= 1 &&
-			       extents[i].piece_count <= RECORD_MAX_PIECES);
-		}
+	for (unsigned i = 0; i < count; i++) {
+		ASSERT(extents[i].len >= 1 && extents[i].len <= EXTENT_MAX_BYTES);
+		ASSERT(extents[i].piece_count >= 1 && extents[i].piece_count <= RECORD_MAX_PIECES);
+	}
+	for (; done < count && !err; done += n) {
+		n = MIN(most, count - done);
 		err = write_some(s, extents + done, n, NULL);
+		/* each chose its geometry as if alone: one by one they see what the others take */
+		if (err == DFS_ENOSPC && n > 1) {
+			PROBE("extents-one-by-one");
+			most = 1;
+			err = 0;
+			n = 0;
+		}
 		if (err)
 			break;
 	}
