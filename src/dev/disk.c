@@ -86,6 +86,7 @@ static struct disk *disk_new(struct disk_set *s, const struct disk_info *info, s
 
 	d->set = s;
 	d->idle_max = s->idle_max;
+	d->share_bytes = UINT64_MAX;
 	d->dev = dev;
 	d->id = info->id;
 	d->info = *info;

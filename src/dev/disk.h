@@ -156,6 +156,9 @@ struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capa
 void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes);
 /* Somebody else has written there: what the filesystem has is asked for anew. */
 void disk_ask_anew(struct disk *d);
+/* What of the filesystem below is this disk's, as the one account divides it: no more is allocated ahead until it is
+ * told anew. */
+void disk_set_share_bytes(struct disk *d, uint64_t share_bytes);
 /* Can DEV_READ_MEDIA bypass the page cache there? As far as is known. */
 bool disk_reads_media(struct disk *d);
 /* Size the disk brings to the pool: min(filesystem's total, capacity). */

@@ -112,6 +112,7 @@ struct disk {
 	uint64_t
 		hold_bytes; /* that disk_hold_bytes() was asked for last, or data accepted by then */
 	uint64_t keep_bytes;	    /* that records must leave: for metadata */
+	uint64_t share_bytes;	    /* disk_set_share_bytes(), less what was allocated since */
 	struct dev_file *kept_file; /* whoever has is_allocating: of that, what is allocated */
 	uint64_t kept_bytes;	    /* so much */
 	bool is_lent;		    /* metadata is being written: nothing is allocated for it now */

@@ -123,7 +123,7 @@ static int explain(int e, const char *what, const char *dir, char *why, size_t w
 	}
 }
 
-static int check_space(int dir_fd, char *why, size_t why_len)
+static int check_space(int dir_fd, uint64_t bytes, char *why, size_t why_len)
 {
 	struct statvfs v;
 
@@ -131,15 +131,15 @@ static int check_space(int dir_fd, char *why, size_t why_len)
 		return 0; /* it doesn't say: then the attempts tell */
 	if (v.f_flag & ST_RDONLY)
 		return explain(EROFS, "", "", why, why_len);
-	if ((uint64_t)v.f_bavail * v.f_frsize >= HOME_FREE_BYTES_MIN)
+	if ((uint64_t)v.f_bavail * v.f_frsize >= bytes)
 		return 0;
 	snprintf(why, why_len, "only %llu KiB are free on its filesystem, and %llu MiB are needed",
 		 (unsigned long long)v.f_bavail * v.f_frsize / 1024,
-		 (unsigned long long)HOME_FREE_BYTES_MIN >> 20);
+		 (unsigned long long)bytes >> 20);
 	return DFS_ENOSPC;
 }
 
-int home_check(const char *dir, char *why, size_t why_len)
+int home_check(const char *dir, uint64_t bytes, char *why, size_t why_len)
 {
 	struct attempt a = {.fd = -1};
 	int err, e = 0;
@@ -149,7 +149,7 @@ int home_check(const char *dir, char *why, size_t why_len)
 		return explain(errno, "be opened", dir, why, why_len);
 	snprintf(a.one, sizeof(a.one), ".try-%ld", (long)getpid());
 	snprintf(a.two, sizeof(a.two), ".try-%ld.2", (long)getpid());
-	err = check_space(a.dir_fd, why, why_len);
+	err = check_space(a.dir_fd, bytes, why, why_len);
 	for (size_t i = 0; !err && i < ARRAY_SIZE(attempts); i++) {
 		e = attempts[i].fn(&a);
 		if (e)

@@ -11,8 +11,8 @@
  * it calls it free is remembered for a while (refused_bytes). Where it can't allocate, its word has to do.
  *
  *  A1 Every record given out lies on allocated ground, where the filesystem can allocate.
- *  A2 Allocation ahead leaves the reserve and keep_bytes on the filesystem, and these are allocated, too:
- *     a file without bytes holds them, which is emptied while metadata is written.
+ *  A2 Allocation ahead leaves the reserve and keep_bytes on the filesystem, and what is another's there: the pool
+ *     directory's (C5), other disks'. keep_bytes are allocated, too: a file without bytes holds them, which is emptied while metadata is written.
  *  A3 What was allocated and not used is given back when its segment is left, when the pool closes, or
  *     at the mount after a crash.
  *  A4 A write to allocated ground takes no space (segment.c: overwritten in place).
@@ -97,6 +97,12 @@ uint64_t disk_reserve_of(uint64_t total_bytes)
 static uint64_t left_locked(struct disk *d)
 {
 	return disk_reserve_of(total_locked(d)) + minus(d->keep_bytes, d->kept_bytes);
+}
+
+/* And what others leave of it for records. */
+static uint64_t share_locked(struct disk *d)
+{
+	return minus(d->share_bytes, minus(d->keep_bytes, d->kept_bytes));
 }
 
 /* What the filesystem still has. */
@@ -210,6 +216,13 @@ void disk_ask_anew(struct disk *d)
 	d->space_asked_ns = 0;
 }
 
+void disk_set_share_bytes(struct disk *d, uint64_t share_bytes)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->share_bytes = share_bytes;
+}
+
 /* ---- allocating ahead ---- */
 
 uint32_t room_step(struct disk *d)
@@ -270,7 +283,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 {
 	uint32_t from = seg->allocated, to = from, most;
 	struct dev_file *file;
-	uint64_t left;
+	uint64_t left, beyond;
 	int rc;
 
 	env_assert_held(&d->lock);
@@ -281,10 +294,12 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 	}
 	/* A2 */
 	left = left_locked(d);
-	most = (uint32_t)MIN(from + minus(below_locked(d), left), SEGMENT_MAX_BYTES);
+	beyond = MIN(minus(below_locked(d), left), share_locked(d));
+	most = (uint32_t)MIN(from + MIN(beyond, SEGMENT_MAX_BYTES), SEGMENT_MAX_BYTES);
 	want = MAX(MIN(MIN(want, SEGMENT_MAX_BYTES), most), least);
 	d->is_allocating = true;
 	d->allocated_bytes += want - from;
+	d->share_bytes = minus(d->share_bytes, want - from);
 	d->moving_bytes = want - from;
 	seg->refs++;
 	env_mutex_unlock(&d->lock);
@@ -451,6 +466,7 @@ static void keep_set(struct disk *d, uint64_t to)
 
 	d->allocated_bytes +=
 		grown; /* or it would count twice until the filesystem is asked again */
+	d->share_bytes = minus(d->share_bytes, grown);
 	d->moving_bytes += grown;
 	env_mutex_unlock(&d->lock);
 	rc = keep_resize(d, from, to);
@@ -483,7 +499,7 @@ void disk_hold_keep(struct disk *d)
 	if (below_locked(d) < left_locked(d))
 		give_back(d);
 	if (!d->is_lent)
-		keep_set(d, d->keep_bytes + d->keep_bytes / 8);
+		keep_set(d, d->keep_bytes + MIN(d->keep_bytes / 8, share_locked(d)));
 	allocating_end(d);
 }
 

@@ -31,7 +31,8 @@ struct extent_config {
 	struct meta *meta;	     /* borrowed */
 	uint64_t header_cache_bytes; /* verified headers kept (P9); 0: 32 MiB */
 	bool verify_writes;	     /* read each fragment back from the medium before publishing */
-	bool heal;		     /* repair rotten fragments found by reads, in the background */
+	uint64_t home_fs; /* the pool directory's filesystem (dev_space.fs_id); 0: none */
+	bool heal;	  /* repair rotten fragments found by reads, in the background */
 };
 
 struct extent_store *extent_store_new(const struct extent_config *cfg);

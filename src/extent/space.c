@@ -2,8 +2,9 @@
 /*
  * Space: a snapshot of the disks for place/, and the one capacity function (P6). In this order:
  *
- *  1. what each filesystem below has, less what was taken of it since it was asked, less the reserve: once,
- *     however many disks are on it, divided among them; and what is allocated ahead for each;
+ *  1. what each filesystem below has, less what was taken of it since it was asked, less the reserve, less what a
+ *     pool directory on it may need (C5): once, however many disks are on it, divided among them. Each disk is told
+ *     its share. And what is allocated ahead for each;
  *  2. off that, by failure domains as tables are written (C4), what metadata will need: what the next checkpoints write beside what lies there, what
  *     journals may still grow by, and once more what the index has taken in since the last checkpoint. What
  *     is taken so is told to each disk, which keeps it;
@@ -19,12 +20,15 @@
 struct rooms {
 	struct disk_room v[PLACE_MAX_DISKS];
 	uint64_t shares[PLACE_MAX_DISKS]; /* of what is on the filesystems below */
+	uint64_t home_bytes;		  /* C5 */
 };
 
 /* Step 1 for the filesystem of disk `first`, and all that are on it. */
-static void divide_fs(const struct place_snapshot *snap, struct rooms *r, unsigned first)
+static void divide_fs(uint64_t home_fs, const struct place_snapshot *snap, struct rooms *r,
+		      unsigned first)
 {
 	uint64_t free_bytes = UINT64_MAX, taken = 0, reserve = 0;
+	uint64_t home = home_fs && r->v[first].fs_id == home_fs ? r->home_bytes : 0;
 	FREE uint64_t *limits = xcalloc(snap->count, 2 * sizeof(*limits));
 	uint64_t *shares = limits + snap->count;
 	unsigned n = 0;
@@ -44,7 +48,7 @@ static void divide_fs(const struct place_snapshot *snap, struct rooms *r, unsign
 					d->ahead_bytes + d->kept_bytes + d->reserve_bytes);
 		n++;
 	}
-	free_bytes -= MIN(free_bytes, taken + reserve);
+	free_bytes -= MIN(free_bytes, taken + reserve + home);
 	place_divide(free_bytes, limits, n, shares);
 	n = 0;
 	for (unsigned i = first; i < snap->count; i++)
@@ -52,7 +56,7 @@ static void divide_fs(const struct place_snapshot *snap, struct rooms *r, unsign
 			r->shares[i] = shares[n++];
 }
 
-static void divide_all(const struct place_snapshot *snap, struct rooms *r)
+static void divide_all(uint64_t home_fs, const struct place_snapshot *snap, struct rooms *r)
 {
 	for (unsigned i = 0; i < snap->count; i++) {
 		bool seen = false;
@@ -60,7 +64,7 @@ static void divide_all(const struct place_snapshot *snap, struct rooms *r)
 		for (unsigned j = 0; j < i && !seen; j++)
 			seen = snap->disks[j].eligible && r->v[j].fs_id == r->v[i].fs_id;
 		if (snap->disks[i].eligible && !seen)
-			divide_fs(snap, r, i);
+			divide_fs(home_fs, snap, r, i);
 	}
 }
 
@@ -133,8 +137,10 @@ static void take_metadata(struct extent_store *s, struct place_snapshot *snap, s
 		/* what is allocated for metadata beyond its need comes back later */
 		snap->disks[i].free_bytes -= MIN(snap->disks[i].free_bytes,
 						 kept - MIN(kept, taken[i]));
-		if (d && !what_if)
-			disk_set_keep_bytes(d, taken[i]);
+		if (!d || what_if)
+			continue;
+		disk_set_keep_bytes(d, taken[i]);
+		disk_set_share_bytes(d, r->shares[i]);
 	}
 }
 
@@ -180,7 +186,9 @@ static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t mor
 		};
 		r->v[snap->count++] = *new_room;
 	}
-	divide_all(snap, r);
+	if (s->cfg.home_fs)
+		r->home_bytes = meta_index_need(s->cfg.meta, true, more);
+	divide_all(s->cfg.home_fs, snap, r);
 	take_metadata(s, snap, r, more, new_room || more);
 	return snap;
 }

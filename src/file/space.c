@@ -362,9 +362,9 @@ void fs_statfs(struct fs *fs, struct fs_statfs *ret)
 	ret->free_bytes = space.total_bytes > space.used_bytes
 				  ? space.total_bytes - space.used_bytes
 				  : 0;
-	ret->available_bytes = space.available_bytes;
+	ret->available_bytes = pool_may_grow(fs->pool) ? space.available_bytes : 0;
 	ret->free_bytes = MAX(ret->free_bytes, ret->available_bytes);
 	/* There is no fixed number of inodes; 16 KiB each is what is told. */
-	ret->files_free = space.available_bytes / KIB(16);
+	ret->files_free = ret->available_bytes / KIB(16);
 	ret->files = files + ret->files_free;
 }

@@ -4,7 +4,7 @@
  * frozen image; making it anew from what the disks have. Knows RocksDB's names of files, and nothing else of it.
  *
  * Beside DIR: DIR.image (hard links of a flushed state, while a checkpoint is stored), DIR.restore (an
- * index being restored; renamed to DIR when whole), DIR.damaged (a mark). This is the pool directory, not a disk: it is
+ * index being restored; renamed to DIR when whole), DIR.damaged (a mark), DIR.room (no bytes, but space: C5). This is the pool directory, not a disk: it is
  * rebuildable (P5), so plain files do. No locks, no state.
  */
 #include "meta/index_dir.h"
@@ -14,10 +14,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
 
+#define HELD_SPARE_BYTES MIB(1) /* is left for small files when room is set aside */
 #define WARM_STEP_BYTES KIB(128)
 #define WARM_BYTES MIB(256) /* of table files, asked for when the index is opened */
 
@@ -133,6 +135,27 @@ int index_dir_try(const char *path, uint64_t bytes)
 		e = errno;
 	close(fd);
 	return e;
+}
+
+uint64_t index_dir_hold(const char *path, uint64_t bytes)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	uint64_t held = 0;
+	struct statvfs v;
+	struct stat st;
+
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) == 0 && fstatvfs(fd, &v) == 0) {
+		uint64_t free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+
+		held = (uint64_t)st.st_size;
+		bytes = MIN(bytes, held + free_bytes - MIN(free_bytes, HELD_SPARE_BYTES));
+	}
+	if (bytes > held && fallocate(fd, 0, (off_t)held, (off_t)(bytes - held)) == 0)
+		held = bytes;
+	close(fd);
+	return held;
 }
 
 /*

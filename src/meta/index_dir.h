@@ -14,6 +14,9 @@ int index_dir_look(const char *dir, const struct stat *was);
 /* Can the file `path` be made, and, unless bytes is 0, be so large and durable? It is removed again. An errno:
  * statvfs knows nothing of quotas and of errors. */
 int index_dir_try(const char *path, uint64_t bytes);
+/* Has the file `path` hold so many bytes of the filesystem, as far as these leave a little free. Returns how many it
+ * holds. index_dir_try() of the same path gives them back. */
+uint64_t index_dir_hold(const char *path, uint64_t bytes);
 /* Asks the kernel to read the table files ahead: a hint, errors are none. */
 void index_dir_warm(const char *dir);
 /* The next opening is to refuse it. */

@@ -20,12 +20,15 @@
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "dev/home.h"
 #include "meta/index_dir.h"
 
 #define BLOCK_CACHE_BYTES MIB(64)
 #define WRITE_BUFFER_BYTES GIB(1)
 #define FLUSH_SPARE_BYTES MIB(2)
-#define ROOM_BYTES MIB(8)
+#define ROOM_HELD_BYTES                                                                            \
+	MIB(8) /* twice what opening needs: some is gone after each, if others take what is free */
+#define MANIFEST_AHEAD_BYTES KIB(64) /* allocated; RocksDB's default is all that opening may need */
 #define POLL_US 1000u
 #define POLLS_TO_START 1000u
 #define POLLS_IDLE 30000u /* nothing is done any more */
@@ -47,6 +50,7 @@ struct index {
 
 	struct env_mutex lock; /* a leaf */
 	char suspect[32];      /* lock: the table file that the last checksum error was found in */
+	uint64_t held_bytes;   /* lock: C5 */
 };
 
 struct index_iter {
@@ -145,6 +149,7 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache, uint64_t flush_byt
 	rocksdb_options_set_max_write_buffer_number(plain, (int)MEMTABLES_MAX);
 	rocksdb_options_set_arena_block_size(plain, MIB(1));
 	rocksdb_options_set_max_open_files(plain, (int)MIN(limits_open_files() / 4, 512u));
+	rocksdb_options_set_manifest_preallocation_size(plain, MANIFEST_AHEAD_BYTES);
 	rocksdb_options_set_max_background_jobs(plain, 2);
 	rocksdb_options_set_keep_log_file_num(plain, 2);
 	rocksdb_options_set_max_log_file_size(plain, MIB(1));
@@ -185,18 +190,36 @@ static void index_free(struct index *x)
 	free(x);
 }
 
-/* RocksDB may end the process (an assertion) when the first files that it writes find no space. */
+/* RocksDB may end the process (an assertion) when the first files that it writes find no space. What was held for it
+ * is given back by trying (C5). */
 static int room_check(const char *dir)
 {
 	FREE char *name = xasprintf("%s.room", dir);
-	int e = index_dir_try(name, ROOM_BYTES);
+	int e = index_dir_try(name, HOME_OPEN_BYTES_MIN);
 
 	if (e != ENOSPC && e != EDQUOT)
 		return 0; /* RocksDB will tell */
 	log_error("cannot open the metadata index %s: less than %u KiB are free on its filesystem; "
 		  "nothing was done; free some space there",
-		  dir, (unsigned)(ROOM_BYTES / 1024));
+		  dir, (unsigned)(HOME_OPEN_BYTES_MIN / 1024));
 	return DFS_ENOSPC;
+}
+
+/* C5, as far as there is room now. */
+static void room_hold(struct index *x)
+{
+	FREE char *name = xasprintf("%s.room", x->dir);
+	uint64_t held = index_dir_hold(name, ROOM_HELD_BYTES);
+	ENV_LOCKED(&x->lock);
+
+	x->held_bytes = held;
+}
+
+static bool room_is_held(struct index *x)
+{
+	ENV_LOCKED(&x->lock);
+
+	return x->held_bytes >= ROOM_HELD_BYTES;
 }
 
 /* Is each table there, and as long as the index says? */
@@ -277,6 +300,7 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 		return DFS_ECHECKSUM;
 	}
 	x->was = st;
+	room_hold(x);
 	*ret_index = x;
 	return 0;
 }
@@ -305,6 +329,8 @@ static int look_and_try(struct index *x, uint64_t bytes)
 	if (statvfs(x->dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < flush_bytes(x))
 		return DFS_ENOSPC;
 	e = index_dir_try(probe, bytes);
+	if (!e && !room_is_held(x))
+		room_hold(x);
 	return e ? index_dir_error(e) : 0;
 }
 

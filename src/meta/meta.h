@@ -269,6 +269,11 @@ struct meta_space {
 	struct place_geometry geometry; /* that new table files get */
 };
 void meta_space(struct meta *m, struct meta_space *ret);
+/*
+ * What the index may write where it lies (not on the disks) until the next checkpoint is done, and one great
+ * compaction (C3). at_most: whatever else is committed until then, with so many bytes more; else as it is now.
+ */
+uint64_t meta_index_need(struct meta *m, bool at_most, uint64_t more);
 /* How many losses of failure domains the index's table files bear; domains[id]: 0 where the disk is not there,
  * else equal for those that fail together. Never blocks for I/O. */
 struct meta_safety {

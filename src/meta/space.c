@@ -86,6 +86,21 @@ void meta_space(struct meta *m, struct meta_space *ret)
 	};
 }
 
+#define INDEX_SPARE_BYTES MIB(4) /* logs, pool.json, the index's own manifest */
+#define INDEX_COMPACTION_BYTES GIB(1)
+
+uint64_t meta_index_need(struct meta *m, bool at_most, uint64_t more)
+{
+	struct meta_stats st = meta_stats(m);
+	uint64_t flush = st.journal_bytes + st.buffered_bytes + more;
+	ENV_LOCKED(&m->state);
+
+	if (at_most)
+		flush = MAX(flush, 2 * m->journal_file_bytes + more);
+	return INDEX_SPARE_BYTES + 2 * flush +
+	       MIN(m->table_content + (at_most ? flush : 0), INDEX_COMPACTION_BYTES);
+}
+
 uint64_t meta_disk_bytes(struct meta *m, disk_id id)
 {
 	ENV_LOCKED(&m->state);

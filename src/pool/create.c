@@ -156,7 +156,7 @@ static int prepare(const char *dir, const struct pool_env *env, struct dev **ret
 	if (!err && (!env || !env->open_dev)) {
 		char why[256];
 
-		err = home_check(dir, why, sizeof(why));
+		err = home_check(dir, HOME_FREE_BYTES_MIN, why, sizeof(why));
 		if (err)
 			pool_say(msg, "cannot make a pool in %s: %s; nothing was changed", dir,
 				 why);

@@ -11,8 +11,6 @@
 #include "pool/internal.h"
 
 #define CACHE_NS 200000000ull
-#define SPARE_BYTES MIB(4) /* logs, pool.json, the index's own manifest */
-#define COMPACTION_BYTES GIB(1)
 
 static const struct trouble {
 	int err;
@@ -45,29 +43,14 @@ const char *pool_dir_what(int err) { return trouble_of(err)->what; }
 
 const char *pool_dir_what_to_do(int err) { return trouble_of(err)->what_to_do; }
 
-/* What the index may write there until the next checkpoint is done, and one great compaction. */
-static uint64_t need_bytes(struct pool *p)
-{
-	struct meta_stats st = meta_stats(p->meta);
-	struct meta_space m;
-	uint64_t tables;
-
-	meta_space(p->meta, &m);
-	tables = m.table_bytes / MAX(m.geometry.k + m.geometry.m, 1) * m.geometry.k;
-	return SPARE_BYTES + 2 * (st.journal_bytes + st.buffered_bytes) +
-	       MIN(tables, COMPACTION_BYTES);
-}
-
 static int look(struct pool *p)
 {
 	int err = meta_index_error(p->meta);
 	struct dev_space space;
-	uint64_t need;
 
 	if (err || dev_space(p->dir_dev, &space))
 		return err; /* what writes there will tell */
-	need = need_bytes(p);
-	return space.free_bytes < need ? DFS_ENOSPC : 0;
+	return space.free_bytes < meta_index_need(p->meta, false, 0) ? DFS_ENOSPC : 0;
 }
 
 static void tell(struct pool *p, int err)

@@ -529,15 +529,19 @@ static int blame_home(struct pool *p, int err, struct pool_message *msg)
 	if (p->env.open_dev || (err != DFS_EIO && err != DFS_ENOSPC && err != DFS_ECHECKSUM &&
 				err != DFS_EACCES && err != DFS_ENOTSUP && err != DFS_EROFS))
 		return err;
-	home_err = home_check(p->dir, why, sizeof(why));
+	home_err = home_check(p->dir, HOME_OPEN_BYTES_MIN, why, sizeof(why));
 	if (home_err) {
 		pool_say(
 			msg,
-			"cannot open pool %s: %s; nothing was changed, and all data is on the disks",
-			p->dir, why);
+			"cannot open pool %s: %s; nothing was changed, and all data is on the disks%s",
+			p->dir, why,
+			home_err == DFS_ENOSPC
+				? ". Make room there, or have the pool directory made anew on another "
+				  "filesystem: dynamicfs import --pool ELSEWHERE with the disks' places"
+				: "");
 		return home_err;
 	}
-	home_err = home_check(p->index_dir, why, sizeof(why));
+	home_err = home_check(p->index_dir, 0, why, sizeof(why));
 	if (!home_err || home_err == DFS_ENOTSUP) /* it is not there, as it may be */
 		return err;
 	pool_say(
@@ -637,7 +641,10 @@ static void start_threads(struct pool *p)
 		.verify_writes = p->settings.verify_writes,
 		.heal = !p->read_only,
 	};
+	struct dev_space space;
 
+	if (!dev_space(p->dir_dev, &space))
+		cfg.home_fs = space.fs_id;
 	p->extents = extent_store_new(&cfg);
 	meta_set_verify(p->meta, p->settings.verify_writes);
 	for (unsigned i = 0; i < disk_count(p->disks) && !p->read_only; i++)

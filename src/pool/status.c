@@ -137,6 +137,8 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 	st.small_now = small;
 	if (p->meta) {
 		status_geometry(p, &st, small);
+		if (st.dir_err)
+			st.space.available_bytes = 0; /* whatever the disks have room for */
 		st.inodes = (uint64_t)meta_counter(p->meta, META_COUNT_INODES);
 		st.extents = (uint64_t)meta_counter(p->meta, META_COUNT_EXTENTS);
 		st.epoch = meta_epoch(p->meta);

@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "base/env.h"
+#include "dev/home.h"
+#include "extent/internal.h"
 #include "file/fs.h"
 #include "meta/internal.h"
 #include "pool/internal.h"
@@ -343,6 +345,36 @@ static void test_only_member(void **state)
 	(void)state;
 }
 
+/* C5: room for opening the index is held as soon as it is open; and of a filesystem that it shares with disks files
+ * don't get what the pool directory may need. */
+static void test_home_has_its_room(void **state)
+{
+	const struct fault_plan roomy = {.most_free = GIB(2)};
+	const struct geometry copies = {1, 2};
+	struct fixture *f = *state;
+	struct extent_store *s = f->p->extents;
+	uint64_t need, with, without;
+	char path[120];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/index.room", f->pool);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 2 * HOME_OPEN_BYTES_MIN);
+	assert_true((uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size);
+	for (unsigned i = 0; i < DISKS; i++)
+		dev_fault_set(f->faults[i], &roomy);
+	env_sleep_ms(1100); /* they are asked for anew */
+	need = meta_index_need(s->cfg.meta, true, 0);
+	assert_true(need > meta_index_need(s->cfg.meta, false, 0));
+	assert_true(need > HOME_OPEN_BYTES_MIN);
+	with = extent_usable_bytes(s, copies, 0);
+	assert_true(s->cfg.home_fs != 0);
+	s->cfg.home_fs = 0;
+	without = extent_usable_bytes(s, copies, 0);
+	assert_true(with > 0 && without - with >= need / 3 - 2 * EXTENT_MAX_BYTES);
+	assert_true(without - with <= need / 3 + 2 * EXTENT_MAX_BYTES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +387,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_journal_follows_the_capacity, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_pool_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_index_taken_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_home_has_its_room, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,28 @@ static void what_metadata_needs_is_left(void **state)
 	assert_true(disk_hold_bytes(f->disks[1], MIB(100), 0) >= MIB(100));
 }
 
+/* A2: others on the filesystem have a share, too. */
+static void what_is_anothers_is_left(void **state)
+{
+	struct fixture *f = *state;
+	struct segment_addr addr;
+	unsigned count;
+
+	if (!can_allocate(f))
+		return;
+	disk_set_share_bytes(f->disks[0], KIB(256));
+	for (unsigned i = 0; i < 2; i++) { /* the share is used once */
+		assert_int_equal(segment_reserve(f->disks[0], KIB(64), &addr), 0);
+		segment_settle(f->disks[0], addr);
+		assert_true(allocated(f, 0, &count) <= KIB(256) + KIB(64));
+	}
+	while (addr.offset < KIB(512)) {
+		assert_int_equal(segment_reserve(f->disks[0], KIB(64), &addr), 0);
+		segment_settle(f->disks[0], addr);
+	}
+	assert_true(allocated(f, 0, &count) <= KIB(512) + KIB(128));
+}
+
 /* A5: the filesystem refuses what metadata needs, and records still get what was promised to them. */
 static void accepted_ground_stays_with_records(void **state)
 {
@@ -233,6 +255,7 @@ int main(void)
 		T(a_crash_leaves_nothing_allocated),
 		T(what_is_held_is_sure),
 		T(what_metadata_needs_is_left),
+		T(what_is_anothers_is_left),
 		T(accepted_ground_stays_with_records),
 		T(a_disk_that_answers_again_has_room_at_once),
 		T(what_is_being_allocated_is_still_free),
