@@ -11,6 +11,7 @@
 
 #include "base/env.h"
 #include "base/probe.h"
+#include "format/root.h"
 #include "sim/run_home.h"
 #include "sim/run_rot.h"
 #include "sim/run_split.h"
@@ -220,6 +221,68 @@ static void damage_one(struct run *r, struct run_disk *d)
 	}
 }
 
+struct newest {
+	struct root root;
+	bool found;
+};
+
+static void find_newest(void *ctx, const char *path, uint8_t *data, uint64_t size)
+{
+	FREE struct root *root = xcalloc(1, sizeof(*root));
+	struct newest *n = ctx;
+
+	for (uint64_t at = 0; !strcmp(path, "meta/roots") && at + ROOT_SLOT_BYTES <= size;
+	     at += ROOT_SLOT_BYTES) {
+		if (root_parse(data + at, root) || (n->found && root->epoch < n->root.epoch))
+			continue;
+		n->root = *root;
+		n->found = true;
+	}
+}
+
+static bool is_listed(const struct root *root, unsigned disk)
+{
+	for (unsigned i = 0; i < root->member_count; i++)
+		if (root->members[i].id.v == disk + 1)
+			return true;
+	return false;
+}
+
+static void empty_journal(void *ctx, const char *path, uint8_t *data, uint64_t size)
+{
+	(void)ctx;
+	if (!strncmp(path, "meta/journal/", 13))
+		memset(data, 0, size);
+}
+
+/* Power went when one disk had the root of a new epoch: now its journal is lost. The other members that the root lists
+ * hold all of it (M15). */
+static void empty_lone_journal(struct run *r)
+{
+	FREE struct newest *of = xcalloc(r->disk_count, sizeof(*of));
+	unsigned lone = 0, others = 0;
+
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		if (r->disks[i].damage == DAMAGE_NONE)
+			sim_disk_each(r->disks[i].sim, find_newest, &of[i]);
+		if (of[i].found && (!of[lone].found || of[i].root.epoch > of[lone].root.epoch))
+			lone = i;
+	}
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		if (i == lone || !of[i].found || !is_listed(&of[lone].root, i))
+			continue;
+		if (of[i].root.epoch == of[lone].root.epoch)
+			return;
+		others += of[i].root.checkpoint_id == of[lone].root.checkpoint_id;
+	}
+	if (!others || domains_damaged(r) >= r->tolerance)
+		return;
+	PROBE("journal-of-the-lone-root-lost");
+	sim_trace("disk %s alone has the newest root, and loses its journal", r->disks[lone].path);
+	sim_disk_each(r->disks[lone].sim, empty_journal, NULL);
+	r->disks[lone].damage = DAMAGE_FLIPS;
+}
+
 /* Copies of a disk, and of the pool directory, that somebody may bring back later. */
 static void keep_image(struct run *r)
 {
@@ -293,6 +356,8 @@ void run_between_rounds(struct run *r, bool last)
 	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
 		damage_beyond(r);
 	split_between_rounds(r);
+	if (r->opt->meta_only && r->split.state != SPLIT_AWAY && !r->lose_pool_dir)
+		empty_lone_journal(r);
 	rot_between_rounds(r);
 }
 
@@ -506,6 +571,8 @@ static void damage_running(void *arg)
 		rng_one_in(&r->force_rng, 2) ? fill_all(r) : slow_then_fill(r);
 	else if (d && run_disk_is_ours(d) && !r->exceeded)
 		damage_in_use(r, d);
+	if (d && r->opt->meta_only && rng_one_in(&r->unread_rng, 2))
+		sim_disks_cut_at_root(); /* perhaps of the epoch without it */
 	if (rng_one_in(&r->rng, 2) && !sim_disks_hooked())
 		sim_disks_at_op(rng_between(&r->rng, 1, 1ull << rng_between(&r->rng, 0, 10)),
 				damage_running, r);

@@ -7,6 +7,7 @@
 
 #include "sim/sim_disk_priv.h"
 #include "sim/sim_env.h"
+#include "sim/stats.h"
 
 #define HANG_STEP_NS 500000000ull /* how often a call that hangs looks whether it is over */
 
@@ -25,12 +26,25 @@ static void *hook_arg;
 void sim_ops_reset(void) { op_count = cut_at = cut_unsynced = hook_at = 0; }
 
 /* Neither cut nor hook outlives the world it was meant for. */
-void sim_ops_disarm(void) { cut_at = cut_unsynced = hook_at = 0; }
+static bool cut_root;
+static uint64_t cut_root_seen;
+
+void sim_ops_disarm(void)
+{
+	cut_at = cut_unsynced = hook_at = 0;
+	cut_root = false;
+}
 
 void sim_disks_cut_after(uint64_t n)
 {
 	cut_at = n ? op_count + n : 0;
 	cut_unsynced = 0;
+}
+
+void sim_disks_cut_at_root(void)
+{
+	cut_root = true;
+	cut_root_seen = sim_stats_of("member-left-out");
 }
 
 void sim_disks_cut_at_unsynced(uint64_t n) { cut_unsynced = n; }
@@ -265,6 +279,11 @@ static int op_sync(struct dev_file *file)
 	}
 	err = op_begin(file->dev, true, &cut);
 	sim_disk_stats.syncs++;
+	if (cut_root && f->node->is_ring && !err &&
+	    sim_stats_of("member-left-out") > cut_root_seen) {
+		cut_root = false;
+		sim_disks_cut_after(rng_between(&sim_disk_rng, 1, 3));
+	}
 	if (!err && sync_fails(f)) {
 		node_settle(f->disk, f->node); /* what was in doubt stays so for ever */
 		err = DFS_EIO;

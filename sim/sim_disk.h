@@ -40,6 +40,8 @@ struct dev *sim_disk_open(struct sim_disk *d);
 /* ---- power ---- */
 /* Power goes at the n-th device operation from now (1: the next); 0: not at all. */
 void sim_disks_cut_after(uint64_t n);
+/* Once a member is left out and the root without it is on one disk. */
+void sim_disks_cut_at_root(void);
 /* The same, as soon as n changes of all disks are not durable. */
 void sim_disks_cut_at_unsynced(uint64_t n);
 /* Operations so far, and whether the cut has been armed and not happened. */
