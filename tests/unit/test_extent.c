@@ -314,10 +314,10 @@ static void test_rot_of_the_first_copy_is_healed(void **state)
 	expect_healed(f, rec.id);
 }
 
-/* The disk of the copy that is read first fails, the next one has rotted: that is healed, too. */
+/* The disk of the copy that is read first is gone, the next one has rotted: that is healed, too. */
 static void test_rot_met_in_another_disks_stead_is_healed(void **state)
 {
-	const struct fault_plan broken = {.read_error = 1}, none = {0};
+	const struct fault_plan gone = {.gone = true};
 	struct fixture *f = *state;
 	struct rec_extent rec;
 	struct dev *first;
@@ -326,13 +326,12 @@ static void test_rot_met_in_another_disks_stead_is_healed(void **state)
 	put_one(f, &rec);
 	first = f->faults[rec.frags[read_first(&rec)].disk.v - 1];
 	rot(f, &rec, (read_first(&rec) + 1) % 3);
-	dev_fault_set(first, &broken);
+	dev_fault_set(first, &gone);
 	assert_int_equal(extent_read(pool_extents(f->p), rec.id, 0, LEN, got), 0);
 	assert_memory_equal(got, content(0), LEN);
 	for (unsigned i = 0; i < 500 && fixture_good(f, rec.id) < 2; i++)
 		env_sleep_ms(10);
-	dev_fault_set(first, &none);
-	expect_healed(f, rec.id);
+	assert_true(fixture_good(f, rec.id) >= 2);
 }
 
 /* ---- repairing ---- */
