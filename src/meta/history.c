@@ -210,6 +210,8 @@ static enum history_role role_of(const struct history_witness *w, const struct r
 	const struct root_disk *row = root_find_disk(chosen, &s->disk);
 	int place;
 
+	if (s->unread)
+		return HISTORY_UNREAD;
 	if (s->root && differs(chosen, s->root))
 		return HISTORY_OTHER;
 	place = s->root ? place_in_line(chosen, &s->root->epoch_id) : -1;

@@ -16,6 +16,7 @@ struct history_seen {
 	struct uuid disk;
 	const struct root *root; /* borrowed; NULL: it has none that can be read */
 	bool rotten;		 /* some slot of its ring is: its newest root may be lost */
+	bool unread; /* its ring could not be read, or is another pool's: it may show anything */
 };
 
 /* What the pool directory remembers. One vote, for that epoch alone; never a proof by itself. */
@@ -33,8 +34,9 @@ enum history_verdict {
 	HISTORY_SPLIT,	  /* two histories that went apart */
 };
 
-enum history_role { /* of a disk, seen from the history that was chosen */
-	HISTORY_NO_ROOT,
+enum history_role {	  /* of a disk, seen from the history that was chosen */
+	HISTORY_NO_ROOT,  /* new, or emptied */
+	HISTORY_UNREAD,	  /* nobody knows what it is of: must not be written to, either */
 	HISTORY_CURRENT,  /* has the newest epoch's root */
 	HISTORY_SET_BACK, /* older than it can be without having been set back to a copy of itself */
 	HISTORY_BEHIND,	  /* has missed changes: nothing on it is believed */

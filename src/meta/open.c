@@ -114,7 +114,7 @@ int meta_format(const struct meta_config *cfg)
 
 static bool is_ours(const struct root_scan *s, unsigned i)
 {
-	return s->errs[i] != DFS_EFOREIGN && s->roles[i] != HISTORY_OTHER &&
+	return s->roles[i] != HISTORY_OTHER && s->roles[i] != HISTORY_UNREAD &&
 	       s->roles[i] != HISTORY_GIVEN_UP && s->roles[i] != HISTORY_UNLISTED;
 }
 

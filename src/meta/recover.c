@@ -32,8 +32,8 @@ static int scan_disks(struct meta *m, struct root_scan *s, struct meta_recovery 
 			return err;
 		}
 		if (err && err != DFS_ENOTPOOL)
-			log_warn("cannot read the metadata roots on disk %u (%s): %s; going on "
-				 "without it",
+			log_warn("cannot read the metadata roots on disk %u (%s): %s; it is not "
+				 "used, and not a byte of it is changed, until the next mount",
 				 m->disks[i].id.v, m->disks[i].dev->name, dfs_err_text(err));
 	}
 	return 0;
@@ -202,8 +202,10 @@ static int choose_root(struct meta *m, struct root_scan *s, struct meta_recovery
 	int err;
 
 	for (unsigned i = 0; i < m->disk_count; i++)
-		seen[i] = (struct history_seen){m->disks[i].uuid, s->errs[i] ? NULL : &s->roots[i],
-						s->damaged[i] > 0};
+		seen[i] = (struct history_seen){.disk = m->disks[i].uuid,
+						.root = s->errs[i] ? NULL : &s->roots[i],
+						.rotten = s->damaged[i] > 0,
+						.unread = s->errs[i] && s->errs[i] != DFS_ENOTPOOL};
 	history_choose(seen, m->disk_count, &m->cfg.witness, m->cfg.force, c, s->roles);
 	err = verdict_error(c->verdict);
 	if (err == DFS_ENOTPOOL)

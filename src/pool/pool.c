@@ -347,7 +347,8 @@ static void set_aside(struct pool *p, struct dev *dev, disk_id id, const struct 
 	enum history_role role = meta_disk_role(p->meta, uuid);
 
 	pool_keep_spare(p, dev, id);
-	if (dev && (role == HISTORY_OTHER || role == HISTORY_GIVEN_UP || role == HISTORY_UNLISTED))
+	if (dev && (role == HISTORY_OTHER || role == HISTORY_UNREAD || role == HISTORY_GIVEN_UP ||
+		    role == HISTORY_UNLISTED))
 		dev_retire(dev);
 }
 
@@ -369,19 +370,31 @@ static struct dev *take_dev(struct pool *p, struct dev **devs, const struct uuid
 	return NULL;
 }
 
-/* A disk of another history: not a byte of it is changed. */
-static void leave_alone(struct pool *p, const struct rec_disk *rec, struct dev *dev)
+/* A disk of another history, or of nobody knows which: not a byte of it is changed. */
+static bool left_alone(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 {
+	enum history_role role = dev ? meta_disk_role(p->meta, &rec->uuid) : HISTORY_CURRENT;
 	struct pool_message why;
 
-	pool_say(
-		&why,
-		"disk %u (%s) at %s is of another history of this pool, which was given up by "
-		"--force; it is left as it is. To use it again, remove its dynamicfs directory and "
-		"add it as a new disk",
-		rec->id.v, rec->label, dev->name);
-	pool_note_absent(p, rec->id, DFS_ESPLIT, &why);
+	if (role == HISTORY_OTHER)
+		pool_say(
+			&why,
+			"disk %u (%s) at %s is of another history of this pool, which was given up by "
+			"--force; it is left as it is. To use it again, remove its dynamicfs directory "
+			"and add it as a new disk",
+			rec->id.v, rec->label, dev->name);
+	else if (role == HISTORY_UNREAD)
+		pool_say(
+			&why,
+			"disk %u (%s) at %s is there, but its metadata roots can't be read, so it may "
+			"have been used elsewhere; it is left as it is until the next mount. Check the "
+			"disk and its cable, unmount, and mount again",
+			rec->id.v, rec->label, dev->name);
+	else
+		return false;
+	pool_note_absent(p, rec->id, role == HISTORY_OTHER ? DFS_ESPLIT : DFS_EIO, &why);
 	set_aside(p, dev, rec->id, &rec->uuid);
+	return true;
 }
 
 /* The table of disks in the root lags behind the index when power went between the two. */
@@ -424,8 +437,7 @@ static int enter_disks(struct pool *p, struct dev **devs)
 		if (rec.state == DISK_FAILED) {
 			set_aside(p, dev, rec.id, &rec.uuid);
 			dev = NULL;
-		} else if (dev && meta_disk_role(p->meta, &rec.uuid) == HISTORY_OTHER) {
-			leave_alone(p, &rec, dev);
+		} else if (left_alone(p, &rec, dev)) {
 			dev = NULL;
 		} else if (!dev) {
 			log_warn(

@@ -474,9 +474,50 @@ static void test_member_with_the_root_rots(void **state)
 	}
 }
 
+/* What the ring of a disk shows is not known: it may be of another history, and nothing on it is changed (H6). */
+static void test_unreadable_roots(void **state)
+{
+	const struct fault_plan unreadable = {.read_error = 1}, none = {0};
+	struct rig r = {0};
+
+	(void)state;
+	rig_init(&r, false, 3, 3);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 10, 1);
+	rig_must_close(&r);
+	/* the third is used apart */
+	r.absent[0] = r.absent[1] = r.force = true;
+	rig_must_open(&r);
+	rig_fill(&r, 100, 10, 1);
+	rig_must_close(&r);
+	r.absent[0] = r.absent[1] = r.force = false;
+	r.absent[2] = true;
+	rig_must_open(&r);
+	rig_fill(&r, 200, 10, 1);
+	rig_must_close(&r);
+	r.absent[2] = false;
+	assert_int_equal(rig_open(&r), DFS_ESPLIT);
+	/* with the newer history's disks it opens, and leaves the other one alone */
+	dev_fault_set(r.devs[2], &unreadable);
+	rig_must_open(&r);
+	assert_int_equal(meta_disk_role(r.m, &r.uuids[2]), HISTORY_UNREAD);
+	rig_expect(&r, 200, 10, 1);
+	dev_fault_set(r.devs[2], &none);
+	rig_fill(&r, 300, 10, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	rig_must_close(&r);
+	r.absent[0] = r.absent[1] = r.force = true;
+	rig_must_open(&r);
+	rig_expect(&r, 100, 10, 1);
+	assert_false(rig_has(&r, 200, 1));
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_unreadable_roots),
 		cmocka_unit_test(test_root_of_a_newer_program),
 		cmocka_unit_test(test_root_of_another_pool),
 		cmocka_unit_test(test_newest_root),
