@@ -90,6 +90,24 @@ static void add_side(struct meta *m, const struct root_scan *s, const struct roo
 		add_text(text, size, " and %u more", more);
 }
 
+/* Disks that are here, and have no vote. */
+static void add_voteless(struct meta *m, const struct root_scan *s, char *text, size_t size)
+{
+	static const char *const why[] = {
+		[HISTORY_NO_ROOT] = "is new or empty",
+		[HISTORY_UNREAD] = "can't be read",
+		[HISTORY_SET_BACK] = "was set back to an older copy",
+		[HISTORY_BEHIND] = "has missed changes",
+	};
+	unsigned named = 0;
+
+	for (unsigned i = 0; i < m->disk_count && named < 4; i++)
+		if ((size_t)s->roles[i] < ARRAY_SIZE(why) && why[s->roles[i]] && ++named)
+			add_text(text, size, "; %.*s is here, but %s",
+				 (int)place_len(m->disks[i].dev->name), m->disks[i].dev->name,
+				 why[s->roles[i]]);
+}
+
 static void tell_refusal(struct meta *m, const struct root_scan *s, char *text, size_t size)
 {
 	const struct history_choice *c = &s->choice;
@@ -128,6 +146,7 @@ static void tell_refusal(struct meta *m, const struct root_scan *s, char *text, 
 					     "is the newer one",
 			 plural(c->votes, "it", "them"));
 		add_side(m, s, r, false, text, size);
+		add_voteless(m, s, text, size);
 		add_text(
 			text, size,
 			"). Bring back more of the disks; or, if the others are lost for good, use "
