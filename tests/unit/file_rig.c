@@ -12,6 +12,8 @@
 
 #include "base/log.h"
 
+uint64_t file_rig_capacity[RIG_DISKS];
+
 static void quiet(void *ctx, enum log_level level, const char *line)
 {
 	(void)ctx;
@@ -22,11 +24,13 @@ static void quiet(void *ctx, enum log_level level, const char *line)
 static void add_disk(struct file_rig *r, unsigned i)
 {
 	struct pool_disk_spec spec = {.path = r->disk[i], .capacity_bytes = r->capacity_bytes};
+	uint64_t own = file_rig_capacity[i];
 	struct pool_message msg = {""};
 	struct disk_info info;
 	bool same;
 	int rc;
 
+	spec.capacity_bytes = own ? own : spec.capacity_bytes;
 	assert_int_equal(mkdir(r->disk[i], 0755), 0);
 	rc = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	if (rc)

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -72,10 +73,68 @@ static void test_no_room(void **state)
 	file_rig_free(r);
 }
 
+/* At once, not when it is next asked for. */
+static void refresh_used(struct file_rig *r)
+{
+	struct disk_set *disks = pool_disks(r->pool);
+
+	for (unsigned i = 0; i < disk_count(disks); i++) {
+		struct disk *d = disk_at(disks, i);
+		uint32_t counter = META_COUNT_DISK_USED + disk_info(d).id.v;
+
+		disk_set_used_bytes(d, (uint64_t)meta_counter(pool_meta(r->pool), counter));
+	}
+}
+
+/* Disks of very different sizes: of what is written at once not all finds room as 4 + 2 on all of them, long before the
+ * pool is full; the rest is stored by what is left (F4). */
+static void test_smallest_disk_full(void **state)
+{
+	static const unsigned mib[RIG_DISKS] = {24, 36, 55, 84, 127, 192};
+	enum {
+		COUNT = 64
+	};
+	uint8_t *bytes = calloc(1, MIB(1));
+	struct extent_new x[COUNT];
+	struct record_piece piece = {.len = MIB(1)};
+	struct file_rig *r;
+	struct inode *in;
+	bool narrower = false;
+
+	(void)state;
+	for (unsigned i = 0; i < RIG_DISKS; i++)
+		file_rig_capacity[i] = MIB((uint64_t)mib[i]);
+	r = file_rig_new(NULL, 0);
+	memset(file_rig_capacity, 0, sizeof(file_rig_capacity));
+	in = rig_create(r, r->root, "file");
+	for (uint64_t off = 0; off < MIB(40); off += MIB(1))
+		rig_write(r, in, off, bytes, MIB(1));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	for (unsigned i = 0; i < COUNT; i++)
+		x[i] = (struct extent_new){.ino = {100},
+					   .data = bytes,
+					   .len = MIB(1),
+					   .pieces = &piece,
+					   .piece_count = 1,
+					   .wanted = {4, 2}};
+	refresh_used(r);
+	assert_int_equal(extent_write(pool_extents(r->pool), x, COUNT), 0);
+	for (unsigned i = 0; i < COUNT; i++) {
+		assert_int_equal(x[i].rec.m, 2);
+		narrower |= x[i].rec.k < 4;
+	}
+	assert_true(narrower);
+	extent_settle(pool_extents(r->pool), x, COUNT, false);
+	free(bytes);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_smallest_disk_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
