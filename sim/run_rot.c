@@ -209,6 +209,8 @@ void rot_unread_begin(struct run *r)
 
 	if (some)
 		PROBE("journals-unread-at-opening");
+	/* A read-only mount may have shown what only these hold, and nobody was told of. */
+	r->looked = r->looked && (!some || all);
 	if (some)
 		sim_trace("journals can't be %s, on %s disks", shut ? "opened" : "read",
 			  all ? "all" : "some");
