@@ -193,7 +193,8 @@ const struct command cli_status_command = {
 	.usage = "--pool DIR [--json]",
 	.about =
 		"States: healthy; degraded (something is missing, all can be read); damaged (something\n"
-		"can't be read); failed (no change is accepted any more); empty (no disk yet).",
+		"can't be read); stalled (so many disks don't answer that the pool waits for them); failed\n"
+		"(no change is accepted any more); empty (no disk yet).",
 	.op = "status",
 	.print = print_status,
 };

@@ -30,6 +30,8 @@ enum ctl_op_flags {
 	OP_OFFLINE = 4,	  /* not while mounted */
 	OP_ONLINE = 8,	  /* only while mounted */
 	OP_NO_DISKS = 16, /* works on a pool that has no disk yet */
+	OP_PROMPT =
+		32, /* waits for no other order: they may wait for disks that this one gives up (D12) */
 };
 /* Returns 0 or a DFS_ code, having set the message (ctl_fail). */
 typedef int (*ctl_op_fn)(struct ctl_call *c);
@@ -104,7 +106,7 @@ bool arg_bool(struct ctl_call *c, const char *key, bool absent);
 bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
 struct disk_view {
 	disk_id id;
-	bool present, member, read_only, given_up, doubtful, is_silent;
+	bool present, member, read_only, given_up, doubtful, is_silent, is_awaited;
 	struct disk *in_doubt;	/* it may lack what it had (disk_may_lack()); NULL: nothing */
 	bool lacks;		/* and does */
 	enum history_role role; /* what it was when the pool was opened */

@@ -28,7 +28,7 @@ static const struct ctl_op ops[] = {
 	{"status", op_status, OP_NO_DISKS},
 	{"list-disks", op_list_disks, OP_NO_DISKS},
 	{"add-disk", op_add_disk, OP_WRITES | OP_NO_DISKS},
-	{"fail-disk", op_fail_disk, OP_WRITES},
+	{"fail-disk", op_fail_disk, OP_WRITES | OP_PROMPT},
 	{"show-redundancy", op_show_redundancy, 0},
 	{"list-extents", op_list_extents, 0},
 	{"inspect", op_inspect, 0},

@@ -40,12 +40,13 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 		views.v = xrealloc(views.v, (views.count + 1) * sizeof(*views.v));
 		views.v[views.count++] = (struct disk_view){
 			.id = s->info.id,
-			.present = s->present && s->info.state != DISK_FAILED,
+			.present = s->present && s->info.state != DISK_FAILED && !s->is_awaited,
 			.member = s->metadata_member,
 			.read_only = s->read_only,
 			.given_up = s->given_up,
 			.doubtful = s->doubtful,
 			.is_silent = s->is_silent,
+			.is_awaited = s->is_awaited,
 			.in_doubt = s->doubtful ? disk_get(pool_disks(p), s->info.id) : NULL,
 			.lacks = s->lost_segments > 0,
 			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
@@ -168,7 +169,7 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_text(o, "label", s->info.label);
 	set_text(o, "domain", s->info.domain);
 	set_text(o, "path", s->info.path);
-	set_text(o, "state", disk_state_name(s->info.state));
+	set_text(o, "state", s->is_awaited ? "silent" : disk_state_name(s->info.state));
 	set_bool(o, "present", s->present);
 	set_bool(o, "read_only", s->read_only);
 	set_bool(o, "given_up", s->given_up);

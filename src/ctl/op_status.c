@@ -109,7 +109,16 @@ static bool disks_trouble(const struct disk_views *views)
 	return false;
 }
 
-/* "empty", "failed" (no change is accepted any more), "damaged" (something can't be read), "degraded"
+static unsigned count_awaited(const struct disk_views *views)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < views->count; i++)
+		n += views->v[i].is_awaited;
+	return n;
+}
+
+/* "empty", "failed" (no change is accepted any more), "stalled" (D11: what needs disks waits for them), "damaged" (something can't be read), "degraded"
  * (something is missing), "healthy". */
 static const char *state_of(const struct pool_status *s, const struct disk_views *views,
 			    const struct safety *safety, const struct metadata_safety *metadata)
@@ -118,6 +127,8 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 		return "empty";
 	if (s->failed)
 		return "failed";
+	if (count_awaited(views))
+		return "stalled";
 	if (safety->lost || safety->in_doubt || s->extent.extents_unreadable || s->loss.from)
 		return "damaged";
 	if (safety->endangered || safety->reduced || disks_trouble(views) || s->dir_err ||
@@ -133,6 +144,8 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 
 		if (d->given_up)
 			continue; /* the operator said so; the table shows it */
+		if (d->is_awaited)
+			continue; /* told of all together */
 		if (d->info.state == DISK_FAILED) {
 			ctl_warn(
 				c,
@@ -193,6 +206,49 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 				 "nothing that is not written anew by now",
 				 d->info.label, d->info.path);
 	}
+}
+
+/* D11. */
+static void warn_stalled(struct ctl_call *c, const struct pool_status *s,
+			 const struct disk_views *views)
+{
+	unsigned count = count_awaited(views), voters = count + views->present + s->fail_pending;
+	const char *first = NULL;
+	char labels[512] = "";
+	size_t len = 0;
+
+	for (unsigned i = 0; i < views->count; i++) {
+		const struct disk_view *d = &views->v[i];
+
+		if (!d->is_awaited || len + sizeof(d->info.label) + 2 > sizeof(labels))
+			continue;
+		len += (size_t)snprintf(labels + len, sizeof(labels) - len, "%s%s", len ? ", " : "",
+					d->info.label);
+		first = first ? first : d->info.label;
+	}
+	if (!count)
+		return;
+	ctl_warn(
+		c,
+		"%u %s not answer (%s), and so many can't be missed at once: the pool stands still, nothing "
+		"can be made durable, and what needs them waits until more answer. Check the disks, their "
+		"cables, or the servers behind them",
+		count, plural(count, "disk does", "disks do"), labels);
+	if (2 * views->present >= voters) /* H3 */
+		ctl_warn(
+			c,
+			"to go on without the disks that do not answer give them up, one after the other "
+			"until the pool goes on: 'dynamicfs fail-disk --disk %s'",
+			first);
+	else
+		ctl_warn(
+			c,
+			"only %u of the %u disks that were in use answer, which is less than half: "
+			"to give up the others does not help before more answer",
+			views->present, voters);
+	if (s->fail_pending)
+		ctl_warn(c, "that %u %s given up can't be stored before more disks answer",
+			 s->fail_pending, plural(s->fail_pending, "disk was", "disks were"));
 }
 
 /* The labels of all disks that share a filesystem with another one. */
@@ -377,6 +433,7 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			"of the pool, and has no vote when disks are missing. What to do: %s",
 			c->pool_dir, pool_dir_what(s->dir_behind),
 			pool_dir_what_to_do(s->dir_behind));
+	warn_stalled(c, s, views);
 	warn_disks(c, views);
 	if (s->dir_err)
 		ctl_warn(
@@ -392,7 +449,7 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 			"check what matters, then 'dynamicfs set --loss-noted'",
 			(unsigned long long)s->loss.from, (unsigned long long)s->loss.last);
 	warn_extents(c, s, safety, whole);
-	if (views->count) {
+	if (views->count && !count_awaited(views)) { /* else these are not as they will be */
 		warn_room(c, s);
 		warn_metadata(c, views, metadata);
 	}

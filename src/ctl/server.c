@@ -96,7 +96,7 @@ static void answer(struct ctl_server *s, const void *data, size_t len, struct ct
 			"cannot run %s: the pool directory %s does not answer, and the pool's index is "
 			"there; nothing was done; check the filesystem that it is on",
 			name, s->cfg.pool_dir);
-	} else if (op->flags & OP_WRITES) {
+	} else if ((op->flags & OP_WRITES) && !(op->flags & OP_PROMPT)) {
 		ENV_LOCKED(&s->order_lock);
 		(void)ctl_dispatch(&c, op);
 	} else {

@@ -52,6 +52,8 @@ void dev_group_set_most(struct dev_group *g, unsigned most, unsigned disks)
 	g->most_disks = disks;
 }
 
+uint64_t dev_group_deadline_ms(const struct dev_group *g) { return g->deadline_ms; }
+
 void dev_deadline_set_domain(struct dev *dev, const char *domain)
 {
 	struct deadline *d = deadline_of(dev);
@@ -339,15 +341,18 @@ static int ask(struct deadline *d, bool *ret_old)
 			break;
 		if (now >= since + limit && request_give_up(d, REQ_ASK))
 			return DFS_ETIMEDOUT;
-		(void)env_cond_wait_ms(&d->changed, &d->lock,
-				       DIV_UP(MIN(patience, limit / 4), 1000000));
+		if (now < since + limit || !request_note_silent(d))
+			(void)env_cond_wait_ms(&d->changed, &d->lock,
+					       DIV_UP(MIN(patience, limit / 4), 1000000));
 		rc = request_refused(d, REQ_ASK);
 	}
 	*ret_old = d->answers == seen;
 	if (*ret_old && !rc && d->asking &&
-	    env_now_ns() >= MAX(d->asking->since_ns, d->last_done_ns) + limit &&
-	    request_give_up(d, REQ_ASK))
-		return DFS_ETIMEDOUT;
+	    env_now_ns() >= MAX(d->asking->since_ns, d->last_done_ns) + limit) {
+		if (request_give_up(d, REQ_ASK))
+			return DFS_ETIMEDOUT;
+		(void)request_note_silent(d);
+	}
 	return rc;
 }
 
@@ -502,6 +507,7 @@ bool dev_deadline_state(struct dev *dev, struct dev_deadline_state *ret_state)
 	*ret_state = (struct dev_deadline_state){
 		.is_hung = d->is_hung,
 		.is_retired = d->is_retired,
+		.is_silent = d->is_silent,
 		.stuck = d->stuck,
 		.threads = d->threads,
 	};

@@ -19,6 +19,7 @@
 struct dev_group;
 struct dev_group *dev_group_new(uint64_t deadline_ms);
 void dev_group_set_most(struct dev_group *g, unsigned most, unsigned disks);
+uint64_t dev_group_deadline_ms(const struct dev_group *g);
 /* The devices may outlive it: it goes when the last of them has gone. NULL is allowed. */
 void dev_group_put(struct dev_group *g);
 
@@ -43,6 +44,7 @@ void dev_deadline_set_domain(struct dev *d, const char *domain);
 struct dev_deadline_state {
 	bool is_hung; /* calls fail at once with DFS_ETIMEDOUT, until dev_revive() */
 	bool is_retired;
+	bool is_silent; /* it would be hung, but too many are: who needs it waits (D11) */
 	unsigned stuck; /* calls that were given up and have not come back */
 	unsigned threads;
 };

@@ -132,6 +132,7 @@ struct deadline {
 	uint64_t read_ns; /* what reads have taken lately */
 	uint64_t last_done_ns;
 	bool is_hung, is_retired, is_closing, is_closed, is_orphan;
+	bool is_silent; /* a call has taken too long, and the disk can't be spared (D11) */
 	/* the last answer to "there? how much space?" */
 	struct request *asking;
 	uint64_t answers;
@@ -155,6 +156,10 @@ struct request *request_submit_locked(struct deadline *d, const struct request *
 uint64_t request_limit_ns(struct deadline *d, enum request_op op);
 /* Lock held. Gives the disk up for a request, unless too many are silent: then false. */
 bool request_give_up(struct deadline *d, enum request_op op);
+/* Lock held. It was not given up: it is silent (D11). Where that is news it is told, without the lock: true. */
+bool request_note_silent(struct deadline *d);
+/* Lock held: was it silent, and is none of the calls that run too late any more? It is not silent then. */
+bool request_silence_over(struct deadline *d);
 /* The caller's thread enters the disk itself; 0 or DFS_EGONE. */
 MUST_USE int inline_enter(struct deadline *d);
 void inline_leave(struct deadline *d);

@@ -146,6 +146,11 @@ static void run_one(struct deadline *d, struct request *r)
 		request_free(r);
 	}
 	env_cond_broadcast(&d->changed);
+	if (request_silence_over(d)) {
+		env_mutex_unlock(&d->lock);
+		log_info("the disk at %s answers again", d->base.name);
+		env_mutex_lock(&d->lock);
+	}
 	if (!closing && !unwanted)
 		return;
 	d->users++;
@@ -264,6 +269,7 @@ void deadline_retire_locked(struct deadline *d)
 	if (d->is_retired)
 		return;
 	d->is_retired = true;
+	d->is_silent = false;
 	env_mutex_lock(&d->group->lock);
 	LIST_REMOVE(d, in_group);
 	env_mutex_unlock(&d->group->lock);

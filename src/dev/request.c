@@ -332,10 +332,11 @@ bool request_give_up(struct deadline *d, enum request_op op)
 	env_assert_held(&d->lock);
 	if (d->is_hung)
 		return true;
-	/* nothing depends on a disk that is not open yet */
-	if (op != REQ_OPEN_DEV && op != REQ_CALL && !can_be_spared(d))
+	/* nothing depends on a disk that is not open yet, or was given up by order */
+	if (op != REQ_OPEN_DEV && op != REQ_CALL && !d->is_retired && !can_be_spared(d))
 		return false;
 	d->is_hung = true;
+	d->is_silent = false;
 	deadline_note_silence(d);
 	TAILQ_FOREACH(r, &d->running, link) {
 		if (r->has_waiter)
@@ -356,6 +357,21 @@ bool request_give_up(struct deadline *d, enum request_op op)
 		}
 	}
 	env_cond_broadcast(&d->changed);
+	return true;
+}
+
+bool request_note_silent(struct deadline *d)
+{
+	env_assert_held(&d->lock);
+	if (d->is_silent)
+		return false;
+	d->is_silent = true;
+	env_mutex_unlock(&d->lock);
+	log_error("the disk at %s does not answer, and too many others don't to go on without it: "
+		  "what needs it waits until it does; check the disk, its cable, or the server "
+		  "behind it",
+		  d->base.name);
+	env_mutex_lock(&d->lock);
 	return true;
 }
 
@@ -391,6 +407,15 @@ static uint64_t first_deadline(struct deadline *d)
 	return first;
 }
 
+bool request_silence_over(struct deadline *d)
+{
+	env_assert_held(&d->lock);
+	if (!d->is_silent || env_now_ns() >= first_deadline(d))
+		return false;
+	d->is_silent = false;
+	return true;
+}
+
 /*
  * Waits until it is done or there is no use in waiting. A request that runs has its deadline from its
  * beginning; one that is queued, from the last sign of life: a disk with much to do is not hung.
@@ -422,7 +447,8 @@ static int wait_done(struct deadline *d, struct request *r)
 		}
 		if (request_give_up(d, r->op))
 			return DFS_ETIMEDOUT;
-		(void)env_cond_wait_ms(&r->done, &d->lock, DIV_UP(limit / 4, NS_PER_MS));
+		if (!request_note_silent(d))
+			(void)env_cond_wait_ms(&r->done, &d->lock, DIV_UP(limit / 4, NS_PER_MS));
 	}
 	return 0;
 }

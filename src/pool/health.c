@@ -99,11 +99,10 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 static void take_back(struct pool *p, struct disk *d)
 {
 	struct disk_info info = disk_info(d);
-	struct rec_disk rec;
 	ENV_LOCKED(&p->change_lock);
 
-	if (p->read_only || meta_failed(p->meta) || get_disk(p->meta, info.id, &rec) ||
-	    rec.state == DISK_FAILED || extent_at_risk_on(p->extents, info.id) || disk_return(d))
+	if (p->read_only || meta_failed(p->meta) || disk_given_up(p, info.id) ||
+	    extent_at_risk_on(p->extents, info.id) || disk_return(d))
 		return;
 	PROBE("disk-taken-back");
 	log_info("disk %u (%s) at %s answers again and is used again; what was not durable there "
@@ -301,26 +300,43 @@ void health_ask(struct pool *p)
 		give_up_missing(p, gone);
 }
 
+/* Those that have to be outvoted, as far as is known here: also those whose giving up is not stored yet. */
+unsigned health_voters(struct pool *p)
+{
+	unsigned n = fail_orders_pending(p);
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		n += disk_present(disk_at(p->disks, i));
+	return n;
+}
+
 /* Disks of one domain may fall silent together, as long as those that are left can outvote them (with the pool
- * directory, when they are half). */
+ * directory, when they are half). One whose giving up is not stored yet is one of those that are silent. */
 void health_note_spare(struct pool *p)
 {
 	struct pool_settings s = pool_get_settings(p);
-	unsigned count = disk_count(p->disks), present = 0, most;
+	unsigned count = disk_count(p->disks), pending = fail_orders_pending(p);
 	FREE struct disk_info *infos = xcalloc(count + 1, sizeof(*infos));
 	FREE struct place_disk *places = xcalloc(count + 1, sizeof(*places));
-	unsigned domains;
+	unsigned domains, most, disks;
 
 	for (unsigned i = 0; i < count; i++) {
 		infos[i] = disk_info(disk_at(p->disks, i));
 		places[i].domain = infos[i].domain;
 		places[i].eligible = disk_present(disk_at(p->disks, i));
-		present += places[i].eligible;
 	}
 	domains = place_domains(places, count, 0);
 	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
 	most = MIN(most, domains ? domains - 1 : 0);
-	dev_group_set_most(p->group, most, MAX(most, present / 2));
+	disks = MAX(most, health_voters(p) / 2);
+	dev_group_set_most(p->group, most, disks - MIN(disks, pending));
+}
+
+bool disk_is_awaited(struct disk *d)
+{
+	struct dev_deadline_state st;
+
+	return disk_dev(d) && dev_deadline_state(disk_dev(d), &st) && st.is_silent;
 }
 
 void pool_silent_disks(struct pool *p, char *out, size_t out_len)
@@ -333,8 +349,9 @@ void pool_silent_disks(struct pool *p, char *out, size_t out_len)
 		struct disk_info info = disk_info(d);
 		struct dev_deadline_state st;
 
-		if (!disk_dev(d) || !dev_deadline_state(disk_dev(d), &st) || !st.is_hung ||
-		    st.is_retired || len + sizeof(info.label) + 2 > out_len)
+		if (!disk_dev(d) || !dev_deadline_state(disk_dev(d), &st) ||
+		    !(st.is_hung || st.is_silent) || st.is_retired ||
+		    len + sizeof(info.label) + 2 > out_len)
 			continue;
 		len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
 					info.label);

@@ -3,6 +3,8 @@
 #ifndef DFS_POOL_INTERNAL_H
 #define DFS_POOL_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "base/env.h"
 #include "base/log.h"
 #include "dev/deadline.h"
@@ -31,8 +33,10 @@ struct spare_dev {
 
 struct pool {
 	struct env_mutex change_lock; /* one add, fail or set at a time; held across their I/O */
-	struct env_mutex lock;	      /* the fields marked (l); a leaf */
-	struct env_mutex json_lock;   /* before lock; json and its file; held across writing it */
+	struct env_mutex
+		judge_lock; /* one fail-disk is judged at a time; held across reading the index */
+	struct env_mutex lock;	    /* the fields marked (l); a leaf */
+	struct env_mutex json_lock; /* before lock; json and its file; held across writing it */
 
 	char *dir;
 	struct pool_env env;
@@ -40,11 +44,12 @@ struct pool {
 	struct dev *dir_dev;
 	struct dev_group *home; /* dir_dev alone: whatever becomes of the disks */
 	struct dir_lock *dir_lock;
-	struct pool_json json;	       /* (json_lock) */
-	struct pool_settings settings; /* (l) */
-	uint32_t next_disk;	       /* change_lock */
-	struct dev_group *group;       /* of the disks' devices */
-	disk_id giving_up; /* change_lock: by the fail-disk that is under way; 0: none */
+	struct pool_json json;		 /* (json_lock) */
+	struct pool_settings settings;	 /* (l) */
+	uint32_t next_disk;		 /* change_lock */
+	struct dev_group *group;	 /* of the disks' devices */
+	SLIST_HEAD(, fail_order) orders; /* (l): each fail-disk that is under way */
+	struct env_cond order_done;	 /* with lock */
 	struct disk_set *disks;
 	struct meta *meta; /* set once, under change_lock, when the first disk is there */
 	struct extent_store *extents; /* likewise */
@@ -107,6 +112,7 @@ MUST_USE int disk_open_known(struct pool *p, const char *path, struct dev **ret_
 			     struct disk_json *ret_json, struct pool_message *msg);
 MUST_USE int disk_json_read(struct dev *dev, struct disk_json *ret);
 MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j);
+void disk_json_fill(struct pool *p, struct disk *d, struct disk_json *j);
 /* Writes disk.json of every disk that is present; failures are logged. */
 void disk_jsons_update(struct pool *p);
 /* A device that meta may use but that is no disk of ours: closed after meta. NULL is allowed. */
@@ -150,6 +156,19 @@ void pool_background(void *arg);
 
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);
+/* How many disks have a vote in the epoch that is in force. */
+unsigned health_voters(struct pool *p);
+
+/* Does the pool wait for it, since too many don't answer (D11)? */
+bool disk_is_awaited(struct disk *d);
+
+/* ---- fail.c ---- */
+/* By order, for good: also by one that is not stored yet. */
+bool disk_given_up(struct pool *p, disk_id id);
+/* How many were begun and are not stored yet. */
+unsigned fail_orders_pending(struct pool *p);
+/* Waits for the orders that nobody waits for any more. Before metadata is closed. */
+void fail_orders_end(struct pool *p);
 
 /* ---- lacks.c ---- */
 /* A disk that was entered: what does it lack of what the index names there? (H8) */

@@ -737,9 +737,12 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 	struct pool *p = xcalloc(1, sizeof(*p));
 
 	env_mutex_init(&p->change_lock);
+	env_mutex_init(&p->judge_lock);
 	env_mutex_init(&p->lock);
 	env_mutex_init(&p->json_lock);
 	env_cond_init(&p->wake);
+	env_cond_init(&p->order_done);
+	SLIST_INIT(&p->orders);
 	p->dir = xstrdup(dir);
 	p->index_dir = xasprintf("%s/index", dir);
 	if (env)
@@ -768,6 +771,8 @@ static void pool_release(struct pool *p)
 	dir_lock_release(p->dir_lock);
 	pool_json_release(&p->json);
 	env_cond_release(&p->wake);
+	env_cond_release(&p->order_done);
+	env_mutex_release(&p->judge_lock);
 	env_mutex_release(&p->json_lock);
 	env_mutex_release(&p->lock);
 	env_mutex_release(&p->change_lock);
@@ -908,6 +913,7 @@ static void stop_threads(struct pool *p)
 		env_thread_join(p->thread);
 		p->thread = NULL;
 	}
+	fail_orders_end(p);
 }
 
 int pool_close(struct pool *p)

@@ -106,7 +106,8 @@ struct pool_fail_plan { /* what giving a disk up would do */
  */
 MUST_USE int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_plan *ret_plan,
 			    struct pool_message *msg);
-/* Marks it failed: not used any more, not believed later. As pool_plan_fail, but for force. */
+/* Marks it failed: not used any more, not believed later. As pool_plan_fail, but for force. Both return in time also
+ * while the pool waits for disks (D12): DFS_ETIMEDOUT, and msg says what stands. */
 MUST_USE int pool_fail_disk(struct pool *p, const char *which, bool force,
 			    struct disk_info *ret_info, struct pool_message *msg);
 /* Rebuilds DIR from the disks. */
@@ -155,9 +156,10 @@ struct pool_status {
 	struct geometry large_now, small_now; /* what a write gets now; {0, 0}: nothing fits */
 	int dir_behind; /* 0, or why pool.json could not be written: tried again */
 	int tie;	/* 0, or why not, and what half of the disks go on with needs it (H9) */
-	bool narrowed;	/* differs from the settings: warn */
-	bool full;	/* nothing more fits */
-	bool few_disks; /* for the settings, whatever room they have */
+	unsigned fail_pending; /* disks whose giving up is not stored yet (D12) */
+	bool narrowed;	       /* differs from the settings: warn */
+	bool full;	       /* nothing more fits */
+	bool few_disks;	       /* for the settings, whatever room they have */
 	struct pool_space space;
 	uint64_t inodes, extents, epoch, generation, seq, durable_seq;
 	struct meta_recovery recovery;
@@ -189,6 +191,7 @@ struct pool_disk_status {
 	bool present, metadata_member;
 	bool read_only; /* its filesystem is */
 	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
+	bool is_awaited; /* it does not answer, and neither do too many others to go on without it (D11) */
 	bool is_silent;		/* failed, for it does not answer: it is taken back when it does */
 	bool doubtful;		/* what may be lost there, or is, is being written anew (D8, H8) */
 	unsigned lost_segments; /* in so many it lacks what it has had: it was set back */

@@ -131,6 +131,7 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 	st.dir_behind = p->pool_json_err;
 	st.tie = p->tie;
 	env_mutex_unlock(&p->lock);
+	st.fail_pending = fail_orders_pending(p);
 	space_now(p, &st.space);
 	st.dir_err = st.tie ? 0 : pool_dir_error(p);
 	st.large_now = st.settings.large;
@@ -158,7 +159,6 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status)
 {
 	struct pool_disk_status st = {0};
-	struct rec_disk rec;
 	struct disk_doubt doubt;
 	struct dev_space space;
 	struct disk *d;
@@ -173,6 +173,7 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 		st.used_bytes = (uint64_t)meta_counter(p->meta,
 						       META_COUNT_DISK_USED + st.info.id.v);
 	st.is_silent = disk_failed_silent(d);
+	st.is_awaited = disk_is_awaited(d);
 	st.doubtful = disk_doubtful(d, &doubt);
 	st.lost_segments = disk_lost_segments(d);
 	if (st.present) {
@@ -185,8 +186,7 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 		if (st.read_only)
 			st.free_bytes = 0;
 	}
-	st.given_up = p->meta && get_disk(p->meta, st.info.id, &rec) == 0 &&
-		      rec.state == DISK_FAILED;
+	st.given_up = p->meta && disk_given_up(p, st.info.id);
 	st.counters = disk_counters(d);
 	*ret_status = st;
 	return true;

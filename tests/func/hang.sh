@@ -146,7 +146,23 @@ hang disk6
 check "write and fsync" in_time dd if="$work/data" of="$mnt/more" bs=1M conv=fsync status=none
 check "create and fsync" in_time dd if="$work/data" of="$mnt/tiny" bs=100 count=1 conv=fsync status=none
 check "read it back" in_time cmp "$work/data" "$mnt/more"
+
+# one more than may be missed: the pool waits, until one of them is given up
+"$dynamicfs" set --pool "$pool" --copies 2 >/dev/null
+hang disk5
+(echo stalled >"$mnt/stalled" && sync "$mnt") &
+syncing=$!
+is_stalled() { "$dynamicfs" status --pool "$pool" >"$work/said" && grep -q "is stalled" "$work/said"; }
+check "status says that the pool stands still" wait_for 20 is_stalled
+check "it says for which disk" grep -q "not answer (disk5)" "$work/said"
+check "so does list-disks" state_is disk5 silent
 check "fail-disk" in_time "$dynamicfs" fail-disk --pool "$pool" --disk "$work/disk6"
+check "the pool goes on" in_time tail --pid=$syncing -f /dev/null
+check "what waited is stored" wait $syncing
+go_on disk5
+taken_back5() { state_is disk5 healthy && doubtless; }
+check "the other one is taken up again" wait_for 40 taken_back5
+"$dynamicfs" set --pool "$pool" --copies 3 >/dev/null
 check "the disk is failed" state_is disk6 failed
 go_on disk6
 check "nothing is open there" wait_for 10 umount "$work/disk6"

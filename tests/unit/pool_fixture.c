@@ -44,9 +44,10 @@ static int open_dev(void *ctx, const char *path, const char *subdir, bool create
 void fixture_reopen(struct fixture *f)
 {
 	struct pool_env env = {.open_dev = open_dev, .ctx = f};
+	struct pool_open_options opt = {.io_timeout_ms = f->io_timeout_ms};
 	struct pool_message msg = {""};
 
-	assert_int_equal(pool_open(f->pool, NULL, &env, &f->p, &msg), 0);
+	assert_int_equal(pool_open(f->pool, &opt, &env, &f->p, &msg), 0);
 }
 
 void fixture_open_at(struct fixture *f, const char *pool)

@@ -16,7 +16,8 @@ struct fixture {
 	struct dev *dir_fault;			    /* of the pool directory */
 	void (*opened)(struct dev *below); /* each device, before it is put behind its faults */
 	struct pool *p;
-	uint64_t nth; /* for the test */
+	uint64_t nth;		/* for the test */
+	uint64_t io_timeout_ms; /* from the next reopening on; 0: the default */
 };
 
 /* copies of metadata: 0 for the default; opened: may be NULL. */

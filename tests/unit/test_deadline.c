@@ -412,11 +412,55 @@ static void a_disk_that_is_needed_is_waited_for(void **state)
 	t = env_thread_start("caller", caller_main, &c);
 	env_sleep_ms(3 * DEADLINE_MS);
 	assert_false(state_of(r->dev).is_hung);
+	assert_true(state_of(r->dev).is_silent);
 	dev_fault_set(r->fault, &fine);
 	env_thread_join(t);
 	assert_int_equal(c.rc, 0);
 	assert_false(state_of(r->dev).is_hung);
+	assert_false(state_of(r->dev).is_silent);
 	dev_close(f);
+}
+
+/* D12: who waits for a silent disk that is given up by order goes on, though another one is waited for. */
+static void a_silent_disk_that_is_retired_is_left(void **state)
+{
+	struct rig *r = *state;
+	struct dev *below, *fault, *other;
+	struct env_thread *t[2];
+	struct caller c[2];
+	struct dev_file *f[2];
+	bool is_left;
+
+	assert_int_equal(dev_dir_open(r->top, "other", true, &below), 0);
+	fault = dev_fault_new(below, &fine);
+	other = dev_deadline_new(r->group, fault);
+	dev_group_set_most(r->group, 0, 0);
+	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f[0]), 0);
+	assert_int_equal(dev_open(other, "file", DEV_CREATE, &f[1]), 0);
+	dev_fault_set(r->fault, &hang);
+	dev_fault_set(fault, &hang);
+	for (unsigned i = 0; i < 2; i++) {
+		c[i] = (struct caller){.dev = i ? other : r->dev, .f = f[i], .kind = 1};
+		t[i] = env_thread_start("caller", caller_main, &c[i]);
+	}
+	env_sleep_ms(3 * DEADLINE_MS);
+	assert_true(state_of(r->dev).is_silent);
+	dev_retire(r->dev);
+	assert_false(state_of(r->dev).is_silent);
+	for (int i = 0; i < 20 && !state_of(r->dev).is_hung; i++)
+		env_sleep_ms(DEADLINE_MS);
+	is_left = state_of(r->dev).is_hung;
+	dev_fault_set(r->fault, &fine);
+	dev_fault_set(fault, &fine);
+	for (unsigned i = 0; i < 2; i++)
+		env_thread_join(t[i]);
+	assert_true(is_left);
+	assert_int_equal(c[0].rc, DFS_ETIMEDOUT);
+	assert_int_equal(c[1].rc, 0);
+	wait_unstuck(r->dev);
+	dev_close(f[0]);
+	dev_close(f[1]);
+	dev_free(other);
 }
 
 /* D3: two disks that fall silent are one loss if they are in one failure domain, unless they are too many. */
@@ -793,6 +837,7 @@ int main(void)
 		R(a_retired_device_holds_nothing),
 		L(old_answers_will_do),
 		R(a_disk_that_is_needed_is_waited_for),
+		R(a_silent_disk_that_is_retired_is_left),
 		R(a_domain_is_one_loss),
 		R(opening_a_disk_has_a_deadline),
 		R(anything_can_have_a_deadline),
