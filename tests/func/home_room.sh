@@ -32,14 +32,14 @@ make_on() # DISK...
 		"$dynamicfs" add-disk --pool "$pool" --disk "$dir" >/dev/null 2>&1
 	done
 }
-# What df tells can be written: a checkpoint may have made room since.
+# What df tells can be written: a checkpoint may have made room since, and what was found full is so for a moment.
 agrees()
 {
 	local n
 
 	for n in $(seq 40); do
 		[ $(($(stat -f -c '%a * %S' "$mnt"))) -ge 3000000 ] || return 0
-		head -c 400000 /dev/zero >"$mnt/more$n" || return 1
+		wait_for 2 dd if=/dev/zero of="$mnt/more$n" bs=400000 count=1 || return 1
 	done
 	return 1
 }
