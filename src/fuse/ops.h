@@ -63,8 +63,9 @@ void ops_buffer_put(struct fuse_state *st, void *buffer);
 void ops_attr_changed(struct fuse_state *st, fuse_ino_t id);
 /* A file or directory begins to be read, and times of last access are kept. */
 void ops_accessed(struct fuse_state *st, fuse_ino_t id);
-/* POSIX: who is not the superuser clears setuid, and setgid of an executable, by changing a file. */
-MUST_USE int ops_kill_suid(struct fuse_state *st, fuse_ino_t id);
+/* Who is not the superuser clears setuid by changing a file, and setgid of one that its group can execute, or whose
+ * group one is not in. */
+MUST_USE int ops_kill_suid(fuse_req_t req, fuse_ino_t id);
 
 /* negotiate.c: after mounting, and from the init operation */
 MUST_USE int negotiate_install(struct fuse_session *fuse);

@@ -7,6 +7,7 @@
 #include "fuse/ops.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -14,6 +15,7 @@
 #include "base/le.h"
 #include "fuse/errmap.h"
 
+#define GROUPS_MAX 65536 /* NGROUPS_MAX of Linux */
 #define BLOCK_BYTES 4096u
 /* What programs take as the size of a good transfer. stdio allocates that much for each stream. */
 #define PREFERRED_IO_BYTES KIB(64)
@@ -105,8 +107,26 @@ void ops_accessed(struct fuse_state *st, fuse_ino_t id)
 		ops_attr_changed(st, id);
 }
 
-int ops_kill_suid(struct fuse_state *st, fuse_ino_t id)
+/* As far as it can be told; root is in all. */
+static bool is_in_group(fuse_req_t req, gid_t gid)
 {
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	FREE gid_t *groups = NULL;
+	int count;
+
+	if (ctx->uid == 0 || ctx->gid == gid)
+		return true;
+	groups = xcalloc(GROUPS_MAX, sizeof(*groups));
+	count = fuse_req_getgroups(req, GROUPS_MAX, groups);
+	for (int i = 0; i < MIN(count, GROUPS_MAX); i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
+int ops_kill_suid(fuse_req_t req, fuse_ino_t id)
+{
+	struct fuse_state *st = state_of(req);
 	struct inode *in = node_of(st, id);
 	struct fs_attr attr;
 	uint32_t bits = S_ISUID;
@@ -114,7 +134,7 @@ int ops_kill_suid(struct fuse_state *st, fuse_ino_t id)
 
 	if (err)
 		return err;
-	if (attr.mode & S_IXGRP)
+	if ((attr.mode & S_ISGID) && ((attr.mode & S_IXGRP) || !is_in_group(req, attr.gid)))
 		bits |= S_ISGID;
 	if (S_ISDIR(attr.mode) || !(attr.mode & bits))
 		return 0;
@@ -185,7 +205,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
 	if (st->kill_suid && !(set & FS_SET_MODE) &&
 	    ((set & (FS_SET_UID | FS_SET_GID)) ||
 	     ((set & FS_SET_SIZE) && fuse_req_ctx(req)->uid != 0)))
-		err = ops_kill_suid(st, id);
+		err = ops_kill_suid(req, id);
 	if (!err)
 		err = fs_setattr(st->fs, node_of(st, id), &want, set, &attr);
 	reply_attr(req, err, &attr);

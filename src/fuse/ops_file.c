@@ -29,7 +29,7 @@ static int truncate_at_open(fuse_req_t req, fuse_ino_t id)
 	int err = 0;
 
 	if (fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(st, id);
+		err = ops_kill_suid(req, id);
 	return err ? err : fs_setattr(st->fs, node_of(st, id), &attr, FS_SET_SIZE, &attr);
 }
 
@@ -95,7 +95,7 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	if (fi->writepage)
 		__atomic_add_fetch(&st->page_writes, 1, __ATOMIC_RELAXED);
 	if (st->kill_suid && !fi->writepage && fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(st, id);
+		err = ops_kill_suid(req, id);
 	if (!err)
 		err = fs_write(st->fs, node_of(st, id), (uint64_t)off, size, data, append);
 	if (err)
@@ -139,7 +139,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 	if (mode & FALLOC_FL_ZERO_RANGE)
 		ours |= FS_FALLOC_ZERO;
 	if (st->kill_suid && fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(st, id);
+		err = ops_kill_suid(req, id);
 	if (!err)
 		err = fs_fallocate(st->fs, node_of(st, id), ours, (uint64_t)off, (uint64_t)len);
 	ops_reply_err(req, err);

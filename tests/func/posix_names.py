@@ -501,6 +501,12 @@ def setuid_is_cleared():
         fresh()
         as_user(change, uid=1002)
         equal(bits(), 0o777)
+        for gid, after in ((1002, 0o767), (88, 0o2767)):
+            fresh()
+            os.chown("f", 1001, 88)
+            os.chmod("f", 0o2767)
+            as_user(change, uid=1002, gid=gid)
+            equal(bits(), after, f"setgid of a file that its group can't execute, by one of group {gid}")
     for kind in (os.mkfifo, os.mknod):
         kind("p")
         os.chmod("p", 0o6777)
