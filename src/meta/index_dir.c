@@ -147,13 +147,15 @@ uint64_t index_dir_hold(const char *path, uint64_t bytes)
 	if (fd < 0)
 		return 0;
 	if (fstat(fd, &st) == 0 && fstatvfs(fd, &v) == 0) {
-		uint64_t free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+		/* also what is reserved for root, where that is us: others took it, and it is back */
+		uint64_t free_bytes = (uint64_t)v.f_bfree * v.f_frsize;
 
 		held = (uint64_t)st.st_size;
 		bytes = MIN(bytes, held + free_bytes - MIN(free_bytes, HELD_SPARE_BYTES));
 	}
-	if (bytes > held && fallocate(fd, 0, (off_t)held, (off_t)(bytes - held)) == 0)
-		held = bytes;
+	for (; bytes > held; bytes = held + (bytes - held) / 2)
+		if (fallocate(fd, 0, (off_t)held, (off_t)(bytes - held)) == 0)
+			held = bytes;
 	close(fd);
 	return held;
 }

@@ -75,7 +75,11 @@ for type in ext4 tmpfs; do
 	check "$type, others fill it: no room is told" wait_for 5 sh -c \
 		"! mktemp -q $mnt/new.XXXXXX && [ \$(stat -f -c %a $mnt) -eq 0 ]"
 	crash
-	opens "$type, others fill it"
+	for i in 3 4 5; do
+		check "$type, others fill it: status of one that is not mounted" "$dynamicfs" status --pool "$pool"
+		dd if=/dev/zero of="$fs/junk$i" bs=512 status=none 2>/dev/null
+	done
+	opens "$type, others fill it, and again"
 	rm "$fs"/junk*
 	check "$type, others fill it: it goes on when there is room" wait_for 5 mktemp -q "$mnt/new.XXXXXX"
 	check "$type, others fill it: room is held again" wait_for 5 sh -c \
