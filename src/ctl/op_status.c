@@ -170,6 +170,13 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 				"by --force: it is left as it is; to use it again, remove its "
 				"dynamicfs directory and add it as a new disk",
 				d->info.label, d->info.path);
+		else if (!d->present && d->role == HISTORY_UNREAD)
+			ctl_warn(
+				c,
+				"disk %s (%s) is there, but its metadata roots can't be read, so it may have "
+				"been used elsewhere: it is left as it is until the next mount; check the "
+				"disk and its cable, or give it up with 'dynamicfs fail-disk --disk %s'",
+				d->info.label, d->info.path, d->info.label);
 		else if (!d->present)
 			ctl_warn(c,
 				 "disk %s (%s) is not there: bring it back, or give it up with "

@@ -11,6 +11,7 @@
 #include "meta/internal.h"
 
 #define RING_BYTES (ROOT_SLOTS * (size_t)ROOT_SLOT_BYTES)
+#define MOST_UNREAD 2u /* slots; each opening for writing fills more */
 #define RING_NAME "meta/roots"
 
 /* Creates what is missing; the ring is written whole, so that later roots need no new space. */
@@ -77,6 +78,24 @@ bool root_newer(const struct root *a, const struct root *b)
 	return a->epoch != b->epoch ? a->epoch > b->epoch : a->generation > b->generation;
 }
 
+/* Slots that can't be read count as damaged, if there are few: a bad sector costs only itself. */
+static int read_ring(struct dev_file *f, uint8_t ring[RING_BYTES], bool unread[ROOT_SLOTS])
+{
+	unsigned count = 0;
+	size_t got;
+	int err = dev_read(f, ring, RING_BYTES, 0, 0, &got);
+
+	if (err != DFS_EIO)
+		return err;
+	for (unsigned i = 0; i < ROOT_SLOTS && count <= MOST_UNREAD; i++) {
+		size_t at = i * (size_t)ROOT_SLOT_BYTES;
+
+		unread[i] = dev_read(f, ring + at, ROOT_SLOT_BYTES, at, 0, &got) != 0;
+		count += unread[i];
+	}
+	return count <= MOST_UNREAD ? 0 : err;
+}
+
 /*
  * A slot that only a newer program can read counts as the newest: taking an older root instead would
  * bring back the past. The whole disk is refused then.
@@ -85,15 +104,15 @@ int roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
 	       unsigned *ret_damaged)
 {
 	FREE uint8_t *ring = xcalloc(1, RING_BYTES);
+	bool unread[ROOT_SLOTS] = {false};
 	struct dev_file *f;
 	unsigned damaged = 0;
 	bool found = false;
-	size_t got = 0;
 	int err = dev_open(dev, RING_NAME, DEV_RDONLY, &f);
 
 	if (err)
 		return err == DFS_ENOENT ? DFS_ENOTPOOL : err;
-	err = dev_read(f, ring, RING_BYTES, 0, 0, &got);
+	err = read_ring(f, ring, unread);
 	dev_close(f);
 	if (err)
 		return err;
@@ -101,7 +120,9 @@ int roots_read(struct dev *dev, const struct uuid *pool, struct root *ret_root,
 		const uint8_t *slot = ring + i * (size_t)ROOT_SLOT_BYTES;
 		struct root r;
 
-		if (slot_empty(slot))
+		if (unread[i])
+			damaged++;
+		if (unread[i] || slot_empty(slot))
 			continue;
 		err = root_parse(slot, &r);
 		if (err == DFS_EFEATURE || err == DFS_EVERSION)
@@ -128,21 +149,21 @@ int roots_heal(struct dev *dev)
 {
 	static const uint8_t empty[ROOT_SLOT_BYTES];
 	FREE uint8_t *ring = xcalloc(1, RING_BYTES);
+	bool unread[ROOT_SLOTS] = {false};
 	struct dev_file *f;
 	unsigned healed = 0;
-	size_t got = 0;
 	int err = dev_open(dev, RING_NAME, 0, &f);
 
 	if (err)
 		return err;
-	err = dev_read(f, ring, RING_BYTES, 0, 0, &got);
+	err = read_ring(f, ring, unread);
 	for (unsigned i = 0; i < ROOT_SLOTS && err == 0; i++) {
 		const uint8_t *slot = ring + i * (size_t)ROOT_SLOT_BYTES;
 		struct root r;
 		int bad = root_parse(slot, &r);
 
-		if (slot_empty(slot) || bad == DFS_EFEATURE || bad == DFS_EVERSION ||
-		    (!bad && r.generation % ROOT_SLOTS == i))
+		if (!unread[i] && (slot_empty(slot) || bad == DFS_EFEATURE || bad == DFS_EVERSION ||
+				   (!bad && r.generation % ROOT_SLOTS == i)))
 			continue;
 		err = dev_write(f, empty, sizeof(empty), i * (uint64_t)ROOT_SLOT_BYTES);
 		healed++;

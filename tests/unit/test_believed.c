@@ -514,10 +514,50 @@ static void test_unreadable_roots(void **state)
 	rig_release(&r);
 }
 
+/* A bad sector in the ring costs a slot, not the disk, nor, on two disks, the pool (H6). */
+static void test_bad_sector_in_the_ring(void **state)
+{
+	const struct fault_plan none = {0};
+	struct rig r = {0};
+
+	(void)state;
+	for (unsigned slots = 1; slots <= 3; slots += 2) {
+		const struct fault_plan bad = {
+			.only = "meta/roots",
+			.unread_from = 512,
+			.unread_to = 513 + (slots - 1) * (uint64_t)ROOT_SLOT_BYTES};
+
+		rig_init(&r, false, 3, 3);
+		rig_must_open(&r);
+		rig_fill(&r, 0, 10, 1);
+		rig_must_close(&r);
+		dev_fault_set(r.devs[0], &bad);
+		dev_fault_set(r.devs[1], &bad);
+		if (slots == 3) { /* that may hide whatever it has been used for */
+			assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
+		} else {
+			rig_must_open(&r);
+			rig_expect(&r, 0, 10, 1);
+			for (unsigned i = 0; i < 3; i++)
+				assert_int_equal(meta_disk_role(r.m, &r.uuids[i]), HISTORY_CURRENT);
+			rig_fill(&r, 10, 10, 1);
+			rig_must_close(&r);
+			/* and what was in that slot is gone for good */
+			dev_fault_set(r.devs[0], &none);
+			dev_fault_set(r.devs[1], &none);
+			rig_must_open(&r);
+			rig_expect(&r, 0, 20, 1);
+			rig_must_close(&r);
+		}
+		rig_release(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unreadable_roots),
+		cmocka_unit_test(test_bad_sector_in_the_ring),
 		cmocka_unit_test(test_root_of_a_newer_program),
 		cmocka_unit_test(test_root_of_another_pool),
 		cmocka_unit_test(test_newest_root),
