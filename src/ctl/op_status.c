@@ -195,7 +195,7 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 			ctl_warn(
 				c,
 				"disk %s (%s) lacks what was stored there: it was set back to an older "
-				"copy of itself, or has lost what it had synced; what it lacks counts "
+				"copy of itself, or has lost what was written to it; what it lacks counts "
 				"as lost, is read from other disks and is written anew while the pool "
 				"is mounted",
 				d->info.label, d->info.path);

@@ -84,7 +84,7 @@ bool disk_failed_silent(struct disk *d);
  */
 MUST_USE int disk_return(struct disk *d);
 /* Records of one segment, those that end beyond `from`, that a disk may not have, since a sync failed there
- * (S4, D8), or (is_lost) does not have. */
+ * (S4, D8) or it is damaged (S6), or (is_lost) does not have. A segment may have a note of either kind. */
 struct disk_doubt {
 	uint32_t segment, from;
 	bool is_lost;
@@ -94,8 +94,8 @@ bool disk_doubtful(struct disk *d, struct disk_doubt *ret_doubt);
 /* How many there are; 0 also of a disk that has failed. */
 unsigned disk_doubts(struct disk *d);
 /* settled: the index names nothing of that any more; else it is told of after the others. */
-void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled);
-/* What the disk has not, though it should (H8), or what the pool remembers of it (S5): when it is opened. */
+void disk_doubt_worked_off(struct disk *d, const struct disk_doubt *doubt, bool settled);
+/* What the disk has not, though it should (H8), or what the pool remembers of it (S5, S6). */
 void disk_note_doubt(struct disk *d, const struct disk_doubt *doubt);
 /* In how many segments there is something that it has not. */
 unsigned disk_lost_segments(struct disk *d);

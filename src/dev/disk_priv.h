@@ -46,9 +46,9 @@ struct flight {	      /* all fields: disk.lock */
 	UT_hash_handle hh;
 };
 
-/* Of a segment: what may not be there, or is not, of what was written (disk.lock). */
+/* Of a segment: what may not be there, or, a note of its own, is not, of what was written (disk.lock). */
 struct doubt {
-	uint32_t segment;
+	uint64_t key; /* segment << 1 | is_lost */
 	struct disk_doubt what;
 	bool is_remembered; /* or need not be: it is found anew each time */
 	UT_hash_handle hh;
@@ -89,7 +89,7 @@ struct disk {
 	bool root_dirty;	       /* nor that of the segment directory */
 	int sync_error;		       /* S4: what was unsynced then is in doubt for ever */
 	bool loss_told;		       /* the last sync that had to name the lost disk has begun */
-	struct doubt *doubts;	       /* by segment, the next to be worked off first */
+	struct doubt *doubts;	       /* the next to be worked off first */
 	bool is_given_up;	       /* none are noted any more */
 	_Atomic(unsigned) doubt_count; /* how many they are */
 	_Atomic(unsigned) lost_count;  /* of them: what is not */

@@ -144,29 +144,33 @@ void segment_sync_begin(struct disk *d, struct sync_job *j)
 		start_calls(d, j);
 }
 
-static struct doubt *doubt_find(struct disk *d, uint32_t segment)
+static struct doubt *doubt_find(struct disk *d, uint32_t segment, bool is_lost)
 {
+	const uint64_t key = (uint64_t)segment << 1 | is_lost;
 	struct doubt *found;
 
 	env_assert_held(&d->lock);
-	HASH_FIND(hh, d->doubts, &segment, sizeof(segment), found);
+	HASH_FIND(hh, d->doubts, &key, sizeof(key), found);
 	return found;
 }
 
-/* Segments that the disk lacks something of are never written to again, so one note of each suffices. */
+/* A segment has a note of either kind, for they begin at different places, and each is settled by itself. One that says
+ * more widens the note of its kind. */
 static void doubt(struct disk *d, const struct disk_doubt *what, bool is_remembered)
 {
-	struct doubt *new;
+	struct doubt *note = doubt_find(d, what->segment, what->is_lost);
 
-	if (d->is_given_up || doubt_find(d, what->segment))
+	if (d->is_given_up || (note && note->what.from <= what->from))
 		return;
-	new = xcalloc(1, sizeof(*new));
-	new->segment = what->segment;
-	new->what = *what;
-	new->is_remembered = is_remembered;
-	HASH_ADD(hh, d->doubts, segment, sizeof(new->segment), new);
-	atomic_fetch_add(&d->doubt_count, 1);
-	atomic_fetch_add(&d->lost_count, what->is_lost);
+	if (!note) {
+		note = xcalloc(1, sizeof(*note));
+		note->key = (uint64_t)what->segment << 1 | what->is_lost;
+		HASH_ADD(hh, d->doubts, key, sizeof(note->key), note);
+		atomic_fetch_add(&d->doubt_count, 1);
+		atomic_fetch_add(&d->lost_count, what->is_lost);
+	}
+	note->what = *what;
+	note->is_remembered = is_remembered;
 }
 
 void segment_sync_end(struct disk *d, struct sync_job *j)
@@ -320,16 +324,16 @@ unsigned disk_doubts(struct disk *d)
 	return disk_state(d) == DISK_FAILED ? 0 : atomic_load(&d->doubt_count);
 }
 
-void disk_doubt_worked_off(struct disk *d, uint32_t segment, bool settled)
+void disk_doubt_worked_off(struct disk *d, const struct disk_doubt *what, bool settled)
 {
 	ENV_LOCKED(&d->lock);
-	struct doubt *found = doubt_find(d, segment);
+	struct doubt *found = doubt_find(d, what->segment, what->is_lost);
 
 	if (!found)
 		return;
 	HASH_DEL(d->doubts, found);
 	if (!settled) { /* behind the others */
-		HASH_ADD(hh, d->doubts, segment, sizeof(found->segment), found);
+		HASH_ADD(hh, d->doubts, key, sizeof(found->key), found);
 		return;
 	}
 	atomic_fetch_sub(&d->doubt_count, 1);
@@ -371,14 +375,14 @@ unsigned disk_new_doubts(struct disk *d, uint32_t *ret_segments, unsigned max)
 			doubt(d, &(struct disk_doubt){.segment = seg->number}, false);
 	HASH_ITER(hh, d->doubts, at, next)
 		if (!at->is_remembered && count < max)
-			ret_segments[count++] = at->segment;
+			ret_segments[count++] = at->what.segment;
 	return count;
 }
 
 void disk_doubt_remembered(struct disk *d, uint32_t segment)
 {
 	ENV_LOCKED(&d->lock);
-	struct doubt *found = doubt_find(d, segment);
+	struct doubt *found = doubt_find(d, segment, false);
 
 	if (found)
 		found->is_remembered = true;
@@ -394,31 +398,28 @@ void disk_note_doubt(struct disk *d, const struct disk_doubt *what)
 
 unsigned disk_lost_segments(struct disk *d) { return atomic_load(&d->lost_count); }
 
-static const struct doubt *doubt_about(struct disk *d, uint32_t segment, uint32_t offset,
-				       uint32_t record_len)
+static bool is_noted(struct disk *d, uint32_t segment, bool is_lost, uint64_t end)
 {
-	const struct doubt *found = doubt_find(d, segment);
+	const struct doubt *found = doubt_find(d, segment, is_lost);
 
-	return found && offset + (uint64_t)record_len > found->what.from ? found : NULL;
+	return found && end > found->what.from;
 }
 
 bool disk_may_lack(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
 {
 	if (atomic_load(&d->doubt_count) == 0)
 		return false;
+	const uint64_t end = offset + (uint64_t)record_len;
 	ENV_LOCKED(&d->lock);
-	return doubt_about(d, segment, offset, record_len) != NULL;
+	return is_noted(d, segment, false, end) || is_noted(d, segment, true, end);
 }
 
 bool disk_lost_there(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
 {
-	const struct doubt *found;
-
 	if (atomic_load(&d->lost_count) == 0)
 		return false;
 	ENV_LOCKED(&d->lock);
-	found = doubt_about(d, segment, offset, record_len);
-	return found && found->what.is_lost;
+	return is_noted(d, segment, true, offset + (uint64_t)record_len);
 }
 
 #define READS_NOTHING 256u

@@ -242,7 +242,7 @@ void health_settle_doubts(struct pool *p)
 		 extent_named_in_doubt(p->extents, id, &doubt) != DFS_ENOENT;
 	if (!failed)
 		failed = lacks_settled(p, id, &doubt) != 0;
-	disk_doubt_worked_off(d, w->segment, !failed);
+	disk_doubt_worked_off(d, &doubt, !failed);
 	w->segment = 0;
 	if (failed)
 		settling_failed(p, id, &doubt);

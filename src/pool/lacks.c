@@ -57,14 +57,14 @@ static void tell(struct disk *d, const struct lacks_found *f)
 	if (!f->count)
 		return;
 	PROBE("disk-lacks-what-it-had");
-	log_error("disk %u (%s) at %s lacks what was stored there: in %u %s it has less than "
-		  "it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
-		  "older copy of itself, or has lost what it had synced; what it lacks counts as "
-		  "lost, is read from other disks and is written anew",
-		  info.id.v, info.label, info.path, f->count,
-		  plural(f->count, "segment", "segments"), f->newest.segment,
-		  (unsigned long long)f->size,
-		  (unsigned long long)f->newest.offset + f->newest.record_len);
+	log_error(
+		"disk %u (%s) at %s lacks what was stored there: in %u %s it has less than "
+		"it had, in the newest, %08x, %llu of at least %llu bytes. It was set back to an "
+		"older copy of itself, or has lost what was written to it; what it lacks counts as "
+		"lost, is read from other disks and is written anew",
+		info.id.v, info.label, info.path, f->count, plural(f->count, "segment", "segments"),
+		f->newest.segment, (unsigned long long)f->size,
+		(unsigned long long)f->newest.offset + f->newest.record_len);
 }
 
 /* Is that still so? What is freed meanwhile goes from the index before it goes from the disk. */
@@ -93,7 +93,7 @@ static int look(struct pool *p, struct disk *d, uint32_t upto, struct lacks_foun
 		return err == DFS_ENOENT ? err : DFS_ECORRUPT;
 	*ret_segment = by.segment;
 	*ret_lacks = false;
-	if (disk_may_lack(d, by.segment, by.offset, by.record_len))
+	if (disk_lost_there(d, by.segment, by.offset, by.record_len))
 		return 0; /* that is known */
 	err = segment_size(d, by.segment, &size);
 	if (err && err != DFS_ENOENT)

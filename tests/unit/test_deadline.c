@@ -792,9 +792,9 @@ static void a_disk_that_fell_silent_comes_back(void **state)
 	new = append(d, data, 512);
 	assert_true(new.segment > old.segment);
 	assert_int_equal(sync_all(f, failed, &n), 0);
-	disk_doubt_worked_off(d, old.segment, false);
+	disk_doubt_worked_off(d, &doubt, false);
 	assert_true(disk_doubtful(d, &doubt) && doubt.segment == old.segment);
-	disk_doubt_worked_off(d, old.segment, true);
+	disk_doubt_worked_off(d, &doubt, true);
 	assert_false(disk_doubtful(d, &doubt));
 	assert_int_equal(segment_remove(d, old.segment), 0);
 }

@@ -381,6 +381,19 @@ static void wait_doubtful(struct fixture *f, unsigned disk)
 	assert_true(status_of(f->p, disk).doubtful);
 }
 
+static struct rec_fragment fragment_on(struct world *w, unsigned n, unsigned disk)
+{
+	struct disk_info info = status_of(w->f->p, disk).info;
+	struct rec_extent rec;
+
+	assert_int_equal(get_extent(pool_meta(w->f->p), w->ids[n], &rec), 0);
+	for (unsigned i = 0; i < rec.k + rec.m; i++)
+		if (rec.frags[i].disk.v == info.id.v)
+			return rec.frags[i];
+	fail_msg("extent %u has nothing on disk %u", n, disk);
+	return rec.frags[0];
+}
+
 /* One copy of two is damaged, and there is no place for another: that counts, also after the next mount. */
 static void damage_stays(struct world *w, bool reads_fail)
 {
@@ -416,6 +429,80 @@ static void damage_stays(struct world *w, bool reads_fail)
 	for (unsigned i = 0; i < w->count; i++)
 		assert_int_equal(fixture_good(f, w->ids[i]), 2);
 	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), 0);
+}
+
+/* Of a segment that has lost its end what lies in front has rotted: that counts, too, and the end goes on being lost. */
+static void test_rot_in_front_of_a_lost_end(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+	struct rec_fragment front, end;
+	struct disk *last;
+	unsigned repaired;
+
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 4; i++)
+		put_copies(w, 1);
+	disk_set_state(disk_at(pool_disks(f->p), 0), DISK_DEGRADED);
+	last = disk_at(pool_disks(f->p), LAST);
+	disk_set_state(last, DISK_DEGRADED);
+	front = fragment_on(w, 0, LAST);
+	end = fragment_on(w, 3, LAST);
+	disk_note_doubt(last, &(struct disk_doubt){end.segment, end.offset, true});
+	rot_first(f, LAST);
+	assert_int_equal(extent_repair(pool_extents(f->p), w->ids[0], &repaired), DFS_ENOSPC);
+	assert_true(disk_may_lack(last, front.segment, front.offset, front.record_len));
+	assert_false(disk_lost_there(last, front.segment, front.offset, front.record_len));
+	assert_true(disk_lost_there(last, end.segment, end.offset, end.record_len));
+	assert_int_equal(status_of(f->p, LAST).lost_segments, 1);
+	assert_int_equal(pool_plan_fail(f->p, f->disk[0], &plan, &msg), DFS_EREFUSED);
+	assert_int_equal(plan.extents_lost, w->count);
+}
+
+/* What is remembered to be in doubt hides no end that is missing; once that is written anew the doubt stays. */
+static void test_lost_end_of_what_is_in_doubt(void **state)
+{
+	struct world *w = *state;
+	struct fixture *f = w->f;
+	struct rec_fragment end;
+	struct meta_txn *t;
+	uint64_t seq;
+	struct pool *p;
+
+	for (unsigned i = 1; i < LAST; i++)
+		disk_set_state(disk_at(pool_disks(f->p), i), DISK_DEGRADED);
+	for (unsigned i = 0; i < 4; i++)
+		put_copies(w, 1);
+	end = fragment_on(w, 3, LAST);
+	t = meta_begin(pool_meta(f->p));
+	put_doubt(t, end.disk, end.segment, 0);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(pool_close(f->p), 0);
+	f->p = NULL;
+	rot_first(f, 0);
+	rot_first(f, LAST);
+	fixture_shell("truncate -s %u %s/dynamicfs/segments/%08x", end.offset, f->disk[LAST],
+		      end.segment);
+	p = look(f);
+	assert_int_equal(status_of(p, LAST).lost_segments, 1);
+	pool_abandon(p);
+	for (unsigned round = 0; round < 2; round++) {
+		fixture_reopen(f);
+		for (unsigned n = 0; n < 400 && (fixture_good(f, w->ids[3]) < 2 ||
+						 status_of(f->p, LAST).lost_segments);
+		     n++)
+			env_sleep_ms(25);
+		assert_int_equal(fixture_good(f, w->ids[3]), 2);
+		assert_int_equal(status_of(f->p, LAST).lost_segments, 0);
+		assert_true(status_of(f->p, LAST).doubtful);
+		assert_int_equal(pool_close(f->p), 0);
+		f->p = NULL;
+	}
+	fixture_reopen(f);
+	assert_true(status_of(f->p, LAST).doubtful);
 }
 
 static void test_rot_that_stays(void **state) { damage_stays(*state, false); }
@@ -545,19 +632,6 @@ static void put_nonsense(struct fixture *f, const struct rec_fragment *at)
 	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
 }
 
-static struct rec_fragment fragment_on(struct world *w, unsigned n, unsigned disk)
-{
-	struct disk_info info = status_of(w->f->p, disk).info;
-	struct rec_extent rec;
-
-	assert_int_equal(get_extent(pool_meta(w->f->p), w->ids[n], &rec), 0);
-	for (unsigned i = 0; i < rec.k + rec.m; i++)
-		if (rec.frags[i].disk.v == info.id.v)
-			return rec.frags[i];
-	fail_msg("extent %u has nothing on disk %u", n, disk);
-	return rec.frags[0];
-}
-
 /* A damaged record of what lies on a disk hides nothing of what it lacks before that record. */
 static void test_damaged_record_is_passed_over(void **state)
 {
@@ -641,6 +715,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_record_counts_as_needed, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_rot_in_front_of_a_lost_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_end_of_what_is_in_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rot_that_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_sectors_that_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_sectors_are_healed, setup, teardown),
