@@ -446,8 +446,7 @@ def metadata_disks_full_behind_our_back(p):
 
 
 def pool_directory_full(p):
-    """The index' filesystem: while mounted what adds is refused and told of, and all else goes on; to mount
-    there must be space, and it is said."""
+    """The index' filesystem: what adds is refused and told of, and all else goes on, also after a mount (C5)."""
     p.unmount()
     sh(f'mv {p.pool} {p.top}/aside; mkdir {p.pool}; '
        f'mount -t tmpfs -o size=32m dynamicfs-test {p.pool}; cp -a {p.top}/aside/. {p.pool}/')
@@ -472,13 +471,25 @@ def pool_directory_full(p):
         raise Broken('status does not name the pool directory that is full')
     p.check()
     p.unmount()
-    for command in ('fsck',), ('mount', '--mountpoint', p.mnt):
-        said = p.run(*command, '--pool', p.pool, want=1).stderr
-        if 'are needed' not in said and 'space' not in said:
-            raise Broken(f'the message is: {said}')
+    p.run('fsck', '--pool', p.pool)
+    p.mount()
+    p.check()
+    try:
+        os.mkdir(f'{p.mnt}/another')
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+    else:
+        raise Broken('after a mount the pool takes changes that the index has no room for')
+    gone = next(iter(p.files))
+    os.unlink(f'{p.mnt}/{gone}')
+    del p.files[gone]
+    p.unmount()
     os.unlink(p.pool + '/filler')
     p.mount()
     p.check()
+    if os.path.exists(f'{p.mnt}/{gone}'):
+        raise Broken('a file deleted beside a full pool directory is back')
     if any(not os.path.isdir(f'{p.mnt}/dir{i}') for i in range(made)):
         raise Broken('a directory is missing')
     p.write('after', 100000)
