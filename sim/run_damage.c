@@ -353,7 +353,7 @@ void run_between_rounds(struct run *r, bool last)
 		r->lose_pool_dir = true;
 	else if (rng_one_in(&r->rng, 8))
 		home_restore(r);
-	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 6))
+	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 3))
 		damage_beyond(r);
 	split_between_rounds(r);
 	if (r->opt->meta_only && r->split.state != SPLIT_AWAY && !r->lose_pool_dir)
@@ -482,6 +482,7 @@ static void fill_all(void *arg)
 /* And is slow before that, so that much is under way when it happens. */
 static void slow_then_fill(struct run *r)
 {
+	r->hot = true; /* and written anew while it is */
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
 
@@ -580,7 +581,7 @@ static void damage_running(void *arg)
 
 void run_arm_faults(struct run *r)
 {
-	if (!r->silent && rng_one_in(&r->force_rng, 16)) {
+	if (!r->silent && rng_one_in(&r->force_rng, 8)) {
 		slow_then_fill(r);
 		return;
 	}
@@ -664,9 +665,18 @@ static void add_disk(struct run *r)
 	PROBE("disk-added");
 }
 
+/* One that does not answer now is what a person gives up. */
+static struct run_disk *silent_disk(struct run *r)
+{
+	for (unsigned i = 0; r->silent && i < r->disk_count; i++)
+		if (sim_disk_fault(r->disks[i].sim).hang_until_ns > sim_env_now_ns())
+			return &r->disks[i];
+	return NULL;
+}
+
 static void fail_disk(struct run *r)
 {
-	struct run_disk *d = pick_disk(r);
+	struct run_disk *silent = silent_disk(r), *d = silent ? silent : pick_disk(r);
 	struct pool_message msg = {0};
 	struct disk_info info;
 	char label[16];

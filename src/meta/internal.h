@@ -164,7 +164,8 @@ struct meta {
 	/* Protected by admin. */
 	bool opening;	   /* nobody can commit yet: what the checkpoint holds ends where m does */
 	bool keep_damaged; /* the next checkpoint keeps the old journal files aside */
-	bool unequal;	   /* a member is behind or damaged: the next checkpoint is due */
+	bool end_unread; /* while opening: some copy may go on beyond the end that others prove (M17) */
+	bool unequal; /* a member is behind or damaged: the next checkpoint is due */
 
 	uint64_t table_serial; /* of the last temporary name */
 
@@ -492,6 +493,10 @@ struct recovery {
 	struct journal_unread unread; /* the journal's end is not known for it, and force goes on */
 	bool unequal; /* some member is behind, damaged or rotten: checkpoint before anything new */
 };
+
+/* Numbers passed over where nobody knows what could not be read: more than a journal has records, of at least 128 bytes. */
+#define UNREAD_SPAN (1ull << 24)
+
 /* Fills m's root, manifest, index, seq, chain; writes nothing to the disks. */
 MUST_USE int recover(struct meta *m, struct recovery *r, struct meta_recovery *ret);
 void walk_sources(struct meta *m, const struct recovery *r, struct journal_walk *ret_walk);

@@ -182,6 +182,27 @@ static void prepare_journals(struct meta *m)
 }
 
 /*
+ * M17. A copy that could not be read may go on beyond the end that others prove, with records that nobody was told of.
+ * A later opening could read them, in place of what comes now: so what comes now has numbers beyond theirs.
+ */
+static int pass_unread(struct meta *m)
+{
+	int err;
+
+	if (m->seq > META_SEQ_MAX / 2)
+		return 0;
+	PROBE("unread-numbers-passed");
+	__atomic_store_n(&m->seq, m->seq + UNREAD_SPAN, __ATOMIC_RELEASE);
+	err = txn_apply_opening(m, meta_begin(m));
+	if (err)
+		return err;
+	m->opening = true;
+	err = checkpoint_run(m, false);
+	m->opening = false;
+	return err;
+}
+
+/*
  * M9. Force was used over damage: that goes into the state before anything else, as the transaction
  * after the last one recovered, and becomes durable by the root of the checkpoint at open. Until then
  * the next open finds the same damage.
@@ -224,6 +245,8 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 		err = members_retire(m);
 	if (err == DFS_ENOSPC && !m->tied && !loss->from)
 		err = resume_without_checkpoint(m, r);
+	else if (err == 0 && m->end_unread && !loss->from)
+		err = pass_unread(m);
 	member_report(m);
 	return err;
 }

@@ -393,6 +393,7 @@ static bool end_known(struct meta *m, struct recovery *r, const struct journal_u
 	if (u->err == 0)
 		return true;
 	r->unequal = true;
+	m->end_unread = true;
 	if (journal_end_proved(m, r->sources, r->source_count, seq, chain))
 		return true;
 	PROBE("journal-end-not-known");
@@ -635,9 +636,6 @@ static int use_image(struct meta *m, struct recovery *r, struct meta_recovery *r
 	}
 	return 0;
 }
-
-/* More than one journal has: a record has at least 128 bytes. */
-#define UNREAD_SPAN (1ull << 24)
 
 /* Force goes on without what can't be read: nobody knows how much of it had been acknowledged. */
 static void give_up_unread(struct meta *m, struct meta_loss *loss)

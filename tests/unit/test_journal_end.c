@@ -151,12 +151,53 @@ static void test_no_root_can_be_read(void **state)
 	rig_release(&r);
 }
 
+/* What could not be read goes on beyond the end: the next opening does not read that for what came instead. */
+static void test_more_than_was_read(void **state)
+{
+	struct rig_record rec;
+	struct rig r;
+
+	(void)state;
+	for (unsigned writes = 0; writes < 2; writes++) {
+		uint64_t seq;
+
+		rig_init(&r, false, 3, 3);
+		rig_must_open(&r);
+		rig_fill(&r, 0, 50, 1);
+		rig_must_close(&r);
+		rig_must_open(&r);
+		rig_fill(&r, 50, 1, 1);
+		seq = meta_last_seq(r.m);
+		rig_kill(&r);
+		for (unsigned i = 1; i < 3; i++) { /* the group was being written */
+			rig_find_record(&r, i, seq, &rec);
+			rig_flip(rec.path, (long)rec.off + 20);
+		}
+		fault(&r, 0, 1, &unreadable[0]);
+		rig_must_open(&r);
+		assert_false(rig_has(&r, 50, 1));
+		if (writes)
+			rig_fill(&r, 60, 1, 1);
+		rig_kill(&r);
+		fault(&r, 0, 1, &none);
+		rig_must_open(&r);
+		rig_expect(&r, 0, 50, 1);
+		assert_false(rig_has(&r, 50, 1));
+		assert_true(rig_has(&r, 60, 1) == (writes == 1));
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_journal_can_be_read), cmocka_unit_test(test_force),
-		cmocka_unit_test(test_one_can_be_read),	       cmocka_unit_test(test_bad_sector),
+		cmocka_unit_test(test_no_journal_can_be_read),
+		cmocka_unit_test(test_force),
+		cmocka_unit_test(test_one_can_be_read),
+		cmocka_unit_test(test_bad_sector),
 		cmocka_unit_test(test_no_root_can_be_read),
+		cmocka_unit_test(test_more_than_was_read),
 	};
 
 	log_set_sink(quiet, NULL);
