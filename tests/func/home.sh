@@ -64,7 +64,7 @@ files() { find "$mnt" -name 'f*' | wc -l; }
 ill() # NAME WHAT: it is noticed, told, and only additions are refused
 {
 	check "$1: status says degraded" wait_for 5 status_is degraded
-	check "$1: it says why" sh -c "$dynamicfs status --pool $home/pool --json | grep -q 'can.t be written: $2'"
+	check "$1: it says why" wait_for 5 sh -c "$dynamicfs status --pool $home/pool --json | grep -q 'can.t be written: $2'"
 	refuse "$1: nothing is added" 1 "No space" mkdir "$mnt/d"
 	left=$((left - 50))
 	# shellcheck disable=SC2016
@@ -120,8 +120,10 @@ if mkfs.ext4 -q -F "$work/image" 2>/dev/null && mkdir "$work/broken" &&
 	up
 	for i in $(seq 600); do head -c 3000 /dev/zero >"$mnt/f$i"; done
 	check "sync before it breaks" sync "$mnt"
+	sleep 1.5 # one that breaks while the index is being flushed ends the pool until the next mount (ROADMAP.md)
 	loop=$(findmnt -no SOURCE "$home")
 	echo 1 >"/sys/fs/ext4/${loop##*/}/trigger_fs_error"
+	chmod 600 "$mnt/f600" # in a pool that rests it is not noticed, for nothing is written there
 	ill "filesystem broken" ""
 	pid=$(daemon_pid "$home/pool")
 	refuse "the unmount says what is true, though nothing can be noted there" 0 \
