@@ -434,7 +434,8 @@ class Grow(Shape):
         self.size = self.verify(max(0, self.size - 1000000), synced)
 
     def delete_all(self):
-        os.unlink(self.file())
+        if os.path.exists(self.file()):  # a kill may have come before it was ever synced
+            os.unlink(self.file())
         self.reset()
 
 
