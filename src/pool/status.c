@@ -94,7 +94,7 @@ static bool too_few_disks(struct pool *p, struct geometry wanted)
 
 		infos[i] = disk_info(d);
 		places[i].domain = infos[i].domain;
-		places[i].eligible = disk_is_eligible(p->disks, d);
+		places[i].eligible = disk_present(d) && infos[i].state == DISK_HEALTHY;
 	}
 	return place_domains(places, count, 0) < (unsigned)wanted.k + wanted.m;
 }
@@ -105,7 +105,6 @@ static void status_geometry(struct pool *p, struct pool_status *st, struct geome
 	struct geometry large = st->settings.large;
 
 	st->full = st->space.available_bytes == 0;
-	st->no_disk = st->disks_present && !st->disks_eligible;
 	if (st->full || extent_fit(p->extents, large, EXTENT_MAX_BYTES, &st->large_now))
 		st->large_now = (struct geometry){0, 0};
 	if (st->full || extent_fit(p->extents, small, EXTENT_SMALL_BYTES, &st->small_now))
@@ -127,7 +126,6 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 		st.disks++;
 		st.disks_present += disk_present(d);
 		st.disks_failed += disk_state(d) == DISK_FAILED;
-		st.disks_eligible += disk_is_eligible(p->disks, d);
 	}
 	env_mutex_lock(&p->lock);
 	st.dir_behind = p->pool_json_err;
@@ -170,7 +168,6 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 	d = disk_at(p->disks, i);
 	st.info = disk_info(d);
 	st.present = disk_present(d);
-	st.takes_data = disk_is_eligible(p->disks, d);
 	st.metadata_member = p->meta && meta_is_member(p->meta, st.info.id);
 	if (p->meta)
 		st.used_bytes = (uint64_t)meta_counter(p->meta,
