@@ -262,9 +262,8 @@ static int wait_and_tell(const struct daemon_unmount_options *opt, const struct 
 	return err;
 }
 
-/* was_alive: its daemon was there when we came. */
 static int unmount_watched(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
-			   int watch, bool was_alive, struct pool_message *msg)
+			   int watch, struct pool_message *msg)
 {
 	struct ctl_mount other = {0};
 	struct lease_view lease;
@@ -276,8 +275,6 @@ static int unmount_watched(const struct daemon_unmount_options *opt, const struc
 	err = take_mount_away(mount, &lease, alive, opt->force, &asked, msg);
 	if (err)
 		return err;
-	if (!alive && was_alive) /* it has died meanwhile */
-		return wait_and_tell(opt, mount, watch, msg);
 	if (!alive)
 		return fail(msg, 0, "%s: its daemon had died before; the mount was removed",
 			    mount->mountpoint);
@@ -300,13 +297,10 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 			 struct pool_message *msg)
 {
 	struct lease_view lease;
-	bool was_alive;
 	int watch, err;
 
 	if (!child_dir_answers(mount->pool_dir, "mounted"))
 		return unmount_silent(mount, opt->force, msg);
-	lease_look(mount->pool_dir, &lease);
-	was_alive = daemon_serves(mount, &lease);
 	watch = ctl_watch(mount->pool_dir);
 	lease_look(mount->pool_dir, &lease);
 	if (watch < 0 && lease.held && ctl_is_stopped(lease.pid) && !opt->force)
@@ -316,7 +310,7 @@ static int unmount_found(const struct daemon_unmount_options *opt, const struct 
 			"a debugger), and what is not stored yet is in its memory; nothing was done; let "
 			"it go on: kill -CONT %ld, or take the mount away with --force",
 			mount->mountpoint, lease.pid, lease.pid);
-	err = unmount_watched(opt, mount, watch, was_alive, msg);
+	err = unmount_watched(opt, mount, watch, msg);
 	if (watch >= 0)
 		close(watch);
 	return err;
