@@ -67,8 +67,6 @@ struct ctl_watchers { /* zero-initialise */
 /* As ctl_server_stop, but those that watch go on waiting: ctl_watchers_tell() is to be called. */
 void ctl_server_stop_watched(struct ctl_server *s, struct ctl_watchers *ret_watchers);
 void ctl_watchers_tell(struct ctl_watchers *w, int outcome, const char *text);
-/* Is the process stopped, by SIGSTOP, a terminal or a debugger? */
-bool ctl_is_stopped(long pid);
 /* The other side. -1: the daemon can't be watched. The caller closes it. */
 int ctl_watch(const char *pool_dir);
 /* What it was told, within timeout_ms. False: nothing (it died, or has not ended). */

@@ -296,20 +296,11 @@ static int unmount_watched(const struct daemon_unmount_options *opt, const struc
 static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
 			 struct pool_message *msg)
 {
-	struct lease_view lease;
 	int watch, err;
 
 	if (!child_dir_answers(mount->pool_dir, "mounted"))
 		return unmount_silent(mount, opt->force, msg);
 	watch = ctl_watch(mount->pool_dir);
-	lease_look(mount->pool_dir, &lease);
-	if (watch < 0 && lease.held && ctl_is_stopped(lease.pid) && !opt->force)
-		return fail(
-			msg, DFS_ETIMEDOUT,
-			"cannot unmount %s: its daemon (process %ld) is stopped (by SIGSTOP, a terminal or "
-			"a debugger), and what is not stored yet is in its memory; nothing was done; let "
-			"it go on: kill -CONT %ld, or take the mount away with --force",
-			mount->mountpoint, lease.pid, lease.pid);
 	err = unmount_watched(opt, mount, watch, msg);
 	if (watch >= 0)
 		close(watch);
