@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Damage that can't be repaired for now: it is remembered, counts until it is repaired, and no other disk is given up meanwhile.
+# Damage that can't be repaired while the other disks are full or read-only: it is remembered, counts until it is repaired,
+# and no other disk is given up meanwhile.
 . "$(dirname "$0")/lib.sh"
 
 if [ "$(id -u)" -ne 0 ]; then
