@@ -305,8 +305,8 @@ static void damage_beyond(struct run *r)
 	unsigned count = r->tolerance + 1;
 
 	/* where disks were full fewer of them may hold metadata */
-	if (r->was_filled || r->small_disks || count >= r->disk_count ||
-	    count > 3) /* metadata bears three losses of its four copies */
+	if (r->was_filled || r->small_disks || count >= r->domains ||
+	    count > 3) /* metadata bears three losses of its four copies, which lie apart */
 		return;
 	r->beyond = true;
 	for (unsigned i = 0; i < r->clients_count && !r->opt->meta_only; i++)
@@ -440,7 +440,7 @@ static void exceed(struct run *r)
 	bool only_syncs = rng_one_in(&r->force_rng, 3);
 	bool gone = rng_one_in(&r->rng, 2) && !only_syncs;
 
-	if (count >= r->disk_count || count > 3)
+	if (count >= (gone ? r->domains : r->disk_count) || count > 3)
 		return;
 	if (only_syncs || (!gone && rng_one_in(&r->rng, 2))) /* what is there stays: all may fail */
 		count = r->disk_count;

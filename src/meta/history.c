@@ -171,6 +171,41 @@ static bool differs(const struct root *a, const struct root *b)
 		memcmp(&a->manifest, &b->manifest, sizeof(a->manifest)));
 }
 
+/* A person has given this state of the disk up already; if it has been used since, it is another one, for
+ * each opening has an epoch of its own. */
+static bool settled(const struct root *chosen, const struct history_seen *s)
+{
+	const struct root_disk *row = root_find_disk(chosen, &s->disk);
+
+	return row && row->apart && row->left_epoch == s->root->epoch;
+}
+
+static bool all_settled(const struct view *v, const struct root *by, const struct root *tip)
+{
+	for (unsigned i = 0; i < v->count; i++) {
+		const struct history_seen *s = &v->seen[i];
+
+		if (s->root && uuid_eq(&s->root->epoch_id, &tip->epoch_id) && !settled(by, s))
+			return false;
+	}
+	return true;
+}
+
+/* Wherever it is shown a person has given it up for another history that is here, and the pool directory does
+ * not follow it: so it is not offered again, however few are left of the other one. */
+static bool given_up(const struct view *v, const struct root *tip)
+{
+	if (v->w->known && place_in_line(tip, &v->w->id) >= 0)
+		return false;
+	for (unsigned i = 0; i < v->epoch_count; i++) {
+		const struct root *by = root_of(v, &v->epochs[i]);
+
+		if (v->epochs[i].tip && by->epoch > tip->epoch && all_settled(v, by, tip))
+			return true;
+	}
+	return false;
+}
+
 static bool better(const struct view *v, const struct root *a, const struct root *b)
 {
 	bool votes_a = count_votes(v, a).accepted, votes_b = count_votes(v, b).accepted;
@@ -230,15 +265,6 @@ static enum history_role role_of(const struct history_witness *w, const struct r
 	return once_had_more(chosen, row, s) ? HISTORY_SET_BACK : HISTORY_BEHIND;
 }
 
-/* A person has given this state of the disk up already; if it has been used since, it is another one, for
- * each opening has an epoch of its own. */
-static bool settled(const struct root *chosen, const struct history_seen *s)
-{
-	const struct root_disk *row = root_find_disk(chosen, &s->disk);
-
-	return row && row->apart && row->left_epoch == s->root->epoch;
-}
-
 /* Does the pool directory know better than the disks that are here? */
 static enum history_verdict ask_witness(const struct history_witness *w, const struct root *chosen)
 {
@@ -296,7 +322,7 @@ void history_choose(const struct history_seen *seen, unsigned count,
 		const struct root *r = root_of(v, &v->epochs[i]);
 
 		c.max_epoch = MAX(c.max_epoch, r->epoch);
-		if (!v->epochs[i].tip || (chosen && !better(v, r, chosen)))
+		if (!v->epochs[i].tip || given_up(v, r) || (chosen && !better(v, r, chosen)))
 			continue;
 		chosen = r;
 		c.chosen = (int)v->epochs[i].at;

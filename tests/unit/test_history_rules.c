@@ -318,6 +318,60 @@ static void changes_make_an_epoch(void **state)
 	free(next);
 }
 
+/* A person chose between two histories by force. What was given up is not offered again when disks of the chosen
+ * one are lost, though it has its votes and the chosen one has not (H6); unless it has been used since, shows
+ * on a disk that nobody was asked about, or the pool directory follows it. */
+static void a_choice_is_not_asked_again(void **state)
+{
+	struct root *all = root_make(6), *here = root_make(6), *there = root_make(6),
+		    *now = root_make(6), *later = root_make(6);
+	struct history_seen seen[] = {{.disk = disk_uuid(4), .root = now},
+				      {.disk = disk_uuid(0), .root = there},
+				      {.disk = disk_uuid(5), .root = there}};
+	struct history_witness none = {0}, dir = {0};
+	enum history_role roles[3];
+	struct history_choice c;
+
+	(void)state;
+	follow(all, 30, here);
+	follow(all, 33, there);
+	*now = *here;
+	now->generation++;
+	assert_int_equal(history_begin(now, here, there->epoch, true), 0);
+	history_close(now);
+	for (unsigned i = 0; i < 6; i += 5) {
+		now->disks[i].apart = true;
+		now->disks[i].left_epoch = there->epoch;
+	}
+	history_choose(seen, 3, &none, false, &c, roles);
+	assert_int_equal(c.verdict, HISTORY_MINORITY);
+	history_choose(seen, 3, &none, true, &c, roles);
+	assert_int_equal(c.verdict, HISTORY_ACCEPTED);
+	assert_int_equal(c.chosen, 0);
+	assert_int_equal(roles[1], HISTORY_OTHER);
+	history_choose(seen + 1, 2, &none, false, &c, roles); /* alone */
+	assert_int_equal(c.verdict, HISTORY_ACCEPTED);
+
+	dir = witness_of(there);
+	history_choose(seen, 3, &dir, false, &c, roles);
+	assert_int_equal(c.verdict, HISTORY_SPLIT);
+	follow(there, 33, later);
+	seen[2].root = later;
+	history_choose(seen, 3, &none, false, &c, roles);
+	assert_int_equal(c.verdict, HISTORY_SPLIT);
+	seen[2].root = there;
+	now->disks[5].apart = false;
+	now->disks[5].left_epoch = 0;
+	history_choose(seen, 3, &none, false, &c, roles);
+	assert_int_equal(c.verdict, HISTORY_SPLIT);
+	assert_int_not_equal(c.chosen, 0);
+	free(all);
+	free(here);
+	free(there);
+	free(now);
+	free(later);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +384,7 @@ int main(void)
 		cmocka_unit_test(older_epochs_do_not_count),
 		cmocka_unit_test(changes_make_an_epoch),
 		cmocka_unit_test(forced_epochs_are_no_attempts),
+		cmocka_unit_test(a_choice_is_not_asked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
