@@ -29,7 +29,65 @@ static const struct {
 	{"checksum_errors", offsetof(struct disk_json, checksum_errors)},
 };
 
-int disk_json_encode(const struct disk_json *d, struct buf *out)
+/* ---- places of other disks ---- */
+
+#define PLACES_TEXT_BYTES KIB(48) /* so that the file stays below its bound */
+#define PLACE_TEXT_BYTES 160u	  /* of one, beside its path */
+#define ESCAPED_BYTES 6u	  /* that a byte of a path takes at most: \u001f */
+
+bool disk_places_add(struct disk_places *p, const struct uuid *uuid, const char *path)
+{
+	size_t n = strlen(path), text = PLACE_TEXT_BYTES + ESCAPED_BYTES * n;
+
+	if (path[0] != '/' || n >= DISK_PLACE_PATH || uuid_is_null(uuid) ||
+	    p->count == DISK_PLACES_MAX || p->text_bytes + text > PLACES_TEXT_BYTES)
+		return false;
+	p->at[p->count].uuid = *uuid;
+	memset(p->at[p->count].path, 0, DISK_PLACE_PATH);
+	memcpy(p->at[p->count++].path, path, n);
+	p->text_bytes += text;
+	return true;
+}
+
+static int places_put(json_t *o, const struct disk_places *p)
+{
+	json_t *list;
+	int bad = 0;
+
+	if (!p || p->count == 0)
+		return 0;
+	list = json_array();
+	for (unsigned i = 0; i < p->count; i++) {
+		json_t *row = json_object();
+
+		bad |= json_put_uuid(row, "uuid", &p->at[i].uuid);
+		bad |= json_put_path(row, p->at[i].path, sizeof(p->at[i].path));
+		bad |= json_array_append_new(list, row);
+	}
+	return bad | json_object_set_new(o, "places", list);
+}
+
+/* Absent: none. */
+static int places_get(const json_t *list, struct disk_places *p)
+{
+	if (list && (!json_is_array(list) || json_array_size(list) > DISK_PLACES_MAX))
+		return DFS_ECORRUPT;
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *row = json_array_get(list, i);
+		char path[DISK_PLACE_PATH];
+		struct uuid uuid;
+
+		if (!json_is_object(row) || json_get_uuid(row, "uuid", &uuid) ||
+		    json_get_path(row, path, sizeof(path)) || !disk_places_add(p, &uuid, path))
+			return DFS_ECORRUPT;
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+int disk_json_encode_with(const struct disk_json *d, const struct disk_places *places,
+			  struct buf *out)
 {
 	json_t *o;
 	int bad = 0;
@@ -52,6 +110,7 @@ int disk_json_encode(const struct disk_json *d, struct buf *out)
 		memcpy(&v, (const char *)d + numbers[i].offset, sizeof(v));
 		bad |= json_put_u64(o, numbers[i].key, v);
 	}
+	bad |= places_put(o, places);
 	if (bad) {
 		json_decref(o);
 		return DFS_EINVAL;
@@ -59,8 +118,22 @@ int disk_json_encode(const struct disk_json *d, struct buf *out)
 	return json_seal(o, out);
 }
 
+int disk_json_encode(const struct disk_json *d, struct buf *out)
+{
+	return disk_json_encode_with(d, NULL, out);
+}
+
 int disk_json_parse(const void *data, size_t len, struct disk_json *ret)
 {
+	FREE struct disk_places *unused = xmalloc(sizeof(*unused));
+
+	return disk_json_parse_with(data, len, ret, unused);
+}
+
+int disk_json_parse_with(const void *data, size_t len, struct disk_json *ret,
+			 struct disk_places *ret_places)
+{
+	FREE struct disk_places *places = xcalloc(1, sizeof(*places));
 	struct disk_json d = {0};
 	JSON *o = NULL;
 	uint64_t id;
@@ -83,6 +156,9 @@ int disk_json_parse(const void *data, size_t len, struct disk_json *ret)
 			return DFS_ECORRUPT;
 		memcpy((char *)&d + numbers[i].offset, &v, sizeof(v));
 	}
+	if (places_get(json_object_get(o, "places"), places))
+		return DFS_ECORRUPT;
 	*ret = d;
+	*ret_places = *places;
 	return 0;
 }

@@ -31,10 +31,33 @@ struct disk_json {
 	uint64_t read_errors, write_errors, checksum_errors;
 };
 
+/*
+ * Where other disks of the pool were last seen: for a pool directory that does not know them, or not any more.
+ * Hints, no proof of anything: who a disk is only its own disk.json says. As many as fit are kept.
+ */
+#define DISK_PLACES_MAX 64u
+#define DISK_PLACE_PATH 1024u
+
+struct disk_places {
+	unsigned count;
+	size_t text_bytes; /* what they take in disk.json at most */
+	struct disk_place {
+		struct uuid uuid;
+		char path[DISK_PLACE_PATH]; /* absolute; any bytes but NUL */
+	} at[DISK_PLACES_MAX];
+};
+
+/* False: it is left out, since there is no room, or it is no absolute path of at most 1023 bytes. */
+bool disk_places_add(struct disk_places *p, const struct uuid *uuid, const char *path);
+
 /* Appends the text to out. Numbers beyond INT64_MAX are written as INT64_MAX. DFS_EINVAL (nothing
  * appended) when label, domain or state is not UTF-8 or not terminated, or id or state is empty. */
 MUST_USE int disk_json_encode(const struct disk_json *d, struct buf *out);
+MUST_USE int disk_json_encode_with(const struct disk_json *d, const struct disk_places *places,
+				   struct buf *out);
 /* DFS_ECORRUPT (not such a file), DFS_ECHECKSUM, DFS_EVERSION, DFS_EFEATURE. Any bytes are safe. */
 MUST_USE int disk_json_parse(const void *data, size_t len, struct disk_json *ret);
+MUST_USE int disk_json_parse_with(const void *data, size_t len, struct disk_json *ret,
+				  struct disk_places *ret_places);
 
 #endif

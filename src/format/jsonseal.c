@@ -174,3 +174,63 @@ int json_get_uuid(const json_t *o, const char *key, struct uuid *ret)
 		return DFS_ECORRUPT;
 	return uuid_is_null(ret) ? DFS_ECORRUPT : 0;
 }
+
+int json_put_hex(json_t *o, const char *key, const void *bytes, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+	FREE char *hex = xmalloc(2 * n + 1);
+	const uint8_t *b = bytes;
+
+	for (size_t i = 0; i < n; i++) {
+		hex[2 * i] = digits[b[i] >> 4];
+		hex[2 * i + 1] = digits[b[i] & 15];
+	}
+	hex[2 * n] = '\0';
+	return json_object_set_new(o, key, json_string(hex));
+}
+
+int json_put_path(json_t *o, const char *path, size_t size)
+{
+	size_t n = strnlen(path, size);
+
+	if (n == size)
+		return -1;
+	if (json_put_str(o, "path", path, size) == 0)
+		return 0;
+	return json_put_hex(o, "path_hex", path, n);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int json_get_hex(const char *hex, uint8_t *ret, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return DFS_ECORRUPT;
+		ret[i] = (uint8_t)(high << 4 | low);
+	}
+	return 0;
+}
+
+int json_get_path(const json_t *o, char *ret, size_t size)
+{
+	const char *hex = json_string_value(json_object_get(o, "path_hex"));
+	size_t n;
+
+	if (!hex)
+		return json_get_str(o, "path", ret, size);
+	n = strlen(hex);
+	if (n % 2 != 0 || n / 2 >= size || json_object_get(o, "path"))
+		return DFS_ECORRUPT;
+	memset(ret, 0, size);
+	if (json_get_hex(hex, (uint8_t *)ret, n / 2))
+		return DFS_ECORRUPT;
+	return strlen(ret) == n / 2 ? 0 : DFS_ECORRUPT;
+}

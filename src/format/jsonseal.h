@@ -28,11 +28,16 @@ int json_put_u64(json_t *o, const char *key, uint64_t v); /* clamped to INT64_MA
 int json_put_str(json_t *o, const char *key, const char *text,
 		 size_t size); /* size: of the array */
 int json_put_uuid(json_t *o, const char *key, const struct uuid *u);
+int json_put_hex(json_t *o, const char *key, const void *bytes, size_t n);
+/* "path"; or "path_hex", for a path is any bytes but NUL, and JSON only knows UTF-8. size: of the array. */
+int json_put_path(json_t *o, const char *path, size_t size);
 
 /* Readers: 0 or DFS_ECORRUPT (absent, of another type, out of range). */
 MUST_USE int json_get_u64(const json_t *o, const char *key, uint64_t *ret);
 MUST_USE int json_get_str(const json_t *o, const char *key, char *ret, size_t size);
 MUST_USE int json_get_uuid(const json_t *o, const char *key, struct uuid *ret);
+MUST_USE int json_get_hex(const char *hex, uint8_t *ret, size_t n); /* of 2 n digits */
+MUST_USE int json_get_path(const json_t *o, char *ret, size_t size);
 
 static inline void json_drop(json_t **o) { json_decref(*o); }
 #define JSON CLEANUP(json_drop) json_t

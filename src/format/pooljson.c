@@ -77,67 +77,6 @@ static bool pool_valid(const struct pool_json *p)
 	return !has_twins(p, by_id) && !has_twins(p, by_uuid);
 }
 
-static int hex_put(json_t *o, const char *key, const void *bytes, size_t n)
-{
-	static const char digits[] = "0123456789abcdef";
-	FREE char *hex = xmalloc(2 * n + 1);
-	const uint8_t *b = bytes;
-
-	for (size_t i = 0; i < n; i++) {
-		hex[2 * i] = digits[b[i] >> 4];
-		hex[2 * i + 1] = digits[b[i] & 15];
-	}
-	hex[2 * n] = '\0';
-	return json_object_set_new(o, key, json_string(hex));
-}
-
-/* A path is any bytes but NUL, JSON only knows UTF-8: others are written as hex. */
-static int path_put(json_t *o, const char *path, size_t size)
-{
-	size_t n = strnlen(path, size);
-
-	if (n == size)
-		return -1;
-	if (json_put_str(o, "path", path, size) == 0)
-		return 0;
-	return hex_put(o, "path_hex", path, n);
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static int hex_get(const char *hex, uint8_t *ret, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return DFS_ECORRUPT;
-		ret[i] = (uint8_t)(high << 4 | low);
-	}
-	return 0;
-}
-
-static int path_get(const json_t *o, char *ret, size_t size)
-{
-	const char *hex = json_string_value(json_object_get(o, "path_hex"));
-	size_t n;
-
-	if (!hex)
-		return json_get_str(o, "path", ret, size);
-	n = strlen(hex);
-	if (n % 2 != 0 || n / 2 >= size || json_object_get(o, "path"))
-		return DFS_ECORRUPT;
-	memset(ret, 0, size);
-	if (hex_get(hex, (uint8_t *)ret, n / 2))
-		return DFS_ECORRUPT;
-	return strlen(ret) == n / 2 ? 0 : DFS_ECORRUPT;
-}
-
 /* Absent: none is remembered. */
 static int durable_get(const json_t *o, struct pool_json *p)
 {
@@ -150,7 +89,7 @@ static int durable_get(const json_t *o, struct pool_json *p)
 	    json_get_u64(o, "durable_seq", &p->durable_seq) || p->durable_seq == 0 ||
 	    p->durable_seq > NUMBER_MAX)
 		return DFS_ECORRUPT;
-	return hex_get(hex, p->durable_chain.b, HASH_LEN);
+	return json_get_hex(hex, p->durable_chain.b, HASH_LEN);
 }
 
 static json_t *disk_to_json(const struct pool_json_disk *d)
@@ -162,7 +101,7 @@ static json_t *disk_to_json(const struct pool_json_disk *d)
 	bad |= json_put_uuid(o, "uuid", &d->uuid);
 	bad |= json_put_str(o, "label", d->label, sizeof(d->label));
 	bad |= json_put_str(o, "state", d->state, sizeof(d->state));
-	bad |= path_put(o, d->path, sizeof(d->path));
+	bad |= json_put_path(o, d->path, sizeof(d->path));
 	if (!bad)
 		return o;
 	json_decref(o);
@@ -211,7 +150,7 @@ static json_t *search_to_json(const struct pool_json *p)
 	for (unsigned i = 0; i < p->search_count; i++) {
 		json_t *o = json_object();
 
-		bad |= path_put(o, p->search[i], sizeof(p->search[i]));
+		bad |= json_put_path(o, p->search[i], sizeof(p->search[i]));
 		bad |= json_array_append_new(list, o);
 	}
 	if (!bad)
@@ -228,7 +167,7 @@ static int search_from_json(const json_t *list, struct pool_json *p)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *o = json_array_get(list, i);
 
-		if (!json_is_object(o) || path_get(o, p->search[i], sizeof(p->search[i])) ||
+		if (!json_is_object(o) || json_get_path(o, p->search[i], sizeof(p->search[i])) ||
 		    p->search[i][0] != '/')
 			return DFS_ECORRUPT;
 		p->search_count++;
@@ -255,7 +194,7 @@ int pool_json_encode(const struct pool_json *p, struct buf *out)
 	bad |= json_put_u64(o, "generation", p->generation);
 	if (p->durable_seq) {
 		bad |= json_put_u64(o, "durable_seq", p->durable_seq);
-		bad |= hex_put(o, "durable_chain", p->durable_chain.b, HASH_LEN);
+		bad |= json_put_hex(o, "durable_chain", p->durable_chain.b, HASH_LEN);
 	}
 	bad |= json_put_u64(o, "written_wall_s", p->written_wall_s);
 	bad |= json_put_u64(o, "feature_compat", p->feature_compat);
@@ -277,7 +216,7 @@ static int disk_from_json(const json_t *o, struct pool_json_disk *d)
 	uint64_t id;
 
 	if (!json_is_object(o) || json_get_u64(o, "id", &id) || id > UINT32_MAX ||
-	    json_get_uuid(o, "uuid", &d->uuid) || path_get(o, d->path, sizeof(d->path)) ||
+	    json_get_uuid(o, "uuid", &d->uuid) || json_get_path(o, d->path, sizeof(d->path)) ||
 	    json_get_str(o, "label", d->label, sizeof(d->label)) ||
 	    json_get_str(o, "state", d->state, sizeof(d->state)))
 		return DFS_ECORRUPT;

@@ -285,7 +285,7 @@ static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 	memcpy(j.label, rec->label, sizeof(j.label));
 	memcpy(j.domain, rec->domain, sizeof(j.domain));
 	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_HEALTHY));
-	err = disk_json_store(dev, &j);
+	err = disk_json_store(dev, &j, NULL);
 	if (!err && !p->meta) {
 		struct meta_disk md = {.id = rec->id, .uuid = rec->uuid, .dev = dev};
 		struct meta_config cfg = {
@@ -343,6 +343,9 @@ static int join_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 	err = disk_enter(p, rec, dev);
 	if (err)
 		return err;
+	env_mutex_lock(&p->lock);
+	p->disk_json_due = true; /* the others tell where it is */
+	env_mutex_unlock(&p->lock);
 	return members_choose(p);
 }
 

@@ -304,7 +304,7 @@ static int import_place(const char *dir, const char *disk, const struct pool_env
 static int import_open(const char *dir, bool force, const struct pool_env *env,
 		       struct pool_message *msg)
 {
-	struct pool_open_options opt = {.force = force};
+	struct pool_open_options opt = {.force = force, .only_named = true};
 	unsigned waited_ms = 0;
 	struct pool *p;
 	int err;

@@ -8,20 +8,28 @@
 
 /* ---- identity files ---- */
 
-static int identity_read(struct dev *dev, const char *name, struct disk_json *ret)
+static int identity_read(struct dev *dev, const char *name, struct disk_json *ret,
+			 struct disk_places *ret_places)
 {
 	FREE uint8_t *data = NULL;
 	size_t len;
 	int err = dev_read_all(dev, name, DISK_JSON_MAX_BYTES, &data, &len);
 
-	return err ? err : disk_json_parse(data, len, ret);
+	return err ? err : disk_json_parse_with(data, len, ret, ret_places);
 }
 
 int disk_json_read(struct dev *dev, struct disk_json *ret)
 {
-	int err = identity_read(dev, DISK_JSON_NAME, ret);
+	FREE struct disk_places *unused = xmalloc(sizeof(*unused));
 
-	if (err == 0 || identity_read(dev, DISK_JSON_COPY_NAME, ret))
+	return disk_json_read_with(dev, ret, unused);
+}
+
+int disk_json_read_with(struct dev *dev, struct disk_json *ret, struct disk_places *ret_places)
+{
+	int err = identity_read(dev, DISK_JSON_NAME, ret, ret_places);
+
+	if (err == 0 || identity_read(dev, DISK_JSON_COPY_NAME, ret, ret_places))
 		return err;
 	log_warn("%s/" DISK_JSON_NAME
 		 " cannot be used: %s; its copy is, and the next mount writes it "
@@ -30,10 +38,10 @@ int disk_json_read(struct dev *dev, struct disk_json *ret)
 	return 0;
 }
 
-int disk_json_store(struct dev *dev, const struct disk_json *j)
+int disk_json_store(struct dev *dev, const struct disk_json *j, const struct disk_places *places)
 {
 	BUF text = {0};
-	int err = disk_json_encode(j, &text);
+	int err = disk_json_encode_with(j, places, &text);
 
 	if (!err)
 		err = dev_replace(dev, DISK_JSON_NAME, text.data, text.len);
@@ -66,8 +74,29 @@ void disk_json_fill(struct pool *p, struct disk *d, struct disk_json *j)
 	snprintf(j->state, sizeof(j->state), "%s", disk_state_name(info.state));
 }
 
+/* Where the others are, those first that follow in order: so that what one has no room for another one tells. */
+static void gather_places(struct pool *p, unsigned self, struct disk_places *ret)
+{
+	unsigned count = disk_count(p->disks);
+	ENV_LOCKED(&p->json_lock);
+
+	*ret = (struct disk_places){0};
+	for (unsigned i = 1; i < count; i++) {
+		struct disk_info info = disk_info(disk_at(p->disks, (self + i) % count));
+		const struct pool_json_disk *j = pool_json_find(&p->json, info.id);
+		bool given_up = j ? !strcmp(j->state, disk_state_name(DISK_FAILED))
+				  : info.state == DISK_FAILED;
+
+		if (!given_up)
+			(void)disk_places_add(ret, &info.uuid,
+					      j && j->path[0] ? j->path : info.path);
+	}
+}
+
 void disk_jsons_update(struct pool *p)
 {
+	FREE struct disk_places *places = xmalloc(sizeof(*places));
+
 	if (p->read_only)
 		return;
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
@@ -82,7 +111,8 @@ void disk_jsons_update(struct pool *p)
 		if (dev_space(disk_dev(d), &space) || space.is_old)
 			continue;
 		disk_json_fill(p, d, &j);
-		err = disk_json_store(disk_dev(d), &j);
+		gather_places(p, i, places);
+		err = disk_json_store(disk_dev(d), &j, places);
 		if (err)
 			log_warn(
 				"cannot update disk.json of disk %u: %s; it only holds statistics and state "

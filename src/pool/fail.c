@@ -315,7 +315,8 @@ static void leave_disk(struct fail_order *o)
 	disk_json_fill(p, o->disk, &j);
 	snprintf(j.state, sizeof(j.state), "%s", disk_state_name(DISK_FAILED));
 	/* one that takes its time with a question would take more with a write */
-	if (o->told && (dev_space(o->told, &space) || space.is_old || disk_json_store(o->told, &j)))
+	if (o->told &&
+	    (dev_space(o->told, &space) || space.is_old || disk_json_store(o->told, &j, NULL)))
 		log_info("disk %u could not be told that it has failed; the pool remembers it",
 			 o->id.v);
 	if (disk_dev(o->disk))

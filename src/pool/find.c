@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Finding the pool's disks when it is opened. A disk is known by what its disk.json says, not by its
- * place: it may lie at any path that pool.json names, also at another disk's (device names change), or in a
- * directory that is searched (`set --search`). What is found at a new place is remembered there. Two places
- * with one disk's identity are a copy and its original: nobody can tell which, so the pool is refused (P8).
+ * place: it may lie at any path that pool.json names, also at another disk's (device names change), in a
+ * directory that is searched (`set --search`), or where another disk's disk.json says. What is found at a new
+ * place is remembered there. Two places with one disk's identity are a copy and its original: nobody can tell
+ * which, so the pool is refused (P8).
  *
  * Runs before the pool's other threads: no locks but json_lock, for what others read later.
  */
@@ -16,11 +17,21 @@
 #include "pool/internal.h"
 
 #define MAX_ENTRIES 4096u /* of one searched directory that are looked at */
+#define MAX_HINTS 1024u
+
+struct hint {
+	struct uuid uuid; /* whose place it is said to be */
+	char *path;
+	bool looked; /* at that path */
+};
 
 struct finder {
 	struct pool *p;
 	struct dev **devs;		/* by index of json.disks */
 	char (*places)[POOL_JSON_PATH]; /* where devs[i] was found; "" */
+	bool *told;			/* whether it has been asked where others are */
+	struct hint *hints;		/* those from hint_next on are still to be followed */
+	unsigned hint_count, hint_next;
 	struct pool_message *msg;
 };
 
@@ -69,6 +80,8 @@ static int row_of(struct finder *f, const struct disk_json *dj)
 	snprintf(j->state, sizeof(j->state), "%s", disk_state_name(DISK_HEALTHY));
 	f->devs = xrealloc(f->devs, json->disk_count * sizeof(*f->devs));
 	f->places = xrealloc(f->places, json->disk_count * sizeof(*f->places));
+	f->told = xrealloc(f->told, json->disk_count * sizeof(*f->told));
+	f->told[json->disk_count - 1] = false;
 	f->devs[json->disk_count - 1] = NULL;
 	f->places[json->disk_count - 1][0] = '\0';
 	return (int)json->disk_count - 1;
@@ -241,6 +254,17 @@ unsigned pool_silent_at_open(struct pool *p, disk_id *out, unsigned max)
 	return n;
 }
 
+static void add_hint(struct finder *f, const struct uuid *uuid, const char *path, bool looked)
+{
+	if (f->hint_count == MAX_HINTS)
+		return;
+	for (unsigned i = 0; i < f->hint_count; i++)
+		if (!strcmp(f->hints[i].path, path) && uuid_eq(&f->hints[i].uuid, uuid))
+			return;
+	f->hints = xrealloc(f->hints, (f->hint_count + 1) * sizeof(*f->hints));
+	f->hints[f->hint_count++] = (struct hint){*uuid, xstrdup(path), looked};
+}
+
 static int look_everywhere(struct finder *f, struct pool_message *whys, int *errs, unsigned known)
 {
 	FREE struct opening *all = xcalloc(LOOK_AT_ONCE, sizeof(*all));
@@ -252,6 +276,8 @@ static int look_everywhere(struct finder *f, struct pool_message *whys, int *err
 		const struct pool_json_disk *j = &p->json.disks[i]; /* found() may move the rows */
 
 		errs[i] = DFS_EGONE;
+		if (strcmp(j->state, disk_state_name(DISK_FAILED)) && j->path[0])
+			add_hint(f, &j->uuid, j->path, true);
 		if (known_silent(p, j->id)) {
 			errs[i] = DFS_ETIMEDOUT;
 			pool_say(&whys[i],
@@ -275,6 +301,70 @@ static int look_everywhere(struct finder *f, struct pool_message *whys, int *err
 
 		memcpy(dir, p->json.search[i], sizeof(dir));
 		err = search(f, dir);
+	}
+	return err;
+}
+
+/* ---- what disks tell of each other ---- */
+
+/* Found, given up, or known not to answer. */
+static bool is_settled(const struct finder *f, const struct uuid *uuid)
+{
+	const struct pool_json *json = &f->p->json;
+
+	for (unsigned i = 0; i < json->disk_count; i++)
+		if (uuid_eq(&json->disks[i].uuid, uuid))
+			return f->devs[i] || known_silent(f->p, json->disks[i].id) ||
+			       !strcmp(json->disks[i].state, disk_state_name(DISK_FAILED));
+	return false;
+}
+
+static bool was_looked_at(const struct finder *f, const char *path)
+{
+	for (unsigned i = 0; i < f->hint_count; i++)
+		if (f->hints[i].looked && !strcmp(f->hints[i].path, path))
+			return true;
+	return false;
+}
+
+/* Whoever was found says where others were. */
+static void gather_hints(struct finder *f)
+{
+	FREE struct disk_places *places = xmalloc(sizeof(*places));
+	struct disk_json unused;
+
+	for (unsigned i = 0; i < f->p->json.disk_count; i++) {
+		if (!f->devs[i] || f->told[i])
+			continue;
+		f->told[i] = true;
+		if (disk_json_read_with(f->devs[i], &unused, places))
+			continue;
+		for (unsigned k = 0; k < places->count; k++)
+			add_hint(f, &places->at[k].uuid, places->at[k].path, false);
+	}
+}
+
+/* An old pool.json knows neither what was added since nor what has moved. Until nobody tells of anything new. */
+static int follow_hints(struct finder *f)
+{
+	FREE struct opening *all = xcalloc(LOOK_AT_ONCE, sizeof(*all));
+	int err = 0;
+
+	gather_hints(f);
+	while (!err && f->hint_next < f->hint_count) {
+		unsigned n = 0;
+
+		for (; n < LOOK_AT_ONCE && f->hint_next < f->hint_count; f->hint_next++) {
+			struct hint *h = &f->hints[f->hint_next];
+
+			if (is_settled(f, &h->uuid) || was_looked_at(f, h->path))
+				continue;
+			h->looked = true;
+			all[n] = (struct opening){.p = f->p};
+			snprintf(all[n++].path, sizeof(all->path), "%s", h->path);
+		}
+		err = look_at_all(f, all, n);
+		gather_hints(f);
 	}
 	return err;
 }
@@ -402,7 +492,11 @@ int find_disks(struct pool *p, struct dev ***ret_devs, struct pool_message *msg)
 
 	f.devs = xcalloc(known + 1, sizeof(*f.devs));
 	f.places = xcalloc(known + 1, sizeof(*f.places));
+	f.told = xcalloc(known + 1, sizeof(*f.told));
 	err = look_everywhere(&f, whys, errs, known);
+	f.hint_next = f.hint_count;
+	if (!err && !p->only_named)
+		err = follow_hints(&f);
 	if (!err) {
 		note_missing(&f, whys, errs, known);
 		err = lock_found(&f, left, known);
@@ -411,6 +505,10 @@ int find_disks(struct pool *p, struct dev ***ret_devs, struct pool_message *msg)
 		keep_places(&f, left, known);
 	for (unsigned i = 0; i < known; i++)
 		free(left[i]);
+	for (unsigned i = 0; i < f.hint_count; i++)
+		free(f.hints[i].path);
+	free(f.hints);
+	free(f.told);
 	free(f.places);
 	*ret_devs = f.devs;
 	return err;

@@ -55,6 +55,7 @@ struct pool {
 	struct extent_store *extents; /* likewise */
 	struct meta_recovery recovery;
 	bool read_only, force;
+	bool only_named;       /* disks are looked for only where pool.json says */
 	const disk_id *silent; /* only while it is opened */
 	unsigned silent_count;
 	uint64_t mount_dev; /* 0: not mounted; atomic */
@@ -111,7 +112,10 @@ void pool_say(struct pool_message *msg, const char *fmt, ...) __attribute__((for
 MUST_USE int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
 			     struct disk_json *ret_json, struct pool_message *msg);
 MUST_USE int disk_json_read(struct dev *dev, struct disk_json *ret);
-MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j);
+MUST_USE int disk_json_read_with(struct dev *dev, struct disk_json *ret,
+				 struct disk_places *ret_places);
+MUST_USE int disk_json_store(struct dev *dev, const struct disk_json *j,
+			     const struct disk_places *places);
 void disk_json_fill(struct pool *p, struct disk *d, struct disk_json *j);
 /* Writes disk.json of every disk that is present; failures are logged. */
 void disk_jsons_update(struct pool *p);

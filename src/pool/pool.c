@@ -749,6 +749,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 		p->env = *env;
 	p->read_only = opt && opt->read_only;
 	p->force = opt && opt->force;
+	p->only_named = opt && opt->only_named;
 	p->silent = opt ? opt->silent : NULL;
 	p->silent_count = opt ? opt->silent_count : 0;
 	p->group = dev_group_new(opt ? opt->io_timeout_ms : 0);

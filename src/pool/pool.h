@@ -56,6 +56,8 @@ struct pool_open_options {
 	bool force;	/* open though the newest state can't be known for sure */
 	/* a disk that does not answer for so long is not waited for (dev/deadline.h); 0: 10 s */
 	uint64_t io_timeout_ms;
+	/* disks are looked for only where pool.json says: a person has just named them */
+	bool only_named;
 	/* disks that are not looked for: they did not answer a moment ago */
 	const disk_id *silent;
 	unsigned silent_count;

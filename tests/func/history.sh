@@ -73,6 +73,16 @@ refuse "one stale disk of four and its pool directory" 6 "not a majority" \
 mv "$work"/rest/d[234] "$work" && rmdir "$work/rest"
 check "with the others an old pool directory does no harm" is v1
 
+# from before disks were added, which are more than half of all: each disk says where the others are
+fresh 2
+cp -a "$pool" "$work/else"
+for i in 3 4 5; do mkdir "$work/d$i" && dfs add-disk --pool "$pool" --disk "$work/d$i" >/dev/null 2>&1; done
+write v1
+rm -rf "$pool" && mv "$work/else" "$pool"
+check "an old pool directory finds the disks that were added since" is v1
+check "and knows them then" test "$(grep -c '"path": ".*/d[1-5]"' "$pool/pool.json")" = 5
+check "all are used where they are" test "$(places)" = "d1 d2 d3 d4 d5"
+
 # ---- half of them, and less ----
 fresh 2
 mv "$work/d1" "$work/away"

@@ -10,14 +10,16 @@
 
 static void check_disk(const uint8_t *data, size_t size)
 {
+	static struct disk_places p, q;
 	struct disk_json d, e;
 	BUF once = {0}, twice = {0};
 
-	if (disk_json_parse(data, size, &d))
+	if (disk_json_parse_with(data, size, &d, &p))
 		return;
-	REQUIRE(disk_json_encode(&d, &once) == 0);
-	REQUIRE(disk_json_parse(once.data, once.len, &e) == 0);
-	REQUIRE(disk_json_encode(&e, &twice) == 0);
+	REQUIRE(disk_json_encode_with(&d, &p, &once) == 0);
+	REQUIRE(disk_json_parse_with(once.data, once.len, &e, &q) == 0);
+	REQUIRE(p.count == q.count);
+	REQUIRE(disk_json_encode_with(&e, &q, &twice) == 0);
 	REQUIRE(once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0);
 }
 

@@ -177,7 +177,12 @@ static void json_seeds(void)
 	CLEANUP(pool_json_release) struct pool_json p = {.pool = uuid_of(1), .name = "tank"};
 	BUF out = {0};
 
-	if (disk_json_encode(&d, &out))
+	FREE struct disk_places *places = xcalloc(1, sizeof(*places));
+
+	for (unsigned n = 0; n < 2; n++)
+		if (!disk_places_add(places, &p.pool, n ? "/a\xff" : "/a"))
+			exit(1);
+	if (disk_json_encode_with(&d, places, &out))
 		exit(1);
 	seed_write("fuzz_json", 0, out.data, out.len);
 	for (unsigned n = 0; n < 4; n++) {

@@ -199,7 +199,7 @@ static void put_identity(const char *disk, struct pool *p, struct disk_json *j)
 	*j = (struct disk_json){.pool = pool_uuid(p), .id = 77, .label = "x", .state = "healthy"};
 	uuid_random(&j->uuid);
 	assert_int_equal(dev_dir_open(disk, "dynamicfs", true, &dev), 0);
-	assert_int_equal(disk_json_store(dev, j), 0);
+	assert_int_equal(disk_json_store(dev, j, NULL), 0);
 	dev_free(dev);
 }
 
@@ -306,7 +306,7 @@ static void be_faster(struct dev *below)
 		return;
 	uuid_random(&j.pool);
 	uuid_random(&j.uuid);
-	assert_int_equal(disk_json_store(below, &j), 0);
+	assert_int_equal(disk_json_store(below, &j, NULL), 0);
 }
 
 static int setup_race(void **state)

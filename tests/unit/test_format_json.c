@@ -87,6 +87,74 @@ static void disk_json_round_trips(void **state)
 	assert_int_equal(got.writes, INT64_MAX);
 }
 
+/* The longest text that they can have leaves the file below its bound. */
+static void disk_json_holds_places(void **state)
+{
+	struct disk_places *p = calloc(1, sizeof(*p)), *q = calloc(1, sizeof(*q));
+	struct disk_json d = disk_make(), got;
+	char path[DISK_PLACE_PATH];
+	struct uuid u = uuid_of(1);
+	BUF out = {0};
+
+	(void)state;
+	memset(d.label, 1, sizeof(d.label) - 1);
+	memset(d.domain, 1, sizeof(d.domain) - 1);
+	assert_false(disk_places_add(p, &u, "not/absolute"));
+	assert_true(disk_places_add(p, &u, "/not \xff utf-8"));
+	memset(path, '\1', sizeof(path));
+	path[0] = '/';
+	path[sizeof(path) - 1] = '\0';
+	for (unsigned n = 2; n < 20; n++) {
+		u = uuid_of((uint8_t)n);
+		(void)disk_places_add(p, &u, path);
+	}
+	assert_in_range(p->count, 4, 19);
+	assert_int_equal(disk_json_encode_with(&d, p, &out), 0);
+	assert_in_range(out.len, 40000, DISK_JSON_MAX_BYTES);
+	assert_int_equal(disk_json_parse_with(out.data, out.len, &got, q), 0);
+	assert_int_equal(q->count, p->count);
+	for (unsigned i = 0; i < p->count; i++) {
+		assert_string_equal(q->at[i].path, p->at[i].path);
+		assert_true(uuid_eq(&q->at[i].uuid, &p->at[i].uuid));
+	}
+	*p = (struct disk_places){0};
+	while (disk_places_add(p, &u, "/short"))
+		;
+	assert_int_equal(p->count, DISK_PLACES_MAX);
+	buf_reset(&out);
+	assert_int_equal(disk_json_encode_with(&d, p, &out), 0);
+	assert_int_equal(disk_json_parse_only(out.data, out.len), 0);
+	free(p);
+	free(q);
+}
+
+static void disk_json_refuses_places(void **state)
+{
+	static const char *const bad[] = {
+		"{}",
+		"[1]",
+		"[{\"path\": \"/a\"}]",
+		"[{\"uuid\": \"00000000-0000-0000-0000-000000000000\", \"path\": \"/a\"}]",
+		"[{\"uuid\": \"00000000-0000-4000-8000-000000000001\", \"path\": \"a\"}]",
+		"[{\"uuid\": \"00000000-0000-4000-8000-000000000001\", \"path_hex\": \"0\"}]",
+	};
+	struct disk_json d = disk_make();
+	BUF out = {0};
+
+	(void)state;
+	assert_int_equal(disk_json_encode(&d, &out), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		json_t *o = json_loadb((const char *)out.data, out.len, 0, NULL);
+		BUF sealed = {0};
+
+		assert_non_null(o);
+		json_object_del(o, "checksum");
+		json_object_set_new(o, "places", json_loads(bad[i], 0, NULL));
+		assert_int_equal(json_seal(o, &sealed), 0);
+		assert_int_equal(disk_json_parse_only(sealed.data, sealed.len), DFS_ECORRUPT);
+	}
+}
+
 static void disk_json_refuses_damage(void **state)
 {
 	struct disk_json d = disk_make();
@@ -283,6 +351,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(disk_json_round_trips),
+		cmocka_unit_test(disk_json_holds_places),
+		cmocka_unit_test(disk_json_refuses_places),
 		cmocka_unit_test(disk_json_refuses_damage),
 		cmocka_unit_test(disk_json_refuses_input),
 		cmocka_unit_test(json_checksum_is_documented),

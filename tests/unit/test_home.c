@@ -91,7 +91,7 @@ static void test_other_disks_at_a_place(void **state)
 	assert_int_equal(dev_dir_open(f->disk[4], "dynamicfs", false, &dev), 0);
 	assert_int_equal(disk_json_read(dev, &dj), 0);
 	dj.id = 77; /* no disk of ours has it */
-	assert_int_equal(disk_json_store(dev, &dj), 0);
+	assert_int_equal(disk_json_store(dev, &dj, NULL), 0);
 	dev_free(dev);
 	fixture_reopen(f);
 	assert_int_equal(present(f), DISKS - 1);
@@ -103,7 +103,7 @@ static void test_other_disks_at_a_place(void **state)
 	assert_int_equal(dev_dir_open(f->disk[4], "dynamicfs", false, &dev), 0);
 	assert_int_equal(disk_json_read(dev, &dj), 0);
 	uuid_random(&dj.uuid);
-	assert_int_equal(disk_json_store(dev, &dj), 0);
+	assert_int_equal(disk_json_store(dev, &dj, NULL), 0);
 	dev_free(dev);
 	fixture_reopen(f);
 	assert_int_equal(present(f), DISKS - 1);
