@@ -162,6 +162,18 @@ static unsigned domains_of(const struct disk_views *views)
 	return place_domains(places, views->count, 0);
 }
 
+/* Metadata is to bear so many losses as there are disks for. A pool that has given disks up had more than one: what
+ * bears no loss since is not as it was meant. */
+static unsigned losses_wanted(const struct disk_views *views, unsigned copies)
+{
+	unsigned domains = MAX(domains_of(views), 1u);
+
+	for (unsigned i = 0; i < views->count; i++)
+		if (views->v[i].given_up)
+			domains = MAX(domains, 2u);
+	return MIN(copies, domains) - 1;
+}
+
 /* How many more domains may be lost before the last journal is? */
 static int journal_losses(const struct disk_views *views)
 {
@@ -178,7 +190,6 @@ void metadata_safety(struct pool *p, const struct disk_views *views, struct meta
 {
 	struct pool_settings s = pool_get_settings(p);
 	uint32_t present[DISK_ID_MAX + 1] = {0};
-	unsigned domains = domains_of(views);
 	struct meta_safety tables;
 
 	*ret = (struct metadata_safety){.members = views->members_present};
@@ -191,5 +202,5 @@ void metadata_safety(struct pool *p, const struct disk_views *views, struct meta
 	ret->tables = tables.tables;
 	ret->tables_short = tables.tables_short;
 	ret->losses_left = MIN(journal_losses(views), tables.losses_left);
-	ret->losses_wanted = (int)MIN((unsigned)s.metadata_copies, MAX(domains, 1u)) - 1;
+	ret->losses_wanted = (int)losses_wanted(views, s.metadata_copies);
 }

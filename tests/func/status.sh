@@ -83,6 +83,16 @@ look
 tells_not "three disks, full: no talk of geometry" "too few|as nothing"
 end_pool
 
+# ---- disks were given up, and no extent tells of it
+small_pool 40m 40m
+look
+says "two disks: healthy" "is healthy, mounted"
+check "one is given up" "$dynamicfs" fail-disk --pool "$pool" --disk d2
+look
+says "one of two is left: the headline tells" "is degraded, mounted"
+says "and the warning why" "the metadata is on one disk only: bring back disks, or add some"
+end_pool
+
 # ---- one of each
 small_pool 40m
 look
