@@ -190,7 +190,8 @@ static int publish(struct meta *m, const struct cut *c, bool closing)
 	root.chain = next->chain;
 	root.manifest = next->manifest;
 	root.journal_first = next->journal_first;
-	root.clean = closing && meta_last_seq(m) == next->checkpoint_seq;
+	/* An opening has no journal yet: if it ends here, nothing in any counts (M17). */
+	root.clean = (closing || m->opening) && meta_last_seq(m) == next->checkpoint_seq;
 	for (unsigned i = 0; i < m->member_count; i++) {
 		if (!member_dead(m, m->members[i]) && (m->opening || m->members[i]->journal))
 			m->members[i]->listed = true;

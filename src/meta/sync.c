@@ -178,7 +178,7 @@ static int write_flying(struct meta *m)
 	return err;
 }
 
-/* The first group after a clean close: from now on the journal may hold something. */
+/* The first group after a clean close, or an opening: from now on the journal may hold something. */
 static int not_clean_any_more(struct meta *m)
 {
 	struct root next = m->root;

@@ -189,6 +189,40 @@ static void test_more_than_was_read(void **state)
 	}
 }
 
+/* An opening ended when it had begun its journal on one member only, and just that can't be read then: nothing in
+ * it was acknowledged. Once something was, it counts. */
+static void test_begun_on_one(void **state)
+{
+	char name[JOURNAL_NAME_LEN], from[256], to[256];
+	struct rig r;
+
+	(void)state;
+	for (unsigned how = 0; how < 2; how++) {
+		begin(&r, 3);
+		rig_must_open(&r);
+		journal_name(r.m->root.journal_first, name);
+		rig_kill(&r);
+		for (unsigned i = 1; i < 3; i++) {
+			rig_path(&r, i, name, from);
+			rig_path(&r, i, "meta/journal/spare-7", to);
+			assert_int_equal(rename(from, to), 0);
+		}
+		fault(&r, 0, 1, &unreadable[how]);
+		rig_must_open(&r);
+		rig_expect(&r, 0, 51, 1);
+		rig_fill(&r, 60, 1, 1);
+		assert_false(r.m->root.clean);
+		rig_kill(&r);
+		fault(&r, 0, 3, &unreadable[how]);
+		assert_int_equal(rig_open(&r), DFS_EUNREAD);
+		fault(&r, 0, 3, &none);
+		rig_must_open(&r);
+		rig_expect(&r, 60, 1, 1);
+		rig_must_close(&r);
+		rig_release(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_bad_sector),
 		cmocka_unit_test(test_no_root_can_be_read),
 		cmocka_unit_test(test_more_than_was_read),
+		cmocka_unit_test(test_begun_on_one),
 	};
 
 	log_set_sink(quiet, NULL);
