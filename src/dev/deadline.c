@@ -40,16 +40,24 @@ struct dev_group *dev_group_new(uint64_t deadline_ms)
 	env_mutex_init(&g->lock);
 	g->deadline_ms = deadline_ms ? deadline_ms : DEADLINE_MS_DEFAULT;
 	g->refs = 1;
-	g->most = g->most_disks = UINT32_MAX;
+	g->most = g->most_votes = UINT32_MAX;
 	LIST_INIT(&g->devs);
 	return g;
 }
 
-void dev_group_set_most(struct dev_group *g, unsigned most, unsigned disks)
+void dev_group_set_most(struct dev_group *g, unsigned most, unsigned votes,
+			struct dev *const *voters, unsigned count)
 {
+	struct deadline *d;
+
 	ENV_LOCKED(&g->lock);
 	g->most = most;
-	g->most_disks = disks;
+	g->most_votes = votes;
+	LIST_FOREACH(d, &g->devs, in_group)
+		d->votes = false;
+	for (unsigned i = 0; i < count; i++)
+		if (voters[i]->ops == &deadline_ops)
+			deadline_of(voters[i])->votes = true;
 }
 
 uint64_t dev_group_deadline_ms(const struct dev_group *g) { return g->deadline_ms; }

@@ -13,12 +13,13 @@
 
 /*
  * The devices of a pool. A disk is given up only while those that are silent lie in no more than `most` failure
- * domains, and are no more than `disks`: when all stand still (a controller that resets, a machine that was
+ * domains, and no more than `votes` of the voters are: when all stand still (a controller that resets, a machine that was
  * suspended), nothing is won by giving them up.
  */
 struct dev_group;
 struct dev_group *dev_group_new(uint64_t deadline_ms);
-void dev_group_set_most(struct dev_group *g, unsigned most, unsigned disks);
+void dev_group_set_most(struct dev_group *g, unsigned most, unsigned votes,
+			struct dev *const *voters, unsigned count);
 uint64_t dev_group_deadline_ms(const struct dev_group *g);
 /* The devices may outlive it: it goes when the last of them has gone. NULL is allowed. */
 void dev_group_put(struct dev_group *g);

@@ -105,7 +105,7 @@ struct dev_group {
 	struct env_mutex lock;
 	uint64_t deadline_ms;	    /* immutable */
 	unsigned refs;		    /* lock */
-	unsigned most, most_disks;  /* lock */
+	unsigned most, most_votes;  /* lock */
 	LIST_HEAD(, deadline) devs; /* lock */
 };
 
@@ -117,6 +117,7 @@ struct deadline {
 	struct dev_group *group;       /* counted; immutable */
 	LIST_ENTRY(deadline) in_group; /* group.lock */
 	char domain[64];	       /* group.lock */
+	bool votes;		       /* group.lock */
 	/* From when on the disk counts as silent; 0: nothing runs; 1: it is hung. For the group. */
 	_Atomic(uint64_t) silent_at_ns;
 

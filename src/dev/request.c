@@ -300,17 +300,17 @@ static bool can_be_spared(struct deadline *d)
 {
 	struct dev_group *g = d->group;
 	uint64_t now = env_now_ns();
-	unsigned disks = 0, domains = 0;
+	unsigned votes = 0, domains = 0;
 	struct deadline *other;
 
 	ENV_LOCKED(&g->lock);
 	LIST_FOREACH(other, &g->devs, in_group) {
 		if (!is_silent(other, d, now))
 			continue;
-		disks++;
+		votes += other->votes;
 		domains += !domain_counted(other, d, now);
 	}
-	return domains <= g->most && disks <= g->most_disks;
+	return domains <= g->most && votes <= g->most_votes;
 }
 
 /* ---- waiting and giving up ---- */

@@ -59,6 +59,17 @@ unsigned fail_orders_pending(struct pool *p)
 	return n;
 }
 
+unsigned fail_orders_voting(struct pool *p)
+{
+	struct fail_order *o;
+	unsigned n = 0;
+	ENV_LOCKED(&p->lock);
+
+	SLIST_FOREACH(o, &p->orders, link)
+		n += o->has_begun && !o->is_done && p->votes[o->id.v];
+	return n;
+}
+
 static void say_pending(struct pool *p, const char *label, struct pool_message *msg)
 {
 	char silent[LABELS_BYTES];

@@ -310,26 +310,49 @@ unsigned health_voters(struct pool *p)
 	return n;
 }
 
+static bool votes(struct pool *p, disk_id id)
+{
+	ENV_LOCKED(&p->lock);
+
+	return p->votes[id.v];
+}
+
 /* Disks of one domain may fall silent together, as long as those that are left can outvote them (with the pool
- * directory, when they are half). One whose giving up is not stored yet is one of those that are silent. */
+ * directory, when they are half) in the epoch in force: one that was given up votes until the next one is formed, so
+ * that losses count as they come (H3). One whose giving up is not stored yet is one of those that are silent. */
 void health_note_spare(struct pool *p)
 {
 	struct pool_settings s = pool_get_settings(p);
-	unsigned count = disk_count(p->disks), pending = fail_orders_pending(p);
+	unsigned count = disk_count(p->disks), pending = fail_orders_voting(p);
+	FREE struct dev **voters = xcalloc(count + 1, sizeof(*voters));
 	FREE struct disk_info *infos = xcalloc(count + 1, sizeof(*infos));
 	FREE struct place_disk *places = xcalloc(count + 1, sizeof(*places));
-	unsigned domains, most, disks;
+	unsigned domains, most, n = 0;
 
 	for (unsigned i = 0; i < count; i++) {
-		infos[i] = disk_info(disk_at(p->disks, i));
+		struct disk *d = disk_at(p->disks, i);
+
+		infos[i] = disk_info(d);
 		places[i].domain = infos[i].domain;
-		places[i].eligible = disk_present(disk_at(p->disks, i));
+		places[i].eligible = disk_present(d);
+		if (disk_dev(d) && votes(p, infos[i].id))
+			voters[n++] = disk_dev(d);
 	}
 	domains = place_domains(places, count, 0);
 	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
 	most = MIN(most, domains ? domains - 1 : 0);
-	disks = MAX(most, health_voters(p) / 2);
-	dev_group_set_most(p->group, most, disks - MIN(disks, pending));
+	dev_group_set_most(p->group, most, n / 2 - MIN(n / 2, pending), voters, n);
+}
+
+void health_note_epoch(struct pool *p, const struct root *root)
+{
+	env_mutex_lock(&p->lock);
+	memset(p->votes, 0, sizeof(p->votes));
+	for (unsigned i = 0; i < root->disk_count; i++)
+		p->votes[root->disks[i].id.v] = root->disks[i].votes & 1;
+	env_mutex_unlock(&p->lock);
+	if (p->meta)
+		health_note_spare(p);
 }
 
 bool disk_is_awaited(struct disk *d)

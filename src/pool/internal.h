@@ -89,10 +89,11 @@ struct pool {
 		struct lacks_found found;
 		bool done[DISK_ID_MAX + 1];
 	} looks;
-	bool members_changed; /* (l): meta_set_disks is due */
-	bool disk_json_due;   /* (l): disk.json files are out of date */
-	int pool_json_err;    /* (l): why pool.json could not be written; tried again */
-	int tie;	      /* (l): why it can't be written, and an epoch waits for it (H9) */
+	bool votes[DISK_ID_MAX + 1]; /* (l): in the epoch that is in force */
+	bool members_changed;	     /* (l): meta_set_disks is due */
+	bool disk_json_due;	     /* (l): disk.json files are out of date */
+	int pool_json_err;	     /* (l): why pool.json could not be written; tried again */
+	int tie; /* (l): why it can't be written, and an epoch waits for it (H9) */
 	struct env_thread *thread; /* change_lock */
 	struct spare_dev *spares;  /* (l): devices meta knows that are no disks: freed last */
 	unsigned spare_count;
@@ -160,6 +161,8 @@ void pool_background(void *arg);
 
 /* How many disks may be given up for their silence: as many as the pool can do without. */
 void health_note_spare(struct pool *p);
+/* Another epoch is formed: who votes in it. */
+void health_note_epoch(struct pool *p, const struct root *root);
 /* How many disks have a vote in the epoch that is in force. */
 unsigned health_voters(struct pool *p);
 
@@ -171,6 +174,8 @@ bool disk_is_awaited(struct disk *d);
 bool disk_given_up(struct pool *p, disk_id id);
 /* How many were begun and are not stored yet. */
 unsigned fail_orders_pending(struct pool *p);
+/* Of these, those whose disk votes still. */
+unsigned fail_orders_voting(struct pool *p);
 /* Waits for the orders that nobody waits for any more. Before metadata is closed. */
 void fail_orders_end(struct pool *p);
 

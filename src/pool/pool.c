@@ -206,7 +206,9 @@ static int on_epoch(void *ctx, const struct root *root, bool needed)
 		p->json.generation = old.generation;
 		if (!p->meta)
 			set_line(p, &(struct meta_line){old.durable_seq, old.durable_chain});
+		return err;
 	}
+	health_note_epoch(p, root);
 	return err;
 }
 

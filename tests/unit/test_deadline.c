@@ -406,7 +406,7 @@ static void a_disk_that_is_needed_is_waited_for(void **state)
 	struct env_thread *t;
 
 	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f), 0);
-	dev_group_set_most(r->group, 0, 0);
+	dev_group_set_most(r->group, 0, 0, NULL, 0);
 	dev_fault_set(r->fault, &hang);
 	c = (struct caller){.dev = r->dev, .f = f, .kind = 1};
 	t = env_thread_start("caller", caller_main, &c);
@@ -434,7 +434,7 @@ static void a_silent_disk_that_is_retired_is_left(void **state)
 	assert_int_equal(dev_dir_open(r->top, "other", true, &below), 0);
 	fault = dev_fault_new(below, &fine);
 	other = dev_deadline_new(r->group, fault);
-	dev_group_set_most(r->group, 0, 0);
+	dev_group_set_most(r->group, 0, 0, NULL, 0);
 	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f[0]), 0);
 	assert_int_equal(dev_open(other, "file", DEV_CREATE, &f[1]), 0);
 	dev_fault_set(r->fault, &hang);
@@ -482,9 +482,10 @@ static void a_domain_is_one_loss(void **state)
 		assert_int_equal(dev_dir_open(r->top, "other", true, &below), 0);
 		fault = dev_fault_new(below, &fine);
 		other = dev_deadline_new(r->group, fault);
+		struct dev *voters[] = {r->dev, other};
 		dev_deadline_set_domain(r->dev, "a");
 		dev_deadline_set_domain(other, cases[i].domain);
-		dev_group_set_most(r->group, 1, cases[i].most_disks);
+		dev_group_set_most(r->group, 1, cases[i].most_disks, voters, 2);
 		assert_int_equal(dev_open(other, "file", DEV_CREATE, &f), 0);
 		dev_fault_set(r->fault, &hang);
 		assert_int_equal(dev_mkdir(r->dev, "dir"), DFS_ETIMEDOUT);
@@ -573,7 +574,7 @@ static void anything_can_have_a_deadline(void **state)
 	unsigned *arg = xcalloc(1, sizeof(*arg));
 
 	/* nothing depends on what is only looked at, so it is never waited for */
-	dev_group_set_most(r->group, 0, 0);
+	dev_group_set_most(r->group, 0, 0, NULL, 0);
 	atomic_store(&call_hangs, false);
 	assert_int_equal(dev_call_in_time(r->group, "a call", long_call, arg, drop_arg), 0);
 	assert_int_equal(*arg, 1);

@@ -600,7 +600,7 @@ static void test_hung_member(void **state)
 			r.devs[i] = dev_deadline_new(group, faults[i]);
 			dev_fault_set(faults[i], slowly ? &slow : &none);
 		}
-		dev_group_set_most(group, 2, 2);
+		dev_group_set_most(group, 2, 2, NULL, 0);
 		rig_must_open(&r);
 		rig_fill(&r, 0, 10, 1);
 		start = env_now_ns();

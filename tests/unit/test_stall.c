@@ -78,24 +78,46 @@ static int give_up(struct fixture *f, unsigned i)
 	return err;
 }
 
-static struct fixture *stalled(unsigned disks, struct writer *w, struct env_thread **ret_thread)
+static struct fixture *opened(unsigned disks)
 {
 	struct fixture *f = fixture_new(disks, 0, NULL);
-	char silent[512];
 
 	assert_int_equal(pool_close(f->p), 0);
 	f->io_timeout_ms = TIMEOUT_MS;
 	fixture_reopen(f);
-	for (unsigned i = 0; i < HANGING; i++)
+	return f;
+}
+
+static void fall_silent(struct fixture *f, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++)
 		dev_fault_set(f->faults[i], &hang);
-	for (unsigned i = 0; i < HANGING; i++)
+	for (unsigned i = from; i < to; i++)
 		waiters[i] = env_thread_start("waiter", wait_for_disk,
 					      disk_dev(disk_at(pool_disks(f->p), i)));
+}
+
+static struct env_thread *start_writer(struct fixture *f, struct writer *w)
+{
 	w->p = f->p;
-	*ret_thread = env_thread_start("writer", write_something, w);
-	for (unsigned i = 0; i < 100 && awaited(f) < HANGING; i++)
+	return env_thread_start("writer", write_something, w);
+}
+
+static void wait_awaited(struct fixture *f, unsigned count)
+{
+	for (unsigned i = 0; i < 100 && awaited(f) < count; i++)
 		env_sleep_ms(TIMEOUT_MS / 10);
-	assert_int_equal(awaited(f), HANGING);
+	assert_int_equal(awaited(f), count);
+}
+
+static struct fixture *stalled(unsigned disks, struct writer *w, struct env_thread **ret_thread)
+{
+	struct fixture *f = opened(disks);
+	char silent[512];
+
+	fall_silent(f, 0, HANGING);
+	*ret_thread = start_writer(f, w);
+	wait_awaited(f, HANGING);
 	pool_silent_disks(f->p, silent, sizeof(silent));
 	assert_string_equal(silent, "disk0, disk1, disk2");
 	return f;
@@ -103,10 +125,12 @@ static struct fixture *stalled(unsigned disks, struct writer *w, struct env_thre
 
 static void let_go(struct fixture *f)
 {
-	for (unsigned i = 0; i < HANGING; i++)
+	for (unsigned i = 0; i < HANGING && waiters[i]; i++)
 		dev_fault_set(f->faults[i], &fine);
-	for (unsigned i = 0; i < HANGING; i++)
+	for (unsigned i = 0; i < HANGING && waiters[i]; i++) {
 		env_thread_join(waiters[i]);
+		waiters[i] = NULL;
+	}
 	assert_int_equal(pool_close(f->p), 0);
 	f->p = NULL;
 	fixture_free(f);
@@ -156,11 +180,59 @@ static void more_than_half_are_waited_for(void **state)
 	let_go(f);
 }
 
+/* The third can't outvote two, whatever losses the pool bears: it waits for one of them, and does not end. */
+static void two_of_three_at_once_are_waited_for(void **state)
+{
+	struct fixture *f = opened(3);
+	struct env_thread *t;
+	struct writer w;
+
+	(void)state;
+	fall_silent(f, 0, 2);
+	t = start_writer(f, &w);
+	wait_awaited(f, 2);
+	env_sleep_ms(4 * TIMEOUT_MS);
+	assert_int_equal(awaited(f), 2);
+	assert_int_equal(meta_failed(pool_meta(f->p)), 0);
+	dev_fault_set(f->faults[1], &fine);
+	env_thread_join(t);
+	assert_int_equal(w.err, 0);
+	assert_int_equal(meta_failed(pool_meta(f->p)), 0);
+	let_go(f);
+}
+
+static bool is_member(struct fixture *f, unsigned i)
+{
+	return meta_is_member(pool_meta(f->p), status_of(f, i).info.id);
+}
+
+/* One after the other they are given up: those that are left vote anew each time. */
+static void two_of_three_one_by_one_are_given_up(void **state)
+{
+	struct fixture *f = opened(3);
+	struct env_thread *t;
+	struct writer w;
+
+	(void)state;
+	for (unsigned n = 0; n < 2; n++) {
+		fall_silent(f, n, n + 1);
+		t = start_writer(f, &w);
+		env_thread_join(t);
+		assert_int_equal(w.err, 0);
+		assert_false(is_member(f, n));
+	}
+	assert_true(is_member(f, 2));
+	assert_int_equal(meta_failed(pool_meta(f->p)), 0);
+	let_go(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(half_of_them_are_given_up),
 		cmocka_unit_test(more_than_half_are_waited_for),
+		cmocka_unit_test(two_of_three_at_once_are_waited_for),
+		cmocka_unit_test(two_of_three_one_by_one_are_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
