@@ -23,7 +23,8 @@ struct meta;
 struct meta_txn;
 
 #define EXTENT_MAX_BYTES RECORD_MAX_PAYLOAD
-#define EXTENT_SMALL_BYTES KIB(64) /* may fit where no great one does */
+#define EXTENT_SMALL_BYTES KIB(64)	      /* may fit where no great one does */
+#define EXTENT_LEAST_BYTES RECORD_BLOCK_BYTES /* no smaller parts are made for want of room */
 
 struct extent_config {
 	struct uuid pool;
@@ -53,13 +54,14 @@ struct extent_new {
 	/* out */
 	struct rec_extent rec; /* refs = piece_count */
 	bool published;	       /* the caller's: false after extent_write */
+	bool no_room; /* DFS_ENOSPC because of this one: in smaller parts it may fit (A7) */
 };
 /*
  * Writes count extents: places, encodes, hashes, appends all fragments, waits for the writes (not
  * for durability: meta_sync's data_sync does that, E1). A failed fragment goes to another disk; too
  * few disks narrow the geometry. On success every rec is complete and in flight (S3): follow with
- * extent_publish in a transaction, then extent_settle. On failure nothing is in flight.
- * DFS_ENOSPC, DFS_EIO.
+ * extent_publish in a transaction, then extent_settle. On failure nothing is in flight, and if one has no_room
+ * nothing was reserved for any of them. DFS_ENOSPC, DFS_EIO.
  */
 MUST_USE int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count);
 /* The same for what nobody has asked for, up to 64: it takes only what is spare (A6). */

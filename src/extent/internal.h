@@ -130,6 +130,12 @@ uint64_t snapshot_take_whole(struct place_snapshot *snap, unsigned width, uint64
 /* place_fit, but less tolerance only for want of disks, never for want of space. */
 MUST_USE int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted,
 				uint64_t extent_bytes, struct geometry *ret_geometry);
+/* Where the extent goes by what there is, and takes that off. ret_disks: one for each fragment. */
+MUST_USE int place_snapshot_extent(struct place_snapshot *snap, const struct extent_new *e,
+				   uint32_t salt, struct geometry *ret_geometry,
+				   disk_id *ret_disks);
+/* How much data fits with geometry g, in extents as small as need be. Consumes the snapshot's free space. */
+uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g);
 
 /* ---- spare.c ---- */
 /* What so many bytes may take that nobody has asked for (A6). The caller frees; spare_end() follows, with the same

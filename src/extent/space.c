@@ -246,6 +246,23 @@ int place_snapshot_fit(const struct place_snapshot *snap, struct geometry wanted
 	return 0;
 }
 
+int place_snapshot_extent(struct place_snapshot *snap, const struct extent_new *e, uint32_t salt,
+			  struct geometry *ret_geometry, disk_id *ret_disks)
+{
+	int err = place_snapshot_fit(snap, e->wanted, e->len, ret_geometry);
+	unsigned width;
+	uint32_t need;
+
+	if (err)
+		return err;
+	width = (unsigned)ret_geometry->k + ret_geometry->m;
+	need = record_len(e->piece_count, codec_fragment_len(*ret_geometry, e->len));
+	err = place_pick(snap->disks, snap->count, width, need, NULL, 0, salt, ret_disks);
+	for (unsigned i = 0; i < width && !err; i++)
+		place_snapshot_take(snap, ret_disks[i], need, false);
+	return err;
+}
+
 /* Fill as placement would: the widest stripes first, then what the larger disks still allow. */
 static uint64_t fill(struct place_snapshot *snap, struct geometry g, uint32_t extent_bytes)
 {
@@ -268,8 +285,8 @@ static uint64_t fill(struct place_snapshot *snap, struct geometry g, uint32_t ex
 	return total;
 }
 
-/* Consumes the snapshot's free space. Where no great extent fits any more, small ones may. */
-static uint64_t usable_bytes(struct place_snapshot *snap, struct geometry g)
+/* Where no great extent fits any more, small ones may. */
+uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g)
 {
 	uint64_t total;
 
@@ -283,7 +300,7 @@ uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t
 {
 	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
 
-	return usable_bytes(snap, g);
+	return place_snapshot_usable(snap, g);
 }
 
 /* What was accepted goes to the ground that is allocated for it, also where metadata lacks room (A5). */
@@ -345,7 +362,7 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 			all &= got < each;
 			d->free_bytes = MIN(d->free_bytes, got);
 		}
-		usable = usable_bytes(held, g);
+		usable = place_snapshot_usable(held, g);
 		if (usable >= bytes || all)
 			break;
 	}
@@ -357,7 +374,7 @@ uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 {
 	FREE struct place_snapshot *snap = snapshot_with(s, 0, room, domain);
 
-	return usable_bytes(snap, g);
+	return place_snapshot_usable(snap, g);
 }
 
 int extent_fit(struct extent_store *s, struct geometry g, uint64_t extent_bytes,

@@ -3,8 +3,9 @@
  * Writing extents: place, encode, hash, append to distinct disks (E1, E4). All fragments of all the
  * extents of one call travel together, so that each disk's queue is woken once.
  *
- * A plan holds what one extent needs until its fragments are written: parity buffers, block hashes,
- * headers. Fragments that fail go to other disks; when none is left, the extent starts over with the
+ * A plan holds what one extent needs until its fragments are written: its disks, parity buffers, block hashes,
+ * headers. All are planned before anything is reserved, for what is given out is not given out again (S1). Fragments
+ * that fail go to other disks; when none is left, the extent starts over with the
  * narrower geometry that today's disks allow.
  */
 #include <stdlib.h>
@@ -16,6 +17,8 @@ struct plan {
 	struct extent_new *e;
 	uint32_t header_len;
 	unsigned width;
+	disk_id disks[DFS_EXTENT_MAX_FRAGMENTS]; /* where its fragments are to go */
+	bool is_planned;			 /* they have not been tried yet */
 	uint8_t *tail;	     /* the last data fragment, padded, when the extent ends inside it */
 	uint8_t *parity;     /* m fragments */
 	struct hash *hashes; /* for each distinct payload, its blocks */
@@ -81,6 +84,7 @@ static void plan_encode(struct plan *p)
 	unsigned k = rec->k, m = rec->m, distinct = k == 1 ? 1 : k + m;
 	uint8_t *parity[DFS_EXTENT_MAX_FRAGMENTS];
 
+	p->headers = xmalloc((size_t)p->width * p->header_len);
 	for (unsigned i = 0; i < k; i++) {
 		uint64_t from = (uint64_t)i * flen;
 
@@ -110,7 +114,7 @@ static void plan_encode(struct plan *p)
 		record_hash_blocks(p->payload[i], flen, p->hashes + (size_t)i * nblocks);
 }
 
-/* Decides the geometry by what fits now and fills in the record, but for the addresses. */
+/* Decides by what fits now, which it takes off, and fills in the record, but for the addresses. */
 static int plan_init(struct extent_store *s, struct plan *p, struct place_snapshot *snap)
 {
 	struct extent_new *e = p->e;
@@ -118,7 +122,7 @@ static int plan_init(struct extent_store *s, struct plan *p, struct place_snapsh
 	struct geometry fit;
 	int err;
 
-	err = place_snapshot_fit(snap, e->wanted, e->len, &fit);
+	err = place_snapshot_extent(snap, e, atomic_fetch_add(&s->salt, 1), &fit, p->disks);
 	if (err)
 		return err;
 	memset(rec, 0, sizeof(*rec));
@@ -132,13 +136,12 @@ static int plan_init(struct extent_store *s, struct plan *p, struct place_snapsh
 	rec->refs = e->piece_count;
 	rec->generation = meta_generation(s->cfg.meta);
 	rec->fragment_len = codec_fragment_len(fit, e->len);
+	p->is_planned = true;
 	p->width = (unsigned)fit.k + fit.m;
 	p->header_len = record_header_len(e->piece_count,
 					  (unsigned)DIV_UP(rec->fragment_len, RECORD_BLOCK_BYTES));
 	rec->header_len = p->header_len;
 	memset(p->done, 0, sizeof(p->done));
-	p->headers = xmalloc((size_t)p->width * p->header_len);
-	plan_encode(p);
 	return 0;
 }
 
@@ -187,6 +190,19 @@ static void plan_abandon(struct extent_store *s, struct plan *p)
 	}
 }
 
+/* The disks for `count` fragments that have none, beside those of the others: as planned, or by what is left. */
+static int plan_pick(struct extent_store *s, struct plan *p, const struct place_snapshot *snap,
+		     const disk_id *taken, unsigned ntaken, unsigned count, disk_id *ids)
+{
+	if (p->is_planned) {
+		memcpy(ids, p->disks, count * sizeof(*ids));
+		return 0;
+	}
+	return place_pick(snap->disks, snap->count, count,
+			  record_len(p->e->piece_count, p->e->rec.fragment_len), taken, ntaken,
+			  atomic_fetch_add(&s->salt, 1), ids);
+}
+
 /*
  * Places the fragments that are not done on disks that hold none of the others, and prepares their
  * writes. Appends to ios; owner[] says whose fragment each is. DFS_ENOSPC: no disk is left.
@@ -206,22 +222,24 @@ static int plan_place(struct extent_store *s, struct plan *p, struct place_snaps
 			missing[nmissing++] = i;
 	}
 	while (next < nmissing) {
-		err = place_pick(snap->disks, snap->count, nmissing - next, need, taken, ntaken,
-				 atomic_fetch_add(&s->salt, 1), ids);
+		unsigned count = nmissing - next;
+
+		err = plan_pick(s, p, snap, taken, ntaken, count, ids);
 		if (err)
 			return err;
-		for (unsigned i = 0; next < nmissing && i < nmissing; i++) {
-			disk_id id = ids[i];
+		for (unsigned i = 0; i < count; i++) {
 			unsigned frag = missing[next];
 
-			err = plan_fragment(s, p, frag, id, &ios[*io_count]);
-			place_snapshot_take(snap, id, need, err != 0);
+			err = plan_fragment(s, p, frag, ids[i], &ios[*io_count]);
+			/* one that takes nothing is not picked again */
+			place_snapshot_take(snap, ids[i], p->is_planned ? 0 : need, err != 0);
 			if (err)
-				break; /* pick again, without that disk */
+				continue;
 			owner[(*io_count)++] = frag;
-			taken[ntaken++] = id;
+			taken[ntaken++] = ids[i];
 			next++;
 		}
+		p->is_planned = false;
 	}
 	return 0;
 }
@@ -286,11 +304,13 @@ void fragments_verify_written(struct extent_store *s, struct disk_io *ios, unsig
 	}
 }
 
+#define ROUND_MAX 64u /* plans whose fragments are in memory at a time */
+
 /* A round for all plans: place what is missing, run the writes, note what failed. */
 static int write_round(struct extent_store *s, struct plan *plans, unsigned count,
 		       struct place_snapshot *snap, bool *ret_again)
 {
-	unsigned total = 0, n = 0, first[64];
+	unsigned total = 0, n = 0, first[ROUND_MAX];
 	int err = 0;
 
 	ASSERT(count <= ARRAY_SIZE(first));
@@ -328,39 +348,62 @@ static int write_round(struct extent_store *s, struct plan *plans, unsigned coun
 	return 0;
 }
 
+/* Plans all, in their order. DFS_ENOSPC: the one that finds no room is told of. */
+static int plan_all(struct extent_store *s, struct plan *plans, struct extent_new *extents,
+		    unsigned count, struct place_snapshot *snap)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < count && !err; i++) {
+		plans[i].e = &extents[i];
+		err = plan_init(s, &plans[i], snap);
+		extents[i].no_room = err == DFS_ENOSPC;
+	}
+	return err;
+}
+
+static int write_plans(struct extent_store *s, struct plan *plans, unsigned count,
+		       struct place_snapshot *snap)
+{
+	unsigned n;
+	int err = 0;
+
+	for (unsigned done = 0; done < count && !err; done += n) {
+		bool again = true;
+
+		n = MIN(count - done, ROUND_MAX);
+		for (unsigned i = done; i < done + n; i++)
+			plan_encode(&plans[i]);
+		/* every round takes at least one disk out of the snapshot, so this ends */
+		while (!err && again)
+			err = write_round(s, plans + done, n, snap, &again);
+		for (unsigned i = done; i < done + n; i++)
+			plan_release(&plans[i]);
+	}
+	for (unsigned i = 0; i < count && err; i++)
+		plan_abandon(s, &plans[i]);
+	return err;
+}
+
 #define WRITE_ATTEMPTS 4 /* each with the geometry that fits at its start */
 
 /* spare: what may be taken, of what is not accepted; NULL: it was. */
-static int write_some(struct extent_store *s, struct extent_new *extents, unsigned count,
-		      const struct place_snapshot *spare)
+static int write_all(struct extent_store *s, struct extent_new *extents, unsigned count,
+		     const struct place_snapshot *spare)
 {
 	FREE struct plan *plans = xcalloc(count, sizeof(*plans));
-	int err = 0;
+	int err = DFS_EIO;
 
-	for (int attempt = 0; attempt < WRITE_ATTEMPTS; attempt++) {
-		if (attempt)
-			PROBE("extent-written-narrower");
+	for (int attempt = 0; attempt < WRITE_ATTEMPTS && err; attempt++) {
 		FREE struct place_snapshot *snap = spare ? place_snapshot_copy(spare)
 							 : place_snapshot_accepted(s);
-		unsigned ready = 0;
-		bool again = true;
 
-		for (err = 0; ready < count && !err; ready++) {
-			plans[ready].e = &extents[ready];
-			err = plan_init(s, &plans[ready], snap);
-			if (err)
-				break;
-		}
-		/* every round takes at least one disk out of the snapshot, so this ends */
-		while (!err && again)
-			err = write_round(s, plans, count, snap, &again);
-		for (unsigned i = 0; i < ready; i++) {
-			if (err)
-				plan_abandon(s, &plans[i]);
-			plan_release(&plans[i]);
-		}
-		if (!err)
-			break;
+		if (attempt)
+			PROBE("extent-written-narrower");
+		err = plan_all(s, plans, extents, count, snap);
+		if (err)
+			return err;
+		err = write_plans(s, plans, count, snap);
 	}
 	if (err)
 		return err;
@@ -372,29 +415,11 @@ static int write_some(struct extent_store *s, struct extent_new *extents, unsign
 
 int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count)
 {
-	unsigned most = 64, done = 0, n;
-	int err = 0;
-
 	for (unsigned i = 0; i < count; i++) {
 		ASSERT(extents[i].len >= 1 && extents[i].len <= EXTENT_MAX_BYTES);
 		ASSERT(extents[i].piece_count >= 1 && extents[i].piece_count <= RECORD_MAX_PIECES);
 	}
-	for (; done < count && !err; done += n) {
-		n = MIN(most, count - done);
-		err = write_some(s, extents + done, n, NULL);
-		/* each chose its geometry as if alone: one by one they see what the others take */
-		if (err == DFS_ENOSPC && n > 1) {
-			PROBE("extents-one-by-one");
-			most = 1;
-			err = 0;
-			n = 0;
-		}
-		if (err)
-			break;
-	}
-	if (err)
-		extent_settle(s, extents, done, false);
-	return err;
+	return write_all(s, extents, count, NULL);
 }
 
 /* Of what may be taken at most: as copies. */
@@ -412,7 +437,7 @@ int extent_write_unasked(struct extent_store *s, struct extent_new *extents, uns
 {
 	uint64_t bytes = cost(extents, count);
 	FREE struct place_snapshot *spare = spare_begin(s, bytes);
-	int err = write_some(s, extents, count, spare);
+	int err = write_all(s, extents, count, spare);
 
 	spare_end(s, bytes);
 	return err;

@@ -4,6 +4,7 @@
  * times and drop what they replace: one, unless what they replace is too much for it (B2).
  * Keeps F1 (callers commit from the FIFO's head) and F2 (size_put).
  */
+#include "base/probe.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -74,6 +75,58 @@ void batch_build(struct batch *b)
 			piece_at += count;
 		}
 	}
+}
+
+/* Those parts of the extent's pieces that lie within [from, to) of it. Returns how many. */
+static unsigned clip_pieces(const struct extent_new *e, uint32_t from, uint32_t to,
+			    struct record_piece *out)
+{
+	uint32_t off = 0;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < e->piece_count; off += e->pieces[i++].len) {
+		const struct record_piece *p = &e->pieces[i];
+		uint32_t start = MAX(off, from), end = MIN(off + p->len, to);
+
+		if (start < end)
+			out[n++] = (struct record_piece){
+				.file_offset = p->file_offset + start - off, .len = end - start};
+	}
+	return n;
+}
+
+bool batch_split(struct batch *b)
+{
+	unsigned at = 0, pieces = 0;
+	struct record_piece *v;
+	uint32_t half;
+
+	while (at < b->ext_count && !b->ext[at].no_room)
+		at++;
+	if (at == b->ext_count || b->ext[at].len < 2 * EXTENT_LEAST_BYTES)
+		return false;
+	PROBE("extent-split-for-room");
+	for (unsigned i = 0; i < b->ext_count; i++)
+		pieces += b->ext[i].piece_count;
+	b->ext = xrealloc(b->ext, (b->ext_count + 1) * sizeof(*b->ext));
+	memmove(b->ext + at + 1, b->ext + at, (b->ext_count++ - at) * sizeof(*b->ext));
+	half = (uint32_t)ALIGN_UP(b->ext[at].len / 2, EXTENT_LEAST_BYTES);
+	v = xcalloc(pieces + 1, sizeof(*v));
+	pieces = 0;
+	for (unsigned i = 0; i < b->ext_count; i++) {
+		struct extent_new *e = &b->ext[i];
+		uint32_t from = i == at + 1 ? half : 0, to = i == at ? half : e->len;
+		unsigned n = clip_pieces(e, from, to, v + pieces);
+
+		e->data += from;
+		e->len = to - from;
+		e->pieces = v + pieces;
+		e->piece_count = n;
+		pieces += n;
+	}
+	free(b->pieces);
+	b->pieces = v;
+	return true;
 }
 
 static uint64_t first_unsealed(const struct inode *in, uint64_t off, const struct batch *except)

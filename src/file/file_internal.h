@@ -326,6 +326,8 @@ void batch_free(struct fs *fs, struct batch *b);
 
 /* ---- commit.c ---- */
 void batch_build(struct batch *b);
+/* Cuts the extent that found no room in two. false: there is none, or it is too small for that. */
+bool batch_split(struct batch *b);
 /* After a failure parts may be committed; their bytes may be stored again. */
 MUST_USE int batch_commit(struct inode *in, struct batch *b);
 void batch_settle(struct batch *b); /* its extents are published, or given up */

@@ -287,8 +287,6 @@ static int write_extents(struct fs *fs, struct batch **b, unsigned count)
 	unsigned total = 0, at = 0;
 	int rc;
 
-	if (count == 1)
-		return extent_write(fs->extents, b[0]->ext, b[0]->ext_count);
 	for (unsigned i = 0; i < count; i++)
 		total += b[i]->ext_count;
 	all = xcalloc(total, sizeof(*all));
@@ -299,6 +297,17 @@ static int write_extents(struct fs *fs, struct batch **b, unsigned count)
 	for (unsigned i = 0; rc == 0 && i < count; at += b[i++]->ext_count)
 		memcpy(b[i]->ext, all + at, b[i]->ext_count * sizeof(*all));
 	free(all);
+	return rc;
+}
+
+/* In smaller extents where there is no room for great ones: so the account has it (A7). */
+static int write_alone(struct fs *fs, struct batch *b)
+{
+	int rc;
+
+	do
+		rc = extent_write(fs->extents, b->ext, b->ext_count);
+	while (rc == DFS_ENOSPC && batch_split(b));
 	return rc;
 }
 
@@ -326,14 +335,10 @@ static void write_group(struct fs *fs, struct batch **group, unsigned count)
 	}
 	if (!live_count)
 		return;
-	rc = write_extents(fs, live, live_count);
-	for (unsigned i = 0; i < live_count; i++) {
-		/* One that can't be stored must not fail the others. */
-		if (rc && live_count > 1)
-			finish(live[i], write_extents(fs, live + i, 1));
-		else
-			finish(live[i], rc);
-	}
+	rc = live_count > 1 ? write_extents(fs, live, live_count) : DFS_ENOSPC;
+	/* One that can't be stored must not fail the others. */
+	for (unsigned i = 0; i < live_count; i++)
+		finish(live[i], rc ? write_alone(fs, live[i]) : 0);
 }
 
 /* queue_lock held */

@@ -27,7 +27,9 @@ static int64_t data_cost(uint64_t bytes) { return (int64_t)pool_data_cost(bytes)
 
 static struct geometry copies_of(struct fs *fs)
 {
-	return (struct geometry){1, (uint8_t)(pool_get_settings(fs->pool).copies - 1)};
+	struct pool_settings s = pool_get_settings(fs->pool);
+
+	return pool_copies(&s);
 }
 
 /* The disks' share of the counters, as of now: the pool refreshes it only now and then. */

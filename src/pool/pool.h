@@ -135,6 +135,8 @@ unsigned pool_get_search(struct pool *p, unsigned i, char *out, size_t out_len);
 bool pool_read_only(struct pool *p);
 
 /* ---- what there is ---- */
+/* What data may get that finds no room for k + m: so it is accepted. Copies for the greater tolerance of the two. */
+struct geometry pool_copies(const struct pool_settings *s);
 /* What bytes of data take, as copies, with their share of headers and roundings. */
 uint64_t pool_data_cost(uint64_t bytes);
 /* Kept free, as copies, of every write that adds: for what is already under way. */

@@ -10,6 +10,11 @@
 
 uint64_t pool_data_cost(uint64_t bytes) { return bytes ? bytes + bytes / 4 + 8192 : 0; }
 
+struct geometry pool_copies(const struct pool_settings *s)
+{
+	return (struct geometry){1, MAX((uint8_t)(s->copies - 1), s->large.m)};
+}
+
 static uint64_t promised_bytes(struct pool *p)
 {
 	return (uint64_t)MAX(meta_counter(p->meta, META_COUNT_PREALLOC_BYTES), 0);
@@ -20,7 +25,7 @@ static uint64_t promised_bytes(struct pool *p)
 uint64_t pool_room_with(struct pool *p, const struct disk_room *room, const char *domain)
 {
 	struct pool_settings s = pool_get_settings(p);
-	struct geometry copies = {1, (uint8_t)(s.copies - 1)};
+	struct geometry copies = pool_copies(&s);
 	uint64_t usable = extent_usable_bytes_with(p->extents, s.large, room, domain);
 	uint64_t all = extent_usable_bytes_with(p->extents, copies, room, domain);
 	uint64_t cost = pool_data_cost(promised_bytes(p)) + POOL_MARGIN_BYTES;

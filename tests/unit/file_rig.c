@@ -13,6 +13,7 @@
 #include "base/log.h"
 
 uint64_t file_rig_capacity[RIG_DISKS];
+const char *file_rig_domain[RIG_DISKS];
 
 static void quiet(void *ctx, enum log_level level, const char *line)
 {
@@ -23,7 +24,9 @@ static void quiet(void *ctx, enum log_level level, const char *line)
 
 static void add_disk(struct file_rig *r, unsigned i)
 {
-	struct pool_disk_spec spec = {.path = r->disk[i], .capacity_bytes = r->capacity_bytes};
+	struct pool_disk_spec spec = {.path = r->disk[i],
+				      .capacity_bytes = r->capacity_bytes,
+				      .domain = file_rig_domain[i]};
 	uint64_t own = file_rig_capacity[i];
 	struct pool_message msg = {""};
 	struct disk_info info;

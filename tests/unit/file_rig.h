@@ -19,6 +19,8 @@ struct file_rig {
 
 /* Of disk i in the rigs to come, instead of file_rig_new()'s; 0: that. */
 extern uint64_t file_rig_capacity[RIG_DISKS];
+/* Likewise its failure domain. */
+extern const char *file_rig_domain[RIG_DISKS];
 /* Asserts that all goes well. capacity_bytes as in the struct. */
 struct file_rig *file_rig_new(const struct fs_config *cfg, uint64_t capacity_bytes);
 /* Checks the pool with fsck (deep), then removes everything. */
