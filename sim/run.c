@@ -165,6 +165,8 @@ static void set_up(struct run *r)
 	r->has_snapshot = r->copies_on_write && rng_one_in(&r->force_rng, 2);
 	rng_seed(&r->split_rng, rng_mix(r->opt->seed ^ 0x5b117));
 	r->splits = !r->opt->meta_only && rng_one_in(&r->split_rng, 4);
+	rng_seed(&r->stays_rng, rng_mix(r->opt->seed ^ 0x57a75));
+	r->stays = !r->opt->meta_only && rng_one_in(&r->stays_rng, 4);
 	back_set_up(r);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
@@ -571,6 +573,7 @@ static void round_main(void *arg)
 		return;
 	}
 	oracle_doubts(r); /* before what is read is healed */
+	stays_check(r);
 	oracle_check(r);
 	r->verified = true;
 	if (rng_one_in(&r->rng, 3) || r->beyond)
@@ -582,6 +585,7 @@ static void round_main(void *arg)
 		r->ended = true;
 		return;
 	}
+	stays_meet(r);
 	run_arm_faults(r);
 	work(r);
 	sim_disks_at_op(0, NULL, NULL);

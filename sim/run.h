@@ -80,6 +80,11 @@ struct run_back { /* copies of all disks */
 	unsigned count;	   /* of disks; 0: there are none */
 	uint64_t last_seq; /* the last transaction then, durable or not */
 };
+#define RUN_STAYS 32u
+struct run_stay { /* a segment that is known, durably, to hold damage */
+	disk_id disk;
+	uint32_t segment;
+};
 #define RUN_HANDLES 4u
 #define FOREIGN_DISKS 2u
 struct client {
@@ -148,6 +153,10 @@ struct run {
 	struct rng unread_rng;
 	bool unreads; /* journals that can't be read when the pool is opened */
 	struct run_back back;
+	bool stays; /* disks rot while there is no room for repairs */
+	struct rng stays_rng;
+	struct run_stay stays_at[RUN_STAYS];
+	unsigned stay_count;
 	bool lossy;	    /* and it was opened without what that held */
 	bool foreign;	    /* what is not ours is found */
 	bool foreign_world; /* another pool is being made */
@@ -221,6 +230,8 @@ void run_between_rounds(struct run *r, bool last);
 /* NULL when the pool names no such disk. */
 struct run_disk *run_disk_by_id(struct run *r, disk_id id);
 void run_settle_adding(struct run *r);
+/* Of one disk, if one more may be damaged. False: nothing has. */
+bool run_rot_segments(struct run *r);
 void admin_main(void *run);
 /* run_meta.c: what a run does with the metadata layer alone. */
 void meta_make(void *run);
@@ -240,6 +251,9 @@ void oracle_check_lossy(struct run *r);
 void oracle_orphans(struct run *r);
 /* What counts as there on a disk that had errors is there (S5). */
 void oracle_doubts(struct run *r);
+/* run_stays.c: before clients work; and after the next openings. */
+void stays_meet(struct run *r);
+void stays_check(struct run *r);
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

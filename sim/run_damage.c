@@ -116,6 +116,26 @@ static void flip(struct run *r, struct run_disk *d)
 	}
 }
 
+bool run_rot_segments(struct run *r)
+{
+	struct run_disk *d = pick_disk(r);
+	uint64_t flips = rng_between(&r->stays_rng, 1, 30);
+	bool any = false;
+	char text[200];
+
+	if (!d || !run_disk_is_ours(d) || d->failed)
+		return false;
+	while (flips--)
+		any |= sim_disk_flip(d->sim, SIM_SEGMENT, text, sizeof(text));
+	if (!any)
+		return false;
+	d->had_other |= d->damage == DAMAGE_ERRORS;
+	if (d->damage == DAMAGE_NONE)
+		d->damage = DAMAGE_FLIPS;
+	sim_trace("disk %s rots", d->path);
+	return true;
+}
+
 /* Half of the disks that voted when the round began may be lost at once: then nobody can go on. */
 static void note_votes(struct run *r, struct run_disk *d)
 {

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Damage that stays (S6, S7): a disk rots while no disk has room for a repair. What is met and can't be moved is known
+ * from then on, also after whatever comes, and nothing is given up without force that is needed instead of it. The
+ * truth is what verifying says, of all fragments.
+ */
+#include "base/probe.h"
+#include "sim/run.h"
+
+/* Calls fn for each extent that there is. */
+static void each_extent(struct run *r, void (*fn)(struct run *r, const struct rec_extent *rec))
+{
+	const uint8_t first = TABLE_EXTENT;
+	struct meta_iter *it = meta_iter_new(pool_meta(r->pool));
+
+	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct rec_extent rec;
+
+		if (klen == 0 || k[0] != TABLE_EXTENT || parse_extent(k, klen, v, vlen, &rec))
+			break;
+		fn(r, &rec);
+	}
+	meta_iter_free(it);
+}
+
+/* Nobody has changed it since. */
+static bool is_as_it_was(struct run *r, const struct rec_extent *rec)
+{
+	struct rec_extent now;
+
+	return !get_extent(pool_meta(r->pool), rec->id, &now) &&
+	       !memcmp(now.frags, rec->frags, sizeof(now.frags));
+}
+
+static bool is_known(struct run *r, const struct rec_fragment *f)
+{
+	struct disk *d = disk_get(pool_disks(r->pool), f->disk);
+
+	return !d || !disk_present(d) || disk_may_lack(d, f->segment, f->offset, f->record_len);
+}
+
+static struct run_stay *find_stay(struct run *r, const struct rec_fragment *f)
+{
+	for (unsigned i = 0; i < r->stay_count; i++)
+		if (r->stays_at[i].disk.v == f->disk.v && r->stays_at[i].segment == f->segment)
+			return &r->stays_at[i];
+	return NULL;
+}
+
+/* ---- meeting it ---- */
+
+/* What a read that met the damage has done by the healer. */
+static void repair_one(struct run *r, const struct rec_extent *old)
+{
+	struct rec_extent rec = *old;
+	struct extent_check c;
+	unsigned moved;
+	int err;
+
+	if (extent_verify(pool_extents(r->pool), &rec, true, &c) ||
+	    !memchr(c.damaged, true, sizeof(c.damaged)))
+		return;
+	err = extent_repair(pool_extents(r->pool), rec.id, &moved);
+	if (err == DFS_EBUSY || get_extent(pool_meta(r->pool), rec.id, &rec) ||
+	    extent_verify(pool_extents(r->pool), &rec, true, &c))
+		return;
+	for (unsigned i = 0; i < (unsigned)rec.k + rec.m; i++) {
+		const struct rec_fragment *f = &rec.frags[i];
+
+		if (!c.damaged[i] || !is_as_it_was(r, &rec))
+			continue;
+		if (!is_known(r, f))
+			sim_fail("S6",
+				 "a fragment on disk %u, at %u:%u, is damaged and stays (%s), but "
+				 "counts as there",
+				 f->disk.v, f->segment, f->offset, dfs_err_name(err));
+		if (!find_stay(r, f) && r->stay_count < RUN_STAYS)
+			r->stays_at[r->stay_count++] = (struct run_stay){f->disk, f->segment};
+	}
+}
+
+static bool would_lose[SIM_DISKS + 1]; /* by the disk's number among those of the pool */
+
+static void ask_what_is_needed(struct run *r, const struct rec_extent *rec)
+{
+	struct disk_set *set = pool_disks(r->pool);
+	struct extent_check c;
+
+	if (extent_verify(pool_extents(r->pool), rec, true, &c) || c.good < rec->k ||
+	    c.good > rec->k || !is_as_it_was(r, rec))
+		return;
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++)
+		for (unsigned d = 0; d < MIN(disk_count(set), SIM_DISKS); d++)
+			would_lose[d] = would_lose[d] ||
+					(c.status[i] == FRAGMENT_GOOD &&
+					 disk_info(disk_at(set, d)).id.v == rec->frags[i].disk.v);
+}
+
+/* S7: no disk is given up without force that holds what can't be done without. */
+static void check_plans(struct run *r)
+{
+	memset(would_lose, 0, sizeof(would_lose));
+	each_extent(r, ask_what_is_needed);
+	for (unsigned i = 0; i < MIN(disk_count(pool_disks(r->pool)), SIM_DISKS); i++) {
+		struct pool_fail_plan plan;
+		struct pool_message msg = {0};
+		const char *label = disk_info(disk_at(pool_disks(r->pool), i)).label;
+
+		if (!would_lose[i])
+			continue;
+		if (!pool_plan_fail(r->pool, label, &plan, &msg))
+			sim_fail("S7", "disk %s would be given up, but holds what is needed",
+				 label);
+		PROBE("needed-disk-not-given-up");
+	}
+}
+
+static void set_full(struct run *r, bool full)
+{
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
+
+		f.full = full;
+		sim_disk_set_fault(r->disks[i].sim, &f);
+	}
+	r->lacks_room = r->filled = true;
+}
+
+void stays_meet(struct run *r)
+{
+	struct meta *m = pool_meta(r->pool);
+	bool full = !rng_one_in(&r->stays_rng, 4);
+
+	if (!r->stays || r->exceeded || rng_one_in(&r->stays_rng, 3) || !run_rot_segments(r))
+		return;
+	PROBE("disk-rots-in-use");
+	if (full)
+		set_full(r, true);
+	each_extent(r, repair_one);
+	check_plans(r);
+	if (meta_sync(m, meta_last_seq(m)))
+		r->stay_count = 0;
+	if (full)
+		set_full(r, false);
+}
+
+/* ---- remembering it ---- */
+
+static void check_one(struct run *r, const struct rec_extent *rec)
+{
+	struct extent_check c;
+	bool verified = false;
+
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
+		const struct rec_fragment *f = &rec->frags[i];
+
+		if (!f->disk.v || !find_stay(r, f))
+			continue;
+		if (!verified && extent_verify(pool_extents(r->pool), rec, true, &c))
+			return;
+		verified = true;
+		if (!c.damaged[i] || !is_as_it_was(r, rec))
+			continue;
+		if (!is_known(r, f))
+			sim_fail("S6",
+				 "a fragment on disk %u, at %u:%u, was known to be damaged, and is "
+				 "not any more",
+				 f->disk.v, f->segment, f->offset);
+		PROBE("damage-still-known");
+	}
+}
+
+void stays_check(struct run *r)
+{
+	if (r->stay_count)
+		each_extent(r, check_one);
+}
