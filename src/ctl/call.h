@@ -41,6 +41,8 @@ struct ctl_op {
 	unsigned flags;
 };
 /* NULL when there is no such operation. */
+/* It waits for other orders, and for disks: it changes the pool. */
+bool ctl_op_may_wait(const struct ctl_op *op);
 const struct ctl_op *ctl_op_find(const char *name);
 /* Checks the flags, runs it, completes the answer (c->answer must be zeroed). */
 int ctl_dispatch(struct ctl_call *c, const struct ctl_op *op);

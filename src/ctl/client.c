@@ -156,6 +156,50 @@ static int home_silent(struct ctl_answer *a, const char *pool_dir, const char *o
 	return a->error = DFS_ETIMEDOUT;
 }
 
+static int send_request(int fd, const char *op, json_t *args)
+{
+	json_t *request = json_object();
+	int err;
+
+	json_object_set_new(request, "op", json_string(op));
+	if (args)
+		json_object_set(request, "args", args);
+	err = wire_send(fd, request, SEND_TIMEOUT_MS);
+	json_decref(request);
+	return err;
+}
+
+/* What the daemon says that it waits for; "": nothing, or it can't be asked now. */
+static void ask_awaited(const char *pool_dir, char *out, size_t size)
+{
+	struct ctl_answer a = {0};
+	BUF frame = {0};
+	int fd;
+
+	out[0] = '\0';
+	if (ctl_connect(pool_dir, &fd))
+		return;
+	if (!send_request(fd, "ping", NULL) && !wire_recv(fd, &frame, LOOK_MS) &&
+	    !wire_answer_decode(frame.data, frame.len, &a))
+		snprintf(out, size, "%s",
+			 json_string_value(json_object_get(a.result, "awaited")) ?: "");
+	ctl_answer_release(&a);
+	close(fd);
+}
+
+/* D11. It is not waited for: that may be for ever. */
+static int disks_silent(struct ctl_answer *a, const char *op, const char *disks)
+{
+	ctl_answer_release(a);
+	snprintf(
+		a->message, sizeof(a->message),
+		"cannot finish '%s' now: these disks do not answer, and so many can't be missed at "
+		"once: %s; what was begun goes on when they do, unless the daemon ends before; "
+		"'dynamicfs status' tells what helps",
+		op, disks);
+	return a->error = DFS_ETIMEDOUT;
+}
+
 static int broken(struct ctl_answer *a, const char *op, int err)
 {
 	ctl_answer_release(a);
@@ -187,7 +231,9 @@ static void tell_progress(const void *data, size_t len)
 /* What the daemon does may take long; but one whose pool directory hangs, or that is stopped, may never answer. */
 static int wait_answer(int fd, struct ctl_answer *a, const char *pool_dir, const char *op)
 {
+	const struct ctl_op *what = ctl_op_find(op);
 	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char disks[512];
 	long pid = daemon_of(fd);
 	unsigned stopped = 0;
 
@@ -195,23 +241,15 @@ static int wait_answer(int fd, struct ctl_answer *a, const char *pool_dir, const
 		stopped = is_stopped(pid) ? stopped + 1 : 0;
 		if (stopped == STOPPED_LOOKS)
 			return silent(a, pool_dir, op, pid, true);
+		if (what && ctl_op_may_wait(what) && waited % PATIENCE_MS == 0) {
+			ask_awaited(pool_dir, disks, sizeof(disks));
+			if (disks[0])
+				return disks_silent(a, op, disks);
+		}
 		if (waited % PATIENCE_MS == 0 && !child_dir_answers(pool_dir, "pool.json"))
 			return home_silent(a, pool_dir, op);
 	}
 	return 0;
-}
-
-static int send_request(int fd, const char *op, json_t *args)
-{
-	json_t *request = json_object();
-	int err;
-
-	json_object_set_new(request, "op", json_string(op));
-	if (args)
-		json_object_set(request, "args", args);
-	err = wire_send(fd, request, SEND_TIMEOUT_MS);
-	json_decref(request);
-	return err;
 }
 
 int ctl_ping(int fd, const char *pool_dir, const char *op, struct ctl_answer *a)

@@ -58,6 +58,11 @@ const struct ctl_op *ctl_op_find(const char *name)
 	return NULL;
 }
 
+bool ctl_op_may_wait(const struct ctl_op *op)
+{
+	return (op->flags & OP_WRITES) && !(op->flags & OP_PROMPT);
+}
+
 int ctl_fail(struct ctl_call *c, int err, const char *fmt, ...)
 {
 	va_list ap;

@@ -16,8 +16,13 @@
 
 int op_ping(struct ctl_call *c)
 {
+	char awaited[512] = "";
+
+	if (c->pool)
+		pool_awaited_disks(c->pool, awaited, sizeof(awaited));
 	c->answer->result = json_object();
 	set_text(c->answer->result, "mountpoint", c->mountpoint);
+	set_text(c->answer->result, "awaited", awaited);
 	set_u64(c->answer->result, "pid", (uint64_t)getpid());
 	return 0;
 }

@@ -64,6 +64,22 @@ static bool peer_allowed(int fd)
 	return cred.uid == 0 || cred.uid == geteuid() || cred.uid == owner_uid();
 }
 
+/* D11. A change that was begun now would wait, and keep others waiting. */
+static bool must_wait(struct ctl_call *c, const char *name)
+{
+	char disks[512] = "";
+
+	if (c->pool)
+		pool_awaited_disks(c->pool, disks, sizeof(disks));
+	if (disks[0])
+		c->answer->error = ctl_fail(
+			c, DFS_ETIMEDOUT,
+			"cannot run %s: these disks do not answer, and so many can't be missed at once: %s; "
+			"nothing was done; 'dynamicfs status' tells what helps",
+			name, disks);
+	return disks[0] != '\0';
+}
+
 static void answer(struct ctl_server *s, const void *data, size_t len, struct ctl_answer *a)
 {
 	struct ctl_call c = {.pool_dir = s->cfg.pool_dir,
@@ -96,9 +112,11 @@ static void answer(struct ctl_server *s, const void *data, size_t len, struct ct
 			"cannot run %s: the pool directory %s does not answer, and the pool's index is "
 			"there; nothing was done; check the filesystem that it is on",
 			name, s->cfg.pool_dir);
-	} else if ((op->flags & OP_WRITES) && !(op->flags & OP_PROMPT)) {
-		ENV_LOCKED(&s->order_lock);
-		(void)ctl_dispatch(&c, op);
+	} else if (ctl_op_may_wait(op)) {
+		if (!must_wait(&c, name)) {
+			ENV_LOCKED(&s->order_lock);
+			(void)ctl_dispatch(&c, op);
+		}
 	} else {
 		(void)ctl_dispatch(&c, op);
 	}

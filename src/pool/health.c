@@ -362,7 +362,7 @@ bool disk_is_awaited(struct disk *d)
 	return disk_dev(d) && dev_deadline_state(disk_dev(d), &st) && st.is_silent;
 }
 
-void pool_silent_disks(struct pool *p, char *out, size_t out_len)
+static void list_silent(struct pool *p, bool hung_too, char *out, size_t out_len)
 {
 	size_t len = 0;
 
@@ -373,10 +373,20 @@ void pool_silent_disks(struct pool *p, char *out, size_t out_len)
 		struct dev_deadline_state st;
 
 		if (!disk_dev(d) || !dev_deadline_state(disk_dev(d), &st) ||
-		    !(st.is_hung || st.is_silent) || st.is_retired ||
+		    !(st.is_silent || (hung_too && st.is_hung)) || st.is_retired ||
 		    len + sizeof(info.label) + 2 > out_len)
 			continue;
 		len += (size_t)snprintf(out + len, out_len - len, "%s%s", len ? ", " : "",
 					info.label);
 	}
+}
+
+void pool_silent_disks(struct pool *p, char *out, size_t out_len)
+{
+	list_silent(p, true, out, out_len);
+}
+
+void pool_awaited_disks(struct pool *p, char *out, size_t out_len)
+{
+	list_silent(p, false, out, out_len);
 }

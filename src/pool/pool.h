@@ -81,6 +81,8 @@ void pool_abandon(struct pool *p);
 unsigned pool_silent_at_open(struct pool *p, disk_id *out, unsigned max);
 /* The labels of disks that did not answer within their deadline, for a person; "" when all did. */
 void pool_silent_disks(struct pool *p, char *out, size_t out_len);
+/* Of these, those that the pool waits for (D11): nothing can be made durable before more of them answer. */
+void pool_awaited_disks(struct pool *p, char *out, size_t out_len);
 
 struct pool_disk_spec {
 	const char *path;

@@ -156,6 +156,12 @@ is_stalled() { "$dynamicfs" status --pool "$pool" >"$work/said" && grep -q "is s
 check "status says that the pool stands still" wait_for 20 is_stalled
 check "it says for which disk" grep -q "not answer (disk5)" "$work/said"
 check "so does list-disks" state_is disk5 silent
+mkdir "$work/disk9"
+refuse "set names it" 1 "cannot run set: .*at once: disk5; nothing was done" timeout 3 "$dynamicfs" set \
+	--pool "$pool" --copies 3
+refuse "add-disk does" 1 "cannot run add-disk: .*at once: disk5; nothing" timeout 3 "$dynamicfs" add-disk \
+	--pool "$pool" --disk "$work/disk9"
+check "and nothing was done" test ! -e "$work/disk9/dynamicfs"
 check "fail-disk" in_time "$dynamicfs" fail-disk --pool "$pool" --disk "$work/disk6"
 check "the pool goes on" in_time tail --pid=$syncing -f /dev/null
 check "what waited is stored" wait $syncing
