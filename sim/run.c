@@ -167,6 +167,7 @@ static void set_up(struct run *r)
 	r->splits = !r->opt->meta_only && rng_one_in(&r->split_rng, 4);
 	rng_seed(&r->stays_rng, rng_mix(r->opt->seed ^ 0x57a75));
 	r->stays = !r->opt->meta_only && rng_one_in(&r->stays_rng, 4);
+	r->replaces = !r->opt->meta_only && rng_one_in(&r->stays_rng, 4);
 	back_set_up(r);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
@@ -463,7 +464,7 @@ static void work(struct run *r)
 
 	r->stop_admin = false;
 	copy = back_start(r);
-	if (rng_one_in(&r->rng, 4))
+	if (rng_one_in(&r->rng, 4) || r->replaces)
 		admin = env_thread_start("admin", admin_main, r);
 	home = home_start(r);
 	for (unsigned i = 0; i < r->clients_count; i++) {
@@ -585,6 +586,7 @@ static void round_main(void *arg)
 		r->ended = true;
 		return;
 	}
+	stays_forget_replaced(r);
 	stays_meet(r);
 	run_arm_faults(r);
 	work(r);

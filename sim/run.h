@@ -34,7 +34,8 @@ enum disk_damage {
 	DAMAGE_FAILED,	/* by the administrator */
 	DAMAGE_FOREIGN, /* a disk of another pool is there */
 	DAMAGE_AWAY,	/* used elsewhere as the pool */
-	DAMAGE_APART	/* and back, but of a history that was given up */
+	DAMAGE_APART,	/* and back, but of a history that was given up */
+	DAMAGE_ANEW	/* given up, emptied and added again: what it held is lost */
 };
 #define RUN_IMAGES 3u
 struct run_disk {
@@ -45,6 +46,8 @@ struct run_disk {
 	enum disk_damage damage;
 	bool had_other;	     /* DAMAGE_ERRORS, and something else before */
 	bool failed;	     /* for good, by the administrator */
+	bool given_up;	     /* and that has been stored */
+	unsigned anew;	     /* how often it has been added again after that */
 	unsigned lost_round; /* the last round in which it stopped working */
 	uint64_t changes;    /* to one that must not be written to, when that began */
 };
@@ -153,7 +156,8 @@ struct run {
 	struct rng unread_rng;
 	bool unreads; /* journals that can't be read when the pool is opened */
 	struct run_back back;
-	bool stays; /* disks rot while there is no room for repairs */
+	bool stays;    /* disks rot while there is no room for repairs */
+	bool replaces; /* a person is quick to give disks up, and to add them again */
 	struct rng stays_rng;
 	struct run_stay stays_at[RUN_STAYS];
 	unsigned stay_count;
@@ -178,7 +182,8 @@ struct run {
 	bool was_clean;				    /* the last round ended with an unmount */
 	bool with_peers; /* fibers that use the clients' files beside them */
 	bool sync_all_running;
-	bool adding;		/* disks[disk_count] is being added */
+	bool adding;		/* a disk is being added: */
+	struct run_disk *added; /* disks[disk_count], or one that was emptied */
 	bool stop_admin;	/* the round ends */
 	bool verified;		/* this round's recovery has been checked */
 	bool ended;		/* nothing more can be asked of this pool */
@@ -254,6 +259,7 @@ void oracle_doubts(struct run *r);
 /* run_stays.c: before clients work; and after the next openings. */
 void stays_meet(struct run *r);
 void stays_check(struct run *r);
+void stays_forget_replaced(struct run *r);
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

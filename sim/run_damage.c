@@ -644,45 +644,83 @@ struct run_disk *run_disk_by_id(struct run *r, disk_id id)
 	return NULL;
 }
 
+static void note_added(struct run *r)
+{
+	struct run_disk *d = r->added;
+
+	r->adding = false;
+	if (d == &r->disks[r->disk_count]) {
+		PROBE("disk-added");
+		r->disk_count++;
+		return;
+	}
+	PROBE("disk-added-anew");
+	d->anew++;
+	d->failed = d->given_up = false;
+}
+
 /* After an opening: did the disk that was being added when power went become part of the pool? */
 void run_settle_adding(struct run *r)
 {
 	struct pool_disk_status st;
-	bool is_part = false;
+	unsigned lives = 0, before;
 
 	if (!r->adding)
 		return;
+	before = r->added->anew + (r->added < &r->disks[r->disk_count]);
 	/* Power may go while it asks: then the next opening asks again. */
 	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
-		is_part |= run_disk_of(r, &st) == &r->disks[r->disk_count];
-	sim_trace("the disk being added is %spart of the pool", is_part ? "" : "not ");
+		lives += run_disk_of(r, &st) == r->added;
+	sim_trace("the disk being added is %spart of the pool", lives > before ? "" : "not ");
+	if (lives > before)
+		note_added(r);
 	r->adding = false;
-	r->disk_count += is_part;
 }
 
-static void add_disk(struct run *r)
+static void add_disk(struct run *r, struct run_disk *d)
 {
-	struct run_disk *d = &r->disks[r->disk_count];
 	struct pool_disk_spec spec = {.path = d->path, .domain = d->domain};
 	struct pool_message msg = {0};
 	struct disk_info info;
 	bool same;
 	int err;
 
-	if (r->disk_count == r->disk_total || r->adding)
+	if (d == &r->disks[r->disk_total] || r->adding)
 		return;
 	sim_trace("add-disk %s", d->path);
 	r->adding = true;
+	r->added = d;
 	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
 	if (err && !run_bears(r, err) && !run_home_silent(r, err) && !home_explains_order(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
-	if (err) /* the next opening tells */
-		return;
-	r->adding = false;
-	r->disk_count++;
-	PROBE("disk-added");
+	if (!err) /* else the next opening tells */
+		note_added(r);
+}
+
+/* What a person empties and adds again, as a new disk: one that was given up. Nothing is left of what it held, and an
+ * older copy of it is none of this one. */
+static bool add_emptied(struct run *r)
+{
+	struct run_disk *d = r->disks;
+
+	while (d < &r->disks[r->disk_count] && !d->given_up)
+		d++;
+	if (d == &r->disks[r->disk_count] || r->adding || r->splits || r->foreign || r->exceeded ||
+	    sim_disk_can_hang(d->sim))
+		return false;
+	for (unsigned i = 0; i < RUN_IMAGES; i++) {
+		sim_image_free(d->images[i]);
+		d->images[i] = NULL;
+	}
+	r->pool_image_disks = r->back.count = 0;
+	set_gone(d, false);
+	sim_disk_wipe(d->sim);
+	d->damage = DAMAGE_ANEW;
+	sim_trace("disk %s is emptied", d->path);
+	add_disk(r, d);
+	return true;
 }
 
 /* One that does not answer now is what a person gives up. */
@@ -698,8 +736,9 @@ static void fail_disk(struct run *r)
 {
 	struct run_disk *silent = silent_disk(r), *d = silent ? silent : pick_disk(r);
 	struct pool_message msg = {0};
+	struct pool_disk_status st;
 	struct disk_info info;
-	char label[16];
+	char label[64] = "";
 	int err;
 
 	if (!d || d->failed || r->disk_count < run_damaged(r) + 2)
@@ -710,12 +749,15 @@ static void fail_disk(struct run *r)
 	d->failed = true;
 	note_lack(r);
 	note_votes(r, d);
-	snprintf(label, sizeof(label), "d%u", (unsigned)(d - r->disks));
+	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
+		if (run_disk_of(r, &st) == d) /* the last is what it is now */
+			snprintf(label, sizeof(label), "%s", st.info.label);
 	err = pool_fail_disk(r->pool, label, false, &info, &msg);
 	sim_trace("fail-disk %s: %s", d->path, dfs_err_name(err));
 	if (err && !run_bears(r, err) && !run_home_silent(r, err) && !home_explains_order(r, err) &&
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P1", "failing a disk fails: %s: %s", dfs_err_name(err), msg.text);
+	d->given_up = !err;
 	PROBE("disk-failed-by-order");
 }
 
@@ -723,11 +765,14 @@ void admin_main(void *arg)
 {
 	struct run *r = arg;
 
-	env_sleep_ms(rng_below(&r->rng, 1ull << rng_between(&r->rng, 0, 13)));
+	env_sleep_ms(rng_below(&r->rng, 1ull << rng_between(&r->rng, 0, r->replaces ? 8 : 13)));
 	if (r->stop_admin)
 		return;
-	if (rng_one_in(&r->rng, 2))
-		add_disk(r);
+	if (add_emptied(r))
+		return;
+	if (rng_one_in(&r->rng, r->replaces ? 6 : 2))
+		add_disk(r, &r->disks[r->disk_count]);
 	else
 		fail_disk(r);
+	(void)add_emptied(r);
 }

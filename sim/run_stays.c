@@ -146,6 +146,44 @@ void stays_meet(struct run *r)
 		set_full(r, false);
 }
 
+/* ---- a disk that was emptied and added again ---- */
+
+static bool lacks[SIM_DISKS]; /* an extent names it as it was before */
+
+static void find_lacking(struct run *r, const struct rec_extent *rec)
+{
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
+		struct run_disk *rd = run_disk_by_id(r, rec->frags[i].disk);
+		struct disk *d = disk_get(pool_disks(r->pool), rec->frags[i].disk);
+
+		if (rd && (!d || !disk_present(d)))
+			lacks[rd - r->disks] = true;
+	}
+}
+
+/* Once no extent is short for its sake it is a disk as any other: more may be lost then than were borne at once. */
+void stays_forget_replaced(struct run *r)
+{
+	bool some = false;
+
+	for (unsigned i = 0; i < r->disk_count; i++)
+		some |= r->disks[i].damage == DAMAGE_ANEW && !r->disks[i].failed;
+	if (!some || r->adding)
+		return;
+	memset(lacks, 0, sizeof(lacks));
+	each_extent(r, find_lacking);
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct run_disk *d = &r->disks[i];
+
+		if (d->damage != DAMAGE_ANEW || d->failed || lacks[i])
+			continue;
+		PROBE("replaced-disk-is-as-any-other");
+		sim_trace("nothing is short for the sake of disk %s any more", d->path);
+		d->damage = DAMAGE_NONE;
+		d->had_other = false;
+	}
+}
+
 /* ---- remembering it ---- */
 
 static void check_one(struct run *r, const struct rec_extent *rec)
