@@ -329,22 +329,27 @@ static int op_finish(struct dev_call *c)
 /* ---- questions: the last answer will do, for nobody who wants to know the state may wait for a disk ---- */
 
 /*
- * Asks, and waits a moment for the answer; the first one is waited for until the deadline. Lock held.
- * *ret_old: it is an earlier one.
+ * Asks, and waits a moment for the answer; the first one, and one that must be of now, is waited for until the
+ * deadline. A question that is under way began before: its answer need not know what was done since (D13). Lock held.
+ * *ret_old: it is to an earlier question.
  */
-static int ask(struct deadline *d, bool *ret_old)
+static int ask(struct deadline *d, bool must_be_new, bool *ret_old)
 {
 	struct request r = {.op = REQ_ASK};
-	uint64_t seen = d->answers, limit = request_limit_ns(d, REQ_ASK);
-	uint64_t patience = seen ? MIN(ASK_PATIENCE_NS, limit) : UINT64_MAX;
+	uint64_t limit = request_limit_ns(d, REQ_ASK);
+	uint64_t wanted = d->answers + 1 + (d->asking != NULL);
+	uint64_t patience = d->answers && !must_be_new ? MIN(ASK_PATIENCE_NS, limit) : UINT64_MAX;
 	int rc = request_refused(d, REQ_ASK);
 
-	if (!rc && !d->asking)
-		d->asking = request_submit_locked(d, &r, false, &rc);
-	while (!rc && d->answers == seen) {
-		uint64_t now = env_now_ns();
-		uint64_t since = MAX(d->asking->since_ns, d->last_done_ns);
+	while (!rc && d->answers < wanted) {
+		uint64_t now, since;
 
+		if (!d->asking)
+			d->asking = request_submit_locked(d, &r, false, &rc);
+		if (rc)
+			break;
+		now = env_now_ns();
+		since = MAX(d->asking->since_ns, d->last_done_ns);
 		if (now - d->asking->since_ns >= patience) /* not so long for each who asks */
 			break;
 		if (now >= since + limit && request_give_up(d, REQ_ASK))
@@ -354,7 +359,7 @@ static int ask(struct deadline *d, bool *ret_old)
 					       DIV_UP(MIN(patience, limit / 4), 1000000));
 		rc = request_refused(d, REQ_ASK);
 	}
-	*ret_old = d->answers == seen;
+	*ret_old = d->answers < wanted;
 	if (*ret_old && !rc && d->asking &&
 	    env_now_ns() >= MAX(d->asking->since_ns, d->last_done_ns) + limit) {
 		if (request_give_up(d, REQ_ASK))
@@ -364,9 +369,8 @@ static int ask(struct deadline *d, bool *ret_old)
 	return rc;
 }
 
-static int op_space(struct dev *dev, struct dev_space *ret_space)
+static int space(struct deadline *d, bool must_be_new, struct dev_space *ret_space)
 {
-	struct deadline *d = deadline_of(dev);
 	struct request r = {.op = REQ_ASK};
 	bool is_old = false;
 	int rc;
@@ -378,7 +382,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 		return rc;
 	}
 	ENV_LOCKED(&d->lock);
-	rc = ask(d, &is_old);
+	rc = ask(d, must_be_new, &is_old);
 	if (!rc)
 		rc = d->space_result;
 	if (rc)
@@ -386,6 +390,16 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 	*ret_space = d->space;
 	ret_space->is_old |= is_old;
 	return 0;
+}
+
+static int op_space(struct dev *dev, struct dev_space *ret_space)
+{
+	return space(deadline_of(dev), false, ret_space);
+}
+
+static int op_space_now(struct dev *dev, struct dev_space *ret_space)
+{
+	return space(deadline_of(dev), true, ret_space);
 }
 
 static int op_probe(struct dev *dev)
@@ -400,7 +414,7 @@ static int op_probe(struct dev *dev)
 		return r.d->is_retired ? rc : r.probe;
 	}
 	ENV_LOCKED(&d->lock);
-	rc = ask(d, &is_old);
+	rc = ask(d, false, &is_old);
 	return rc ? rc : d->probe_result;
 }
 
@@ -455,6 +469,7 @@ const struct dev_ops deadline_ops = {
 	.sync_dir = op_sync_dir,
 	.replace = op_replace,
 	.space = op_space,
+	.space_now = op_space_now,
 	.probe = op_probe,
 	.lock = op_lock,
 	.start = op_start,

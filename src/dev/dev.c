@@ -217,6 +217,11 @@ int dev_read_all(struct dev *d, const char *name, size_t max_len, uint8_t **ret_
 
 int dev_space(struct dev *d, struct dev_space *ret_space) { return d->ops->space(d, ret_space); }
 
+int dev_space_now(struct dev *d, struct dev_space *ret_space)
+{
+	return (d->ops->space_now ? d->ops->space_now : d->ops->space)(d, ret_space);
+}
+
 int dev_probe(struct dev *d) { return d->ops->probe(d); }
 
 int dev_lock(struct dev *d) { return d->ops->lock ? d->ops->lock(d) : 0; }

@@ -43,7 +43,7 @@ struct dev_space {
 	uint64_t fs_id;	      /* equal for two devs on the same filesystem: one space, one fate */
 	bool read_only;	      /* the filesystem is mounted so */
 	bool cached_only;     /* reads can't bypass the page cache: DEV_READ_MEDIA proves nothing */
-	bool is_old;	      /* an earlier answer: the disk takes its time with a new one */
+	bool is_old;	      /* to an earlier question: the disk takes its time with a new one */
 };
 
 /*
@@ -103,6 +103,7 @@ struct dev_ops {
 	int (*lock)(struct dev *d);
 	void (*start)(struct dev_call *c); /* NULL: the call is made at once */
 	int (*finish)(struct dev_call *c);
+	int (*space_now)(struct dev *d, struct dev_space *ret_space); /* NULL: space is of now */
 	bool (*is_memory)(struct dev *d); /* its calls only touch memory: they can't hang */
 	/* As read, but only of what is in memory: DFS_EBUSY if that is not all, or not known. */
 	int (*read_now)(struct dev_file *f, void *buf, size_t len, uint64_t off);
@@ -164,6 +165,8 @@ MUST_USE int dev_replace(struct dev *d, const char *name, const void *data, size
 MUST_USE int dev_read_all(struct dev *d, const char *name, size_t max_len, uint8_t **ret_data,
 			  size_t *ret_len);
 MUST_USE int dev_space(struct dev *d, struct dev_space *ret_space);
+/* As that, but waits for an answer that knows of all that was done before the call (D13). */
+MUST_USE int dev_space_now(struct dev *d, struct dev_space *ret_space);
 /* Is the device still there and answering? 0 or why not. */
 MUST_USE int dev_probe(struct dev *d);
 /* Keeps other processes' dev_lock() off until dev_free(): DFS_ELOCKED if one has it. 0 also where

@@ -256,16 +256,27 @@ static int f_replace(struct dev *d, const char *name, const void *data, size_t l
 	return rc ? rc : dev_replace(fault_of(d)->below, name, data, len);
 }
 
-static int f_space(struct dev *d, struct dev_space *ret_space)
+static int space_as_planned(struct dev *d, int (*ask)(struct dev *, struct dev_space *),
+			    struct dev_space *ret_space)
 {
 	struct fault_plan p = plan_of(d);
-	int rc = p.gone ? DFS_EGONE : dev_space(fault_of(d)->below, ret_space);
+	int rc = p.gone ? DFS_EGONE : ask(fault_of(d)->below, ret_space);
 
 	if (!rc && p.most_free)
 		ret_space->free_bytes = MIN(ret_space->free_bytes, p.most_free);
 	if (!rc && p.no_space)
 		ret_space->free_bytes = 0;
 	return rc;
+}
+
+static int f_space(struct dev *d, struct dev_space *ret_space)
+{
+	return space_as_planned(d, dev_space, ret_space);
+}
+
+static int f_space_now(struct dev *d, struct dev_space *ret_space)
+{
+	return space_as_planned(d, dev_space_now, ret_space);
 }
 
 static int f_probe(struct dev *d)
@@ -306,6 +317,7 @@ static const struct dev_ops fault_ops = {
 	.sync_dir = f_sync_dir,
 	.replace = f_replace,
 	.space = f_space,
+	.space_now = f_space_now,
 	.probe = f_probe,
 	.lock = f_lock,
 	.free = f_free,

@@ -255,7 +255,7 @@ static uint64_t ask_beyond(struct disk *d, uint64_t left_bytes)
 {
 	struct dev_space space;
 
-	return dev_space(d->dev, &space) ? 0 : minus(space.free_bytes, left_bytes);
+	return dev_space_now(d->dev, &space) ? 0 : minus(space.free_bytes, left_bytes);
 }
 
 /* Tries less and less, and leaves left_bytes once the filesystem has refused. *ret_to: how far it came. */

@@ -117,7 +117,7 @@ static uint64_t room_on(struct meta *m, const struct meta_disk *d)
 	struct dev_space space;
 	uint64_t used;
 
-	if (dev_space(d->dev, &space))
+	if (dev_space_now(d->dev, &space))
 		return 0;
 	space.free_bytes -= MIN(space.free_bytes, disk_reserve_of(space.total_bytes));
 	if (d->capacity_bytes == 0)

@@ -398,6 +398,60 @@ static void old_answers_will_do(void **state)
 	assert_false(space.is_old);
 }
 
+/* A device below that takes its time with a question that it has begun. */
+static struct {
+	const struct dev_ops *ops;
+	atomic_ulong free_bytes;
+	atomic_bool is_held;
+} slow;
+
+static int slow_space(struct dev *d, struct dev_space *ret_space)
+{
+	int rc = slow.ops->space(d, ret_space);
+
+	ret_space->free_bytes = slow.free_bytes;
+	while (slow.is_held)
+		env_sleep_ms(1);
+	return rc;
+}
+
+static void release_main(void *arg)
+{
+	(void)arg;
+	env_sleep_ms(20);
+	slow.is_held = false;
+}
+
+/* D13: the answer to a question that began before space was given back is not taken for a new one. */
+static void an_answer_knows_what_was_done_before(void **state)
+{
+	struct rig *r = *state;
+	struct dev_space space;
+	struct env_thread *t;
+	struct dev *below, *dev;
+	struct dev_ops ops;
+
+	assert_int_equal(dev_dir_open(r->top, "other", true, &below), 0);
+	ops = *(slow.ops = below->ops);
+	ops.space = slow_space;
+	below->ops = &ops;
+	dev = dev_deadline_new(r->group, below);
+	slow.free_bytes = 1;
+	assert_int_equal(dev_space(dev, &space), 0);
+	for (unsigned must_be_new = 0; must_be_new < 2; must_be_new++) {
+		slow.is_held = true;
+		assert_int_equal(dev_space(dev, &space), 0);
+		assert_true(space.is_old);
+		slow.free_bytes++;
+		t = env_thread_start("release", release_main, NULL);
+		assert_int_equal((must_be_new ? dev_space_now : dev_space)(dev, &space), 0);
+		assert_true(space.is_old || space.free_bytes == slow.free_bytes);
+		assert_false(must_be_new && space.is_old);
+		env_thread_join(t);
+	}
+	dev_free(dev);
+}
+
 static void a_disk_that_is_needed_is_waited_for(void **state)
 {
 	struct rig *r = *state;
@@ -837,6 +891,7 @@ int main(void)
 		R(a_hung_device_is_freed_at_once),
 		R(a_retired_device_holds_nothing),
 		L(old_answers_will_do),
+		L(an_answer_knows_what_was_done_before),
 		R(a_disk_that_is_needed_is_waited_for),
 		R(a_silent_disk_that_is_retired_is_left),
 		R(a_domain_is_one_loss),
