@@ -28,6 +28,8 @@ static void print_head(struct out *o, const json_t *r)
 	out_colour(o, PLAIN);
 	if (json_is_true(format_get(r, "space.full")))
 		fputs(strcmp(state, "healthy") == 0 ? ", but full" : ", and full", o->f);
+	if (json_is_true(format_get(r, "space.no_disk")))
+		fputs(", and takes no new data", o->f);
 	if (json_is_true(json_object_get(r, "mounted"))) {
 		fputs(", mounted at ", o->f);
 		out_text(o, format_str(r, "mountpoint"));
@@ -53,6 +55,8 @@ static void print_space(struct out *o, const json_t *r)
 	if (available)
 		fprintf(o->f, " %u%% full: %s of files, room for %s more\n", MIN(percent, 99u), a,
 			b);
+	else if (json_is_true(format_get(r, "space.no_disk")))
+		fprintf(o->f, " %s of files; no disk takes more\n", a);
 	else
 		fprintf(o->f, " 100%% full: %s of files, no room for more\n", a);
 	if (promised) {
@@ -70,7 +74,9 @@ static void print_policy(struct out *o, const json_t *r)
 {
 	char large[FORMAT_VALUE_BYTES], small[FORMAT_VALUE_BYTES];
 
-	if (json_is_true(format_get(r, "space.full"))) {
+	if (json_is_true(format_get(r, "space.no_disk"))) {
+		fputs("  New data  no disk takes any\n", o->f);
+	} else if (json_is_true(format_get(r, "space.full"))) {
 		fputs("  New data  none fits\n", o->f);
 	} else if (strcmp(format_str(r, "redundancy.large.now"), "none") == 0) {
 		format_geometry(format_str(r, "redundancy.small.now"), small);

@@ -42,6 +42,7 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.id = s->info.id,
 			.present = s->present && s->info.state != DISK_FAILED && !s->is_awaited,
 			.member = s->metadata_member,
+			.takes_data = s->takes_data,
 			.read_only = s->read_only,
 			.given_up = s->given_up,
 			.doubtful = s->doubtful,

@@ -28,7 +28,8 @@ static void set_space(json_t *o, const struct pool_status *st)
 	set_u64(space, "used_bytes", s->used_bytes);
 	set_u64(space, "preallocated_bytes", s->promised_bytes);
 	set_u64(space, "available_bytes", s->available_bytes);
-	set_bool(space, "full", st->full);
+	set_bool(space, "full", st->full && !st->no_disk);
+	set_bool(space, "no_disk", st->no_disk);
 	json_object_set_new(o, "space", space);
 }
 
@@ -188,6 +189,20 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 				"disk %s (%s) is mounted read-only and takes no new data: mount its "
 				"filesystem writable, then mount the pool anew",
 				d->info.label, d->info.path);
+		else if (d->info.state == DISK_UNREAD)
+			ctl_warn(
+				c,
+				"disk %s (%s) had I/O errors when it was read%s: what can't be read there "
+				"is read from other disks; check it and its cable",
+				d->info.label, d->info.path,
+				d->takes_data ? ""
+					      : ", all reads fail now, and it takes no new data");
+		else if (d->info.state == DISK_DEGRADED)
+			ctl_warn(
+				c,
+				"disk %s (%s) had I/O errors, or could not be written, and takes no new "
+				"data until the next mount: the log says what it was",
+				d->info.label, d->info.path);
 		else if (d->info.state != DISK_HEALTHY)
 			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
 				 d->info.path, disk_state_name(d->info.state));
@@ -345,6 +360,14 @@ static void warn_room(struct ctl_call *c, const struct pool_status *s)
 {
 	char wanted[WORDS_BYTES], now[WORDS_BYTES];
 
+	if (s->no_disk) {
+		ctl_warn(
+			c,
+			"no disk takes new data, for the reasons given for each: nothing can be added, and "
+			"what was accepted but is not stored yet can't be, and would be lost by an unmount; "
+			"add disks, then mend these");
+		return;
+	}
 	if (s->full) {
 		ctl_warn(c, "the pool is full: nothing can be added until files are deleted or "
 			    "disks are added");

@@ -23,12 +23,12 @@ struct disk_set {
 
 static const char *const state_names[] = {
 	[DISK_HEALTHY] = "healthy",   [DISK_DEGRADED] = "degraded", [DISK_SUSPECT] = "suspect",
-	[DISK_DRAINING] = "draining", [DISK_FAILED] = "failed",
+	[DISK_DRAINING] = "draining", [DISK_FAILED] = "failed",	    [DISK_UNREAD] = "degraded",
 };
 
 const char *disk_state_name(enum disk_state s)
 {
-	return s >= DISK_HEALTHY && s <= DISK_FAILED ? state_names[s] : "unknown";
+	return s >= DISK_HEALTHY && s <= DISK_UNREAD ? state_names[s] : "unknown";
 }
 
 int disk_state_parse(const char *name, enum disk_state *ret_state)
@@ -186,7 +186,7 @@ void disk_set_state(struct disk *d, enum disk_state st)
 {
 	ENV_LOCKED(&d->lock);
 
-	ASSERT(st >= DISK_HEALTHY && st <= DISK_FAILED);
+	ASSERT(st >= DISK_HEALTHY && st <= DISK_UNREAD);
 	/* back from failure by the owner's word: what was in doubt has been dealt with */
 	if (disk_state(d) == DISK_FAILED && st != DISK_FAILED) {
 		d->sync_error = 0;
@@ -208,17 +208,62 @@ int disk_usable(struct disk *d) { return d->dev && disk_state(d) != DISK_FAILED 
 
 bool disk_present(struct disk *d) { return disk_usable(d) == 0; }
 
-void disk_report(struct disk *d, int err, const char *fmt, ...)
+bool disk_takes_data(struct disk *d)
+{
+	enum disk_state st = disk_state(d);
+
+	return d->dev && (st == DISK_HEALTHY || st == DISK_UNREAD);
+}
+
+bool disk_is_eligible(struct disk_set *s, struct disk *d)
+{
+	if (!disk_takes_data(d) || !disk_reads_nothing(d))
+		return disk_takes_data(d);
+	for (unsigned i = 0; i < disk_count(s); i++) {
+		struct disk *other = disk_at(s, i);
+
+		if (disk_takes_data(other) && !disk_reads_nothing(other))
+			return false;
+	}
+	return true;
+}
+
+bool disk_set_takes_nothing(struct disk_set *s)
+{
+	unsigned count = disk_count(s);
+
+	for (unsigned i = 0; i < count; i++)
+		if (disk_takes_data(disk_at(s, i)))
+			return false;
+	return count > 0;
+}
+
+static void report(struct disk *d, bool is_read, int err, const char *fmt, va_list ap)
 {
 	char what[256];
-	va_list ap;
 
 	if (!d->set->on_error)
 		return;
-	va_start(ap, fmt);
 	(void)vsnprintf(what, sizeof(what), fmt, ap);
+	d->set->on_error(d->set->ctx, d->id, is_read, err, what);
+}
+
+void disk_report(struct disk *d, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	report(d, false, err, fmt, ap);
 	va_end(ap);
-	d->set->on_error(d->set->ctx, d->id, err, what);
+}
+
+void disk_report_read(struct disk *d, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	report(d, true, err, fmt, ap);
+	va_end(ap);
 }
 
 /* ---- counters ---- */

@@ -25,6 +25,7 @@ enum disk_state {
 	DISK_SUSPECT,	  /* slow or silent; read last */
 	DISK_DRAINING,	  /* being emptied */
 	DISK_FAILED,	  /* not used at all */
+	DISK_UNREAD,	  /* reads failed, no more: takes new data; "degraded" to all outside */
 };
 const char *disk_state_name(enum disk_state s); /* "healthy", ... */
 /* 0 or DFS_EINVAL */
@@ -46,8 +47,9 @@ struct disk_info { /* who a disk is; a copy of what the index and disk.json say 
 struct disk;	 /* one disk in use */
 struct disk_set; /* all of them */
 
-/* Called (without locks held) when an operation found a disk failing; may be called repeatedly. */
-typedef void (*disk_error_fn)(void *ctx, disk_id id, int err, const char *what);
+/* Called (without locks held) when an operation found a disk failing; may be called repeatedly. is_read: what failed
+ * is a read of what lay there before. */
+typedef void (*disk_error_fn)(void *ctx, disk_id id, bool is_read, int err, const char *what);
 
 struct disk_set *disk_set_new(disk_error_fn on_error, void *ctx);
 void disk_set_free(struct disk_set *s); /* closes the devices */
@@ -73,6 +75,13 @@ void disk_set_state(struct disk *d, enum disk_state st);
 /* Only from that state: false if it is in another one by now. A failed disk is not moved so. */
 bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to);
 bool disk_present(struct disk *d); /* has a device and is not DISK_FAILED */
+/* It is there and can take new records, as far as its state tells. */
+bool disk_takes_data(struct disk *d);
+/* And new ones are to go there: not where nothing can be read any more, unless that is so of all that take any. The one
+ * word on which disks count, for placement, for the room that is told, and for metadata. */
+bool disk_is_eligible(struct disk_set *s, struct disk *d);
+/* There are disks, and none is eligible: what is refused then is not for want of space. */
+bool disk_set_takes_nothing(struct disk_set *s);
 /* A sync failed there: writes that had finished before it may be lost (S4). */
 bool disk_in_doubt(struct disk *d);
 /* Failed because a sync there was given up for its silence: the one failure that a disk comes back from. */

@@ -128,6 +128,9 @@ struct disk {
 /* Tells the owner of the set; never call it with a lock held. */
 void disk_report(struct disk *d, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same of a read of what lay there. */
+void disk_report_read(struct disk *d, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* DFS_EGONE when absent or failed, else 0. */
 int disk_usable(struct disk *d);
 

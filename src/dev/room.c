@@ -37,7 +37,7 @@ static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 /* ---- the filesystem's word ---- */
 
 /* That it could not be told says nothing any more once the disk answers again. */
-static bool answer_void(struct disk *d) { return d->space_failed && disk_state(d) == DISK_HEALTHY; }
+static bool answer_void(struct disk *d) { return d->space_failed && disk_takes_data(d); }
 
 void disk_refresh_space(struct disk *d)
 {
@@ -371,7 +371,7 @@ uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes, uint64_t accepted_bytes
 
 	disk_refresh_space(d);
 	d->hold_bytes = MAX(bytes, accepted_bytes);
-	while (again && !disk_usable(d) && disk_state(d) == DISK_HEALTHY) {
+	while (again && disk_takes_data(d)) {
 		uint64_t held = held_locked(d), free_bytes = disk_free_locked(d);
 
 		if (d->no_allocate)
@@ -382,7 +382,7 @@ uint64_t disk_hold_bytes(struct disk *d, uint64_t bytes, uint64_t accepted_bytes
 		if (hold_more(d, bytes - held, &again))
 			break;
 	}
-	return disk_usable(d) || disk_state(d) != DISK_HEALTHY ? 0 : held_locked(d);
+	return disk_takes_data(d) ? held_locked(d) : 0;
 }
 
 bool disk_reads_media(struct disk *d)
@@ -489,7 +489,7 @@ void disk_hold_keep(struct disk *d)
 	ENV_LOCKED(&d->lock);
 
 	disk_refresh_space(d);
-	if (disk_usable(d) || disk_state(d) != DISK_HEALTHY || d->no_allocate || d->is_lent)
+	if (!disk_takes_data(d) || d->no_allocate || d->is_lent)
 		return;
 	/* a little too much is left alone: the need changes with each look */
 	if (d->kept_bytes >= d->keep_bytes &&

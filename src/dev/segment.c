@@ -397,7 +397,7 @@ int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
 
 		if (rc)
 			return rc;
-		if (disk_state(d) != DISK_HEALTHY)
+		if (!disk_takes_data(d))
 			return DFS_EROFS;
 		if (disk_free_locked(d) < len && !room_is_sure(d, len))
 			return DFS_ENOSPC;
@@ -598,8 +598,10 @@ int segment_read_end(const struct disk_io *io, struct segment_io *s)
 		atomic_fetch_add(&d->unread_in_a_row, 1);
 	if (rc && rc != DFS_ELATE) { /* which is no error: somebody else will find out */
 		atomic_fetch_add(&d->counters.read_errors, 1);
-		disk_report(d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s",
-			    io->addr.segment, io->addr.offset, dfs_err_text(rc));
+		/* what was just written and can't be read back is a write that failed */
+		(io->flags & DEV_READ_MEDIA ? disk_report : disk_report_read)(
+			d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s", io->addr.segment,
+			io->addr.offset, dfs_err_text(rc));
 	}
 	return rc;
 }

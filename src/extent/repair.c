@@ -120,7 +120,24 @@ static int repair_decode(struct extent_store *s, struct repair *r)
 			    have, want);
 }
 
-/* Writes fragment i to a healthy disk that holds none of the others. */
+/* Where reads fail it goes last: there it may have to be written anew again. */
+static int pick_place(struct extent_store *s, const struct place_snapshot *spare, uint32_t len,
+		      const disk_id *taken, unsigned ntaken, disk_id *ret_id)
+{
+	FREE struct place_snapshot *sound = place_snapshot_copy(spare);
+	unsigned salt = atomic_fetch_add(&s->salt, 1);
+	int err;
+
+	for (unsigned i = 0; i < sound->count; i++)
+		sound->disks[i].eligible &=
+			disk_state(disk_get(s->cfg.disks, sound->disks[i].id)) == DISK_HEALTHY;
+	err = place_pick(sound->disks, sound->count, 1, len, taken, ntaken, salt, ret_id);
+	if (!err)
+		return 0;
+	return place_pick(spare->disks, spare->count, 1, len, taken, ntaken, salt, ret_id);
+}
+
+/* Writes fragment i to a disk that takes new data and holds none of the others. */
 static int repair_write(struct extent_store *s, struct repair *r, unsigned i,
 			struct place_snapshot *spare)
 {
@@ -156,8 +173,7 @@ static int repair_write(struct extent_store *s, struct repair *r, unsigned i,
 			taken[ntaken++] = r->new.frags[j].disk;
 	record_hash_blocks(r->frags[i], r->old.fragment_len, blocks);
 	do { /* one that fails is not tried again */
-		err = place_pick(spare->disks, spare->count, 1, r->old.frags[i].record_len, taken,
-				 ntaken, atomic_fetch_add(&s->salt, 1), &id);
+		err = pick_place(s, spare, r->old.frags[i].record_len, taken, ntaken, &id);
 		if (err)
 			break;
 		taken[ntaken++] = id;

@@ -172,7 +172,7 @@ static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t mor
 		memcpy(snap->domains[snap->count], info.domain, sizeof(info.domain));
 		p->id = info.id;
 		p->domain = snap->domains[snap->count];
-		p->eligible = disk_present(d) && info.state == DISK_HEALTHY;
+		p->eligible = disk_is_eligible(s->cfg.disks, d);
 		if (p->eligible)
 			r->v[snap->count] = room_of(s, d);
 		snap->count++;

@@ -415,11 +415,14 @@ static int write_all(struct extent_store *s, struct extent_new *extents, unsigne
 
 int extent_write(struct extent_store *s, struct extent_new *extents, unsigned count)
 {
+	int err;
+
 	for (unsigned i = 0; i < count; i++) {
 		ASSERT(extents[i].len >= 1 && extents[i].len <= EXTENT_MAX_BYTES);
 		ASSERT(extents[i].piece_count >= 1 && extents[i].piece_count <= RECORD_MAX_PIECES);
 	}
-	return write_all(s, extents, count, NULL);
+	err = write_all(s, extents, count, NULL);
+	return err == DFS_ENOSPC && disk_set_takes_nothing(s->cfg.disks) ? DFS_EIO : err; /* C6 */
 }
 
 /* Of what may be taken at most: as copies. */

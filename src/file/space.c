@@ -311,7 +311,9 @@ static int take(struct fs *fs, struct budget need)
 	fs->asking += asked(&need);
 	env_mutex_unlock(&fs->space_lock);
 	rc = look_for_room(fs, need);
-	if (rc) { /* else the asker has ceased to be one when it was given */
+	if (rc == DFS_ENOSPC && disk_set_takes_nothing(pool_disks(fs->pool)))
+		rc = DFS_EIO; /* C6 */
+	if (rc) {	      /* else the asker has ceased to be one when it was given */
 		ENV_LOCKED(&fs->space_lock);
 		fs->asking -= asked(&need);
 	}

@@ -160,7 +160,7 @@ static void check_writable(struct pool *p, disk_id id)
 	if (p->read_only) /* no event: nothing was to be written */
 		disk_set_state(d, DISK_DEGRADED);
 	else
-		health_disk_error(p, id, DFS_EROFS, "its filesystem is mounted read-only");
+		health_disk_error(p, id, false, DFS_EROFS, "its filesystem is mounted read-only");
 }
 
 int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
@@ -233,7 +233,7 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
 					      .uuid = info.uuid,
 					      .dev = disk_dev(d),
 					      .capacity_bytes = info.capacity_bytes,
-					      .no_new = info.state != DISK_HEALTHY,
+					      .no_new = !disk_is_eligible(p->disks, d),
 					      .leaving = info.state == DISK_DRAINING};
 		memcpy(disks[n++].domain, info.domain, sizeof(info.domain));
 	}

@@ -21,22 +21,26 @@
 #define DOUBT_RETRY_DOUBLINGS 7u /* an hour */
 
 struct health_rule {
+	bool is_read; /* the rule is one for reads; else for all that no such rule is for */
 	int err;
 	enum disk_state to;
 	const char *what_is_done, *what_to_do;
 };
 
 static const struct health_rule rules[] = {
-	{DFS_ETIMEDOUT, DISK_SUSPECT,
+	{false, DFS_ETIMEDOUT, DISK_SUSPECT,
 	 "it takes no new data, and others are read instead, until it answers",
 	 "Check the disk and its cable"},
-	{DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount",
+	{false, DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount",
 	 "Check the disk and its cable"},
-	{DFS_EROFS, DISK_DEGRADED, "it takes no new data until the next mount",
+	{false, DFS_EROFS, DISK_DEGRADED, "it takes no new data until the next mount",
 	 "Find out why its filesystem is read-only, and mount it writable"},
-	{DFS_EACCES, DISK_DEGRADED, "it takes no new data until the next mount",
+	{false, DFS_EACCES, DISK_DEGRADED, "it takes no new data until the next mount",
 	 "See whose its dynamicfs directory and the files there are"},
-	{DFS_EIO, DISK_DEGRADED, "it takes no new data until the next mount",
+	{true, DFS_EIO, DISK_UNREAD,
+	 "it still takes new data; what can't be read there is read from others and written anew",
+	 "Check the disk and its cable"},
+	{false, DFS_EIO, DISK_DEGRADED, "it takes no new data until the next mount",
 	 "Check the disk and its cable"},
 };
 
@@ -46,16 +50,18 @@ static int severity(enum disk_state s)
 	switch (s) {
 	case DISK_HEALTHY:
 		return 0;
-	case DISK_DRAINING:
+	case DISK_UNREAD:
 		return 1;
-	case DISK_SUSPECT:
+	case DISK_DRAINING:
 		return 2;
-	case DISK_DEGRADED:
+	case DISK_SUSPECT:
 		return 3;
-	case DISK_FAILED:
+	case DISK_DEGRADED:
 		return 4;
+	case DISK_FAILED:
+		return 5;
 	}
-	return 4;
+	return 5;
 }
 
 static void note_change(struct pool *p, bool members)
@@ -67,7 +73,7 @@ static void note_change(struct pool *p, bool members)
 	env_cond_signal(&p->wake);
 }
 
-void health_disk_error(void *ctx, disk_id id, int err, const char *what)
+void health_disk_error(void *ctx, disk_id id, bool is_read, int err, const char *what)
 {
 	struct pool *p = ctx;
 	struct disk *d = disk_get(p->disks, id);
@@ -76,7 +82,7 @@ void health_disk_error(void *ctx, disk_id id, int err, const char *what)
 	struct disk_info info;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++)
-		if (rules[i].err == err)
+		if (!r && rules[i].err == err && (is_read || !rules[i].is_read))
 			r = &rules[i];
 	if (!d || !r)
 		return;
@@ -269,7 +275,7 @@ static void give_up_missing(struct pool *p, struct disk *d)
 {
 	PROBE("disk-missing");
 	(void)!meta_sync(p->meta, meta_last_seq(p->meta));
-	health_disk_error(p, disk_info(d).id, DFS_EGONE,
+	health_disk_error(p, disk_info(d).id, false, DFS_EGONE,
 			  "its directory is not there any more, or is another one");
 }
 
@@ -294,7 +300,8 @@ void health_ask(struct pool *p)
 		if (err == DFS_EGONE)
 			gone = d;
 		else if (err)
-			health_disk_error(p, disk_info(d).id, err, "looking whether it is there");
+			health_disk_error(p, disk_info(d).id, false, err,
+					  "looking whether it is there");
 	}
 	if (gone && there)
 		give_up_missing(p, gone);

@@ -141,7 +141,7 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
 MUST_USE int members_choose(struct pool *p);
 void disks_update_used(struct pool *p);
 /* Called by the disk set when an operation fails: health.c. */
-void health_disk_error(void *ctx, disk_id id, int err, const char *what);
+void health_disk_error(void *ctx, disk_id id, bool is_read, int err, const char *what);
 #define REVIVE_RETRY_NS 5000000000ull
 /* Asks the disks that timed out whether they answer again. Waits for a disk: the background thread's. */
 void health_revive(struct pool *p);

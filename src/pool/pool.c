@@ -216,7 +216,7 @@ static void on_member_failed(void *ctx, disk_id id, int err)
 {
 	struct pool *p = ctx;
 
-	health_disk_error(p, id, err, "writing metadata");
+	health_disk_error(p, id, false, err, "writing metadata");
 	ENV_LOCKED(&p->lock);
 	p->members_changed = true;
 	env_cond_signal(&p->wake);

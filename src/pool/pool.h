@@ -158,6 +158,7 @@ void pool_space(struct pool *p, struct pool_space *ret_space);
 struct pool_status {
 	struct uuid uuid;
 	unsigned disks, disks_present, disks_failed;
+	bool no_disk; /* none does: for what is wrong with them, not for want of room */
 	struct pool_settings settings;
 	struct geometry large_now, small_now; /* what a write gets now; {0, 0}: nothing fits */
 	int dir_behind; /* 0, or why pool.json could not be written: tried again */
@@ -195,7 +196,8 @@ bool pool_verifies_cache_only(struct pool *p, char *out, size_t out_len);
 struct pool_disk_status {
 	struct disk_info info;
 	bool present, metadata_member;
-	bool read_only; /* its filesystem is */
+	bool takes_data; /* if it has room */
+	bool read_only;	 /* its filesystem is */
 	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
 	bool is_awaited; /* it does not answer, and neither do too many others to go on without it (D11) */
 	bool is_silent;		/* failed, for it does not answer: it is taken back when it does */

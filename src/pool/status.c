@@ -99,7 +99,7 @@ static bool too_few_disks(struct pool *p, struct geometry wanted)
 
 		infos[i] = disk_info(d);
 		places[i].domain = infos[i].domain;
-		places[i].eligible = disk_present(d) && infos[i].state == DISK_HEALTHY;
+		places[i].eligible = disk_is_eligible(p->disks, d);
 	}
 	return place_domains(places, count, 0) < (unsigned)wanted.k + wanted.m;
 }
@@ -110,6 +110,7 @@ static void status_geometry(struct pool *p, struct pool_status *st, struct geome
 	struct geometry large = st->settings.large;
 
 	st->full = st->space.available_bytes == 0;
+	st->no_disk = st->disks_present && disk_set_takes_nothing(p->disks);
 	if (st->full || extent_fit(p->extents, large, EXTENT_MAX_BYTES, &st->large_now))
 		st->large_now = (struct geometry){0, 0};
 	if (st->full || extent_fit(p->extents, small, EXTENT_SMALL_BYTES, &st->small_now))
@@ -173,6 +174,7 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 	d = disk_at(p->disks, i);
 	st.info = disk_info(d);
 	st.present = disk_present(d);
+	st.takes_data = disk_is_eligible(p->disks, d);
 	st.metadata_member = p->meta && meta_is_member(p->meta, st.info.id);
 	if (p->meta)
 		st.used_bytes = (uint64_t)meta_counter(p->meta,

@@ -13,7 +13,7 @@
 
 #include "unit/disk_fixture.h"
 
-static void on_error(void *ctx, disk_id id, int err, const char *what)
+static void on_error(void *ctx, disk_id id, bool is_read, int err, const char *what)
 {
 	struct fixture *f = ctx;
 	struct disk *d = disk_get(f->set, id); /* takes locks: would hang if one were held */
@@ -22,6 +22,7 @@ static void on_error(void *ctx, disk_id id, int err, const char *what)
 	f->errors++;
 	f->last_id = id;
 	f->last_err = err;
+	f->last_is_read = is_read;
 	f->last_state = d ? disk_state(d) : 0;
 	(void)snprintf(f->last_what, sizeof(f->last_what), "%s", what);
 }

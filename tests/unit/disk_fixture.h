@@ -23,6 +23,7 @@ struct fixture {
 	unsigned errors;
 	disk_id last_id;
 	int last_err;
+	bool last_is_read;
 	enum disk_state last_state; /* when it was told */
 	char last_what[256];
 };
