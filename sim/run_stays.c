@@ -6,6 +6,7 @@
  */
 #include "base/probe.h"
 #include "sim/run.h"
+#include "sim/stats.h"
 
 /* Calls fn for each extent that there is. */
 static void each_extent(struct run *r, void (*fn)(struct run *r, const struct rec_extent *rec))
@@ -51,9 +52,11 @@ static struct run_stay *find_stay(struct run *r, const struct rec_fragment *f)
 
 /* ---- meeting it ---- */
 
-/* What a read that met the damage has done by the healer. */
+/* What a read that met the damage has done by the healer. A note that the journal has no room for is left to the
+ * next read. */
 static void repair_one(struct run *r, const struct rec_extent *old)
 {
+	uint64_t full = sim_stats_of("journal-full");
 	struct rec_extent rec = *old;
 	struct extent_check c;
 	unsigned moved;
@@ -69,7 +72,7 @@ static void repair_one(struct run *r, const struct rec_extent *old)
 	for (unsigned i = 0; i < (unsigned)rec.k + rec.m; i++) {
 		const struct rec_fragment *f = &rec.frags[i];
 
-		if (!c.damaged[i] || !is_as_it_was(r, &rec))
+		if (!c.damaged[i] || !is_as_it_was(r, &rec) || sim_stats_of("journal-full") > full)
 			continue;
 		if (!is_known(r, f))
 			sim_fail("S6",
@@ -149,6 +152,7 @@ void stays_meet(struct run *r)
 /* ---- a disk that was emptied and added again ---- */
 
 static bool lacks[SIM_DISKS]; /* an extent names it as it was before */
+static bool narrower;	      /* one was written while it was away, and bears fewer losses */
 
 static void find_lacking(struct run *r, const struct rec_extent *rec)
 {
@@ -159,6 +163,7 @@ static void find_lacking(struct run *r, const struct rec_extent *rec)
 		if (rd && (!d || !disk_present(d)))
 			lacks[rd - r->disks] = true;
 	}
+	narrower = narrower || rec->m < r->tolerance;
 }
 
 /* Once no extent is short for its sake it is a disk as any other: more may be lost then than were borne at once. */
@@ -171,11 +176,12 @@ void stays_forget_replaced(struct run *r)
 	if (!some || r->adding)
 		return;
 	memset(lacks, 0, sizeof(lacks));
+	narrower = false;
 	each_extent(r, find_lacking);
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		struct run_disk *d = &r->disks[i];
 
-		if (d->damage != DAMAGE_ANEW || d->failed || lacks[i])
+		if (d->damage != DAMAGE_ANEW || d->failed || lacks[i] || narrower)
 			continue;
 		PROBE("replaced-disk-is-as-any-other");
 		sim_trace("nothing is short for the sake of disk %s any more", d->path);
