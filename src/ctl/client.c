@@ -103,8 +103,7 @@ static long daemon_of(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? cred.pid : 0;
 }
 
-/* By SIGSTOP, a terminal or a debugger. */
-static bool is_stopped(long pid)
+bool ctl_is_stopped(long pid)
 {
 	FREE char *path = xasprintf("/proc/%ld/status", pid);
 	FILE *f = pid > 0 ? fopen(path, "re") : NULL;
@@ -127,7 +126,7 @@ static int silent(struct ctl_answer *a, const char *pool_dir, const char *op, lo
 
 	ctl_answer_release(a);
 	a->error = DFS_ETIMEDOUT;
-	if (is_stopped(pid))
+	if (ctl_is_stopped(pid))
 		snprintf(
 			a->message, sizeof(a->message),
 			"cannot run '%s': the daemon of the pool %s (process %ld) does not answer, for it "
@@ -238,7 +237,7 @@ static int wait_answer(int fd, struct ctl_answer *a, const char *pool_dir, const
 	unsigned stopped = 0;
 
 	for (unsigned waited = LOOK_MS; poll(&p, 1, (int)LOOK_MS) <= 0; waited += LOOK_MS) {
-		stopped = is_stopped(pid) ? stopped + 1 : 0;
+		stopped = ctl_is_stopped(pid) ? stopped + 1 : 0;
 		if (stopped == STOPPED_LOOKS)
 			return silent(a, pool_dir, op, pid, true);
 		if (what && ctl_op_may_wait(what) && waited % PATIENCE_MS == 0) {
@@ -262,7 +261,7 @@ int ctl_ping(int fd, const char *pool_dir, const char *op, struct ctl_answer *a)
 		return 0;
 	for (unsigned waited = 0; poll(&p, 1, (int)LOOK_MS) <= 0;) {
 		waited += LOOK_MS;
-		stopped = is_stopped(pid) ? stopped + 1 : 0;
+		stopped = ctl_is_stopped(pid) ? stopped + 1 : 0;
 		if (stopped == STOPPED_LOOKS || waited >= PING_MS)
 			return silent(a, pool_dir, op, pid, false);
 	}

@@ -69,6 +69,8 @@ void ctl_server_stop_watched(struct ctl_server *s, struct ctl_watchers *ret_watc
 void ctl_watchers_tell(struct ctl_watchers *w, int outcome, const char *text);
 /* The other side. -1: the daemon can't be watched. The caller closes it. */
 int ctl_watch(const char *pool_dir);
+/* By SIGSTOP, a terminal or a debugger. 0: no process. */
+bool ctl_is_stopped(long pid);
 /* What it was told, within timeout_ms. False: nothing (it died, or has not ended). */
 bool ctl_watch_result(int fd, unsigned timeout_ms, int *ret_outcome, char *text, size_t size);
 

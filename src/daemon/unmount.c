@@ -23,8 +23,9 @@
 #define NOTICE_MS                                                                                  \
 	30000 /* a daemon whose mount has gone notices at once; not one asked to cut off */
 #define POLL_MS 20
-#define RESULT_MS 1000u /* what it says at its end was sent before it gave up the lease */
-#define LOOK_MS 1000u	/* how often the pool directory is asked whether it answers at all */
+#define RESULT_MS 1000u	 /* what it says at its end was sent before it gave up the lease */
+#define LOOK_MS 1000u	 /* how often the pool directory is asked whether it answers at all */
+#define STOPPED_LOOKS 3u /* in a row: a debugger stops a process for a moment, too */
 
 /* Somebody else has taken the mount away just now: its daemon is to be waited for all the same. at: NULL, or where it
  * must have been. */
@@ -116,14 +117,19 @@ static bool is_dead(const char *mountpoint)
 	       (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
+static bool is_held(const struct ctl_mount *mount, const struct lease_view *lease)
+{
+	return lease->held && (lease->dev ? lease->dev == mount->dev
+					  : strcmp(lease->mountpoint, mount->mountpoint) == 0);
+}
+
 /*
  * Does a daemon live that serves this very mount? The pool may be mounted elsewhere meanwhile, by a daemon
  * that has nothing to do with what was left behind here.
  */
 static bool daemon_serves(const struct ctl_mount *mount, const struct lease_view *lease)
 {
-	if (lease->held && (lease->dev ? lease->dev == mount->dev
-				       : strcmp(lease->mountpoint, mount->mountpoint) == 0))
+	if (is_held(mount, lease))
 		return true;
 	/* The file may be missing, or an old copy. */
 	return !is_dead(mount->mountpoint);
@@ -182,12 +188,26 @@ static int take_mount_away(const struct ctl_mount *mount, const struct lease_vie
 	return err ? complain(err, mount->mountpoint, msg) : 0;
 }
 
+/* It has all that is not stored yet, and ends when it goes on. */
+static int say_stopped(const struct ctl_mount *mount, long pid, struct pool_message *msg)
+{
+	return fail(
+		msg, DFS_ETIMEDOUT,
+		"%s %s, but its daemon (process %ld) is stopped (by SIGSTOP, a terminal or a debugger): what "
+		"is not stored yet is only in its memory. Let it go on: kill -CONT %ld; then it stores "
+		"everything and ends, and 'dynamicfs unmount --pool %s' waits for that; disks must "
+		"stay until then",
+		mount->mountpoint, is_there(mount) ? "is still there" : "is unmounted", pid, pid,
+		mount->pool_dir);
+}
+
 /* Waits for the daemon's end. 0: look at what it left in *lease. */
 static int wait_for_end(const struct ctl_mount *mount, const struct daemon_unmount_options *opt,
 			struct lease_view *lease, struct pool_message *msg)
 {
 	uint64_t limit_ms = opt->timeout_ms ? opt->timeout_ms : TIMEOUT_MS_DEFAULT;
 	uint64_t start_ns = env_now_ns(), waited_ms, look_ms = LOOK_MS;
+	unsigned stopped = 0;
 
 	for (;;) {
 		waited_ms = (env_now_ns() - start_ns) / 1000000;
@@ -197,10 +217,15 @@ static int wait_for_end(const struct ctl_mount *mount, const struct daemon_unmou
 				"%s is unmounted, but the pool directory %s does not answer: whether all is "
 				"stored can't be told before it does; disks must stay until then",
 				mount->mountpoint, mount->pool_dir);
-		look_ms = MAX(look_ms, waited_ms + LOOK_MS);
 		lease_look(mount->pool_dir, lease);
 		if (!lease->held)
 			return 0;
+		if (waited_ms >= look_ms) {
+			stopped = ctl_is_stopped(lease->pid) ? stopped + 1 : 0;
+			look_ms = waited_ms + LOOK_MS;
+		}
+		if (stopped == STOPPED_LOOKS)
+			return say_stopped(mount, lease->pid, msg);
 		if (!lease->ending && !opt->force && waited_ms >= NOTICE_MS)
 			return fail(
 				msg, DFS_EBUSY,
@@ -262,8 +287,9 @@ static int wait_and_tell(const struct daemon_unmount_options *opt, const struct 
 	return err;
 }
 
+/* was_held: its daemon was there when we came. */
 static int unmount_watched(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
-			   int watch, struct pool_message *msg)
+			   int watch, bool was_held, struct pool_message *msg)
 {
 	struct ctl_mount other = {0};
 	struct lease_view lease;
@@ -275,6 +301,8 @@ static int unmount_watched(const struct daemon_unmount_options *opt, const struc
 	err = take_mount_away(mount, &lease, alive, opt->force, &asked, msg);
 	if (err)
 		return err;
+	if (was_held && !lease.held) /* it has ended meanwhile, or died */
+		return wait_and_tell(opt, mount, watch, msg);
 	if (!alive)
 		return fail(msg, 0, "%s: its daemon had died before; the mount was removed",
 			    mount->mountpoint);
@@ -296,12 +324,14 @@ static int unmount_watched(const struct daemon_unmount_options *opt, const struc
 static int unmount_found(const struct daemon_unmount_options *opt, const struct ctl_mount *mount,
 			 struct pool_message *msg)
 {
+	struct lease_view lease;
 	int watch, err;
 
 	if (!child_dir_answers(mount->pool_dir, "mounted"))
 		return unmount_silent(mount, opt->force, msg);
+	lease_look(mount->pool_dir, &lease);
 	watch = ctl_watch(mount->pool_dir);
-	err = unmount_watched(opt, mount, watch, msg);
+	err = unmount_watched(opt, mount, watch, is_held(mount, &lease), msg);
 	if (watch >= 0)
 		close(watch);
 	return err;

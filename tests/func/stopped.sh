@@ -30,4 +30,15 @@ healthy() { "$dynamicfs" list-disks --pool "$pool" | grep disk6 | grep -q health
 check "nothing was done" healthy
 check "it answers again" "$dynamicfs" status --pool "$pool"
 
+# unmount takes the mount away, says what is so, and the daemon stores everything when it goes on
+echo unsynced >"$mnt/more"
+kill -STOP "$pid"
+refuse "unmount" 1 "mnt is unmounted, but its daemon .process $pid. is stopped .*kill -CONT $pid; then it stores everything" \
+	timeout -k 1 30 "$dynamicfs" unmount --mountpoint "$mnt"
+check "the mount is gone" sh -c "! mountpoint -q $mnt"
+check "the daemon is there" kill -0 "$pid"
+kill -CONT "$pid"
+check "it ends then" wait_for 20 daemon_gone "$pool"
+start
+check "everything was stored" grep -qx unsynced "$mnt/more"
 finish
