@@ -303,9 +303,12 @@ void segment_replace_open(struct disk *d, struct segment *seg)
 	struct segment *old;
 	struct dev_file *file;
 	uint32_t used;
+	bool was_next = seg && d->next == seg;
 
 	while (d->is_allocating)
 		env_cond_wait(&d->changed, &d->lock);
+	if (was_next && d->next != seg)
+		return; /* somebody else has taken it up meanwhile, and has records there (S1) */
 	old = d->open;
 	used = d->open_used;
 	d->open = seg;
