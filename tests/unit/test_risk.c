@@ -308,8 +308,14 @@ static void writes_that_fail_take_a_disk_out(void **state)
 	read_at_most(f, &e, DFS_EIO);
 	set_all(f, &none);
 	dev_fault_set(f->faults[id.v - 1], &broken);
-	for (unsigned i = 0; i < DISKS && !count_state(f, DISK_DEGRADED); i++)
-		(void)put_one(f, 1 + i, &next);
+	for (unsigned turn = 0; turn < 2; turn++) { /* only to those that had the first */
+		for (unsigned d = 0; d < DISKS; d++)
+			(void)disk_move_state(disk_at(pool_disks(f->p), d),
+					      turn ? DISK_DRAINING : DISK_HEALTHY,
+					      turn ? DISK_HEALTHY : DISK_DRAINING);
+		if (!turn)
+			(void)put_one(f, 1, &next);
+	}
 	assert_int_equal(disk_state(disk_get(pool_disks(f->p), id)), DISK_DEGRADED);
 	assert_false(disk_is_eligible(pool_disks(f->p), disk_get(pool_disks(f->p), id)));
 	set_all(f, &unread);
