@@ -196,4 +196,22 @@ check "the first read does not wait" timeout 5 cmp "$work/data" "$mnt/data"
 check "the disk is not given up for that" state_is disk5 healthy
 go_on disk5
 check "unmount again" in_time "$dynamicfs" unmount --mountpoint "$mnt"
+
+# two of three fall silent at once: one may be given up, and the other is waited for, also by who had begun something
+"$dynamicfs" fsck --pool "$pool" --quick >/dev/null || not_ok "fsck of the first pool" "failed"
+pool=$work/three
+"$dynamicfs" init --pool "$pool" >/dev/null
+serve_at disk7
+serve_at disk8
+for i in 7 8 9; do "$dynamicfs" add-disk --pool "$pool" --disk "$work/disk$i" >/dev/null; done
+start -o io_timeout=1000 || not_ok "mount three disks" "see $pool"
+hang disk7
+hang disk8
+refuse "set, before it is known that they are silent" 1 "cannot finish 'set' now: .*at once: disk[78].*what was begun" \
+	in_time "$dynamicfs" set --pool "$pool" --copies 2
+check "two of three: the pool stands still" is_stalled
+go_on disk7
+carried_out() { "$dynamicfs" status --pool "$pool" --json | grep -q '"copies": *2'; }
+check "what was begun is carried out when one answers" wait_for 20 carried_out
+go_on disk8
 finish
