@@ -246,6 +246,56 @@ static void what_is_being_allocated_is_still_free(void **state)
 	assert_int_equal(during, before);
 }
 
+struct reserving {
+	struct disk *d;
+	struct segment_addr addr;
+};
+
+static void reserve_in_thread(void *arg)
+{
+	struct reserving *r = arg;
+
+	assert_int_equal(segment_reserve(r->d, KIB(64), &r->addr), 0);
+}
+
+static void hold_more_in_thread(void *arg) { (void)disk_hold_bytes(arg, MIB(160), 0); }
+
+/* S1: two that find the open segment full, while more of the next one is being allocated, both wait for that. */
+static void the_next_segment_is_opened_once(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[0];
+	struct reserving r[2] = {{.d = d}, {.d = d}};
+	struct env_thread *hold, *threads[2];
+	struct segment_addr addr;
+
+	if (!can_allocate(f))
+		return;
+	assert_int_equal(segment_reserve(d, KIB(64), &addr), 0);
+	segment_settle(d, addr);
+	assert_true(disk_hold_bytes(d, MIB(140), 0) >= MIB(140));
+	do {
+		assert_int_equal(segment_reserve(d, KIB(64), &addr), 0);
+		segment_settle(d, addr);
+	} while (addr.offset + KIB(128) <= SEGMENT_MAX_BYTES);
+	dev_fault_set(f->faults[0], &(struct fault_plan){.hang = true});
+	hold = env_thread_start("hold", hold_more_in_thread, d);
+	env_sleep_ms(100);
+	for (unsigned i = 0; i < 2; i++)
+		threads[i] = env_thread_start("reserve", reserve_in_thread, &r[i]);
+	env_sleep_ms(100);
+	dev_fault_set(f->faults[0], &(struct fault_plan){0});
+	env_thread_join(hold);
+	for (unsigned i = 0; i < 2; i++) {
+		env_thread_join(threads[i]);
+		assert_int_not_equal(r[i].addr.segment, addr.segment);
+	}
+	assert_int_equal(r[0].addr.segment, r[1].addr.segment);
+	assert_int_not_equal(r[0].addr.offset, r[1].addr.offset);
+	for (unsigned i = 0; i < 2; i++)
+		segment_settle(d, r[i].addr);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -259,6 +309,7 @@ int main(void)
 		T(accepted_ground_stays_with_records),
 		T(a_disk_that_answers_again_has_room_at_once),
 		T(what_is_being_allocated_is_still_free),
+		T(the_next_segment_is_opened_once),
 	};
 
 	return cmocka_run_group_tests_name("room", tests, NULL, NULL);
