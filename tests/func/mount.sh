@@ -133,12 +133,13 @@ check "unmount of a dead mount" stop
 check "the dead mount is gone" eval "! is_mounted '$mnt'"
 
 # ---- killed while unmount waits for it
+mount_gone() { ! is_mounted "$mnt"; }
 start || not_ok "mount" "failed"
 pid=$(daemon_pid "$pool")
 kill -STOP "$pid"
 "$dynamicfs" unmount --mountpoint "$mnt" >"$work/said" 2>&1 &
 waiter=$!
-sleep 0.5
+wait_for 30 mount_gone # then it waits for the daemon
 kill -9 "$pid"
 wait $waiter
 check "unmount fails when the daemon dies meanwhile" test $? -eq 1
