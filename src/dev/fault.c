@@ -84,8 +84,12 @@ static int f_open(struct dev *d, const char *name, unsigned flags, struct dev_fi
 
 	if (!rc && is_meant(&p, name) && happens(p.open_error))
 		rc = DFS_EIO;
-	if (!rc)
+	if (!rc && p.no_files && (flags & DEV_CREATE)) {
+		rc = dev_open(fault_of(d)->below, name, flags & ~(unsigned)DEV_CREATE, &below);
+		rc = rc == DFS_ENOENT ? DFS_ENOSPC : rc;
+	} else if (!rc) {
 		rc = dev_open(fault_of(d)->below, name, flags, &below);
+	}
 	if (rc)
 		return rc;
 	f = xcalloc(1, sizeof(*f));
@@ -251,7 +255,7 @@ static int f_replace(struct dev *d, const char *name, const void *data, size_t l
 
 	if (!rc && happens(p.sync_error))
 		rc = DFS_EIO;
-	if (!rc && p.no_space)
+	if (!rc && (p.no_space || p.no_files))
 		rc = DFS_ENOSPC;
 	return rc ? rc : dev_replace(fault_of(d)->below, name, data, len);
 }

@@ -18,6 +18,7 @@ struct fault_plan {
 	double read_flip;    /* probability that a read comes back with one bit flipped */
 	uint64_t delay_ms;   /* added to every read, write and sync */
 	bool no_space;	     /* writes that extend fail with DFS_ENOSPC */
+	bool no_files;	     /* no file can be created: DFS_ENOSPC */
 	bool no_space_anew;  /* those that overwrite, too: it never writes in place */
 	uint64_t most_free;  /* says to have no more than that; 0: the truth */
 	bool gone;	     /* every call fails with DFS_EGONE */

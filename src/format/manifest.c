@@ -17,7 +17,7 @@ struct dfs_manifest_fixed {
 	le64 magic;	    /* 0 */
 	le16 version;	    /* 8 */
 	le16 flags;	    /* 10: 0 */
-	le32 total_len;	    /* 12: of the whole file */
+	le32 total_len;	    /* 12: the file may be longer */
 	uint8_t pool[16];   /* 16 */
 	le64 checkpoint_id; /* 32 */
 	le64 seq;	    /* 40 */
@@ -203,6 +203,16 @@ static int files_parse(struct reader *r, struct manifest *m)
 		return 0;
 	manifest_release(m);
 	return DFS_ECORRUPT;
+}
+
+size_t manifest_length(const void *data, size_t len)
+{
+	struct dfs_manifest_fixed f;
+
+	if (len < sizeof(f))
+		return len;
+	memcpy(&f, data, sizeof(f));
+	return MIN(len, le32_get(f.total_len));
 }
 
 int manifest_parse(const void *data, size_t len, struct manifest *ret_manifest)

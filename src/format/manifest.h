@@ -41,6 +41,9 @@ void manifest_sort(struct manifest *m);
 /* NULL: there is none. */
 struct manifest_file *manifest_find(const struct manifest *m, const char *name);
 void manifest_encode(const struct manifest *m, struct buf *out);
+/* Of what a file of len bytes holds: what follows the manifest there is left over. */
+size_t manifest_length(const void *data, size_t len);
+/* data: exactly the manifest. */
 MUST_USE int manifest_parse(const void *data, size_t len, struct manifest *ret_manifest);
 
 #endif

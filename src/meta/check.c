@@ -36,7 +36,7 @@ static void check_manifest(struct check *c, struct dev *dev, const struct root *
 
 	if (root->checkpoint_id == 0)
 		return;
-	err = image_load_manifest(dev, root, &man);
+	err = manifest_load(dev, root, &man);
 	if (err) {
 		defect(c, "%s: the manifest of checkpoint %llu: %s", dev->name,
 		       (unsigned long long)root->checkpoint_id, dfs_err_text(err));

@@ -163,7 +163,7 @@ static int store_image(struct meta *m, struct manifest *man, struct hash *ret_ha
 		err = tables_store(m, man);
 	m->ops->image_end(m->index);
 	if (err == 0)
-		err = image_write_manifest(m, man, ret_hash);
+		err = manifests_write(m, man, ret_hash);
 	if (m->cfg.writing)
 		m->cfg.writing(m->cfg.ctx, false);
 	/* Before the root: whichever of the two roots counts, its files are these (T4). */

@@ -48,10 +48,14 @@ static int wipe(struct meta *m, struct dev *dev)
 	if (err)
 		return err;
 	journal_remove(dev);
-	image_clean_manifests(dev, 0);
+	manifests_remove(dev);
 	err = journal_prepare(dev, member_file_bytes(m, dev));
-	if (err)
+	if (err == 0)
+		err = manifests_prepare(dev, m->manifest.count);
+	if (err) {
 		journal_remove(dev); /* its space is wanted more than half a journal is */
+		manifests_remove(dev);
+	}
 	return err;
 }
 
@@ -259,7 +263,7 @@ int members_retire(struct meta *m)
 		member_sweep(m);
 	for (unsigned i = 0; i < count && err == 0; i++) { /* after the root without them (M6) */
 		journal_remove(gone[i].dev);
-		image_clean_manifests(gone[i].dev, 0);
+		manifests_remove(gone[i].dev);
 	}
 	token_give(m);
 	return err;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index's image on the disks: the manifest on every member, and the way back from the fragments
- * that it names, for the whole index at open (P5) or for one table file that has rotted here while it is
- * in use (P3).
+ * The index's image on the disks: the way back from the fragments that the manifest names, for the whole
+ * index at open (P5) or for one table file that has rotted here while it is in use (P3).
  *
  * `heal` protects the published manifest against being replaced, and its fragments against being
  * removed, while a reader heals from them; it is held across reads of disks and nothing is taken under it.
@@ -14,112 +13,9 @@
 #include "base/words.h"
 #include "meta/internal.h"
 
-#define DIR_NAME "meta/checkpoint"
-
-void manifest_name(uint64_t id, char name[JOURNAL_NAME_LEN])
-{
-	snprintf(name, JOURNAL_NAME_LEN, DIR_NAME "/manifest-%016llx", (unsigned long long)id);
-}
-
-/* ---- the manifest on the members ---- */
-
-/* Never kills for want of space: the checkpoint is given up instead, and tried again. */
-int image_write_manifest(struct meta *m, const struct manifest *next, struct hash *ret_hash)
-{
-	char name[JOURNAL_NAME_LEN];
-	BUF bytes = {0};
-
-	manifest_encode(next, &bytes);
-	manifest_name(next->checkpoint_id, name);
-	for (unsigned i = 0; i < m->member_count; i++) {
-		struct member *mb = m->members[i];
-		int err;
-
-		if (member_dead(m, mb))
-			continue;
-		err = dev_replace(mb->disk.dev, name, bytes.data, bytes.len);
-		if (err == DFS_ENOSPC) {
-			log_warn("cannot write the metadata checkpoint's manifest to disk %u (%s): "
-				 "no space left; it is tried again later; free some space there",
-				 mb->disk.id.v, mb->disk.dev->name);
-			return err;
-		}
-		if (err)
-			member_kill(m, mb, err, "write the metadata checkpoint's manifest");
-	}
-	hash_bytes(bytes.data, bytes.len, ret_hash);
-	return 0;
-}
-
-int image_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret)
-{
-	char name[JOURNAL_NAME_LEN];
-	FREE uint8_t *data = NULL;
-	struct hash hash;
-	size_t len;
-	int err;
-
-	manifest_name(root->checkpoint_id, name);
-	err = dev_read_all(dev, name, MANIFEST_MAX_BYTES, &data, &len);
-	if (err)
-		return err;
-	hash_bytes(data, len, &hash);
-	if (memcmp(&hash, &root->manifest, sizeof(hash)) != 0)
-		return DFS_ECHECKSUM;
-	err = manifest_parse(data, len, ret);
-	if (err)
-		return err;
-	if (!uuid_eq(&ret->pool, &root->pool) || ret->checkpoint_id != root->checkpoint_id) {
-		manifest_release(ret);
-		return DFS_ECORRUPT;
-	}
-	return 0;
-}
-
-/* ---- removing what no root needs ---- */
-
-struct clean {
-	char keep[JOURNAL_NAME_LEN];
-	char (*names)[JOURNAL_NAME_LEN];
-	unsigned count;
-};
-
-static int collect(void *ctx, const char *name, uint64_t size_bytes)
-{
-	struct clean *c = ctx;
-	char path[JOURNAL_NAME_LEN];
-
-	(void)size_bytes;
-	if (snprintf(path, sizeof(path), DIR_NAME "/%s", name) >= (int)sizeof(path) ||
-	    strcmp(path, c->keep) == 0)
-		return 0;
-	c->names = xrealloc(c->names, (c->count + 1) * sizeof(*c->names));
-	memcpy(c->names[c->count++], path, sizeof(path));
-	return 0;
-}
-
-void image_clean_manifests(struct dev *dev, uint64_t keep_id)
-{
-	struct clean c = {0};
-	int err;
-
-	if (keep_id)
-		manifest_name(keep_id, c.keep);
-	err = dev_list(dev, DIR_NAME, collect, &c);
-	for (unsigned i = 0; i < c.count && err == 0; i++)
-		err = dev_remove(dev, c.names[i]);
-	if (err && err != DFS_ENOENT)
-		log_warn("cannot remove old checkpoint manifests on %s: %s; they take space until "
-			 "the next checkpoint",
-			 dev->name, dfs_err_text(err));
-	free(c.names);
-}
-
 void image_clean(struct meta *m, const struct manifest *keep)
 {
-	for (unsigned i = 0; i < m->member_count; i++)
-		if (!member_dead(m, m->members[i]))
-			image_clean_manifests(m->members[i]->disk.dev, keep->checkpoint_id);
+	manifests_clean(m, keep);
 	for (unsigned i = 0; i < m->disk_count; i++)
 		tables_clean(&m->disks[i], keep);
 }

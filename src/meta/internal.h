@@ -438,14 +438,19 @@ void tables_clean(const struct meta_disk *d, const struct manifest *keep);
 /* The geometry that tables want, were there disks enough. */
 struct place_geometry tables_wanted(const struct meta *m);
 
-/* ---- image.c ---- */
+/* ---- manifests.c ---- */
 void manifest_name(uint64_t id, char name[JOURNAL_NAME_LEN]);
+/* Two files for manifests of so many tables, with what is there already (J6). */
+MUST_USE int manifests_prepare(struct dev *dev, unsigned tables);
+void manifests_remove(struct dev *dev); /* spare ones, too */
+/* Admin held. On all members: those that keep does not name are spare. */
+void manifests_clean(struct meta *m, const struct manifest *keep);
 /* Admin held. To every live member; those that fail die, but not for want of space: DFS_ENOSPC. */
-MUST_USE int image_write_manifest(struct meta *m, const struct manifest *next,
-				  struct hash *ret_hash);
+MUST_USE int manifests_write(struct meta *m, const struct manifest *next, struct hash *ret_hash);
 /* Reads and verifies root's manifest from dev. */
-MUST_USE int image_load_manifest(struct dev *dev, const struct root *root, struct manifest *ret);
-void image_clean_manifests(struct dev *dev, uint64_t keep_id); /* 0: all go */
+MUST_USE int manifest_load(struct dev *dev, const struct root *root, struct manifest *ret);
+
+/* ---- image.c ---- */
 /* Admin held. Removes what keep does not name, on all disks. */
 void image_clean(struct meta *m, const struct manifest *keep);
 /* Restores the index from the fragments that m->manifest names. DFS_ECHECKSUM: too few are whole. */

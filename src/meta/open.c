@@ -169,7 +169,7 @@ static void heal_roots(struct meta *m)
 }
 
 /* Those that were here already: files of today's size, if there is room. */
-static void prepare_journals(struct meta *m)
+static void prepare_members(struct meta *m)
 {
 	for (unsigned i = 0; i < m->member_count; i++) {
 		const struct meta_disk *d = &m->members[i]->disk;
@@ -178,6 +178,12 @@ static void prepare_journals(struct meta *m)
 		if (err)
 			log_warn("cannot make metadata journal files on disk %u (%s): %s", d->id.v,
 				 d->dev->name, dfs_err_text(err));
+		err = manifests_prepare(d->dev, m->manifest.count);
+		if (err)
+			log_warn(
+				"cannot make spare checkpoint manifests on disk %u (%s): %s; the next "
+				"checkpoint needs space there",
+				d->id.v, d->dev->name, dfs_err_text(err));
 	}
 }
 
@@ -217,7 +223,7 @@ static int make_equal(struct meta *m, const struct recovery *r, const struct met
 		m->cfg.taken(m->cfg.ctx, m->disks[i].dev);
 	token_take(m);
 	keep_members(m, r);
-	prepare_journals(m);
+	prepare_members(m);
 	/* An index that was flushed before its root was written may be ahead of the checkpoint with
 	 * nothing to replay: then the journals still count, and one of them may end early. */
 	m->unequal = members_fill(m) > 0 || r->unequal || m->seq > m->root.checkpoint_seq ||

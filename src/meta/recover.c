@@ -289,7 +289,7 @@ static bool missed_the_root(const struct meta *m, const struct meta_disk *d, enu
 		return false;
 	if (m->root.checkpoint_id == 0)
 		return true;
-	err = image_load_manifest(d->dev, &m->root, &man);
+	err = manifest_load(d->dev, &m->root, &man);
 	if (err == 0)
 		manifest_release(&man);
 	/* one that can't be read may be there: the journal's chain is asked, and nothing is wiped */
@@ -748,7 +748,7 @@ static void load_manifest(struct meta *m, struct recovery *r)
 
 	for (unsigned i = 0; i < r->source_count && m->root.checkpoint_id; i++) {
 		struct manifest man;
-		int err = image_load_manifest(r->sources[i], &m->root, &man);
+		int err = manifest_load(r->sources[i], &m->root, &man);
 
 		if (err) {
 			r->unequal = true;

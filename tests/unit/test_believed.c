@@ -165,7 +165,7 @@ static void test_two_disks_with_one_number(void **state)
 static void load(struct rig *r, struct root *root, struct manifest *man)
 {
 	root_of(r, 0, root);
-	assert_int_equal(image_load_manifest(r->devs[0], root, man), 0);
+	assert_int_equal(manifest_load(r->devs[0], root, man), 0);
 	assert_true(man->count > 0);
 }
 
@@ -185,7 +185,7 @@ static void test_another_manifest(void **state)
 	manifest_encode(&man, &bytes);
 	manifest_name(root->checkpoint_id, name);
 	assert_int_equal(dev_replace(r.devs[0], name, bytes.data, bytes.len), 0);
-	assert_int_equal(image_load_manifest(r.devs[0], root, &got), DFS_ECHECKSUM);
+	assert_int_equal(manifest_load(r.devs[0], root, &got), DFS_ECHECKSUM);
 	manifest_release(&man);
 	rig_release(&r);
 	free(root);

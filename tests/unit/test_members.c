@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "unit/meta_rig.h"
 
@@ -162,12 +163,72 @@ static void test_sound_disks_first(void **state)
 	end(&r);
 }
 
+/* Somebody has taken the last inode, or the last block, of a member's filesystem: checkpoints go on, on all members, and
+ * each of them alone has all of it (J6). */
+static void test_a_full_member(void **state)
+{
+	static const struct fault_plan plans[] = {{.no_files = true}, {.no_space = true}};
+
+	for (unsigned p = 0; p < ARRAY_SIZE(plans); p++) {
+		struct rig r;
+
+		begin(&r, rocks_of(state), "----", 2);
+		rig_must_open(&r);
+		expect_members(&r, "MM--");
+		dev_fault_set(r.devs[0], &plans[p]);
+		for (unsigned turn = 0; turn < 5; turn++) {
+			rig_fill(&r, turn * 40, 40, 1);
+			assert_int_equal(meta_checkpoint(r.m), 0);
+		}
+		expect_members(&r, "MM--");
+		assert_int_equal(r.failed[1], 0);
+		rig_kill(&r);
+		rig_must_open(&r); /* also that opening's checkpoint */
+		expect_members(&r, "MM--");
+		rig_kill(&r);
+		rig_destroy_index(&r);
+		r.absent[1] = r.force = true;
+		rig_must_open(&r);
+		rig_expect(&r, 0, 200, 1);
+		end(&r);
+	}
+}
+
+/* A member of a pool from before J6 has no spare file: it is made as soon as that is possible. */
+static void test_spare_is_made(void **state)
+{
+	const struct fault_plan no_files = {.no_files = true}, none = {0};
+	char path[256];
+	struct rig r;
+
+	begin(&r, rocks_of(state), "---", 2);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 50, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	while (rig_find(&r, 0, "meta/checkpoint", "spare-", path))
+		assert_int_equal(unlink(path), 0);
+	rig_fill(&r, 50, 50, 1);
+	dev_fault_set(r.devs[0], &no_files);
+	assert_int_equal(meta_checkpoint(r.m), DFS_ENOSPC);
+	assert_int_equal(r.failed[1], 0);
+	dev_fault_set(r.devs[0], &none);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	assert_true(rig_find(&r, 0, "meta/checkpoint", "spare-", path));
+	assert_true(rig_size(path) >= (long)KIB(64));
+	dev_fault_set(r.devs[0], &no_files);
+	rig_fill(&r, 100, 100, 1);
+	assert_int_equal(meta_checkpoint(r.m), 0);
+	rig_expect(&r, 0, 200, 1);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(test_a_domain_is_lost),	   BOTH(test_members_move),
 		BOTH(test_moves_to_what_is_spare), BOTH(test_move_interrupted),
-		BOTH(test_sound_disks_first),
+		BOTH(test_sound_disks_first),	   BOTH(test_a_full_member),
+		BOTH(test_spare_is_made),
 	};
 
 	return cmocka_run_group_tests_name("members", tests, NULL, NULL);
