@@ -138,24 +138,38 @@ MUST_USE int place_snapshot_extent(struct place_snapshot *snap, const struct ext
 uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g);
 
 /* ---- spare.c ---- */
-/* What so many bytes may take that nobody has asked for (A6). The caller frees; spare_end() follows, with the same
+#define UNASKED_INDEX_BYTES KIB(16) /* of a few extents */
+/* What so many bytes, with so many in the index, may take that nobody has asked for (A6). The caller frees; spare_end() follows, with the same
  * number, once the bytes are reserved on their disks and what names them is committed, or nothing is. */
-struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes);
+struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes);
 void spare_end(struct extent_store *s, uint64_t bytes);
 
-/* ---- write.c ---- */
-/* One fragment on its way to a disk. */
-struct fragment_write {
-	struct rec_fragment *frag;   /* out: disk, segment, offset, record_len, header_hash */
-	struct record_header header; /* in: all but the address; pieces and blocks borrowed */
-	const uint8_t *payload;
+/* ---- put.c ---- */
+/* An extent's fragments on their way to the disks: those that have a payload here and no disk (0) yet. Zero-initialise the rest. */
+struct put {
+	struct rec_extent *rec; /* borrowed, as all that follows; gets the addresses */
+	const struct record_piece *pieces;
+	unsigned piece_count;
+	const uint8_t *payload[DFS_EXTENT_MAX_FRAGMENTS];
+	const struct hash *blocks[DFS_EXTENT_MAX_FRAGMENTS]; /* of the payload */
+	disk_id disks
+		[DFS_EXTENT_MAX_FRAGMENTS]; /* where all of them are to go, if is_planned; taken off snap already */
+	bool is_planned;		    /* becomes false */
+	bool partly;	  /* those that no disk takes stay at disk 0, and the others are written */
+	int stays;	  /* out: why one of them does */
+	uint8_t *headers; /* private */
+	struct iovec iov[DFS_EXTENT_MAX_FRAGMENTS][3];
 };
-/* With verify_writes: syncs, reads the fragments back from the medium and compares; those that differ,
- * or can't be synced, get that as their result. */
-void fragments_verify_written(struct extent_store *s, struct disk_io *ios, unsigned count);
-/* Reserves on the disk, builds the header, prepares io (iov of 3). Nothing is written yet. */
-MUST_USE int fragment_prepare(struct extent_store *s, struct fragment_write *w, disk_id disk,
-			      uint8_t *header_buf, struct iovec iov[3], struct disk_io *ret_io);
+/*
+ * Places and writes them all, at the same time, each on a disk that holds no other of its extent (E4); waits for the writes
+ * (not for durability). One that fails goes to another disk. snap: what may be taken of each disk; is lowered.
+ * They are in flight (S3): segment_settle() follows for each. An error (DFS_ENOSPC, DFS_EIO), of puts that are not `partly`:
+ * puts_abandon() follows.
+ */
+MUST_USE int puts_write(struct extent_store *s, struct put *puts, unsigned count,
+			struct place_snapshot *snap);
+/* Gives back what is reserved of them; all their disks become 0. */
+void puts_abandon(struct extent_store *s, struct put *puts, unsigned count);
 
 /* ---- read.c ---- */
 /* One range of one fragment, to be read and verified. */
@@ -171,10 +185,27 @@ bool header_agrees(const struct record_header *h, const struct rec_extent *rec, 
 /* Reads and verifies n ranges of e in parallel. Sets each result; counts and reports rot. */
 void fragments_read(struct extent_store *s, struct cached_extent *e, struct fragment_read *reads,
 		    unsigned n);
+/* Logs and counts a fragment that is not what was written. */
+void report_rot(struct extent_store *s, const struct rec_extent *rec, unsigned i, int err);
+/* Hashes len bytes of payload against its blocks'. DFS_ECHECKSUM. */
+MUST_USE int blocks_verify(const struct hash *blocks, const uint8_t *payload, uint32_t len);
 /* Fragments in the order in which to try them: present ones first, suspect ones last. Returns how
  * many are present. */
 unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent *rec,
 				 uint8_t order[DFS_EXTENT_MAX_FRAGMENTS]);
+
+/* ---- whole.c ---- */
+/* A fragment's record from its beginning, to be read at once and verified. */
+struct whole_read {
+	const struct rec_extent *rec; /* borrowed */
+	unsigned index;
+	uint32_t len; /* of the payload; block-aligned, or all of it */
+	uint8_t *buf; /* rec->header_len + len bytes: header, payload */
+	int result;
+	struct record_header header; /* out, if the result is 0: the caller releases it */
+};
+/* Reads and verifies all of them in parallel. Sets each result; counts and reports rot. */
+void wholes_read(struct extent_store *s, struct whole_read *reads, unsigned n);
 
 /* ---- risk.c ---- */
 void risk_init(struct risk *r);
@@ -190,6 +221,24 @@ bool risk_uses(struct risk *r, uint64_t durable_seq, disk_id disk);
 unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives);
 
 /* ---- repair.c ---- */
+/* Which fragments are to be made anew. */
+struct repair_choice {
+	bool verify;	     /* all are read, and those that are bad */
+	const bool *without; /* by disk id: those on these; NULL: none */
+	const struct disk_doubt
+		*doubt; /* those that may be lost so on disk `doubted`; NULL: none */
+	disk_id doubted;
+};
+struct repair_item {
+	extent_id id;  /* in */
+	unsigned made; /* out: fragments that were made anew, also when another one could not be */
+	int err;       /* out: why one could not be; DFS_ENOENT: the extent is gone */
+};
+/* Any number, as many at a time as memory and a transaction hold. What is met and bad is made anew, too. */
+void extent_repair_many(struct extent_store *s, const struct repair_choice *choice,
+			struct repair_item *items, unsigned count);
+
+/* ---- heal.c ---- */
 void healer_start(struct extent_store *s);
 void healer_stop(struct extent_store *s); /* joins the thread; may be repeated */
 void healer_release(struct extent_store *s);

@@ -85,14 +85,13 @@ static void headers_load(struct extent_store *s, struct cached_extent *e,
 	}
 }
 
-static int blocks_verify(const struct hash *blocks, const struct fragment_read *r)
+int blocks_verify(const struct hash *blocks, const uint8_t *payload, uint32_t len)
 {
-	for (uint32_t at = 0; at < r->len; at += RECORD_BLOCK_BYTES) {
-		uint32_t n = MIN(RECORD_BLOCK_BYTES, r->len - at);
+	for (uint32_t at = 0; at < len; at += RECORD_BLOCK_BYTES) {
 		struct hash h;
 
-		hash_bytes(r->buf + at, n, &h);
-		if (memcmp(&h, &blocks[(r->from + at) / RECORD_BLOCK_BYTES], sizeof(h)) != 0)
+		hash_bytes(payload + at, MIN(RECORD_BLOCK_BYTES, len - at), &h);
+		if (memcmp(&h, &blocks[at / RECORD_BLOCK_BYTES], sizeof(h)) != 0)
 			return DFS_ECHECKSUM;
 	}
 	return 0;
@@ -115,20 +114,20 @@ static bool is_to_heal(struct extent_store *s, const struct rec_fragment *f, int
 	       (err == DFS_EIO && d && !disk_may_lack(d, f->segment, f->offset, f->record_len));
 }
 
-static void report_rot(struct extent_store *s, const struct cached_extent *e, unsigned i, int err)
+void report_rot(struct extent_store *s, const struct rec_extent *rec, unsigned i, int err)
 {
-	const struct rec_fragment *f = &e->rec.frags[i];
+	const struct rec_fragment *f = &rec->frags[i];
 	char text[UUID_TEXT_LEN + 1];
 	struct disk *d = disk_get(s->cfg.disks, f->disk);
 
-	uuid_format(&e->rec.id.u, text);
+	uuid_format(&rec->id.u, text);
 	if (d)
 		disk_count_checksum_error(d);
 	atomic_fetch_add(&s->fragments_rotten, 1);
 	log_warn(
 		"fragment %u of extent %s (inode %llu) on disk %u, segment %08x at %u: %s; it is rebuilt "
 		"from the others",
-		i, text, (unsigned long long)e->rec.ino.v, f->disk.v, f->segment, f->offset,
+		i, text, (unsigned long long)rec->ino.v, f->disk.v, f->segment, f->offset,
 		dfs_err_text(err));
 }
 
@@ -169,11 +168,13 @@ void fragments_read(struct extent_store *s, struct cached_extent *e, struct frag
 
 		r->result = ios[i].result;
 		if (!r->result)
-			r->result = blocks_verify(cache_blocks(s, e, r->index), r);
+			r->result = blocks_verify(cache_blocks(s, e, r->index) +
+							  r->from / RECORD_BLOCK_BYTES,
+						  r->buf, r->len);
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (fragment_is_rot(reads[i].result))
-			report_rot(s, e, reads[i].index, reads[i].result);
+			report_rot(s, &e->rec, reads[i].index, reads[i].result);
 }
 
 unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent *rec,

@@ -1,200 +1,310 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Repair: fragments that are rotten are computed anew from at least k verified ones and written to
- * healthy disks; made durable; then one transaction changes the addresses and frees the old ones
- * (E6, P7). Fragments that are only absent (their disk is not there) are left alone. The healer does
- * this in the background for extents in which reads met rot.
+ * Repair: one pipeline for many extents at a time, over a mask of the fragments that are to be made anew: what is rotten, in
+ * doubt, or on a disk that is to be done without. Of each extent as many fragments are read as that takes, each once; what
+ * is wanted and can't be read is computed from k verified ones; all are written to disks that hold none of the others;
+ * one sync of those disks; then one transaction changes the addresses and frees the old fragments (E6, P7).
  *
- * Locks: healer.lock (a leaf); the records' exclusive section (refs.c) around re-reading and commit.
+ * An extent that changes meanwhile (freed, repaired by another) is begun anew. Who calls this: heal.c.
+ *
+ * Locks: the records' exclusive section (refs.c) around re-reading and commit.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/probe.h"
-#include "base/words.h"
 #include "extent/internal.h"
+
+/* Of one call of the pipeline: what its transaction (T1) and its memory may hold. */
+#define BATCH_EXTENTS 16u
+#define BATCH_BYTES MIB(32)
+#define INDEX_BYTES                                                                                \
+	KIB(4) /* of an extent: its record; of each fragment addresses and a line of the audit */
+#define ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
+
+/* ---- checking ---- */
+
+static enum fragment_status status_of(int result)
+{
+	if (result == 0)
+		return FRAGMENT_GOOD;
+	return result == DFS_EGONE || result == DFS_ENODISK ? FRAGMENT_ABSENT : FRAGMENT_BAD;
+}
 
 int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
 		  struct extent_check *ret_check)
 {
 	unsigned width = (unsigned)rec->k + rec->m;
-	struct fragment_read reads[DFS_EXTENT_MAX_FRAGMENTS];
+	struct whole_read reads[DFS_EXTENT_MAX_FRAGMENTS];
 	uint32_t len = deep ? rec->fragment_len : MIN(rec->fragment_len, RECORD_BLOCK_BYTES);
-	/* an entry of its own: what is cached proves nothing about the disk */
-	struct cached_extent e = {.rec = *rec};
-	FREE uint8_t *bufs = xmalloc((size_t)width * len);
+	size_t each = (size_t)rec->header_len + len;
+	FREE uint8_t *bufs = xmalloc(width * each);
 
 	for (unsigned i = 0; i < width; i++)
-		reads[i] = (struct fragment_read){
-			.index = i, .len = len, .buf = bufs + (size_t)i * len};
-	fragments_read(s, &e, reads, width);
+		reads[i] = (struct whole_read){
+			.rec = rec, .index = i, .len = len, .buf = bufs + i * each};
+	wholes_read(s, reads, width);
 	*ret_check = (struct extent_check){0};
 	for (unsigned i = 0; i < width; i++) {
-		if (reads[i].result == 0) {
-			ret_check->status[i] = FRAGMENT_GOOD;
-			ret_check->good++;
-		} else if (reads[i].result == DFS_EGONE || reads[i].result == DFS_ENODISK) {
-			ret_check->status[i] = FRAGMENT_ABSENT;
-		} else {
-			ret_check->status[i] = FRAGMENT_BAD;
-			ret_check->damaged[i] = fragment_is_damaged(reads[i].result);
-		}
-		free(e.blocks[i]);
+		ret_check->status[i] = status_of(reads[i].result);
+		ret_check->good += ret_check->status[i] == FRAGMENT_GOOD;
+		ret_check->damaged[i] = ret_check->status[i] == FRAGMENT_BAD &&
+					fragment_is_damaged(reads[i].result);
+		if (!reads[i].result)
+			record_header_release(&reads[i].header);
 	}
 	return 0;
 }
 
+/* ---- one extent in the pipeline ---- */
+
 struct repair {
+	struct repair_item *item;
 	struct rec_extent old, new;
-	struct extent_check check;
-	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be written anew */
-	uint8_t *bufs;			     /* width fragments */
-	uint8_t *frags[DFS_EXTENT_MAX_FRAGMENTS];
-	struct record_piece *pieces;
+	unsigned width, good;
+	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be made anew */
+	bool tried[DFS_EXTENT_MAX_FRAGMENTS], have[DFS_EXTENT_MAX_FRAGMENTS];
+	bool damaged[DFS_EXTENT_MAX_FRAGMENTS];
+	uint8_t *bufs; /* a header and a payload for each fragment */
+	uint8_t *payload[DFS_EXTENT_MAX_FRAGMENTS];
+	struct record_piece *pieces; /* known only to the records themselves */
 	unsigned piece_count;
+	struct hash *hashes; /* of the payloads that are wanted */
+	int err;	     /* of the extent: it is left as it is */
 };
 
-/* The pieces are known only to the records themselves: taken from any good one. */
-static int repair_pieces(struct extent_store *s, struct repair *r)
+static bool is_wanted(const struct repair_choice *c, const struct rec_fragment *f)
 {
-	unsigned width = (unsigned)r->old.k + r->old.m;
-	FREE uint8_t *buf = xmalloc(r->old.header_len);
-
-	for (unsigned i = 0; i < width; i++) {
-		const struct rec_fragment *f = &r->old.frags[i];
-		struct iovec iov = {buf, r->old.header_len};
-		struct disk_io io = {.disk = disk_get(s->cfg.disks, f->disk),
-				     .op = DISK_READ,
-				     .addr = {f->segment, f->offset},
-				     .iov = &iov,
-				     .iovcnt = 1};
-		struct record_header h;
-		struct hash hash;
-		uint32_t need;
-
-		if (r->check.status[i] != FRAGMENT_GOOD || disk_io_run(&io, 1) ||
-		    record_header_parse(buf, r->old.header_len, &h, &hash, &need))
-			continue;
-		if (memcmp(&hash, &f->header_hash, sizeof(hash)) == 0 &&
-		    header_agrees(&h, &r->old, i)) {
-			r->pieces = h.pieces;
-			r->piece_count = h.piece_count;
-			h.pieces = NULL;
-		}
-		record_header_release(&h);
-		if (r->pieces)
-			return 0;
-	}
-	return DFS_EIO;
+	if (f->disk.v == 0 || (c->without && c->without[f->disk.v]))
+		return true;
+	return c->doubt && f->disk.v == c->doubted.v && f->segment == c->doubt->segment &&
+	       f->offset + (uint64_t)f->record_len > c->doubt->from;
 }
 
-/* Reads the good fragments, computes the bad ones. */
-static int repair_decode(struct extent_store *s, struct repair *r)
+/* How many bytes of buffers it takes. */
+static size_t begin(struct extent_store *s, const struct repair_choice *c, struct repair_item *item,
+		    struct repair *r)
 {
-	unsigned width = (unsigned)r->old.k + r->old.m, n = 0, good = 0;
-	struct fragment_read reads[DFS_EXTENT_MAX_FRAGMENTS];
-	bool have[DFS_EXTENT_MAX_FRAGMENTS] = {false}, want[DFS_EXTENT_MAX_FRAGMENTS] = {false};
-	struct cached_extent e = {.rec = r->old};
+	size_t each;
 
-	r->bufs = xmalloc((size_t)width * r->old.fragment_len);
-	for (unsigned i = 0; i < width; i++) {
-		r->frags[i] = r->bufs + (size_t)i * r->old.fragment_len;
-		if (r->check.status[i] == FRAGMENT_GOOD && n < r->old.k)
-			reads[n++] = (struct fragment_read){
-				.index = i, .len = r->old.fragment_len, .buf = r->frags[i]};
-	}
-	fragments_read(s, &e, reads, n);
-	for (unsigned i = 0; i < n; i++)
-		if (!reads[i].result) {
-			have[reads[i].index] = true;
-			good++;
-		}
-	for (unsigned i = 0; i < width; i++) {
-		want[i] = r->want[i] &&
-			  !have[i]; /* a doubtful one that was read is there already */
-		free(e.blocks[i]);
-	}
-	if (good < r->old.k)
-		return DFS_EIO;
-	return codec_decode((struct geometry){r->old.k, r->old.m}, r->old.fragment_len, r->frags,
-			    have, want);
-}
-
-/* Where reads fail it goes last: there it may have to be written anew again. */
-static int pick_place(struct extent_store *s, const struct place_snapshot *spare, uint32_t len,
-		      const disk_id *taken, unsigned ntaken, disk_id *ret_id)
-{
-	FREE struct place_snapshot *sound = place_snapshot_copy(spare);
-	unsigned salt = atomic_fetch_add(&s->salt, 1);
-	int err;
-
-	for (unsigned i = 0; i < sound->count; i++)
-		sound->disks[i].eligible &=
-			disk_state(disk_get(s->cfg.disks, sound->disks[i].id)) == DISK_HEALTHY;
-	err = place_pick(sound->disks, sound->count, 1, len, taken, ntaken, salt, ret_id);
-	if (!err)
+	*r = (struct repair){.item = item};
+	*item = (struct repair_item){.id = item->id};
+	r->err = get_extent(s->cfg.meta, item->id, &r->old);
+	if (r->err)
 		return 0;
-	return place_pick(spare->disks, spare->count, 1, len, taken, ntaken, salt, ret_id);
+	r->new = r->old;
+	r->width = (unsigned)r->old.k + r->old.m;
+	each = (size_t)r->old.header_len + r->old.fragment_len;
+	r->bufs = xmalloc(r->width * each);
+	for (unsigned i = 0; i < r->width; i++) {
+		r->payload[i] = r->bufs + i * each + r->old.header_len;
+		r->want[i] = is_wanted(c, &r->old.frags[i]);
+	}
+	return r->width * each;
 }
 
-/* Writes fragment i to a disk that takes new data and holds none of the others. */
-static int repair_write(struct extent_store *s, struct repair *r, unsigned i,
-			struct place_snapshot *spare)
+static void end(struct repair *r)
 {
-	unsigned width = (unsigned)r->old.k + r->old.m, ntaken = 0;
-	uint32_t nblocks = (uint32_t)DIV_UP(r->old.fragment_len, RECORD_BLOCK_BYTES);
-	FREE struct hash *blocks = xmalloc(nblocks * sizeof(*blocks));
-	FREE uint8_t *header = xmalloc(r->old.header_len);
-	struct fragment_write w = {
-		.frag = &r->new.frags[i],
-		.header = {.pool = s->cfg.pool,
-			   .extent = r->old.id,
-			   .ino = r->old.ino,
-			   .generation = meta_generation(s->cfg.meta),
-			   .extent_len = r->old.len,
-			   .payload_len = r->old.fragment_len,
-			   .k = r->old.k,
-			   .m = r->old.m,
-			   .index = (uint8_t)i,
-			   .codec = r->old.k > 1,
-			   .piece_count = (uint16_t)r->piece_count,
-			   .pieces = r->pieces,
-			   .block_count = nblocks,
-			   .blocks = blocks},
-		.payload = r->frags[i],
-	};
-	disk_id taken[2 * DFS_EXTENT_MAX_FRAGMENTS], id;
-	struct iovec iov[3];
-	struct disk_io io;
-	int err;
-
-	for (unsigned j = 0; j < width; j++)
-		if (j != i && r->new.frags[j].disk.v != 0)
-			taken[ntaken++] = r->new.frags[j].disk;
-	record_hash_blocks(r->frags[i], r->old.fragment_len, blocks);
-	do { /* one that fails is not tried again */
-		err = pick_place(s, spare, r->old.frags[i].record_len, taken, ntaken, &id);
-		if (err)
-			break;
-		taken[ntaken++] = id;
-		place_snapshot_take(spare, id, r->old.frags[i].record_len, false);
-		err = fragment_prepare(s, &w, id, header, iov, &io);
-		if (err)
-			continue;
-		(void)disk_io_run(&io, 1); /* its result is looked at */
-		fragments_verify_written(s, &io, 1);
-		err = io.result;
-		if (err)
-			segment_settle(io.disk, io.addr);
-	} while (err && ntaken < ARRAY_SIZE(taken));
-	if (err)
-		r->new.frags[i] = r->old.frags[i];
-	return err;
+	free(r->bufs);
+	free(r->pieces);
+	free(r->hashes);
 }
+
+/* ---- reading ---- */
+
+static bool is_there(struct extent_store *s, const struct rec_fragment *f)
+{
+	struct disk *d = f->disk.v ? disk_get(s->cfg.disks, f->disk) : NULL;
+
+	return d && disk_present(d);
+}
+
+/* Which to read next: first what is looked at anyway, then what is lacking of k. */
+static unsigned ask(struct extent_store *s, const struct repair_choice *c, struct repair *r,
+		    unsigned list[DFS_EXTENT_MAX_FRAGMENTS])
+{
+	uint8_t order[DFS_EXTENT_MAX_FRAGMENTS];
+	unsigned n = 0, present;
+	bool lacking = false;
+
+	for (unsigned i = 0; i < r->width; i++) {
+		if (!r->tried[i] && (c->verify || (r->want[i] && is_there(s, &r->old.frags[i]))))
+			list[n++] = i;
+		else
+			lacking |= r->want[i] && !r->have[i];
+	}
+	for (unsigned i = 0; i < n; i++)
+		r->tried[list[i]] = true;
+	if (!lacking)
+		return n;
+	present = fragments_by_preference(s, &r->old, order);
+	for (unsigned i = 0; i < present && r->good + n < r->old.k; i++) {
+		if (r->tried[order[i]])
+			continue;
+		r->tried[order[i]] = true;
+		list[n++] = order[i];
+	}
+	return n;
+}
+
+/* What is bad is wanted, but not all that a disk holds on which nothing can be read any more: whether to do
+ * without it is its owner's to say. */
+static void note_read(struct extent_store *s, struct repair *r, struct whole_read *w)
+{
+	struct record_header *h = &w->header;
+	unsigned i = w->index;
+
+	switch (status_of(w->result)) {
+	case FRAGMENT_GOOD:
+		r->have[i] = true;
+		r->good++;
+		if (!r->pieces) {
+			r->pieces = h->pieces;
+			r->piece_count = h->piece_count;
+			h->pieces = NULL;
+		}
+		record_header_release(h);
+		break;
+	case FRAGMENT_BAD:
+		r->damaged[i] = fragment_is_damaged(w->result);
+		r->want[i] |= !disk_reads_nothing(disk_get(s->cfg.disks, r->old.frags[i].disk));
+		break;
+	case FRAGMENT_ABSENT:
+		break;
+	}
+}
+
+/* false: there is nothing more to read. */
+static bool read_round(struct extent_store *s, const struct repair_choice *c, struct repair *rs,
+		       unsigned count)
+{
+	size_t most = (size_t)count * DFS_EXTENT_MAX_FRAGMENTS;
+	FREE struct whole_read *reads = xcalloc(most, sizeof(*reads));
+	FREE unsigned *whose = xcalloc(most, sizeof(*whose));
+	unsigned n = 0, list[DFS_EXTENT_MAX_FRAGMENTS];
+
+	for (unsigned i = 0; i < count; i++) {
+		struct repair *r = &rs[i];
+		unsigned asked = ask(s, c, r, list);
+
+		for (unsigned j = 0; j < asked; j++) {
+			whose[n] = i;
+			reads[n++] =
+				(struct whole_read){.rec = &r->old,
+						    .index = list[j],
+						    .len = r->old.fragment_len,
+						    .buf = r->payload[list[j]] - r->old.header_len};
+		}
+	}
+	wholes_read(s, reads, n);
+	for (unsigned i = 0; i < n; i++)
+		note_read(s, &rs[whose[i]], &reads[i]);
+	return n > 0;
+}
+
+/* Computes what is wanted and could not be read. What can't be had so stays as it is. */
+static void decode(struct repair *r)
+{
+	bool want[DFS_EXTENT_MAX_FRAGMENTS] = {false};
+	int err = DFS_EIO;
+
+	for (unsigned i = 0; i < r->width; i++)
+		want[i] = r->want[i] && !r->have[i];
+	if (!memchr(want, true, sizeof(want)))
+		return;
+	if (r->good >= r->old.k)
+		err = codec_decode((struct geometry){r->old.k, r->old.m}, r->old.fragment_len,
+				   r->payload, r->have, want);
+	if (!err)
+		return;
+	r->item->err = err;
+	for (unsigned i = 0; i < r->width; i++)
+		r->want[i] &= !want[i];
+}
+
+/* ---- writing ---- */
 
 static bool same_fragment(const struct rec_fragment *a, const struct rec_fragment *b)
 {
 	return a->disk.v == b->disk.v && a->segment == b->segment && a->offset == b->offset;
+}
+static bool has_moved(const struct repair *r, unsigned i)
+{
+	return !same_fragment(&r->old.frags[i], &r->new.frags[i]);
+}
+
+static void prepare(struct repair *r, struct put *put)
+{
+	uint32_t nblocks = (uint32_t)DIV_UP(r->old.fragment_len, RECORD_BLOCK_BYTES);
+
+	*put = (struct put){
+		.rec = &r->new, .pieces = r->pieces, .piece_count = r->piece_count, .partly = true};
+	r->hashes = xmalloc((size_t)r->width * nblocks * sizeof(*r->hashes));
+	for (unsigned i = 0; i < r->width; i++) {
+		struct hash *blocks = r->hashes + (size_t)i * nblocks;
+
+		if (!r->want[i])
+			continue;
+		record_hash_blocks(r->payload[i], r->old.fragment_len, blocks);
+		put->payload[i] = r->payload[i];
+		put->blocks[i] = blocks;
+		r->new.frags[i].disk.v = 0;
+	}
+}
+
+/* Writes what is wanted and has room (A6). An error, too, where another one of the extent could not be. */
+static void write_wanted(struct extent_store *s, struct repair *rs, unsigned count,
+			 struct place_snapshot *spare)
+{
+	FREE struct put *puts = xcalloc(count, sizeof(*puts));
+	unsigned n = 0;
+	int err;
+
+	for (unsigned i = 0; i < count; i++)
+		if (memchr(rs[i].want, true, sizeof(rs[i].want)))
+			prepare(&rs[i], &puts[n++]);
+	err = puts_write(s, puts, n, spare);
+	n = 0;
+	for (unsigned i = 0; i < count; i++) {
+		struct repair *r = &rs[i];
+		int stays;
+
+		if (!memchr(r->want, true, sizeof(r->want)))
+			continue;
+		stays = err ? err : puts[n].stays;
+		n++;
+		for (unsigned j = 0; j < r->width; j++) {
+			if (!r->want[j] || r->new.frags[j].disk.v != 0)
+				continue;
+			r->new.frags[j] = r->old.frags[j];
+			r->item->err = stays;
+		}
+	}
+}
+
+/* Makes the moved fragments durable. Only the disks they went to: a repair has no say in what
+ * others wrote, nor do their losses concern it. */
+static void sync_moved(struct extent_store *s, struct repair *rs, unsigned count)
+{
+	FREE struct disk_io *syncs = xcalloc(DISK_ID_MAX + 1, sizeof(*syncs)); /* by disk */
+	FREE struct disk_io *run = xcalloc(DISK_ID_MAX + 1, sizeof(*run));
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned j = 0; j < rs[i].width; j++)
+			if (has_moved(&rs[i], j))
+				syncs[rs[i].new.frags[j].disk.v].op = DISK_SYNC;
+	for (uint32_t id = 0; id <= DISK_ID_MAX; id++)
+		if (syncs[id].op == DISK_SYNC)
+			run[n++] = (struct disk_io){.disk = disk_get(s->cfg.disks, (disk_id){id}),
+						    .op = DISK_SYNC};
+	(void)disk_io_run(run, n); /* each result is looked at */
+	for (unsigned i = 0; i < n; i++)
+		syncs[disk_info(run[i].disk).id.v].result = run[i].result;
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned j = 0; j < rs[i].width && !rs[i].err; j++)
+			if (has_moved(&rs[i], j))
+				rs[i].err = syncs[rs[i].new.frags[j].disk.v].result;
 }
 
 static void put_moves(struct meta_txn *t, const struct repair *r)
@@ -202,7 +312,7 @@ static void put_moves(struct meta_txn *t, const struct repair *r)
 	char json[256], text[UUID_TEXT_LEN + 1];
 
 	uuid_format(&r->old.id.u, text);
-	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
+	for (unsigned i = 0; i < r->width; i++) {
 		const struct rec_fragment *from = &r->old.frags[i], *to = &r->new.frags[i];
 		struct rec_freed freed = {from->disk, from->segment, from->offset,
 					  from->record_len};
@@ -211,10 +321,13 @@ static void put_moves(struct meta_txn *t, const struct repair *r)
 
 		if (same_fragment(from, to))
 			continue;
-		del_bydisk(t, from->disk, from->segment, from->offset);
-		put_freed(t, &freed);
+		if (from->disk.v) {
+			del_bydisk(t, from->disk, from->segment, from->offset);
+			put_freed(t, &freed);
+			meta_add(t, META_COUNT_DISK_USED + from->disk.v,
+				 -(int64_t)from->record_len);
+		}
 		put_bydisk(t, &by);
-		meta_add(t, META_COUNT_DISK_USED + from->disk.v, -(int64_t)from->record_len);
 		meta_add(t, META_COUNT_DISK_USED + to->disk.v, to->record_len);
 		snprintf(json, sizeof(json),
 			 "{\"event\":\"repair\",\"extent\":\"%s\",\"fragment\":%u,\"inode\":%llu,"
@@ -223,78 +336,37 @@ static void put_moves(struct meta_txn *t, const struct repair *r)
 		put_audit(t, env_wall_ns(), i, json);
 	}
 }
-
-/* Makes the moved fragments durable. Only the disks they went to: a repair has no say in what
- * others wrote, nor do their losses concern it. */
-static int repair_sync(struct extent_store *s, struct repair *r)
+/* Publishes the new addresses of those extents that are still as they were read. */
+static void publish(struct extent_store *s, struct repair *rs, unsigned count)
 {
-	struct disk_io syncs[DFS_EXTENT_MAX_FRAGMENTS];
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++)
-		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
-			syncs[n++] = (struct disk_io){
-				.disk = disk_get(s->cfg.disks, r->new.frags[i].disk),
-				.op = DISK_SYNC,
-			};
-	return disk_io_run(syncs, n);
-}
-
-/* Publishes the new addresses if the extent is still as it was read. */
-static int repair_commit(struct extent_store *s, struct repair *r)
-{
-	struct rec_extent now;
-	struct meta_txn *t;
+	struct meta_txn *t = NULL;
 	uint64_t seq;
-	int err;
+	int err = 0;
 
-	err = repair_sync(s, r); /* durable before reachable (E6) */
-	if (err)
-		return err;
 	records_exclusive_begin(s);
-	err = get_extent(s->cfg.meta, r->old.id, &now);
-	if (!err && memcmp(now.frags, r->old.frags, sizeof(now.frags)) != 0)
-		err = DFS_EBUSY;
-	if (err)
-		PROBE("heal-met-a-change");
-	if (!err) {
+	for (unsigned i = 0; i < count; i++) {
+		struct repair *r = &rs[i];
+		struct rec_extent now;
+
+		if (r->err || memcmp(r->old.frags, r->new.frags, sizeof(r->old.frags)) == 0)
+			continue;
+		r->err = get_extent(s->cfg.meta, r->old.id, &now);
+		if (!r->err && memcmp(now.frags, r->old.frags, sizeof(now.frags)) != 0)
+			r->err = DFS_EBUSY;
+		if (r->err) {
+			PROBE("heal-met-a-change");
+			continue;
+		}
 		r->new.refs = now.refs;
-		t = meta_begin(s->cfg.meta);
+		t = t ? t : meta_begin(s->cfg.meta);
 		put_extent(t, &r->new);
 		put_moves(t, r);
+	}
+	if (t)
 		err = meta_commit(t, &seq);
-	}
 	records_exclusive_end(s);
-	return err;
-}
-
-/* Records of a disk that are not to be relied on; NULL: none. */
-struct suspicion {
-	disk_id disk;
-	struct disk_doubt doubt;
-};
-
-static bool is_suspect(const struct suspicion *s, const struct rec_fragment *f)
-{
-	return s && f->disk.v == s->disk.v && f->segment == s->doubt.segment &&
-	       f->offset + (uint64_t)f->record_len > s->doubt.from;
-}
-
-/* Which are to be written anew: the bad ones, and those that are not to be relied on. Not all that a disk holds on which
- * nothing can be read any more: whether to do without it is its owner's to say. */
-static unsigned choose_bad(struct extent_store *s, struct repair *r, const struct suspicion *sus)
-{
-	unsigned bad = 0;
-
-	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
-		const struct rec_fragment *f = &r->old.frags[i];
-
-		r->want[i] = is_suspect(sus, f) ||
-			     (r->check.status[i] == FRAGMENT_BAD &&
-			      !disk_reads_nothing(disk_get(s->cfg.disks, f->disk)));
-		bad += r->want[i];
-	}
-	return bad;
+	for (unsigned i = 0; i < count && err; i++)
+		rs[i].err = rs[i].err ? rs[i].err : err;
 }
 
 /*
@@ -304,13 +376,13 @@ static unsigned choose_bad(struct extent_store *s, struct repair *r, const struc
  */
 static void remember_damage(struct extent_store *s, const struct repair *r)
 {
-	for (unsigned i = 0; i < (unsigned)r->old.k + r->old.m; i++) {
+	for (unsigned i = 0; i < r->width; i++) {
 		const struct rec_fragment *f = &r->old.frags[i];
 		struct disk *d = disk_get(s->cfg.disks, f->disk);
 		struct meta_txn *t;
 		uint64_t seq;
 
-		if (!d || !r->check.damaged[i] || !same_fragment(f, &r->new.frags[i]) ||
+		if (!d || !r->damaged[i] || (!r->err && has_moved(r, i)) ||
 		    disk_may_lack(d, f->segment, f->offset, f->record_len))
 			continue;
 		t = meta_begin(s->cfg.meta);
@@ -324,273 +396,85 @@ static void remember_damage(struct extent_store *s, const struct repair *r)
 	}
 }
 
-/* Writes and publishes those that are wanted and have room (A6). An error, too, when another one could not be. */
-static int repair_move(struct extent_store *s, struct repair *r, unsigned *ret_moved)
+/* What was written is named by now, or given up. Says what became of the extent. */
+static void settle(struct extent_store *s, struct repair *r)
 {
-	unsigned width = (unsigned)r->old.k + r->old.m, moved = 0;
-	FREE struct place_snapshot *spare = NULL;
-	uint64_t bytes = 0;
-	int err, stays = 0;
+	unsigned made = 0;
 
-	for (unsigned i = 0; i < width; i++)
-		bytes += r->want[i] ? r->old.frags[i].record_len : 0;
-	spare = spare_begin(s, bytes);
-	r->new = r->old;
-	for (unsigned i = 0; i < width; i++) {
-		if (!r->want[i])
+	for (unsigned i = 0; i < r->width; i++) {
+		const struct rec_fragment *to = &r->new.frags[i];
+
+		if (!has_moved(r, i))
 			continue;
-		err = repair_write(s, r, i, spare);
-		moved += err == 0;
-		stays = err ? err : stays;
+		segment_settle(disk_get(s->cfg.disks, to->disk),
+			       (struct segment_addr){to->segment, to->offset});
+		made += r->err == 0;
 	}
-	err = moved ? repair_commit(s, r) : 0;
-	spare_end(s, bytes);
-	for (unsigned i = 0; i < width; i++)
-		if (!same_fragment(&r->old.frags[i], &r->new.frags[i]))
-			segment_settle(disk_get(s->cfg.disks, r->new.frags[i].disk),
-				       (struct segment_addr){r->new.frags[i].segment,
-							     r->new.frags[i].offset});
-	*ret_moved = err ? 0 : moved;
-	return err ? err : stays;
-}
-
-static int repair_bad(struct extent_store *s, struct repair *r, const struct suspicion *sus,
-		      unsigned *ret_repaired)
-{
-	unsigned bad, moved = 0;
-	int err;
-
-	r->new = r->old;
-	err = extent_verify(s, &r->old, true, &r->check);
-	if (err)
-		return err;
-	bad = choose_bad(s, r, sus);
-	*ret_repaired = 0;
-	if (bad == 0)
-		return 0;
-	if (r->check.good < r->old.k)
-		return DFS_EIO;
-	err = repair_pieces(s, r);
-	if (!err)
-		err = repair_decode(s, r);
-	if (err)
-		return err;
-	err = repair_move(s, r, &moved);
-	if (moved) {
+	if (made) {
 		PROBE("heal-done");
 		cache_drop(s, r->old.id);
-		atomic_fetch_add(&s->fragments_healed, moved);
-		*ret_repaired = moved;
-	} else {
-		r->new = r->old;
+		atomic_fetch_add(&s->fragments_healed, made);
 	}
-	return err;
-}
-
-static int repair_run(struct extent_store *s, struct repair *r, const struct suspicion *sus,
-		      unsigned *ret_repaired)
-{
-	int err = repair_bad(s, r, sus, ret_repaired);
-
-	if (err != DFS_EBUSY && err != DFS_ENOENT) /* else it has changed meanwhile */
+	r->item->made = made;
+	r->item->err = r->err ? r->err : r->item->err;
+	if (r->err != DFS_EBUSY && r->err != DFS_ENOENT) /* else it has changed meanwhile */
 		remember_damage(s, r);
-	return err;
 }
 
-#define RECLAIM_BATCH 1024u
-#define REPAIR_ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
+/* ---- the pipeline ---- */
 
-static int repair(struct extent_store *s, extent_id id, const struct suspicion *sus,
-		  unsigned *ret_repaired)
+static void run(struct extent_store *s, const struct repair_choice *c, struct repair *rs,
+		unsigned count)
 {
-	unsigned repaired = 0;
-	int err = DFS_EBUSY;
+	FREE struct place_snapshot *spare = NULL;
+	uint64_t bytes = 0, index_bytes = 0;
 
-	for (int i = 0; i < REPAIR_ATTEMPTS && err == DFS_EBUSY; i++) {
-		struct repair *r = xcalloc(1, sizeof(*r));
-
-		err = get_extent(s->cfg.meta, id, &r->old);
-		if (!err)
-			err = repair_run(s, r, sus, &repaired);
-		free(r->bufs);
-		free(r->pieces);
-		free(r);
+	while (read_round(s, c, rs, count))
+		;
+	for (unsigned i = 0; i < count; i++) {
+		decode(&rs[i]);
+		for (unsigned j = 0; j < rs[i].width; j++)
+			bytes += rs[i].want[j]
+					 ? record_len(rs[i].piece_count, rs[i].old.fragment_len)
+					 : 0;
+		index_bytes += INDEX_BYTES;
 	}
-	*ret_repaired = repaired;
-	return err;
-}
-
-int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
-{
-	return repair(s, id, NULL, ret_repaired);
-}
-
-/* ---- what a disk may not have, or has not: it went silent with unsynced writes, or was set back ---- */
-
-/* The next record of the segment at or after *offset. DFS_ENOENT: there is none. */
-static int next_in_segment(struct extent_store *s, disk_id disk, uint32_t segment, uint32_t offset,
-			   struct rec_bydisk *ret)
-{
-	struct meta_iter *it = meta_iter_new(s->cfg.meta);
-	size_t klen, vlen;
-	const uint8_t *k, *v;
-	BUF key = {0};
-	int err;
-
-	key_bydisk(&key, disk, segment, offset);
-	meta_iter_seek(it, key.data, key.len);
-	if (!meta_iter_valid(it)) {
-		err = meta_iter_error(it);
-		err = err ? err : DFS_ENOENT;
-	} else {
-		k = meta_iter_key(it, &klen);
-		v = meta_iter_value(it, &vlen);
-		if (klen == 0 || k[0] != TABLE_BYDISK)
-			err = DFS_ENOENT;
-		else
-			err = parse_bydisk(k, klen, v, vlen, ret);
-		if (!err && (ret->disk.v != disk.v || ret->segment != segment))
-			err = DFS_ENOENT;
+	if (bytes) {
+		spare = spare_begin(s, bytes, index_bytes);
+		write_wanted(s, rs, count, spare);
+		sync_moved(s, rs, count); /* durable before reachable (E6) */
+		publish(s, rs, count);
+		spare_end(s, bytes);
 	}
-	meta_iter_free(it);
-	return err;
+	for (unsigned i = 0; i < count; i++)
+		settle(s, &rs[i]);
 }
 
-/* What has moved leaves room behind, once that is durable: it is taken back before there is said to be none. */
-static int move_one(struct extent_store *s, extent_id id, const struct suspicion *sus, bool *stuck)
+/* Runs as many of the items as one call of the pipeline holds. Returns how many. */
+static unsigned run_some(struct extent_store *s, const struct repair_choice *c,
+			 struct repair_item *items, unsigned count)
 {
-	unsigned moved, done = 0;
-	int err = repair(s, id, sus, &moved);
+	FREE struct repair *rs = xcalloc(BATCH_EXTENTS, sizeof(*rs));
+	size_t bytes = 0;
+	unsigned n = 0;
 
-	if (err != DFS_ENOSPC || *stuck)
-		return err;
-	if (extent_reclaim(s, RECLAIM_BATCH, &done) == 0 && done)
-		err = repair(s, id, sus, &moved);
-	*stuck = err == DFS_ENOSPC;
-	return err;
-}
-
-int extent_move_doubtful(struct extent_store *s, disk_id disk, const struct disk_doubt *doubt,
-			 unsigned max, uint32_t *from, bool *ret_failed)
-{
-	const struct suspicion sus = {disk, *doubt};
-	bool stuck = false;
-
-	*from = MAX(*from, doubt->from - MIN(doubt->from, RECORD_MAX_LEN));
-	*ret_failed = false;
-	for (unsigned n = 0; n < max;) {
-		struct rec_bydisk by;
-		int err = next_in_segment(s, disk, doubt->segment, *from, &by);
-
-		if (err)
-			return err;
-		*from = by.offset + 1;
-		if (by.offset + (uint64_t)by.record_len <= doubt->from)
-			continue;
-		err = move_one(s, by.extent, &sus, &stuck);
-		if (err && err != DFS_ENOENT)
-			*ret_failed = true;
+	while (n < MIN(count, BATCH_EXTENTS) && bytes < BATCH_BYTES) {
+		bytes += begin(s, c, &items[n], &rs[n]);
 		n++;
 	}
-	return 0;
+	run(s, c, rs, n);
+	for (unsigned i = 0; i < n; i++)
+		end(&rs[i]);
+	return n;
 }
 
-int extent_named_in_doubt(struct extent_store *s, disk_id disk, const struct disk_doubt *doubt)
+void extent_repair_many(struct extent_store *s, const struct repair_choice *c,
+			struct repair_item *items, unsigned count)
 {
-	uint32_t from = doubt->from - MIN(doubt->from, RECORD_MAX_LEN);
-	struct rec_bydisk by;
-	int err;
-
-	do {
-		err = next_in_segment(s, disk, doubt->segment, from, &by);
-		from = by.offset + 1;
-	} while (!err && by.offset + (uint64_t)by.record_len <= doubt->from);
-	return err;
-}
-
-/* ---- the healer ---- */
-
-void healer_queue(struct extent_store *s, extent_id id)
-{
-	struct healer *h = &s->healer;
-
-	if (!s->cfg.heal)
-		return;
-	ENV_LOCKED(&h->lock);
-	for (unsigned i = 0; i < h->count; i++)
-		if (extent_id_eq(h->queue[(h->head + i) % HEAL_QUEUE_MAX], id))
-			return;
-	if (h->count == HEAL_QUEUE_MAX)
-		return; /* the next read of it queues it again */
-	h->queue[(h->head + h->count++) % HEAL_QUEUE_MAX] = id;
-	env_cond_signal(&h->wake);
-}
-
-static void heal_one(struct extent_store *s, extent_id id)
-{
-	char text[UUID_TEXT_LEN + 1];
-	unsigned repaired = 0;
-	int err = extent_repair(s, id, &repaired);
-
-	uuid_format(&id.u, text);
-	if (err && err != DFS_ENOENT && err != DFS_EBUSY)
-		log_warn("cannot repair extent %s: %s; it is tried again when it is next read",
-			 text, dfs_err_text(err));
-	if (repaired)
-		log_info("extent %s: %u damaged %s rebuilt", text, repaired,
-			 plural(repaired, "fragment", "fragments"));
-}
-
-static void healer_main(void *arg)
-{
-	struct extent_store *s = arg;
-	struct healer *h = &s->healer;
-
-	env_mutex_lock(&h->lock);
-	while (!h->stop) {
-		extent_id id;
-
-		if (h->count == 0) {
-			env_cond_wait(&h->wake, &h->lock);
-			continue;
-		}
-		id = h->queue[h->head];
-		h->head = (h->head + 1) % HEAL_QUEUE_MAX;
-		h->count--;
-		env_mutex_unlock(&h->lock);
-		heal_one(s, id);
-		env_mutex_lock(&h->lock);
-	}
-	env_mutex_unlock(&h->lock);
-}
-
-void healer_start(struct extent_store *s)
-{
-	env_mutex_init(&s->healer.lock);
-	env_cond_init(&s->healer.wake);
-	if (s->cfg.heal)
-		s->healer.thread = env_thread_start("dfs-heal", healer_main, s);
-}
-
-void healer_stop(struct extent_store *s)
-{
-	struct healer *h = &s->healer;
-
-	if (h->thread) {
-		env_mutex_lock(&h->lock);
-		h->stop = true;
-		env_cond_broadcast(&h->wake);
-		env_mutex_unlock(&h->lock);
-		env_thread_join(h->thread);
-		h->thread = NULL;
-	}
-}
-
-void healer_release(struct extent_store *s)
-{
-	struct healer *h = &s->healer;
-
-	healer_stop(s);
-	env_cond_release(&h->wake);
-	env_mutex_release(&h->lock);
+	for (unsigned i = 0; i < count;)
+		i += run_some(s, c, items + i, count - i);
+	for (int attempt = 1; attempt < ATTEMPTS; attempt++)
+		for (unsigned i = 0; i < count; i++)
+			if (items[i].err == DFS_EBUSY)
+				(void)run_some(s, c, &items[i], 1);
 }

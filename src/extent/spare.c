@@ -13,9 +13,6 @@
 #include "base/probe.h"
 #include "extent/internal.h"
 
-/* Of one such write: an extent's record, and for each fragment an address, a freed one and a line of the audit. */
-#define UNASKED_INDEX_BYTES KIB(16)
-
 void extent_set_acceptor(struct extent_store *s, extent_accepted_fn fn, void *ctx)
 {
 	ENV_LOCKED(&s->accepted_lock);
@@ -67,10 +64,10 @@ static void leave(struct extent_store *s, struct place_snapshot *snap,
 	}
 }
 
-struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes)
+struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes)
 {
 	struct extent_accepted a = tell(s, (int64_t)bytes);
-	struct place_snapshot *snap = place_snapshot_beside(s, a.index_bytes + UNASKED_INDEX_BYTES);
+	struct place_snapshot *snap = place_snapshot_beside(s, a.index_bytes + index_bytes);
 
 	leave(s, snap, &a, bytes);
 	return snap;
@@ -81,7 +78,7 @@ void spare_end(struct extent_store *s, uint64_t bytes) { (void)tell(s, -(int64_t
 void extent_spare_begin(struct extent_store *s, uint64_t bytes, struct place_disk *disks,
 			unsigned count)
 {
-	FREE struct place_snapshot *snap = spare_begin(s, bytes);
+	FREE struct place_snapshot *snap = spare_begin(s, bytes, UNASKED_INDEX_BYTES);
 
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned j = 0; j < snap->count; j++)
