@@ -35,10 +35,24 @@ static void print_init(struct invocation *inv, const json_t *r)
 	fputs(" --disk DIR\n", o->f);
 }
 
+static void print_background(struct out *o, const json_t *b)
+{
+	char after[FORMAT_VALUE_BYTES], rate[FORMAT_VALUE_BYTES];
+
+	format_seconds(format_u64(b, "rebuild_after_s"), after);
+	format_bytes(format_u64(b, "bytes_per_s"), rate);
+	fprintf(o->f, "A disk that stays away is rebuilt after %s; background work writes ", after);
+	if (format_u64(b, "bytes_per_s"))
+		fprintf(o->f, "%s/s at most.\n", rate);
+	else
+		fputs("as fast as it can.\n", o->f);
+}
+
 static void print_set(struct invocation *inv, const json_t *r)
 {
 	print_settings(&inv->out, format_get(r, "settings"));
 	fputs("New data follows; what is stored stays as it is.\n", inv->out.f);
+	print_background(&inv->out, format_get(r, "background"));
 	for (size_t i = 0; i < json_array_size(format_get(r, "search")); i++) {
 		fputs(i ? ", " : "Disks are also looked for in ", inv->out.f);
 		out_text(&inv->out, json_string_value(json_array_get(format_get(r, "search"), i)));
@@ -79,6 +93,10 @@ static const struct command_option set_options[] = {
 	 "changes lost with a damaged journal, or disks set back, are told of no more"},
 	{"search", 0, OPT_PATHS, "search", "DIR...", "look for disks in these directories, too"},
 	{"no-search", 0, OPT_FLAG, "no_search", NULL, "look for disks nowhere but where they were"},
+	{"rebuild-after", 0, OPT_DURATION, "rebuild_after_s", "TIME",
+	 "rebuild a disk that stays away for so long (15m)"},
+	{"background-rate", 0, OPT_RATE, "bytes_per_s", "SIZE",
+	 "background work writes so much in a second (64M, or unlimited)"},
 	END_OPTIONS,
 };
 static const struct command_option import_options[] = {
@@ -149,7 +167,8 @@ static const struct command set_command = {
 	.name = "set",
 	.summary = "change how new data is kept",
 	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off] [--loss-noted]"
-		 " [--search DIR... | --no-search]",
+		 " [--search DIR... | --no-search]\n"
+		 "         [--rebuild-after TIME] [--background-rate SIZE]",
 	.options = set_options,
 	.max_words = 64,
 	.op = "set",
@@ -319,6 +338,7 @@ static const struct command list_command = {
 };
 
 const struct command *const cli_pool_commands[] = {
-	&init_command, &add_command, &list_command,   &cli_status_command,
-	&fail_command, &set_command, &import_command, NULL,
+	&init_command,	     &add_command,	&list_command,
+	&cli_status_command, &fail_command,	&set_command,
+	&import_command,     &cli_jobs_command, NULL,
 };

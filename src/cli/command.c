@@ -184,7 +184,8 @@ static int run_op(struct invocation *inv)
 			"cannot go on: which pool? Name it with --pool DIR or DYNAMICFS_POOL");
 	if (isatty(STDERR_FILENO))
 		ctl_set_progress(show_progress, inv);
-	(void)ctl_run(inv->pool, inv->cmd->op, inv->args, &a); /* a.error has it */
+	(void)ctl_run(inv->pool, inv->op ? inv->op : inv->cmd->op, inv->args,
+		      &a); /* a.error has it */
 	if (inv->progress_shown)
 		fputs("\r\033[K", stderr);
 	ctl_set_progress(NULL, NULL);

@@ -32,6 +32,8 @@ enum option_kind {
 	OPT_PATHS,    /* may be repeated; an array */
 	OPT_PLACE,    /* a disk: as it is, and made absolute as KEY_abs */
 	OPT_SIZE,     /* 10G, 1.5T, 500MiB, bytes */
+	OPT_RATE,     /* a size in each second, or "unlimited": 0 */
+	OPT_DURATION, /* 90s, 15m, 2h, 30d: seconds */
 	OPT_NUMBER,   /* 0.. */
 	OPT_ONOFF,    /* on, off */
 	OPT_GEOMETRY, /* 4+2, rs:4+2, replica:3 */
@@ -68,6 +70,7 @@ struct command {
 
 struct invocation {
 	const struct command *cmd;
+	const char *op;	  /* NULL: cmd->op; prepare() may choose another */
 	char *pool;	  /* absolute; NULL when not given */
 	bool pool_silent; /* its filesystem does not answer */
 	bool json;
@@ -111,7 +114,8 @@ void cli_print_help(struct out *o, const struct command *cmd);
  * caller owns the result. */
 json_t *cli_disk_rows(const json_t *disks);
 
-extern const struct command cli_status_command, cli_help_command, cli_version_command;
+extern const struct command cli_jobs_command, cli_status_command, cli_help_command,
+	cli_version_command;
 extern const struct command *const cli_pool_commands[];	 /* NULL-ended */
 extern const struct command *const cli_file_commands[];	 /* NULL-ended */
 extern const struct command *const cli_check_commands[]; /* NULL-ended */

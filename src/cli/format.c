@@ -115,6 +115,27 @@ void format_number(uint64_t number, char text[FORMAT_VALUE_BYTES])
 	text[out] = '\0';
 }
 
+void format_seconds(uint64_t seconds, char text[FORMAT_VALUE_BYTES])
+{
+	static const struct {
+		uint64_t s;
+		const char *name;
+	} units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+	unsigned i = 0;
+	uint64_t more;
+
+	while (i + 1 < ARRAY_SIZE(units) && seconds < units[i].s)
+		i++;
+	more = i + 1 < ARRAY_SIZE(units) ? seconds % units[i].s / units[i + 1].s : 0;
+	if (more)
+		snprintf(text, FORMAT_VALUE_BYTES, "%llu %s %llu %s",
+			 (unsigned long long)(seconds / units[i].s), units[i].name,
+			 (unsigned long long)more, units[i + 1].name);
+	else
+		snprintf(text, FORMAT_VALUE_BYTES, "%llu %s",
+			 (unsigned long long)(seconds / units[i].s), units[i].name);
+}
+
 void format_geometry(const char *json, char text[FORMAT_VALUE_BYTES])
 {
 	if (strncmp(json, "rs:", 3) == 0)

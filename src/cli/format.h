@@ -59,6 +59,7 @@ void format_fields(struct out *o, const char *indent, const json_t *object,
 #define FORMAT_VALUE_BYTES 64
 void format_bytes(uint64_t bytes, char text[FORMAT_VALUE_BYTES]);      /* "1.5 GiB" */
 void format_number(uint64_t number, char text[FORMAT_VALUE_BYTES]);    /* "12,345" */
+void format_seconds(uint64_t seconds, char text[FORMAT_VALUE_BYTES]);  /* "1 h 20 min" */
 void format_geometry(const char *json, char text[FORMAT_VALUE_BYTES]); /* "rs:4+2" -> "RS 4+2" */
 /* Member of an object by a path with dots; NULL when absent. */
 const json_t *format_get(const json_t *object, const char *path);

@@ -190,13 +190,50 @@ static int put_number(struct invocation *inv, const struct command_option *o, co
 
 	if (cli_parse_size(value, &v) != 0 ||
 	    (o->kind == OPT_NUMBER && value[strspn(value, "0123456789")]))
-		return cli_fail(
-			inv, DFS_EUSAGE, "cannot use '%s' for --%s: give %s", value, o->name,
-			o->kind == OPT_SIZE ? "a size such as 500M, 10G or 1.5T" : "a number");
-	if (o->kind == OPT_SIZE && v == 0)
+		return cli_fail(inv, DFS_EUSAGE, "cannot use '%s' for --%s: give %s", value,
+				o->name,
+				o->kind == OPT_NUMBER ? "a number"
+				: o->kind == OPT_RATE
+					? "a size for each second, such as 50M, or unlimited"
+					: "a size such as 500M, 10G or 1.5T");
+	if (o->kind != OPT_NUMBER && v == 0)
 		return cli_fail(inv, DFS_EUSAGE, "cannot use '%s' for --%s: give more than 0",
 				value, o->name);
 	json_object_set_new(inv->args, o->key, json_integer((json_int_t)v));
+	return CLI_DONE;
+}
+
+/* "15m" to seconds. */
+static bool parse_duration(const char *text, uint64_t *ret_s)
+{
+	static const struct {
+		char letter;
+		uint64_t s;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	size_t digits = strspn(text, "0123456789");
+	uint64_t v;
+
+	if (digits == 0 || digits > 9)
+		return false;
+	v = strtoull(text, NULL, 10);
+	for (unsigned i = 0; i < ARRAY_SIZE(units); i++)
+		if (text[digits] == units[i].letter && text[digits + 1] == '\0') {
+			*ret_s = v * units[i].s;
+			return true;
+		}
+	*ret_s = 0;
+	return v == 0 && text[digits] == '\0';
+}
+
+static int put_duration(struct invocation *inv, const struct command_option *o, const char *value)
+{
+	uint64_t s;
+
+	if (!parse_duration(value, &s))
+		return cli_fail(inv, DFS_EUSAGE,
+				"cannot use '%s' for --%s: give a time such as 90s, 15m, 2h or 30d",
+				value, o->name);
+	json_object_set_new(inv->args, o->key, json_integer((json_int_t)s));
 	return CLI_DONE;
 }
 
@@ -222,6 +259,13 @@ static int put_option(struct invocation *inv, const struct command_option *o, co
 	case OPT_PATHS:
 	case OPT_APPEND:
 		put_more(inv, o, value);
+		break;
+	case OPT_DURATION:
+		return put_duration(inv, o, value);
+	case OPT_RATE:
+		if (strcmp(value, "unlimited") != 0)
+			return put_number(inv, o, value);
+		json_object_set_new(inv->args, o->key, json_integer(0));
 		break;
 	case OPT_SIZE:
 	case OPT_NUMBER:

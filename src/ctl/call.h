@@ -8,6 +8,7 @@
 
 #include "base/le.h"
 #include "ctl/ctl.h"
+#include "jobs/jobs.h"
 #include "pool/pool.h"
 
 #define CTL_SOCKET_NAME "control.sock"
@@ -16,6 +17,7 @@ struct ctl_call {
 	const char *pool_dir;
 	struct pool *pool;	/* NULL for operations that need none */
 	struct fs *fs;		/* NULL when not mounted */
+	struct jobs *jobs;	/* likewise */
 	const char *mountpoint; /* likewise */
 	void (*request_stop)(void *ctx);
 	void *stop_ctx;
@@ -96,6 +98,7 @@ void geometry_text(struct geometry g, char out[16]);
 void geometry_words(struct geometry g, char out[16]);
 void set_geometry(json_t *o, const char *key, struct geometry g);
 json_t *settings_json(const struct pool_settings *s);
+json_t *background_json(const struct pool_rebuild *r);
 /* All disks, as list-disks and status show them. */
 json_t *disks_array(struct pool *p);
 /* ---- arguments ---- NULL / default when absent */
@@ -196,6 +199,10 @@ int op_show_redundancy(struct ctl_call *c);
 int op_list_extents(struct ctl_call *c);
 int op_inspect(struct ctl_call *c);
 int op_fsck(struct ctl_call *c);
+int op_jobs(struct ctl_call *c);
+int op_order_job(struct ctl_call *c);
+/* All jobs, as `jobs` and `status` show them. The caller owns the result. */
+json_t *jobs_json(struct ctl_call *c);
 
 /* Says so where verify_writes can't look past the page cache. */
 void warn_verify(struct ctl_call *c);

@@ -47,6 +47,7 @@ struct ctl_server_config {
 	const char *pool_dir;
 	struct pool *pool;
 	struct fs *fs;
+	struct jobs *jobs;
 	const char *mountpoint;
 	void (*request_stop)(void *ctx); /* op "stop": unmount */
 	void *ctx;

@@ -25,12 +25,13 @@ static const struct {
 	enum table table;
 	const char *name;
 } tables[] = {
-	{TABLE_SETTINGS, "settings"}, {TABLE_DISK, "disk"},	    {TABLE_INODE, "inode"},
-	{TABLE_DENTRY, "dentry"},     {TABLE_MAP, "map"},	    {TABLE_EXTENT, "extent"},
-	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"},	    {TABLE_ORPHAN, "orphan"},
-	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"},	    {TABLE_META, "meta"},
-	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"},	    {TABLE_FOLD, "fold"},
-	{TABLE_NUMBERS, "numbers"},   {TABLE_PREALLOC, "prealloc"}, {TABLE_DOUBT, "doubt"},
+	{TABLE_SETTINGS, "settings"}, {TABLE_DISK, "disk"},	  {TABLE_INODE, "inode"},
+	{TABLE_DENTRY, "dentry"},     {TABLE_MAP, "map"},	  {TABLE_EXTENT, "extent"},
+	{TABLE_BYDISK, "bydisk"},     {TABLE_XATTR, "xattr"},	  {TABLE_ORPHAN, "orphan"},
+	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"},	  {TABLE_META, "meta"},
+	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"},	  {TABLE_FOLD, "fold"},
+	{TABLE_JOB, "job"},	      {TABLE_NUMBERS, "numbers"}, {TABLE_PREALLOC, "prealloc"},
+	{TABLE_DOUBT, "doubt"},
 };
 
 static const char *table_name(uint8_t letter)

@@ -197,8 +197,23 @@ static json_t *search_json(struct pool *p)
 	return list;
 }
 
+static int set_background(struct ctl_call *c)
+{
+	struct pool_rebuild now = pool_get_rebuild(c->pool);
+	struct pool_rebuild r = {arg_u64(c, "rebuild_after_s", now.after_s),
+				 arg_u64(c, "bytes_per_s", now.bytes_per_s)};
+	struct pool_message msg = {.text = ""};
+	int err = 0;
+
+	if (memcmp(&r, &now, sizeof(r)) != 0)
+		err = pool_set_rebuild(c->pool, &r, &msg);
+	return err ? ctl_fail_pool(c, err, &msg, "cannot change the settings of %s", c->pool_dir)
+		   : 0;
+}
+
 int op_set(struct ctl_call *c)
 {
+	struct pool_rebuild background;
 	struct pool_settings s = pool_get_settings(c->pool);
 	struct pool_message msg = {.text = ""};
 	int err = settings_from_args(c, &s);
@@ -220,9 +235,14 @@ int op_set(struct ctl_call *c)
 		if (err)
 			return err;
 	}
+	err = set_background(c);
+	if (err)
+		return err;
 	s = pool_get_settings(c->pool);
+	background = pool_get_rebuild(c->pool);
 	c->answer->result = json_object();
 	json_object_set_new(c->answer->result, "settings", settings_json(&s));
+	json_object_set_new(c->answer->result, "background", background_json(&background));
 	json_object_set_new(c->answer->result, "search", search_json(c->pool));
 	return 0;
 }

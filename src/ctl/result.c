@@ -144,6 +144,15 @@ void geometry_words(struct geometry g, char out[16])
 		snprintf(out, 16, "RS %u+%u", g.k, g.m);
 }
 
+json_t *background_json(const struct pool_rebuild *r)
+{
+	json_t *o = json_object();
+
+	set_u64(o, "rebuild_after_s", r->after_s);
+	set_u64(o, "bytes_per_s", r->bytes_per_s);
+	return o;
+}
+
 json_t *settings_json(const struct pool_settings *s)
 {
 	json_t *o = json_object();

@@ -85,6 +85,7 @@ static void answer(struct ctl_server *s, const void *data, size_t len, struct ct
 	struct ctl_call c = {.pool_dir = s->cfg.pool_dir,
 			     .pool = s->cfg.pool,
 			     .fs = s->cfg.fs,
+			     .jobs = s->cfg.jobs,
 			     .mountpoint = s->cfg.mountpoint,
 			     .request_stop = s->cfg.request_stop,
 			     .stop_ctx = s->cfg.ctx,

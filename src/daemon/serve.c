@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/owner.h"
 #include "ctl/ctl.h"
+#include "jobs/jobs.h"
 #include "fuse/session.h"
 
 /* A command that has the pool open for a moment (`status`) is waited for. */
@@ -35,6 +36,7 @@ struct mount {
 	struct lease *lease;
 	struct pool *pool;
 	struct fs *fs;
+	struct jobs *jobs;
 	struct session *session;
 	struct ctl_server *ctl;
 	struct env_thread *signals, *ready;
@@ -222,6 +224,7 @@ static int open_ctl(struct mount *m)
 		.pool_dir = m->cfg->pool_dir,
 		.pool = m->pool,
 		.fs = m->fs,
+		.jobs = m->jobs,
 		.mountpoint = m->cfg->mountpoint,
 		.request_stop = request_stop,
 		.ctx = m,
@@ -243,9 +246,13 @@ static int open_all(struct mount *m)
 	if (!err)
 		err = open_fs(m);
 	if (!err)
+		m->jobs = jobs_load(m->pool);
+	if (!err)
 		err = open_session(m);
 	if (!err)
 		err = open_ctl(m);
+	if (!err)
+		jobs_start(m->jobs);
 	return err;
 }
 
@@ -282,6 +289,7 @@ static int close_all(struct mount *m, int err)
 	/* Only now can it not be waiting for an answer any more. */
 	if (m->ready)
 		env_thread_join(m->ready);
+	jobs_free(m->jobs);
 	if (m->fs)
 		failed = fs_close(m->fs);
 	if (m->pool && pool_read_only(m->pool)) {

@@ -147,6 +147,23 @@ MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec,
  */
 MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired);
 
+struct repair_item {
+	extent_id id;  /* in */
+	unsigned made; /* out: fragments that were made anew, also when another one could not be */
+	int err;       /* out: why one could not be; DFS_ENOENT: the extent is gone */
+};
+/*
+ * The disk is done without (or is not any more): what lies there is made anew on others whenever an extent is repaired, and
+ * when a read has to do without it. Else what is only absent is left alone.
+ */
+void extent_do_without(struct extent_store *s, disk_id disk, bool without);
+bool extent_is_without(struct extent_store *s, disk_id disk);
+/*
+ * Makes anew what these extents have on such disks; P7, as extent_repair. DFS_ENOSPC: there is no room for one, or no disk
+ * that holds none of the others; DFS_EIO: fewer than k good fragments. Nothing is read in vain where there is no room.
+ */
+void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count);
+
 /*
  * Writes up to max fragments that may be lost, or are (disk_doubtful), anew, elsewhere or on that disk,
  * whatever they read as. *from: where to begin; moved on. DFS_ENOENT: there are no more.

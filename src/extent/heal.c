@@ -11,6 +11,7 @@
 #include "extent/internal.h"
 
 #define HEAL_BATCH 16u
+#define HEAL_REST_NS 30000000000ull
 
 int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
 {
@@ -20,6 +21,25 @@ int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired)
 	extent_repair_many(s, &choice, &item, 1);
 	*ret_repaired = item.made;
 	return item.err;
+}
+
+/* ---- disks that are done without ---- */
+
+void extent_do_without(struct extent_store *s, disk_id disk, bool without)
+{
+	atomic_store(&s->without[disk.v], without);
+}
+
+bool extent_is_without(struct extent_store *s, disk_id disk)
+{
+	return atomic_load(&s->without[disk.v]);
+}
+
+void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count)
+{
+	const struct repair_choice choice = {0};
+
+	extent_repair_many(s, &choice, items, count);
 }
 
 /* ---- what a disk may not have, or has not: it went silent with unsynced writes, or was set back ---- */
@@ -131,11 +151,13 @@ void healer_queue(struct extent_store *s, extent_id id)
 	env_cond_signal(&h->wake);
 }
 
-static void tell(const struct repair_item *item)
+static void tell(struct extent_store *s, const struct repair_item *item)
 {
 	char text[UUID_TEXT_LEN + 1];
 
 	uuid_format(&item->id.u, text);
+	if (item->err == DFS_ENOSPC) /* each read would try it again, in vain */
+		atomic_store(&s->heal_rest_ns, env_now_ns() + HEAL_REST_NS);
 	if (item->err && item->err != DFS_ENOENT && item->err != DFS_EBUSY)
 		log_warn("cannot repair extent %s: %s; it is tried again when it is next read",
 			 text, dfs_err_text(item->err));
@@ -166,7 +188,7 @@ static void healer_main(void *arg)
 		env_mutex_unlock(&h->lock);
 		extent_repair_many(s, &choice, items, n);
 		for (unsigned i = 0; i < n; i++)
-			tell(&items[i]);
+			tell(s, &items[i]);
 		env_mutex_lock(&h->lock);
 	}
 	env_mutex_unlock(&h->lock);

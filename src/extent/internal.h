@@ -80,7 +80,9 @@ struct extent_store {
 	struct healer healer;
 	struct risk risk;
 	atomic_bool verify_writes;
-	atomic_uint salt; /* rotates ties in placement */
+	atomic_bool without[DISK_ID_MAX + 1]; /* disks that are done without */
+	atomic_ullong heal_rest_ns;	      /* until then no read has anything rebuilt */
+	atomic_uint salt;		      /* rotates ties in placement */
 	atomic_ullong extents_written, extents_read, fragments_rotten, fragments_decoded,
 		fragments_healed, extents_unreadable;
 };
@@ -221,18 +223,11 @@ bool risk_uses(struct risk *r, uint64_t durable_seq, disk_id disk);
 unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives);
 
 /* ---- repair.c ---- */
-/* Which fragments are to be made anew. */
+/* Which fragments are to be made anew: those on disks that are done without, and ... */
 struct repair_choice {
-	bool verify;	     /* all are read, and those that are bad */
-	const bool *without; /* by disk id: those on these; NULL: none */
-	const struct disk_doubt
-		*doubt; /* those that may be lost so on disk `doubted`; NULL: none */
-	disk_id doubted;
-};
-struct repair_item {
-	extent_id id;  /* in */
-	unsigned made; /* out: fragments that were made anew, also when another one could not be */
-	int err;       /* out: why one could not be; DFS_ENOENT: the extent is gone */
+	bool verify;			/* all are read, and those that are bad */
+	disk_id doubted;		/* those on this disk that may be lost so: */
+	const struct disk_doubt *doubt; /* NULL: none */
 };
 /* Any number, as many at a time as memory and a transaction hold. What is met and bad is made anew, too. */
 void extent_repair_many(struct extent_store *s, const struct repair_choice *choice,

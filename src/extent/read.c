@@ -110,6 +110,9 @@ static bool is_to_heal(struct extent_store *s, const struct rec_fragment *f, int
 {
 	struct disk *d = disk_get(s->cfg.disks, f->disk);
 
+	if (err == DFS_EGONE)
+		return extent_is_without(s, f->disk) &&
+		       env_now_ns() >= atomic_load(&s->heal_rest_ns);
 	return fragment_is_rot(err) ||
 	       (err == DFS_EIO && d && !disk_may_lack(d, f->segment, f->offset, f->record_len));
 }

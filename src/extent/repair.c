@@ -73,9 +73,10 @@ struct repair {
 	int err;	     /* of the extent: it is left as it is */
 };
 
-static bool is_wanted(const struct repair_choice *c, const struct rec_fragment *f)
+static bool is_wanted(struct extent_store *s, const struct repair_choice *c,
+		      const struct rec_fragment *f)
 {
-	if (f->disk.v == 0 || (c->without && c->without[f->disk.v]))
+	if (f->disk.v == 0 || extent_is_without(s, f->disk))
 		return true;
 	return c->doubt && f->disk.v == c->doubted.v && f->segment == c->doubt->segment &&
 	       f->offset + (uint64_t)f->record_len > c->doubt->from;
@@ -98,7 +99,7 @@ static size_t begin(struct extent_store *s, const struct repair_choice *c, struc
 	r->bufs = xmalloc(r->width * each);
 	for (unsigned i = 0; i < r->width; i++) {
 		r->payload[i] = r->bufs + i * each + r->old.header_len;
-		r->want[i] = is_wanted(c, &r->old.frags[i]);
+		r->want[i] = is_wanted(s, c, &r->old.frags[i]);
 	}
 	return r->width * each;
 }
@@ -145,6 +146,28 @@ static unsigned ask(struct extent_store *s, const struct repair_choice *c, struc
 		list[n++] = order[i];
 	}
 	return n;
+}
+
+/* Extents of which no disk can take what is wanted are not read in vain. */
+static void leave_homeless(struct extent_store *s, const struct repair_choice *c, struct repair *rs,
+			   unsigned count)
+{
+	FREE struct place_snapshot *snap = c->verify ? NULL : place_snapshot_new(s);
+
+	for (unsigned i = 0; i < count && snap; i++) {
+		disk_id taken[DFS_EXTENT_MAX_FRAGMENTS], id;
+		struct repair *r = &rs[i];
+		unsigned n = 0;
+
+		for (unsigned j = 0; j < r->width; j++)
+			if (!r->want[j])
+				taken[n++] = r->old.frags[j].disk;
+		if (n < r->width)
+			r->err = place_pick(snap->disks, snap->count, 1, r->old.frags[0].record_len,
+					    taken, n, 0, &id);
+		if (r->err)
+			memset(r->want, 0, sizeof(r->want));
+	}
 }
 
 /* What is bad is wanted, but not all that a disk holds on which nothing can be read any more: whether to do
@@ -429,6 +452,7 @@ static void run(struct extent_store *s, const struct repair_choice *c, struct re
 	FREE struct place_snapshot *spare = NULL;
 	uint64_t bytes = 0, index_bytes = 0;
 
+	leave_homeless(s, c, rs, count);
 	while (read_round(s, c, rs, count))
 		;
 	for (unsigned i = 0; i < count; i++) {

@@ -125,6 +125,12 @@ void key_numbers(struct buf *k, disk_id disk)
 	buf_put_be32(k, disk.v);
 }
 
+void key_job(struct buf *k, uint32_t id)
+{
+	key_begin(k, TABLE_JOB);
+	buf_put_be32(k, id);
+}
+
 void key_doubt(struct buf *k, disk_id disk, uint32_t segment)
 {
 	key_begin(k, TABLE_DOUBT);
@@ -322,6 +328,26 @@ void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next)
 	value_put(t);
 }
 
+void put_job(struct meta_txn *t, const struct rec_job *r)
+{
+	struct buf *v = value_begin(t);
+
+	key_job(&t->key, r->id);
+	buf_put_u8(v, r->kind);
+	buf_put_u8(v, r->state);
+	buf_put_u8(v, r->pass);
+	buf_put_le32(v, r->disk.v);
+	buf_put_le32(v, r->segment);
+	buf_put_le32(v, r->offset);
+	buf_put_le64(v, r->created_ns);
+	buf_put_le64(v, r->changed_ns);
+	buf_put_le64(v, r->due_ns);
+	buf_put_le64(v, r->total_bytes);
+	buf_put_le64(v, r->made);
+	buf_put_le64(v, r->stuck);
+	value_put(t);
+}
+
 void put_doubt(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t from)
 {
 	struct buf *v = value_begin(t);
@@ -372,6 +398,16 @@ void put_settings(struct meta_txn *t, const struct rec_settings *r)
 	buf_put_u8(v, r->verify_writes);
 	buf_put_le64(v, r->ec_min_bytes);
 	buf_put_le32(v, r->next_disk);
+	value_put(t);
+}
+
+void put_background(struct meta_txn *t, const struct rec_background *r)
+{
+	struct buf *v = value_begin(t);
+
+	key_settings(&t->key, "background");
+	buf_put_le64(v, r->rebuild_after_s);
+	buf_put_le64(v, r->bytes_per_s);
 	value_put(t);
 }
 
@@ -475,6 +511,12 @@ void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot)
 {
 	key_prealloc(&t->key, ino, slot);
+	del_key(t);
+}
+
+void del_job(struct meta_txn *t, uint32_t id)
+{
+	key_job(&t->key, id);
 	del_key(t);
 }
 

@@ -34,6 +34,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
 	TABLE_NUMBERS = 'G',  /* G disk(4): numbers of segments that were given out */
 	TABLE_DOUBT = 'B',    /* B disk(4) segment(4): what of it may not be there */
+	TABLE_JOB = 'J',      /* J job(4): background work */
 	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
 	TABLE_META = 'm',     /* meta's own: applied sequence number, chain hash, counters */
 };
@@ -131,6 +132,29 @@ struct rec_bydisk {
 	uint8_t index;
 };
 
+enum job_kind_id { /* append-only */
+	JOB_REBUILD = 1,
+};
+enum job_state {	 /* append-only */
+	JOB_WAITING = 1, /* until due_ns, or something has changed */
+	JOB_RUNNING,
+	JOB_PAUSED,    /* by order */
+	JOB_DONE,      /* nothing is left to do; kept to be told of, as the next */
+	JOB_CANCELLED, /* by order, or nobody needs it any more */
+};
+#define JOB_PASSES_MAX 16u
+struct rec_job {
+	uint32_t id; /* from the key */
+	uint8_t kind, state;
+	uint8_t pass; /* these three: where it goes on */
+	uint32_t segment, offset;
+	disk_id disk;				 /* of which */
+	uint64_t created_ns, changed_ns, due_ns; /* wall clock */
+	uint64_t total_bytes;			 /* when it was begun */
+	uint64_t made;				 /* fragments that were written */
+	uint64_t stuck; /* extents of this pass that could not be seen to */
+};
+
 struct rec_freed { /* key only + length: space to give back once the freeing is durable */
 	disk_id disk;
 	uint32_t segment, offset, record_len;
@@ -167,6 +191,9 @@ struct rec_settings {	/* S "pool" */
 
 #define SEARCH_MAX 16u
 #define SEARCH_PATH_MAX 1024u
+struct rec_background { /* S "background" */
+	uint64_t rebuild_after_s, bytes_per_s;
+};
 struct rec_search { /* S "search": directories in which disks are looked for */
 	unsigned count;
 	char dirs[SEARCH_MAX][SEARCH_PATH_MAX]; /* absolute; any bytes but NUL */
@@ -189,6 +216,7 @@ void key_fold(struct buf *k, ino_id ino, uint64_t slot);
 void key_prealloc(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
 void key_numbers(struct buf *k, disk_id disk);
+void key_job(struct buf *k, uint32_t id);
 void key_doubt(struct buf *k, disk_id disk, uint32_t segment);
 void key_settings(struct buf *k, const char *name);
 void key_audit(struct buf *k, uint64_t wall_ns, uint32_t nth);
@@ -211,8 +239,10 @@ void put_disk(struct meta_txn *t, const struct rec_disk *r);
 /* Segments of the disk below `next` may have been in use, though nothing names them any more (S1). */
 void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next);
 /* What the disk holds in that segment beyond `from` may not be durable there (S5). */
+void put_job(struct meta_txn *t, const struct rec_job *r);
 void put_doubt(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t from);
 void put_settings(struct meta_txn *t, const struct rec_settings *r);
+void put_background(struct meta_txn *t, const struct rec_background *r);
 void put_search(struct meta_txn *t, const struct rec_search *r);
 void put_xattr(struct meta_txn *t, ino_id ino, const char *name, const void *value, size_t len);
 void put_audit(struct meta_txn *t, uint64_t wall_ns, uint32_t nth, const char *json_text);
@@ -227,6 +257,7 @@ void del_orphan(struct meta_txn *t, ino_id ino);
 void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot);
+void del_job(struct meta_txn *t, uint32_t id);
 void del_doubt(struct meta_txn *t, disk_id disk, uint32_t segment);
 void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
 
@@ -244,6 +275,7 @@ MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
 MUST_USE int get_numbers(struct meta *m, disk_id disk, uint32_t *ret_next);
 MUST_USE int get_settings(struct meta *m, struct rec_settings *ret);
 /* None when there is no such record. */
+MUST_USE int get_background(struct meta *m, struct rec_background *ret);
 MUST_USE int get_search(struct meta *m, struct rec_search *ret);
 /* Appends the value to out (emptied first). DFS_ENODATA when absent. */
 MUST_USE int get_xattr(struct meta *m, ino_id ino, const char *name, struct buf *out);
@@ -277,6 +309,8 @@ MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t
 			struct rec_disk *ret);
 MUST_USE int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,
 			   disk_id *ret_disk, uint32_t *ret_next);
+MUST_USE int parse_job(const void *key, size_t key_len, const void *val, size_t val_len,
+		       struct rec_job *ret);
 MUST_USE int parse_doubt(const void *key, size_t key_len, const void *val, size_t val_len,
 			 disk_id *ret_disk, uint32_t *ret_segment, uint32_t *ret_from);
 /* ret_name and ret_value are borrowed. */

@@ -379,6 +379,32 @@ int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_l
 	return 0;
 }
 
+int parse_job(const void *key, size_t key_len, const void *val, size_t val_len, struct rec_job *ret)
+{
+	struct reader k, v;
+	int err = begin(TABLE_JOB, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ret->id = reader_be32(&k);
+	ret->kind = reader_u8(&v);
+	ret->state = reader_u8(&v);
+	ret->pass = reader_u8(&v);
+	ret->disk.v = reader_le32(&v);
+	ret->segment = reader_le32(&v);
+	ret->offset = reader_le32(&v);
+	ret->created_ns = reader_le64(&v);
+	ret->changed_ns = reader_le64(&v);
+	ret->due_ns = reader_le64(&v);
+	ret->total_bytes = reader_le64(&v);
+	ret->made = reader_le64(&v);
+	ret->stuck = reader_le64(&v);
+	if (end(&k, &v) || ret->id == 0 || ret->kind != JOB_REBUILD || ret->state < JOB_WAITING ||
+	    ret->state > JOB_CANCELLED || ret->pass >= JOB_PASSES_MAX || !disk_id_valid(ret->disk))
+		return DFS_ECORRUPT;
+	return 0;
+}
+
 int parse_doubt(const void *key, size_t key_len, const void *val, size_t val_len, disk_id *ret_disk,
 		uint32_t *ret_segment, uint32_t *ret_from)
 {
@@ -665,6 +691,33 @@ int get_settings(struct meta *m, struct rec_settings *ret)
 	if (err)
 		return err;
 	return report(&key, &val, parse_settings(key.data, key.len, val.data, val.len, ret));
+}
+
+static int parse_background(const void *key, size_t key_len, const void *val, size_t val_len,
+			    struct rec_background *ret)
+{
+	struct reader k, v;
+	int err = begin(TABLE_SETTINGS, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	(void)reader_bytes(&k, strlen("background"));
+	ret->rebuild_after_s = reader_le64(&v);
+	ret->bytes_per_s = reader_le64(&v);
+	return end(&k, &v) ? DFS_ECORRUPT : 0;
+}
+
+int get_background(struct meta *m, struct rec_background *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_settings(&key, "background");
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_background(key.data, key.len, val.data, val.len, ret));
 }
 
 static int parse_search(const void *key, size_t key_len, const void *val, size_t val_len,

@@ -190,6 +190,20 @@ static int doubt_text(const void *key, size_t key_len, const void *val, size_t v
 	return 0;
 }
 
+static int job_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		    struct buf *out)
+{
+	struct rec_job r;
+	int err = parse_job(key, key_len, val, val_len, &r);
+
+	if (err)
+		return err;
+	say(out, "job %u: kind=%u state=%u disk=%u pass=%u at=%u:%u made=%llu stuck=%llu", r.id,
+	    r.kind, r.state, r.disk.v, r.pass, r.segment, r.offset, (unsigned long long)r.made,
+	    (unsigned long long)r.stuck);
+	return 0;
+}
+
 static int orphan_text(const void *key, size_t key_len, const void *val, size_t val_len,
 		       struct buf *out)
 {
@@ -321,6 +335,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return freed_text(key, key_len, val, val_len, out);
 	case TABLE_DOUBT:
 		return doubt_text(key, key_len, val, val_len, out);
+	case TABLE_JOB:
+		return job_text(key, key_len, val, val_len, out);
 	case TABLE_NUMBERS:
 		return numbers_text(key, key_len, val, val_len, out);
 	case TABLE_ORPHAN:

@@ -501,6 +501,14 @@ static int on_doubt(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	return parse_doubt(k, klen, v, vlen, &disk, &segment, &from);
 }
 
+static int on_job(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_job job;
+
+	(void)f;
+	return parse_job(k, klen, v, vlen, &job);
+}
+
 static void check_counter(struct fsck *f, uint32_t counter, uint64_t seen, const char *what)
 {
 	int64_t have = meta_counter(f->p->meta, counter);
@@ -657,7 +665,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		{TABLE_FOLD, fsck_on_fold}, {TABLE_PREALLOC, fsck_on_prealloc},
 		{TABLE_EXTENT, on_extent},  {TABLE_BYDISK, on_bydisk},
 		{TABLE_FREED, on_freed},    {TABLE_NUMBERS, on_numbers},
-		{TABLE_DOUBT, on_doubt},
+		{TABLE_DOUBT, on_doubt},    {TABLE_JOB, on_job},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

@@ -46,6 +46,7 @@ struct pool {
 	struct dir_lock *dir_lock;
 	struct pool_json json;		 /* (json_lock) */
 	struct pool_settings settings;	 /* (l) */
+	struct pool_rebuild rebuild;	 /* (l) */
 	uint32_t next_disk;		 /* change_lock */
 	struct dev_group *group;	 /* of the disks' devices */
 	SLIST_HEAD(, fail_order) orders; /* (l): each fail-disk that is under way */
@@ -218,9 +219,15 @@ MUST_USE int find_disks(struct pool *p, struct dev ***ret_devs, struct pool_mess
 /* After metadata was opened: where to search, as the disks remember it. */
 MUST_USE int find_load_search(struct pool *p);
 
+/* ---- settings.c ---- */
+void pool_settings_to_rec(struct pool *p, struct rec_settings *rec);
+/* The settings of the index, or, in a pool whose creation was cut short, those of pool.json. */
+MUST_USE int settings_load(struct pool *p, bool *ret_new);
+void rebuild_settings_default(struct pool_rebuild *r);
+MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
+
 /* ---- pool.c ---- */
 void pool_note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why);
-MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
 /* Opens metadata and extents over the devices; devs[i] belongs to json.disks[i], NULL when absent.
  * Takes the devices over in any case. */
 MUST_USE int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg);
@@ -229,7 +236,6 @@ int pool_json_store(struct pool *p);
 /* Likewise with what is durable by now, if that is more than pool.json has (H10). It is needed for nothing else, so
  * a failure is none of pool.json's. */
 int pool_json_note_durable(struct pool *p);
-void pool_settings_to_rec(struct pool *p, struct rec_settings *rec);
 int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
 	     struct dev **ret_dev);
 /* The same for a disk, which may hang: a device with deadlines. */

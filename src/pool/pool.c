@@ -37,12 +37,6 @@ void pool_say(struct pool_message *msg, const char *fmt, ...)
 	va_end(ap);
 }
 
-void pool_settings_default(struct pool_settings *s)
-{
-	*s = (struct pool_settings){
-		.large = {4, 2}, .copies = 3, .metadata_copies = 4, .verify_writes = false};
-}
-
 int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
 	     struct dev **ret_dev)
 {
@@ -257,40 +251,6 @@ static void on_taken(void *ctx, struct dev *dev)
 }
 
 /* ---- starting ---- */
-
-void pool_settings_to_rec(struct pool *p, struct rec_settings *rec)
-{
-	*rec = (struct rec_settings){
-		.k = p->settings.large.k,
-		.m = p->settings.large.m,
-		.copies = p->settings.copies,
-		.metadata_copies = p->settings.metadata_copies,
-		.verify_writes = p->settings.verify_writes,
-		.ec_min_bytes = EXTENT_MAX_BYTES,
-		.next_disk = p->next_disk,
-	};
-}
-
-/* The settings of the index, or, in a pool whose creation was cut short, those of pool.json. */
-static int load_settings(struct pool *p, bool *ret_new)
-{
-	struct rec_settings rec;
-	int err = get_settings(p->meta, &rec);
-
-	*ret_new = err == DFS_ENOENT;
-	if (err == DFS_ENOENT) {
-		p->next_disk = 1;
-		return 0;
-	}
-	if (err)
-		return err;
-	p->settings = (struct pool_settings){.large = {rec.k, rec.m},
-					     .copies = rec.copies,
-					     .metadata_copies = rec.metadata_copies,
-					     .verify_writes = rec.verify_writes};
-	p->next_disk = rec.next_disk;
-	return 0;
-}
 
 /* Creation of the first disk was cut short between its root and its record: finish it. */
 static int finish_creation(struct pool *p, struct dev **devs)
@@ -690,7 +650,7 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 
 	err = start_meta(p, devs, msg);
 	if (!err) {
-		err = load_settings(p, &is_new);
+		err = settings_load(p, &is_new);
 		if (!err && is_new)
 			PROBE("creation-finished-at-open");
 		if (!err && is_new)
@@ -757,6 +717,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 	p->group = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->home = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->disks = disk_set_new(health_disk_error, p);
+	rebuild_settings_default(&p->rebuild);
 	return p;
 }
 
@@ -990,67 +951,3 @@ struct extent_store *pool_extents(struct pool *p) { return p->extents; }
 struct disk_set *pool_disks(struct pool *p) { return p->disks; }
 
 bool pool_read_only(struct pool *p) { return p->read_only; }
-
-struct pool_settings pool_get_settings(struct pool *p)
-{
-	ENV_LOCKED(&p->lock);
-
-	return p->settings;
-}
-
-int pool_settings_check(const struct pool_settings *s, struct pool_message *msg)
-{
-	if (geometry_valid(s->large) && s->copies >= 1 && s->copies <= POOL_MAX_COPIES &&
-	    s->metadata_copies >= 1 && s->metadata_copies <= POOL_MAX_METADATA_COPIES)
-		return 0;
-	pool_say(
-		msg,
-		"cannot use this policy: data fragments must be 1..%u, parity 0..%u, copies 1..%u, "
-		"metadata copies 1..%u",
-		CODEC_MAX_K, CODEC_MAX_M, POOL_MAX_COPIES, POOL_MAX_METADATA_COPIES);
-	return DFS_EINVAL;
-}
-
-int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool_message *msg)
-{
-	struct rec_settings rec;
-	struct meta_txn *t;
-	uint64_t seq;
-	int err;
-
-	err = pool_settings_check(s, msg);
-	if (err)
-		return err;
-	ENV_LOCKED(&p->change_lock);
-	env_mutex_lock(&p->lock);
-	struct pool_settings old = p->settings;
-	p->settings = *s;
-	env_mutex_unlock(&p->lock);
-	if (p->meta) {
-		t = meta_begin(p->meta);
-		pool_settings_to_rec(p, &rec);
-		put_settings(t, &rec);
-		err = meta_commit(t, &seq);
-		if (!err)
-			err = meta_sync(p->meta, seq);
-	}
-	if (err) {
-		pool_say(msg, "cannot store the settings: %s", dfs_err_text(err));
-		env_mutex_lock(&p->lock);
-		p->settings = old;
-		env_mutex_unlock(&p->lock);
-		return err;
-	}
-	if (p->extents)
-		extent_store_set_verify(p->extents, s->verify_writes);
-	if (p->meta)
-		meta_set_verify(p->meta, s->verify_writes);
-	err = pool_json_store(p);
-	if (err)
-		pool_say(
-			msg,
-			"the settings are in force, but %s/pool.json can't be written: %s; it is tried "
-			"again while the pool is in use",
-			p->dir, dfs_err_text(err));
-	return err;
-}

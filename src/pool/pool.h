@@ -128,6 +128,15 @@ struct disk_set *pool_disks(struct pool *p);
 struct pool_settings pool_get_settings(struct pool *p);
 MUST_USE int pool_set_settings(struct pool *p, const struct pool_settings *s,
 			       struct pool_message *msg);
+struct pool_rebuild {
+	uint64_t
+		after_s; /* a disk that is away, or failed, for so long is rebuilt on the others; default 900 */
+	uint64_t
+		bytes_per_s; /* background work writes at most so much; 0: as fast as it can; default 64 MiB */
+};
+struct pool_rebuild pool_get_rebuild(struct pool *p);
+MUST_USE int pool_set_rebuild(struct pool *p, const struct pool_rebuild *r,
+			      struct pool_message *msg);
 /* Directories in which disks are looked for when the pool is opened: those that are given replace all
  * that were set. DFS_EINVAL, DFS_ENOTDIR, and why it could not be stored. */
 MUST_USE int pool_set_search(struct pool *p, const char *const *dirs, unsigned count,

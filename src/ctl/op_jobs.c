@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations on background work: jobs, order-job. No locks. */
+#include "ctl/call.h"
+
+static const char *state_name(uint8_t state)
+{
+	switch ((enum job_state)state) {
+	case JOB_WAITING:
+		return "waiting";
+	case JOB_RUNNING:
+		return "running";
+	case JOB_PAUSED:
+		return "paused";
+	case JOB_DONE:
+		return "done";
+	case JOB_CANCELLED:
+		return "cancelled";
+	}
+	return "unknown";
+}
+
+static json_t *job_json(struct ctl_call *c, const struct job_status *s)
+{
+	struct disk *d = disk_get(pool_disks(c->pool), s->rec.disk);
+	uint64_t now = env_wall_ns();
+	json_t *o = json_object();
+
+	set_u64(o, "id", s->rec.id);
+	set_text(o, "kind", s->kind);
+	set_text(o, "state", state_name(s->rec.state));
+	set_text(o, "disk", d ? disk_info(d).label : "");
+	set_u64(o, "total_bytes", s->rec.total_bytes);
+	set_u64(o, "done_bytes", s->rec.total_bytes - MIN(s->rec.total_bytes, s->left_bytes));
+	set_u64(o, "left_bytes", s->left_bytes);
+	set_u64(o, "fragments", s->rec.made);
+	set_u64(o, "stuck_extents", s->rec.stuck);
+	set_u64(o, "bytes_per_s", s->bytes_per_s);
+	set_u64(o, "left_s", s->left_s);
+	set_u64(o, "due_in_s",
+		s->rec.state == JOB_WAITING && s->rec.due_ns > now
+			? (s->rec.due_ns - now) / 1000000000ull
+			: 0);
+	set_u64(o, "created_s", s->rec.created_ns / 1000000000ull);
+	set_u64(o, "changed_s", s->rec.changed_ns / 1000000000ull);
+	set_text(o, "reason", s->reason);
+	return o;
+}
+
+json_t *jobs_json(struct ctl_call *c)
+{
+	struct job_status *v = xcalloc(JOBS_MAX, sizeof(*v));
+	struct jobs *own = c->jobs ? NULL : jobs_load(c->pool);
+	unsigned n = jobs_list(c->jobs ? c->jobs : own, v, JOBS_MAX);
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(list, job_json(c, &v[i]));
+	jobs_free(own);
+	free(v);
+	return list;
+}
+
+int op_jobs(struct ctl_call *c)
+{
+	c->answer->result = json_object();
+	set_bool(c->answer->result, "running", c->jobs != NULL);
+	json_object_set_new(c->answer->result, "jobs", jobs_json(c));
+	return 0;
+}
+
+int op_order_job(struct ctl_call *c)
+{
+	static const char *const words[] = {"pause", "resume", "cancel"};
+	const char *order = arg_text(c, "order");
+	uint32_t id = (uint32_t)arg_u64(c, "id", 0);
+	struct jobs *own = NULL;
+	unsigned which = 0;
+	int err;
+
+	while (which < ARRAY_SIZE(words) && (!order || strcmp(order, words[which]) != 0))
+		which++;
+	if (which == ARRAY_SIZE(words))
+		return ctl_fail(c, DFS_EINVAL,
+				"cannot order a job to do so: pause, resume or cancel");
+	if (c->checking)
+		return 0;
+	own = c->jobs ? NULL : jobs_load(c->pool);
+	err = jobs_order(c->jobs ? c->jobs : own, id, (enum job_order)which);
+	jobs_free(own);
+	if (err == DFS_ENOENT)
+		return ctl_fail(c, err,
+				"cannot %s job %u: there is no such job; see 'dynamicfs jobs'",
+				order, id);
+	if (err == DFS_EINVAL)
+		return ctl_fail(
+			c, err,
+			"cannot %s job %u: it is not in a state for that; see 'dynamicfs jobs'",
+			order, id);
+	if (err)
+		return ctl_fail(c, err, "cannot %s job %u: %s", order, id, dfs_err_text(err));
+	return op_jobs(c);
+}

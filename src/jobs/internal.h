@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of jobs/; nobody else includes it. */
+#ifndef DFS_JOBS_INTERNAL_H
+#define DFS_JOBS_INTERNAL_H
+
+#include <stdarg.h>
+
+#include "base/env.h"
+#include "base/log.h"
+#include "extent/extent.h"
+#include "jobs/jobs.h"
+#include "meta/meta.h"
+
+struct job {
+	struct rec_job rec;
+	bool changed; /* rec differs from the index */
+	char reason[256];
+	int why;	     /* the last thing that could not be done */
+	unsigned waits;	     /* in a row */
+	uint64_t signature;  /* of the disks, when it began to wait */
+	uint64_t begun_ns;   /* monotonic; since when it is measured */
+	uint64_t begun_left; /* what was left then */
+};
+
+struct jobs {
+	struct env_mutex lock; /* all below; a leaf but for the index's own */
+	struct env_cond wake;
+	struct pool *p;
+	struct env_thread *thread;
+	bool stop;
+	unsigned count;
+	struct job v[JOBS_MAX];
+	uint64_t stored_ns; /* the thread's: when cursors were last stored */
+};
+
+/* What kinds of work there are. */
+struct job_kind {
+	enum job_kind_id id;
+	const char *name;
+	/* Looks for work: once a second. May add jobs, cancel them, and change when they are due. */
+	void (*look)(struct jobs *j);
+	/*
+	 * Some of its work, at job->rec's cursor, which it moves on; *ret_bytes: what it wrote. job is a copy: others may
+	 * have changed the job meanwhile. 0: there is more. DFS_EEND: nothing is left. Else it waits, and job->reason says
+	 * why.
+	 */
+	int (*step)(struct jobs *j, struct job *job, uint64_t *ret_bytes);
+	/* What is left of total_bytes. */
+	uint64_t (*left)(struct jobs *j, const struct rec_job *rec);
+};
+extern const struct job_kind rebuild_kind;
+
+/* lock held: a new job of this kind for a disk, waiting until due (wall clock). NULL: there are too many. */
+struct job *job_add(struct jobs *j, enum job_kind_id kind, disk_id disk, uint64_t due_ns);
+/* lock held: one that is not over. NULL: there is none. */
+struct job *job_of(struct jobs *j, enum job_kind_id kind, disk_id disk);
+/* lock held. */
+void job_set_state(struct job *job, enum job_state state, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static inline bool job_is_over(const struct job *job)
+{
+	return job->rec.state == JOB_DONE || job->rec.state == JOB_CANCELLED;
+}
+/* Changes whenever disks come, go, or take new data again. */
+uint64_t jobs_signature(struct jobs *j);
+
+#endif

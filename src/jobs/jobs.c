@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The runner: one thread, which looks once a second for work of each kind, and does the steps of those jobs that run,
+ * in turn. Between two steps it obeys orders.
+ *
+ * W1: a job's record is put into the index after its step's work was committed, so it never says more than was done; it is
+ * stored every STORE_NS, so a crash does that much again, and each step may be done twice.
+ *
+ * Lock: jobs.lock, not held during a step.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/probe.h"
+#include "jobs/internal.h"
+
+#define TICK_MS 1000u
+#define STORE_NS 1000000000ull
+#define WAIT_NS 30000000000ull /* before the first further try; doubled */
+#define WAIT_DOUBLINGS 7u      /* an hour */
+#define MEASURE_NS 10000000000ull
+
+static const struct job_kind *const kinds[] = {&rebuild_kind};
+
+static const struct job_kind *kind_of(const struct rec_job *rec)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i]->id == rec->kind)
+			return kinds[i];
+	return NULL;
+}
+
+static struct job *find(struct jobs *j, uint32_t id)
+{
+	for (unsigned i = 0; i < j->count; i++)
+		if (j->v[i].rec.id == id)
+			return &j->v[i];
+	return NULL;
+}
+
+struct job *job_of(struct jobs *j, enum job_kind_id kind, disk_id disk)
+{
+	for (unsigned i = 0; i < j->count; i++)
+		if (j->v[i].rec.kind == kind && j->v[i].rec.disk.v == disk.v &&
+		    !job_is_over(&j->v[i]))
+			return &j->v[i];
+	return NULL;
+}
+
+void job_set_state(struct job *job, enum job_state state, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(job->reason, sizeof(job->reason), fmt, ap);
+	va_end(ap);
+	job->changed = true;
+	if (job->rec.state == state)
+		return;
+	job->rec.state = state;
+	job->rec.changed_ns = env_wall_ns();
+	job->begun_ns = 0;
+}
+
+static uint32_t next_id(const struct jobs *j)
+{
+	uint32_t id = 1;
+
+	for (unsigned i = 0; i < j->count; i++)
+		id = MAX(id, j->v[i].rec.id + 1);
+	return id;
+}
+
+/* The oldest that is over makes room. It leaves the index with the next store. */
+static bool make_room(struct jobs *j)
+{
+	for (unsigned i = 0; i < j->count; i++) {
+		struct meta_txn *t;
+		uint64_t seq;
+
+		if (!job_is_over(&j->v[i]))
+			continue;
+		t = meta_begin(pool_meta(j->p));
+		del_job(t, j->v[i].rec.id);
+		if (meta_commit(t, &seq))
+			return false;
+		memmove(&j->v[i], &j->v[i + 1], (j->count - i - 1) * sizeof(j->v[0]));
+		j->count--;
+		return true;
+	}
+	return false;
+}
+
+struct job *job_add(struct jobs *j, enum job_kind_id kind, disk_id disk, uint64_t due_ns)
+{
+	uint64_t now = env_wall_ns();
+	struct job *job;
+
+	if (j->count == JOBS_MAX && !make_room(j))
+		return NULL;
+	job = &j->v[j->count];
+	*job = (struct job){.rec = {.id = next_id(j),
+				    .kind = (uint8_t)kind,
+				    .state = JOB_WAITING,
+				    .disk = disk,
+				    .created_ns = now,
+				    .changed_ns = now,
+				    .due_ns = due_ns},
+			    .changed = true};
+	j->count++;
+	return job;
+}
+
+uint64_t jobs_signature(struct jobs *j)
+{
+	struct disk_set *disks = pool_disks(j->p);
+	uint64_t h = 1469598103934665603ull; /* FNV-1a */
+
+	for (unsigned i = 0; i < disk_count(disks); i++) {
+		struct disk *d = disk_at(disks, i);
+
+		h = (h ^ disk_info(d).id.v) * 1099511628211ull;
+		h = (h ^ (uint64_t)disk_state(d)) * 1099511628211ull;
+		h = (h ^ disk_present(d)) * 1099511628211ull;
+	}
+	return h;
+}
+
+/* ---- the index ---- */
+
+static void load(struct jobs *j)
+{
+	struct meta_iter *it = meta_iter_new(pool_meta(j->p));
+	const uint8_t first = TABLE_JOB;
+	size_t klen, vlen;
+
+	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it) && j->count < JOBS_MAX;
+	     meta_iter_next(it)) {
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct job *job = &j->v[j->count];
+
+		if (klen == 0 || k[0] != TABLE_JOB)
+			break;
+		*job = (struct job){0};
+		if (parse_job(k, klen, v, vlen, &job->rec)) {
+			log_warn(
+				"a job's record in the index is damaged: what it was about is found "
+				"anew");
+			continue;
+		}
+		j->count++;
+	}
+	if (meta_iter_error(it))
+		log_warn(
+			"cannot read the jobs that were begun: %s; what they were about is found anew",
+			dfs_err_text(meta_iter_error(it)));
+	meta_iter_free(it);
+}
+
+/* lock held. Stores the records that have changed; what can't be stored is tried again. */
+static int store(struct jobs *j, uint64_t *ret_seq)
+{
+	struct meta_txn *t = NULL;
+	int err;
+
+	*ret_seq = 0;
+	for (unsigned i = 0; i < j->count; i++) {
+		if (!j->v[i].changed)
+			continue;
+		t = t ? t : meta_begin(pool_meta(j->p));
+		put_job(t, &j->v[i].rec);
+	}
+	err = t ? meta_commit(t, ret_seq) : 0;
+	for (unsigned i = 0; i < j->count && !err; i++)
+		j->v[i].changed = false;
+	return err;
+}
+
+/* ---- running ---- */
+
+/* lock held. The next job in turn that may run. */
+static struct job *choose(struct jobs *j, uint32_t after)
+{
+	struct job *first = NULL, *next = NULL;
+
+	for (unsigned i = 0; i < j->count; i++) {
+		struct job *job = &j->v[i];
+
+		if (job->rec.state != JOB_RUNNING)
+			continue;
+		if (!first || job->rec.id < first->rec.id)
+			first = job;
+		if (job->rec.id > after && (!next || job->rec.id < next->rec.id))
+			next = job;
+	}
+	return next ? next : first;
+}
+
+/* lock held. Those that wait and are due, or for whom something has changed, go on. */
+static void wake_due(struct jobs *j)
+{
+	uint64_t now = env_wall_ns(), signature = jobs_signature(j);
+
+	for (unsigned i = 0; i < j->count; i++) {
+		struct job *job = &j->v[i];
+
+		if (job->rec.state != JOB_WAITING)
+			continue;
+		if (job->signature && job->signature != signature) {
+			job->waits = 0;
+			job->rec.due_ns = MIN(job->rec.due_ns, now);
+		}
+		if (job->rec.due_ns <= now) {
+			if (!job->rec.total_bytes)
+				job->rec.total_bytes = kind_of(&job->rec)->left(j, &job->rec);
+			job_set_state(job, JOB_RUNNING, "%s", "");
+		}
+	}
+}
+
+/* lock held. W3 */
+static void wait_on(struct jobs *j, struct job *job, const char *reason)
+{
+	uint64_t pause = WAIT_NS << MIN(job->waits, WAIT_DOUBLINGS);
+
+	if (job->waits == 0)
+		log_warn("job %u (%s of disk %u) waits: %s", job->rec.id, kind_of(&job->rec)->name,
+			 job->rec.disk.v, reason);
+	job->waits++;
+	job_set_state(job, JOB_WAITING, "%s", reason);
+	job->rec.due_ns = env_wall_ns() + pause;
+	job->signature = jobs_signature(j);
+}
+
+static void finish(struct job *job)
+{
+	job_set_state(job, JOB_DONE, "%s", "");
+	log_info("job %u (%s of disk %u) is done: %llu fragments were written", job->rec.id,
+		 kind_of(&job->rec)->name, job->rec.disk.v, (unsigned long long)job->rec.made);
+}
+
+/* lock held, but not during the step. */
+static uint64_t run_step(struct jobs *j, struct job *job)
+{
+	const struct job_kind *kind = kind_of(&job->rec);
+	struct job copy = *job;
+	uint64_t bytes = 0;
+	int err;
+
+	env_mutex_unlock(&j->lock);
+	err = kind->step(j, &copy, &bytes);
+	env_mutex_lock(&j->lock);
+	job = find(j, copy.rec.id);
+	if (!job || job_is_over(job))
+		return bytes;
+	/* where it is; what state it is in may have been changed by order */
+	job->rec.pass = copy.rec.pass;
+	job->rec.segment = copy.rec.segment;
+	job->rec.offset = copy.rec.offset;
+	job->rec.made = copy.rec.made;
+	job->rec.stuck = copy.rec.stuck;
+	job->why = copy.why;
+	job->changed = true;
+	if (bytes)
+		job->waits = 0;
+	if (err == DFS_EEND)
+		finish(job);
+	else if (err && job->rec.state == JOB_RUNNING)
+		wait_on(j, job, copy.reason);
+	return bytes;
+}
+
+/* lock held. Sleeps so that the rate is kept (W4); woken by the end. */
+static void rest(struct jobs *j, uint64_t ms)
+{
+	if (!j->stop && ms)
+		(void)env_cond_wait_ms(&j->wake, &j->lock, ms);
+}
+
+static void store_now_and_then(struct jobs *j)
+{
+	uint64_t now = env_now_ns(), seq;
+
+	if (now - j->stored_ns < STORE_NS)
+		return;
+	j->stored_ns = now;
+	(void)!store(j, &seq); /* tried again */
+}
+
+static void jobs_main(void *arg)
+{
+	struct jobs *j = arg;
+	uint64_t looked_ns = 0, bytes, rate;
+	uint32_t last = 0;
+
+	env_mutex_lock(&j->lock);
+	while (!j->stop) {
+		struct job *job;
+
+		if (!looked_ns || env_now_ns() - looked_ns >= TICK_MS * 1000000ull) {
+			looked_ns = env_now_ns();
+			for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+				kinds[i]->look(j);
+			wake_due(j);
+		}
+		store_now_and_then(j);
+		job = meta_failed(pool_meta(j->p)) ? NULL : choose(j, last);
+		if (!job) {
+			rest(j, TICK_MS);
+			continue;
+		}
+		last = job->rec.id;
+		bytes = run_step(j, job);
+		rate = pool_get_rebuild(j->p).bytes_per_s;
+		rest(j, rate ? bytes * 1000 / rate : 0);
+	}
+	(void)!store(j, &bytes);
+	env_mutex_unlock(&j->lock);
+}
+
+struct jobs *jobs_load(struct pool *p)
+{
+	struct jobs *j = xcalloc(1, sizeof(*j));
+
+	j->p = p;
+	env_mutex_init(&j->lock);
+	env_cond_init(&j->wake);
+	if (pool_has_disks(p))
+		load(j);
+	return j;
+}
+
+void jobs_start(struct jobs *j)
+{
+	if (!pool_read_only(j->p) && pool_has_disks(j->p))
+		j->thread = env_thread_start("dfs-jobs", jobs_main, j);
+}
+
+void jobs_free(struct jobs *j)
+{
+	if (!j)
+		return;
+	env_mutex_lock(&j->lock);
+	j->stop = true;
+	env_cond_broadcast(&j->wake);
+	env_mutex_unlock(&j->lock);
+	if (j->thread)
+		env_thread_join(j->thread);
+	env_cond_release(&j->wake);
+	env_mutex_release(&j->lock);
+	free(j);
+}
+
+/* ---- what a person asks ---- */
+
+static void measure(struct job *job, uint64_t left, struct job_status *s)
+{
+	uint64_t now = env_now_ns(), since;
+
+	if (job->rec.state != JOB_RUNNING)
+		return;
+	if (!job->begun_ns) {
+		job->begun_ns = now;
+		job->begun_left = left;
+	}
+	since = now - job->begun_ns;
+	if (since > 200000000ull && job->begun_left > left)
+		s->bytes_per_s = (uint64_t)((double)(job->begun_left - left) * 1e9 / (double)since);
+	if (s->bytes_per_s)
+		s->left_s = left / s->bytes_per_s;
+	if (since > MEASURE_NS && s->bytes_per_s) { /* so that it follows */
+		job->begun_ns = now - MEASURE_NS / 2;
+		job->begun_left = left + s->bytes_per_s * (MEASURE_NS / 2000000000ull);
+	}
+}
+
+unsigned jobs_list(struct jobs *j, struct job_status *out, unsigned max)
+{
+	unsigned n = 0;
+	ENV_LOCKED(&j->lock);
+	for (; n < MIN(max, j->count); n++) {
+		struct job *job = &j->v[n];
+		const struct job_kind *kind = kind_of(&job->rec);
+		struct job_status *s = &out[n];
+
+		*s = (struct job_status){.rec = job->rec, .kind = kind->name};
+		memcpy(s->reason, job->reason, sizeof(s->reason));
+		s->left_bytes = job_is_over(job) ? 0 : kind->left(j, &job->rec);
+		measure(job, s->left_bytes, s);
+	}
+	return n;
+}
+
+int jobs_order(struct jobs *j, uint32_t id, enum job_order order)
+{
+	uint64_t seq = 0;
+	struct job *job;
+	int err = 0;
+
+	env_mutex_lock(&j->lock);
+	job = find(j, id);
+	if (!job)
+		err = DFS_ENOENT;
+	else if (job->rec.state == JOB_DONE ||
+		 (order != JOB_ORDER_RESUME && job->rec.state == JOB_CANCELLED) ||
+		 (order == JOB_ORDER_RESUME && job->rec.state == JOB_RUNNING) ||
+		 (order == JOB_ORDER_PAUSE && job->rec.state == JOB_PAUSED))
+		err = DFS_EINVAL;
+	if (!err) {
+		if (order == JOB_ORDER_PAUSE)
+			job_set_state(job, JOB_PAUSED, "paused by order");
+		else if (order == JOB_ORDER_CANCEL)
+			job_set_state(job, JOB_CANCELLED, "cancelled by order");
+		else
+			job_set_state(job, JOB_RUNNING, "%s", "");
+		job->waits = 0;
+		job->rec.due_ns = 0;
+		err = store(j, &seq);
+	}
+	env_cond_broadcast(&j->wake);
+	env_mutex_unlock(&j->lock);
+	return err ? err : meta_sync(pool_meta(j->p), seq);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Background work on an open pool that takes long and must outlive a restart: jobs. Each has a record in the index (what it
+ * is, where it goes on), does its work in small steps, can be paused and cancelled between any two, and says how far it
+ * is. docs/DESIGN.md, "Jobs" (W1..W4) and "Rebuild" (R1..R5).
+ */
+#ifndef DFS_JOBS_JOBS_H
+#define DFS_JOBS_JOBS_H
+
+#include "meta/schema.h"
+#include "pool/pool.h"
+
+struct jobs;
+
+/* The jobs that the index has; none of them runs. */
+struct jobs *jobs_load(struct pool *p);
+/* They run, where they stopped; work that is found is begun. Nothing where the pool is read-only. */
+void jobs_start(struct jobs *j);
+/* Stops between two steps and stores where. Before the pool is closed. Frees; NULL is allowed. */
+void jobs_free(struct jobs *j);
+
+#define JOBS_MAX 64u /* that are remembered, those that are done included */
+
+struct job_status {
+	struct rec_job rec;
+	const char *kind;     /* "rebuild" */
+	uint64_t left_bytes;  /* of rec.total_bytes */
+	uint64_t bytes_per_s; /* of the last seconds; 0: unknown */
+	uint64_t left_s;      /* at this rate; 0: unknown */
+	char reason[256];     /* why it waits, or has stopped; "" */
+};
+/* Those there are, the oldest first; at most max. Returns how many. */
+unsigned jobs_list(struct jobs *j, struct job_status *out, unsigned max);
+
+enum job_order {
+	JOB_ORDER_PAUSE,
+	JOB_ORDER_RESUME, /* also one that waits: at once */
+	JOB_ORDER_CANCEL,
+};
+/* DFS_ENOENT: no such job; DFS_EINVAL: it is over, or not paused nor waiting. Durable when it returns 0. */
+MUST_USE int jobs_order(struct jobs *j, uint32_t id, enum job_order order);
+
+#endif
