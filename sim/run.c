@@ -147,6 +147,7 @@ static void set_up(struct run *r)
 	/* Of its own, so that it changes no other seed. */
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
 	rng_seed(&r->domain_rng, rng_mix(r->opt->seed ^ 0xd03a1));
+	rng_seed(&r->jobs_rng, rng_mix(r->opt->seed ^ 0x10b5));
 	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
@@ -458,11 +459,38 @@ static void close_lossy(struct run *r)
 	PROBE("opened-with-losses");
 }
 
+/* Disks that are lost are rebuilt meanwhile, at once or after some time, or not. */
+static void jobs_begin(struct run *r)
+{
+	const struct pool_rebuild settings = {.after_s = rng_below(&r->jobs_rng, 4),
+					      .bytes_per_s = rng_one_in(&r->jobs_rng, 2) ? 0
+											 : MIB(1)};
+	struct pool_message msg;
+
+	r->jobs = NULL;
+	if (rng_one_in(&r->jobs_rng, 4))
+		return;
+	(void)!pool_set_rebuild(r->pool, &settings, &msg); /* else as it was */
+	r->jobs = jobs_load(r->pool);
+	jobs_start(r->jobs);
+}
+
+static void jobs_end(struct run *r)
+{
+	uint64_t wait_s = rng_one_in(&r->jobs_rng, 2) ? 0 : rng_between(&r->jobs_rng, 1, 10);
+
+	if (r->jobs && wait_s)
+		env_sleep_ms(wait_s * 1000);
+	jobs_free(r->jobs);
+	r->jobs = NULL;
+}
+
 static void work(struct run *r)
 {
 	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL, *home, *copy;
 
 	r->stop_admin = false;
+	jobs_begin(r);
 	copy = back_start(r);
 	if (rng_one_in(&r->rng, 4) || r->replaces)
 		admin = env_thread_start("admin", admin_main, r);
@@ -485,6 +513,7 @@ static void work(struct run *r)
 		env_thread_join(home);
 	if (copy)
 		env_thread_join(copy);
+	jobs_end(r);
 }
 
 static void unmount(struct run *r)
@@ -657,6 +686,7 @@ static void do_round(struct run *r)
 	sim_disks_settle();
 	foreign_check_disks(r);
 	r->fs = NULL;
+	r->jobs = NULL;
 	r->pool = NULL;
 }
 

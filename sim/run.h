@@ -3,6 +3,7 @@
 #ifndef DFS_SIM_RUN_H
 #define DFS_SIM_RUN_H
 
+#include "jobs/jobs.h"
 #include "file/fs.h"
 #include "pool/pool.h"
 #include "sim/model.h"
@@ -135,6 +136,7 @@ struct run {
 	unsigned
 		domains; /* of the disks that are there from the start; as many as they are, if none is shared */
 	struct rng silent_rng;
+	struct rng jobs_rng;
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
 	bool was_filled;	 /* in a round before */
@@ -196,6 +198,7 @@ struct run {
 	/* while open */
 	struct pool *pool;
 	struct fs *fs;
+	struct jobs *jobs;
 };
 extern struct run *sim_run_now; /* for wraps */
 

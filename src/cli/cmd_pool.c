@@ -41,7 +41,11 @@ static void print_background(struct out *o, const json_t *b)
 
 	format_seconds(format_u64(b, "rebuild_after_s"), after);
 	format_bytes(format_u64(b, "bytes_per_s"), rate);
-	fprintf(o->f, "A disk that stays away is rebuilt after %s; background work writes ", after);
+	if (format_u64(b, "rebuild_after_s") >= UINT32_MAX)
+		fputs("Lost disks are not rebuilt by themselves; background work writes ", o->f);
+	else
+		fprintf(o->f, "A disk that stays away is rebuilt after %s; background work writes ",
+			after);
 	if (format_u64(b, "bytes_per_s"))
 		fprintf(o->f, "%s/s at most.\n", rate);
 	else

@@ -206,7 +206,8 @@ static void wake_due(struct jobs *j)
 
 		if (job->rec.state != JOB_WAITING)
 			continue;
-		if (job->signature && job->signature != signature) {
+		if (job->signature && job->signature != signature &&
+		    job->rec.due_ns != UINT64_MAX) {
 			job->waits = 0;
 			job->rec.due_ns = MIN(job->rec.due_ns, now);
 		}
@@ -234,6 +235,7 @@ static void wait_on(struct jobs *j, struct job *job, const char *reason)
 
 static void finish(struct job *job)
 {
+	PROBE("job-done");
 	job_set_state(job, JOB_DONE, "%s", "");
 	log_info("job %u (%s of disk %u) is done: %llu fragments were written", job->rec.id,
 		 kind_of(&job->rec)->name, job->rec.disk.v, (unsigned long long)job->rec.made);

@@ -74,7 +74,7 @@ static bool was_cancelled(struct jobs *j, disk_id id)
 	return false;
 }
 
-static void look_at(struct jobs *j, struct disk *d)
+static void look_at(struct jobs *j, struct disk *d, bool off)
 {
 	disk_id id = disk_info(d).id;
 	uint64_t after_ns = pool_get_rebuild(j->p).after_s * 1000000000ull, now = env_wall_ns();
@@ -86,6 +86,8 @@ static void look_at(struct jobs *j, struct disk *d)
 		drop(j, id);
 		return;
 	}
+	if (off)
+		return;
 	job = job_of(j, JOB_REBUILD, id);
 	if (!job && !was_cancelled(j, id) && left(j, &(struct rec_job){.disk = id}))
 		job = job_add(j, JOB_REBUILD, id, now + after_ns);
@@ -101,12 +103,34 @@ static void look_at(struct jobs *j, struct disk *d)
 	}
 }
 
+/* lock held. By the setting: none runs, or those that it had stopped go on. */
+static bool is_switched_off(struct jobs *j)
+{
+	bool off = pool_get_rebuild(j->p).after_s >= POOL_REBUILD_NEVER;
+
+	for (unsigned i = 0; i < j->count; i++) {
+		struct job *job = &j->v[i];
+
+		if (job->rec.kind != JOB_REBUILD)
+			continue;
+		if (off && (job->rec.state == JOB_RUNNING || job->rec.state == JOB_WAITING)) {
+			job_set_state(job, JOB_WAITING,
+				      "by the setting: 'dynamicfs set --rebuild-after'");
+			job->rec.due_ns = UINT64_MAX;
+		} else if (!off && job->rec.state == JOB_WAITING && job->rec.due_ns == UINT64_MAX) {
+			job->rec.due_ns = env_wall_ns();
+		}
+	}
+	return off;
+}
+
 static void look(struct jobs *j)
 {
 	struct disk_set *disks = pool_disks(j->p);
+	bool off = is_switched_off(j);
 
 	for (unsigned i = 0; i < disk_count(disks); i++)
-		look_at(j, disk_at(disks, i));
+		look_at(j, disk_at(disks, i), off);
 }
 
 /* ---- a step ---- */

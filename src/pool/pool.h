@@ -134,6 +134,7 @@ struct pool_rebuild {
 	uint64_t
 		bytes_per_s; /* background work writes at most so much; 0: as fast as it can; default 64 MiB */
 };
+#define POOL_REBUILD_NEVER UINT32_MAX /* after_s: nothing is rebuilt by itself */
 struct pool_rebuild pool_get_rebuild(struct pool *p);
 MUST_USE int pool_set_rebuild(struct pool *p, const struct pool_rebuild *r,
 			      struct pool_message *msg);

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Background work, and the rebuild of lost disks (W1..W4, R1..R5): real directories behind fault devices. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "jobs/jobs.h"
+#include "unit/pool_fixture.h"
+
+#define DISKS 7u
+#define EXTENTS 40u
+#define LEN KIB(64)
+
+struct world {
+	struct fixture *f;
+	struct jobs *jobs;
+	struct rec_extent recs[EXTENTS];
+};
+
+static const uint8_t *content(unsigned i)
+{
+	static uint8_t data[LEN];
+
+	for (unsigned at = 0; at < LEN; at++)
+		data[at] = (uint8_t)(at * 3 + i * 7 + at / 251);
+	return data;
+}
+
+static void put(struct world *w, unsigned i, struct geometry g)
+{
+	struct record_piece piece = {.file_offset = i * MIB(1), .len = LEN};
+	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
+	struct extent_new e = {.ino = {7},
+			       .data = content(i),
+			       .len = LEN,
+			       .pieces = &piece,
+			       .piece_count = 1,
+			       .wanted = g};
+	struct meta *m = pool_meta(w->f->p);
+	struct meta_txn *t;
+	uint64_t seq;
+
+	assert_int_equal(extent_write(pool_extents(w->f->p), &e, 1), 0);
+	t = meta_begin(m);
+	extent_publish(t, &e);
+	map.extent = e.rec.id;
+	put_map(t, (ino_id){7}, &map);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(w->f->p), &e, 1, true);
+	assert_int_equal(meta_sync(m, seq), 0);
+	w->recs[i] = e.rec;
+}
+
+static void set(struct world *w, uint64_t after_s, uint64_t bytes_per_s)
+{
+	const struct pool_rebuild r = {after_s, bytes_per_s};
+	struct pool_message msg;
+
+	assert_int_equal(pool_set_rebuild(w->f->p, &r, &msg), 0);
+}
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	w->f = fixture_new(DISKS, 0, NULL);
+	for (unsigned i = 0; i < EXTENTS; i++)
+		put(w, i, i % 2 ? (struct geometry){4, 2} : (struct geometry){1, 2});
+	set(w, 0, 0);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	jobs_free(w->jobs);
+	fixture_free(w->f);
+	free(w);
+	return 0;
+}
+
+static void start(struct world *w)
+{
+	w->jobs = jobs_load(w->f->p);
+	jobs_start(w->jobs);
+}
+
+static void stop(struct world *w)
+{
+	jobs_free(w->jobs);
+	w->jobs = NULL;
+}
+
+/* The newest job; {0}: there is none. */
+static struct job_status newest(struct world *w)
+{
+	static struct job_status all[JOBS_MAX];
+	unsigned n = jobs_list(w->jobs, all, JOBS_MAX);
+
+	return n ? all[n - 1] : (struct job_status){0};
+}
+
+static bool is_in(struct world *w, uint8_t state)
+{
+	static struct job_status all[JOBS_MAX];
+	unsigned n = jobs_list(w->jobs, all, JOBS_MAX);
+
+	for (unsigned i = 0; i < n; i++)
+		if (all[i].rec.state != state)
+			return false;
+	return n > 0;
+}
+
+static void expect_all(struct world *w, uint8_t state)
+{
+	for (unsigned i = 0; i < 1500 && !is_in(w, state); i++)
+		env_sleep_ms(10);
+	assert_true(is_in(w, state));
+}
+
+static void give_up(struct world *w, unsigned disk)
+{
+	struct pool_message msg;
+	struct disk_info info;
+
+	assert_int_equal(pool_fail_disk(w->f->p, w->f->disk[disk], true, &info, &msg), 0);
+}
+
+static void take_away(struct world *w, unsigned disk)
+{
+	const struct fault_plan gone = {.gone = true};
+	struct disk *d = disk_at(pool_disks(w->f->p), disk);
+
+	dev_fault_set(w->f->faults[disk], &gone);
+	disk_set_state(d, DISK_FAILED);
+}
+
+static void bring_back(struct world *w, unsigned disk)
+{
+	const struct fault_plan fine = {0};
+
+	dev_fault_set(w->f->faults[disk], &fine);
+	disk_set_state(disk_at(pool_disks(w->f->p), disk), DISK_HEALTHY);
+}
+
+static unsigned width(const struct rec_extent *rec) { return (unsigned)rec->k + rec->m; }
+
+/* All extents have all their fragments on disks that are there, apart from each other, and read right. */
+static void expect_whole(struct world *w)
+{
+	uint8_t *got = malloc(LEN);
+
+	for (unsigned i = 0; i < EXTENTS; i++) {
+		struct rec_extent rec;
+
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &rec), 0);
+		assert_int_equal(fixture_good(w->f, rec.id), width(&rec));
+		for (unsigned a = 0; a < width(&rec); a++)
+			for (unsigned b = 0; b < a; b++)
+				assert_int_not_equal(rec.frags[a].disk.v, rec.frags[b].disk.v);
+		assert_int_equal(extent_read(pool_extents(w->f->p), rec.id, 0, LEN, got), 0);
+		assert_memory_equal(got, content(i), LEN);
+	}
+	free(got);
+}
+
+static unsigned whole(struct world *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < EXTENTS; i++)
+		n += fixture_good(w->f, w->recs[i].id) == width(&w->recs[i]);
+	return n;
+}
+
+static uint64_t used(struct world *w, unsigned disk)
+{
+	return (uint64_t)meta_counter(pool_meta(w->f->p), META_COUNT_DISK_USED + disk + 1);
+}
+
+/* ---- what is rebuilt ---- */
+
+static void test_a_disk_that_was_given_up_is_rebuilt(void **state)
+{
+	struct world *w = *state;
+
+	give_up(w, 2);
+	assert_true(used(w, 2) > 0);
+	start(w);
+	expect_all(w, JOB_DONE);
+	expect_whole(w);
+	assert_int_equal(used(w, 2), 0);
+	assert_true(newest(w).rec.made > 0);
+	assert_int_equal(newest(w).left_bytes, 0);
+}
+
+/* Not before it has been away for the setting, and then without any order. */
+static void test_a_disk_that_stays_away_is_rebuilt(void **state)
+{
+	struct world *w = *state;
+
+	set(w, 3600, 0);
+	take_away(w, 3);
+	start(w);
+	expect_all(w, JOB_WAITING);
+	env_sleep_ms(1200);
+	assert_true(is_in(w, JOB_WAITING));
+	assert_true(used(w, 3) > 0);
+	assert_true(whole(w) < EXTENTS);
+	set(w, 1, 0);
+	expect_all(w, JOB_DONE);
+	expect_whole(w);
+}
+
+/* R3: its job ends; what was not moved counts there again. */
+static void test_a_disk_that_comes_back_ends_its_rebuild(void **state)
+{
+	struct world *w = *state;
+
+	set(w, 3600, 0);
+	take_away(w, 3);
+	start(w);
+	expect_all(w, JOB_WAITING);
+	bring_back(w, 3);
+	for (unsigned i = 0; i < 500 && newest(w).rec.id; i++)
+		env_sleep_ms(10);
+	assert_int_equal(newest(w).rec.id, 0);
+	assert_false(extent_is_without(pool_extents(w->f->p), (disk_id){4}));
+	expect_whole(w);
+	assert_true(used(w, 3) > 0);
+}
+
+static void expect_newest(struct world *w, uint8_t state)
+{
+	for (unsigned i = 0; i < 1500 && newest(w).rec.state != state; i++)
+		env_sleep_ms(10);
+	assert_int_equal(newest(w).rec.state, state);
+}
+
+/* Of seven, so five are left, and 4+2 needs six: the copies are whole, of the others one fragment is restored. */
+static void test_two_lost_disks(void **state)
+{
+	struct world *w = *state;
+	uint64_t before;
+
+	give_up(w, 0);
+	give_up(w, 1);
+	start(w);
+	before = used(w, 0) + used(w, 1);
+	expect_newest(w, JOB_WAITING); /* W3 */
+	assert_true(used(w, 0) + used(w, 1) < before);
+	for (unsigned i = 0; i < EXTENTS; i += 2)
+		assert_int_equal(fixture_good(w->f, w->recs[i].id), 3);
+	assert_true(newest(w).rec.stuck > 0);
+	assert_true(strstr(newest(w).reason, "could not be restored") != NULL);
+}
+
+/* It goes on by itself as soon as there is a disk more. */
+static void test_it_goes_on_when_a_disk_is_added(void **state)
+{
+	struct world *w = *state;
+	struct pool_disk_spec spec = {0};
+	struct pool_message msg;
+	struct disk_info info;
+	char path[128];
+	bool same;
+
+	give_up(w, 0);
+	give_up(w, 1);
+	start(w);
+	expect_newest(w, JOB_WAITING);
+	snprintf(path, sizeof(path), "%s/more", w->f->top);
+	fixture_shell("mkdir %s", path);
+	spec.path = path;
+	assert_int_equal(pool_add_disk(w->f->p, &spec, &info, &same, &msg), 0);
+	expect_all(w, JOB_DONE);
+	expect_whole(w);
+}
+
+/* R4: what does not bear another loss comes first. */
+static void test_the_most_endangered_first(void **state)
+{
+	struct world *w = *state;
+
+	give_up(w, 0);
+	take_away(w, 1); /* not rebuilt yet: it may come back */
+	set(w, 3600, 1); /* one step, then it rests for long */
+	start(w);
+	for (unsigned i = 0; i < 500 && used(w, 0) == 0; i++)
+		env_sleep_ms(10);
+	env_sleep_ms(1500);
+	for (unsigned i = 0; i < EXTENTS; i++) {
+		const struct rec_extent *old = &w->recs[i];
+		struct rec_extent rec;
+		bool on0 = false, on1 = false, moved = false;
+
+		assert_int_equal(get_extent(pool_meta(w->f->p), old->id, &rec), 0);
+		for (unsigned j = 0; j < width(old); j++) {
+			on0 |= old->frags[j].disk.v == 1;
+			on1 |= old->frags[j].disk.v == 2;
+			moved |= old->frags[j].disk.v != rec.frags[j].disk.v;
+		}
+		if (on0 && on1 && old->k == 1)
+			assert_true(moved);
+		if (!on0 || !on1)
+			assert_false(moved);
+	}
+}
+
+/* ---- orders, restarts ---- */
+
+static void test_orders(void **state)
+{
+	struct world *w = *state;
+	uint32_t id;
+
+	give_up(w, 2);
+	set(w, POOL_REBUILD_NEVER, 0);
+	start(w);
+	env_sleep_ms(1300);
+	assert_int_equal(newest(w).rec.id, 0); /* by the setting */
+	set(w, 0, 1);
+	expect_all(w, JOB_RUNNING);
+	id = newest(w).rec.id;
+	assert_int_equal(jobs_order(w->jobs, id + 7, JOB_ORDER_PAUSE), DFS_ENOENT);
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_RESUME), DFS_EINVAL);
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_PAUSE), 0);
+	assert_int_equal(newest(w).rec.state, JOB_PAUSED);
+	/* paused it stays, also after a crash */
+	stop(w);
+	pool_abandon(w->f->p);
+	fixture_reopen(w->f);
+	set(w, 0, 0);
+	start(w);
+	env_sleep_ms(1300);
+	assert_int_equal(newest(w).rec.state, JOB_PAUSED);
+	assert_true(used(w, 2) > 0);
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_CANCEL), 0);
+	env_sleep_ms(1300);
+	assert_int_equal(newest(w).rec.state, JOB_CANCELLED); /* and no other is begun */
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_RESUME), 0);
+	expect_all(w, JOB_DONE);
+	expect_whole(w);
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_CANCEL), DFS_EINVAL);
+}
+
+/* W1: it goes on where it was, and after a crash does at most a little twice. */
+static void test_it_outlives_a_crash(void **state)
+{
+	struct world *w = *state;
+	struct job_status before;
+
+	give_up(w, 2);
+	start(w);
+	for (unsigned i = 0; i < 1000 && used(w, 2) != 0; i++)
+		env_sleep_ms(1);
+	stop(w);
+	w->jobs = jobs_load(w->f->p);
+	before = newest(w);
+	stop(w);
+	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
+	pool_abandon(w->f->p);
+	fixture_reopen(w->f);
+	w->jobs = jobs_load(w->f->p);
+	assert_int_equal(newest(w).rec.id, before.rec.id);
+	assert_int_equal(newest(w).rec.made, before.rec.made);
+	jobs_start(w->jobs);
+	expect_all(w, JOB_DONE);
+	expect_whole(w);
+}
+
+/* ---- a read that has to do without ---- */
+
+static void test_reads_rebuild_what_they_decode(void **state)
+{
+	struct world *w = *state;
+	struct extent_store *s = pool_extents(w->f->p);
+	uint8_t *got = malloc(LEN);
+	unsigned healed = 0;
+
+	give_up(w, 2);
+	for (unsigned i = 1; i < EXTENTS; i += 2) /* nobody does without it yet: only decoded */
+		assert_int_equal(extent_read(s, w->recs[i].id, 0, LEN, got), 0);
+	env_sleep_ms(100);
+	assert_int_equal(extent_stats(s).fragments_healed, 0);
+	extent_do_without(s, (disk_id){3}, true);
+	for (unsigned i = 1; i < EXTENTS; i += 2)
+		assert_int_equal(extent_read(s, w->recs[i].id, 0, LEN, got), 0);
+	for (unsigned n = 0; n < 500 && !extent_stats(s).fragments_healed; n++)
+		env_sleep_ms(10);
+	for (unsigned n = 0; n < 500 && extent_stats(s).heal_queue; n++)
+		env_sleep_ms(10);
+	env_sleep_ms(200);
+	for (unsigned i = 1; i < EXTENTS; i += 2) {
+		const struct rec_extent *old = &w->recs[i];
+		bool data = false;
+
+		for (unsigned j = 0; j < old->k; j++)
+			data |= old->frags[j].disk.v == 3;
+		if (data) { /* else the read had no need of it */
+			assert_int_equal(fixture_good(w->f, old->id), width(old));
+			healed++;
+		}
+	}
+	assert_true(healed > 0);
+	free(got);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_disk_that_was_given_up_is_rebuilt, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_disk_that_stays_away_is_rebuilt, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_disk_that_comes_back_ends_its_rebuild, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_two_lost_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_it_goes_on_when_a_disk_is_added, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_the_most_endangered_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_it_outlives_a_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reads_rebuild_what_they_decode, setup,
+						teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
