@@ -84,6 +84,23 @@ void puts_abandon(struct extent_store *s, struct put *puts, unsigned count)
 		}
 }
 
+/* What is made anew goes last where reads fail: there it may have to be made anew again. */
+static int pick_sound(struct extent_store *s, const struct place_snapshot *snap, uint32_t need,
+		      unsigned wanted, const disk_id *taken, unsigned ntaken, disk_id *ids)
+{
+	FREE struct place_snapshot *sound = place_snapshot_copy(snap);
+	unsigned salt = atomic_fetch_add(&s->salt, 1);
+	int err;
+
+	for (unsigned i = 0; i < sound->count; i++)
+		sound->disks[i].eligible &=
+			disk_state(disk_get(s->cfg.disks, sound->disks[i].id)) == DISK_HEALTHY;
+	err = place_pick(sound->disks, sound->count, wanted, need, taken, ntaken, salt, ids);
+	if (!err)
+		return 0;
+	return place_pick(snap->disks, snap->count, wanted, need, taken, ntaken, salt, ids);
+}
+
 /* So many disks for fragments of the put: as planned, or by what is left; fewer where it may be written partly. */
 static int pick(struct extent_store *s, struct put *p, struct place_snapshot *snap, unsigned wanted,
 		const disk_id *taken, unsigned ntaken, disk_id *ids, unsigned *ret_count)
@@ -96,16 +113,15 @@ static int pick(struct extent_store *s, struct put *p, struct place_snapshot *sn
 		*ret_count = wanted;
 		return 0;
 	}
-	for (; wanted > 0 && err; wanted -= err != 0) {
+	if (!p->partly)
 		err = place_pick(snap->disks, snap->count, wanted, need, taken, ntaken,
 				 atomic_fetch_add(&s->salt, 1), ids);
-		if (err && !p->partly)
-			return err;
-	}
+	for (; p->partly && wanted > 0 && err; wanted -= err != 0)
+		err = pick_sound(s, snap, need, wanted, taken, ntaken, ids);
 	*ret_count = wanted;
-	if (err)
+	if (p->partly && err)
 		p->stays = err;
-	return 0;
+	return p->partly ? 0 : err;
 }
 
 /*
