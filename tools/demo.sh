@@ -17,7 +17,7 @@ program=$(realpath -m "$build/dynamicfs")
 trees=${DEMO_TREES:-/usr/include /usr/share/doc}
 tree_mib=${DEMO_TREE_MIB:-100}
 large_mib=${DEMO_LARGE_MIB:-200}
-sizes_mib=(256 384 512 640 768 1024)
+sizes_mib=(256 384 512 640 768 1024 512 768)
 pool=$demo/pool
 mnt=$demo/mnt
 began=$SECONDS
@@ -64,7 +64,7 @@ stop_demo()
 	if mounted "$mnt"; then
 		"$program" unmount --mountpoint "$mnt" || return 1
 	fi
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2 3 4 5 6 7 8; do
 		if mounted "$demo/disk$i"; then
 			umount "$demo/disk$i" || return 1
 		fi
@@ -77,7 +77,7 @@ make_disks()
 	local i dir kib
 
 	kib=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)
-	for i in 1 2 3 4 5 6; do
+	for i in "$@"; do
 		dir=$demo/disk$i
 		mkdir -p "$dir"
 		# what the demo stores takes some 1.5 GiB of memory when the disks are tmpfs
@@ -87,6 +87,16 @@ make_disks()
 		fi
 		limited=yes
 	done
+}
+
+add_one()
+{
+	local i=$1 options=(--label "disk$1")
+
+	[ -z "$limited" ] || options+=(--capacity "${sizes_mib[i - 1]}M")
+	"$program" add-disk --pool "$pool" --disk "$demo/disk$i" "${options[@]}" >"$demo/said" 2>&1 ||
+		die "cannot add disk$i: $(cat "$demo/said")"
+	say "added disk$i, ${sizes_mib[i - 1]} MiB"
 }
 
 # Copies a tree until it holds tree_mib MiB (in find's order, for tar sets a directory's times when
@@ -142,14 +152,10 @@ fi
 step "1. Six disks of different sizes become one pool"
 limited=''
 mkdir -p "$mnt"
-make_disks
+make_disks 1 2 3 4 5 6
 must "$program" init --pool "$pool"
 for i in 1 2 3 4 5 6; do
-	options=(--label "disk$i")
-	[ -z "$limited" ] || options+=(--capacity "${sizes_mib[i - 1]}M")
-	"$program" add-disk --pool "$pool" --disk "$demo/disk$i" "${options[@]}" >"$demo/said" 2>&1 ||
-		die "cannot add disk$i: $(cat "$demo/said")"
-	say "added disk$i, ${sizes_mib[i - 1]} MiB"
+	add_one "$i"
 done
 allow=()
 [ "$(id -u)" -ne 0 ] || allow=(-o allow_other)
@@ -200,6 +206,21 @@ must "$program" fsck --pool "$pool" --quick
 must "$program" mount --pool "$pool" --mountpoint "$mnt" "${allow[@]}"
 compare "after the restart"
 must "$program" status --pool "$pool"
+must "$program" show-redundancy --pool "$pool"
+
+step "5. What was lost is made anew"
+must "$program" fail-disk --pool "$pool" --disk disk3
+make_disks 7 8
+for i in 7 8; do
+	add_one "$i"
+done
+for _ in $(seq 600); do
+	"$program" jobs --pool "$pool" --json >"$demo/said" 2>&1 || die "$(cat "$demo/said")"
+	grep -q '"state": "\(running\|waiting\)"' "$demo/said" || break
+	sleep 0.2
+done
+must "$program" jobs --pool "$pool"
+compare "after the rebuild"
 must "$program" show-redundancy --pool "$pool"
 
 step "Done in $((SECONDS - began)) s"

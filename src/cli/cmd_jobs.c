@@ -3,53 +3,58 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/words.h"
 #include "cli/command.h"
 #include "ctl/ctl.h"
 
-static void print_bar(struct out *o, const json_t *job)
+void cli_print_progress(struct out *o, const json_t *job)
 {
 	char text[FORMAT_VALUE_BYTES];
 	uint64_t total = format_u64(job, "total_bytes"), done = format_u64(job, "done_bytes");
 
+	if (format_u64(job, "due_in_s")) {
+		format_seconds(format_u64(job, "due_in_s"), text);
+		fprintf(o->f, " for %s", text);
+	}
 	if (!total)
 		return;
-	fputs("  ", o->f);
-	out_bar(o, (double)done / (double)total, 20);
 	format_bytes(done, text);
-	fprintf(o->f, " %.0f%%, %s of ", 100.0 * (double)done / (double)total, text);
+	fprintf(o->f, ", %.0f%%, %s of ", 100.0 * (double)done / (double)total, text);
 	format_bytes(total, text);
 	fputs(text, o->f);
-	if (format_u64(job, "bytes_per_s")) {
-		format_bytes(format_u64(job, "bytes_per_s"), text);
-		fprintf(o->f, ", %s/s", text);
-		format_seconds(format_u64(job, "left_s"), text);
-		fprintf(o->f, ", %s left", text);
-	}
-	fputc('\n', o->f);
+	if (!format_u64(job, "bytes_per_s"))
+		return;
+	format_bytes(format_u64(job, "bytes_per_s"), text);
+	fprintf(o->f, ", %s/s", text);
+	format_seconds(format_u64(job, "left_s"), text);
+	fprintf(o->f, ", %s left", text);
 }
 
 static void print_job(struct out *o, const json_t *job)
 {
 	char text[FORMAT_VALUE_BYTES];
+	uint64_t total = format_u64(job, "total_bytes");
 
 	fprintf(o->f, "%llu  %s of ", (unsigned long long)format_u64(job, "id"),
 		format_str(job, "kind"));
 	out_text(o, format_str(job, "disk"));
 	fprintf(o->f, ": %s", format_str(job, "state"));
-	if (format_u64(job, "due_in_s")) {
-		format_seconds(format_u64(job, "due_in_s"), text);
-		fprintf(o->f, ", for %s", text);
-	}
-	fputc('\n', o->f);
 	if (strcmp(format_str(job, "state"), "done") == 0) {
 		format_number(format_u64(job, "fragments"), text);
-		fprintf(o->f, "  %s fragments were made anew\n", text);
-	} else {
-		print_bar(o, job);
+		fprintf(o->f, ", %s %s made anew\n", text,
+			plural(format_u64(job, "fragments"), "fragment was", "fragments were"));
+		return;
+	}
+	cli_print_progress(o, job);
+	fputc('\n', o->f);
+	if (total) {
+		fputs("   ", o->f);
+		out_bar(o, (double)format_u64(job, "done_bytes") / (double)total, 30);
+		fputc('\n', o->f);
 	}
 	if (format_str(job, "reason")[0]) {
-		fputs("  ", o->f);
-		out_wrapped(o, "  ", 2, format_str(job, "reason"));
+		fputs("   ", o->f);
+		out_wrapped(o, "   ", 3, format_str(job, "reason"));
 	}
 }
 

@@ -165,6 +165,25 @@ static const struct column columns[] = {
 	{"path", "DIRECTORY", COL_TEXT},
 };
 
+/* "Rebuild   of disk5: 45%, 20 MiB of 44 MiB": one line for each that is not over. */
+static void print_jobs(struct out *o, const json_t *r)
+{
+	const json_t *job;
+	size_t i;
+
+	json_array_foreach(format_get(r, "jobs"), i, job) {
+		const char *state = format_str(job, "state");
+
+		if (strcmp(state, "done") == 0 || strcmp(state, "cancelled") == 0)
+			continue;
+		fputs("  Rebuild   of ", o->f);
+		out_text(o, format_str(job, "disk"));
+		fprintf(o->f, ": %s", state);
+		cli_print_progress(o, job);
+		fputc('\n', o->f);
+	}
+}
+
 static void print_status(struct invocation *inv, const json_t *r)
 {
 	struct out *o = &inv->out;
@@ -178,6 +197,7 @@ static void print_status(struct invocation *inv, const json_t *r)
 	print_policy(o, r);
 	print_safety(o, r);
 	print_metadata(o, r);
+	print_jobs(o, r);
 	fputc('\n', o->f);
 	rows = cli_disk_rows(json_object_get(r, "disks"));
 	format_table(o, "  ", rows, columns, ARRAY_SIZE(columns));

@@ -110,6 +110,8 @@ MUST_USE int cli_parse_size(const char *text, uint64_t *ret_bytes);
 int cli_main(int argc, char **argv, const struct command *const *extra);
 void cli_print_help(struct out *o, const struct command *cmd);
 
+/* How far a job is: ", 45%, 20 MiB of 44 MiB, 5 MiB/s, 5 s left". */
+void cli_print_progress(struct out *o, const json_t *job);
 /* Rows of disks as tables show them: one that is not there is "absent", whatever its stored state. The
  * caller owns the result. */
 json_t *cli_disk_rows(const json_t *disks);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# `make demo` at a small size: it compares three times, leaves the pool mounted, is stopped without a
+# `make demo` at a small size: it compares four times, leaves the pool mounted, is stopped without a
 # trace; and it fails when a file is not what it was.
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=tests/func/lib.sh
@@ -37,8 +37,10 @@ if demo "$repo/tools/demo.sh"; then
 else
 	not_ok "demo" "$(tail -n 3 "$work/said" | tr '\n' ' ')"
 fi
-[ "$(grep -c 'read back right' "$work/said")" -eq 3 ] && ok "three comparisons" ||
-	not_ok "three comparisons" "$(grep -c 'read back right' "$work/said")"
+[ "$(grep -c 'read back right' "$work/said")" -eq 4 ] && ok "four comparisons" ||
+	not_ok "four comparisons" "$(grep -c 'read back right' "$work/said")"
+grep -qE "^ *RS 4\+2 .* 0  2 more" "$work/said" && ok "the redundancy is back" ||
+	not_ok "the redundancy is back" "$(grep "more$" "$work/said" | tail -2 | tr "\n" " ")"
 check "it is left mounted" is_mounted "$build/demo/mnt"
 check "and readable" test -s "$build/demo/mnt/large.bin"
 check "stopped without a trace" stopped
