@@ -93,7 +93,7 @@ int op_order_job(struct ctl_call *c)
 				order, id);
 	if (err == DFS_EINVAL)
 		return ctl_fail(
-			c, err,
+			c, DFS_EEXIST,
 			"cannot %s job %u: it is not in a state for that; see 'dynamicfs jobs'",
 			order, id);
 	if (err)

@@ -42,7 +42,7 @@ job=$(dfs jobs --pool "$pool" | sed -n 's/^\([0-9]*\)  .*running.*/\1/p' | head 
 check "paused" dfs jobs --pool "$pool" pause "$job"
 refuse "not twice" 1 "not in a state" dfs jobs --pool "$pool" pause "$job"
 refuse "no such job" 1 "no such job" dfs jobs --pool "$pool" resume 4711
-refuse "no such order" 1 "pause, resume or cancel" dfs jobs --pool "$pool" stop "$job"
+refuse "no such order" 2 "pause, resume or cancel" dfs jobs --pool "$pool" stop "$job"
 check "kill -9" kill -9 "$(daemon_pid "$pool")"
 wait_for 10 daemon_gone "$pool"
 umount -l "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
