@@ -111,7 +111,8 @@ bool arg_bool(struct ctl_call *c, const char *key, bool absent);
 bool disk_status_now(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
 struct disk_view {
 	disk_id id;
-	bool present, member, takes_data, read_only, given_up, doubtful, is_silent, is_awaited;
+	bool present, member, takes_data, read_only, no_files, given_up, doubtful, is_silent,
+		is_awaited;
 	struct disk *in_doubt;	/* it may lack what it had (disk_may_lack()); NULL: nothing */
 	bool lacks;		/* and does */
 	enum history_role role; /* what it was when the pool was opened */

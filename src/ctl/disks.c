@@ -44,6 +44,7 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.member = s->metadata_member,
 			.takes_data = s->takes_data,
 			.read_only = s->read_only,
+			.no_files = s->no_files,
 			.given_up = s->given_up,
 			.doubtful = s->doubtful,
 			.is_silent = s->is_silent,

@@ -104,8 +104,8 @@ static bool disks_trouble(const struct disk_views *views)
 {
 	for (unsigned i = 0; i < views->count; i++)
 		if (!views->v[i].given_up &&
-		    (!views->v[i].present || views->v[i].read_only || views->v[i].doubtful ||
-		     views->v[i].info.state != DISK_HEALTHY))
+		    (!views->v[i].present || views->v[i].read_only || views->v[i].no_files ||
+		     views->v[i].doubtful || views->v[i].info.state != DISK_HEALTHY))
 			return true;
 	return false;
 }
@@ -206,6 +206,13 @@ static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 		else if (d->info.state != DISK_HEALTHY)
 			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
 				 d->info.path, disk_state_name(d->info.state));
+		if (d->present && d->no_files)
+			ctl_warn(
+				c,
+				"disk %s (%s) has no inode left on its filesystem, so no file can be "
+				"created there and it takes no new data, whatever space it has: remove "
+				"files of others there",
+				d->info.label, d->info.path);
 		if (d->lacks)
 			ctl_warn(
 				c,

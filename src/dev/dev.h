@@ -39,11 +39,12 @@ enum dev_read_flags {
 
 struct dev_space {
 	uint64_t total_bytes; /* of the filesystem below */
-	uint64_t free_bytes;  /* what we may still use of it */
-	uint64_t fs_id;	      /* equal for two devs on the same filesystem: one space, one fate */
-	bool read_only;	      /* the filesystem is mounted so */
-	bool cached_only;     /* reads can't bypass the page cache: DEV_READ_MEDIA proves nothing */
-	bool is_old;	      /* to an earlier question: the disk takes its time with a new one */
+	uint64_t free_bytes; /* what we may still use of it; 0: also where no file can be created */
+	uint64_t files, free_files; /* inodes; 0, 0: the filesystem does not count them */
+	uint64_t fs_id;	  /* equal for two devs on the same filesystem: one space, one fate */
+	bool read_only;	  /* the filesystem is mounted so */
+	bool cached_only; /* reads can't bypass the page cache: DEV_READ_MEDIA proves nothing */
+	bool is_old;	  /* to an earlier question: the disk takes its time with a new one */
 };
 
 /*

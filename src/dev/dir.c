@@ -720,7 +720,9 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 		return rc;
 	*ret_space = (struct dev_space){
 		.total_bytes = (uint64_t)v.f_blocks * v.f_frsize,
-		.free_bytes = (uint64_t)v.f_bavail * v.f_frsize,
+		.free_bytes = v.f_files && !v.f_favail ? 0 : (uint64_t)v.f_bavail * v.f_frsize,
+		.files = v.f_files,
+		.free_files = v.f_favail,
 		.fs_id = d->fs_id,
 		.read_only = (v.f_flag & ST_RDONLY) != 0,
 		.cached_only = d->is_memory || !takes_direct(d),

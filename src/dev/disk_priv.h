@@ -115,6 +115,7 @@ struct disk {
 	uint64_t share_bytes;	    /* disk_set_share_bytes(), less what was allocated since */
 	struct dev_file *kept_file; /* whoever has is_allocating: of that, what is allocated */
 	uint64_t kept_bytes;	    /* so much */
+	unsigned kept_files;	    /* so many, empty, hold inodes */
 	bool is_lent;		    /* metadata is being written: nothing is allocated for it now */
 	bool no_allocate;	    /* the filesystem can't allocate, or need not */
 	bool is_allocating;

@@ -268,8 +268,12 @@ static int space_as_planned(struct dev *d, int (*ask)(struct dev *, struct dev_s
 
 	if (!rc && p.most_free)
 		ret_space->free_bytes = MIN(ret_space->free_bytes, p.most_free);
-	if (!rc && p.no_space)
+	if (!rc && (p.no_space || p.no_files))
 		ret_space->free_bytes = 0;
+	if (!rc && (p.most_files || p.no_files)) {
+		ret_space->files = 1000;
+		ret_space->free_files = p.no_files ? 0 : p.most_files;
+	}
 	return rc;
 }
 

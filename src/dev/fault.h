@@ -20,6 +20,7 @@ struct fault_plan {
 	bool no_space;	     /* writes that extend fail with DFS_ENOSPC */
 	bool no_files;	     /* no file can be created: DFS_ENOSPC */
 	bool no_space_anew;  /* those that overwrite, too: it never writes in place */
+	uint64_t most_files; /* says that no more can be created; 0: the truth */
 	uint64_t most_free;  /* says to have no more than that; 0: the truth */
 	bool gone;	     /* every call fails with DFS_EGONE */
 	uint64_t gone_after; /* so many calls, it is gone from then on; 0: never */

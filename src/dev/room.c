@@ -23,6 +23,8 @@
  */
 #include <inttypes.h>
 
+#include <stdio.h>
+
 #include "dev/disk_priv.h"
 
 #define SPACE_MAX_AGE_NS 1000000000ull
@@ -484,11 +486,77 @@ static void keep_set(struct disk *d, uint64_t to)
 		d->kept_bytes = 0;
 }
 
+/* ---- inodes for metadata ---- */
+
+#define KEPT_FILES 24u	/* more than the tables that one checkpoint writes */
+#define FEW_FILES 1024u /* while more can be created nobody takes them all between two looks */
+
+static void kept_name(unsigned n, char name[sizeof(DISK_KEPT_NAME) + 12])
+{
+	snprintf(name, sizeof(DISK_KEPT_NAME) + 12, DISK_KEPT_NAME "-%02u", n);
+}
+
+static void kept_files_remove(struct dev *dev)
+{
+	char name[sizeof(DISK_KEPT_NAME) + 12];
+	int rc = 0;
+
+	for (unsigned n = 0; n < KEPT_FILES && !rc; n++) {
+		kept_name(n, name);
+		rc = dev_remove(dev, name);
+	}
+}
+
+void disk_kept_remove(struct dev *dev)
+{
+	(void)!dev_remove(dev, DISK_KEPT_NAME);
+	kept_files_remove(dev);
+}
+
+/* is_allocating is ours, lock held, let go meanwhile. */
+static void make_files(struct disk *d, unsigned want)
+{
+	unsigned n = d->kept_files;
+	int rc = 0;
+
+	env_mutex_unlock(&d->lock);
+	while (n < want && !rc) {
+		char name[sizeof(DISK_KEPT_NAME) + 12];
+		struct dev_file *f = NULL;
+
+		kept_name(n, name);
+		rc = dev_open(d->dev, name, DEV_CREATE, &f);
+		if (!rc)
+			n++;
+		dev_close(f);
+	}
+	if (rc && rc != DFS_ENOSPC)
+		disk_report(d, rc, "setting inodes aside for metadata: %s", dfs_err_text(rc));
+	env_mutex_lock(&d->lock);
+	d->kept_files = n;
+}
+
+static void hold_files(struct disk *d)
+{
+	unsigned want = (unsigned)MIN(KEPT_FILES, d->space.files / 8);
+
+	if (d->is_lent || d->space.free_files > FEW_FILES || d->kept_files >= want)
+		return;
+	allocating_begin(d);
+	if (!d->is_lent)
+		make_files(d, want);
+	allocating_end(d);
+}
+
+/* ---- both ---- */
+
 void disk_hold_keep(struct disk *d)
 {
 	ENV_LOCKED(&d->lock);
 
 	disk_refresh_space(d);
+	if (disk_takes_data(d))
+		hold_files(d);
 	if (!disk_takes_data(d) || d->no_allocate || d->is_lent)
 		return;
 	/* a little too much is left alone: the need changes with each look */
@@ -514,6 +582,12 @@ void disk_lend_keep(struct disk *d, bool is_lent)
 	allocating_begin(d);
 	if (d->kept_bytes)
 		keep_set(d, 0);
+	if (d->kept_files) {
+		d->kept_files = 0;
+		env_mutex_unlock(&d->lock);
+		kept_files_remove(d->dev);
+		env_mutex_lock(&d->lock);
+	}
 	allocating_end(d);
 }
 

@@ -467,7 +467,7 @@ void disk_let_go(struct disk *d)
 	segment_close_open(d);
 	disk_lend_keep(d, true);
 	if (!disk_usable(d))
-		(void)!dev_remove(d->dev, DISK_KEPT_NAME); /* empty: nothing is lost if it stays */
+		disk_kept_remove(d->dev); /* empty: nothing is lost if they stay */
 	env_mutex_lock(&d->lock);
 	if (d->next) {
 		number = d->next->number;

@@ -247,7 +247,7 @@ static void on_spare(void *ctx, uint64_t bytes, bool begins, struct place_disk *
 static void on_taken(void *ctx, struct dev *dev)
 {
 	(void)ctx;
-	(void)!dev_remove(dev, DISK_KEPT_NAME);
+	disk_kept_remove(dev);
 }
 
 /* ---- starting ---- */

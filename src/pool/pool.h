@@ -208,6 +208,7 @@ struct pool_disk_status {
 	bool present, metadata_member;
 	bool takes_data; /* if it has room */
 	bool read_only;	 /* its filesystem is */
+	bool no_files;	 /* no inode is left on its filesystem */
 	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
 	bool is_awaited; /* it does not answer, and neither do too many others to go on without it (D11) */
 	bool is_silent;		/* failed, for it does not answer: it is taken back when it does */

@@ -296,6 +296,43 @@ static void the_next_segment_is_opened_once(void **state)
 		segment_settle(d, r[i].addr);
 }
 
+/* A2: where inodes get scarce some are held, and are there again for tables. */
+static void inodes_are_held(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[0];
+	struct dev_file *file;
+
+	disk_hold_keep(d);
+	assert_int_equal(dev_open(f->faults[0], DISK_KEPT_NAME "-00", DEV_RDONLY, &file),
+			 DFS_ENOENT);
+	dev_fault_set(f->faults[0], &(struct fault_plan){.most_files = 500});
+	env_sleep_ms(1100); /* the filesystem's word is asked for anew */
+	disk_hold_keep(d);
+	dev_fault_set(f->faults[0], &(struct fault_plan){.no_files = true});
+	env_sleep_ms(1100);
+	assert_int_equal(disk_free_bytes(d), disk_sure_bytes(d)); /* no room is promised */
+	disk_hold_keep(d);
+	assert_int_equal(dev_open(f->faults[0], DISK_KEPT_NAME "-23", DEV_RDONLY, &file), 0);
+	dev_close(file);
+	disk_lend_keep(d, true);
+	for (unsigned n = 0; n < 24; n++) {
+		FREE char *name = xasprintf(DISK_KEPT_NAME "-%02u", n);
+
+		assert_int_equal(dev_open(f->faults[0], name, DEV_RDONLY, &file), DFS_ENOENT);
+	}
+	disk_hold_keep(d); /* not while tables are written */
+	disk_lend_keep(d, false);
+	dev_fault_set(f->faults[0], &(struct fault_plan){.most_files = 500});
+	env_sleep_ms(1100);
+	disk_hold_keep(d);
+	assert_int_equal(dev_open(f->faults[0], DISK_KEPT_NAME "-23", DEV_RDONLY, &file), 0);
+	dev_close(file);
+	disk_let_go(d);
+	assert_int_equal(dev_open(f->faults[0], DISK_KEPT_NAME "-00", DEV_RDONLY, &file),
+			 DFS_ENOENT);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -310,6 +347,7 @@ int main(void)
 		T(a_disk_that_answers_again_has_room_at_once),
 		T(what_is_being_allocated_is_still_free),
 		T(the_next_segment_is_opened_once),
+		T(inodes_are_held),
 	};
 
 	return cmocka_run_group_tests_name("room", tests, NULL, NULL);
