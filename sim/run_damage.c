@@ -693,6 +693,7 @@ static void add_disk(struct run *r, struct run_disk *d)
 	err = pool_add_disk(r->pool, &spec, &info, &same, &msg);
 	sim_trace("add-disk %s: %s", d->path, dfs_err_name(err));
 	if (err && !run_bears(r, err) && !run_home_silent(r, err) && !home_explains_order(r, err) &&
+	    d->damage != DAMAGE_ERRORS && d->damage != DAMAGE_GONE && /* it is hit again */
 	    !(err == DFS_ENOSPC && (r->small_disks || run_somebody_full(r))))
 		sim_fail("P6", "adding a disk fails: %s: %s", dfs_err_name(err), msg.text);
 	if (!err) /* else the next opening tells */
