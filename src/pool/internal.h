@@ -226,16 +226,27 @@ MUST_USE int settings_load(struct pool *p, bool *ret_new);
 void rebuild_settings_default(struct pool_rebuild *r);
 MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
 
-/* ---- pool.c ---- */
+/* ---- start.c ---- */
 void pool_note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why);
 /* Opens metadata and extents over the devices; devs[i] belongs to json.disks[i], NULL when absent.
  * Takes the devices over in any case. */
 MUST_USE int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg);
+/* What can't be opened since the pool directory takes no more says so. Returns the error to be told. */
+int blame_home(struct pool *p, int err, struct pool_message *msg);
+
+/* ---- json.c ---- */
+/* json_lock held: what is durable (H10). */
+void json_set_line(struct pool *p, const struct meta_line *line);
+/* The pool directory remembers what is in force now; not written yet. */
+void pool_json_take_witness(struct pool *p, const struct history_witness *w,
+			    const struct meta_line *line);
 /* Writes pool.json from p->json with the epoch and states of now. Logs a failure itself. */
 int pool_json_store(struct pool *p);
 /* Likewise with what is durable by now, if that is more than pool.json has (H10). It is needed for nothing else, so
  * a failure is none of pool.json's. */
 int pool_json_note_durable(struct pool *p);
+
+/* ---- pool.c ---- */
 int open_dev(const struct pool_env *env, const char *path, const char *subdir, bool create,
 	     struct dev **ret_dev);
 /* The same for a disk, which may hang: a device with deadlines. */
