@@ -32,7 +32,12 @@ end_pool()
 	umount "$work"/d? 2>/dev/null
 }
 status() { "$dynamicfs" status --pool "$pool" "$@" | tr -s '\n ' ' '; }
-fill() { head -c 300M /dev/urandom >"$mnt/f" 2>/dev/null; }
+no_room() { status | grep -q "no room for more"; }
+fill()
+{
+	head -c 300M /dev/urandom >"$mnt/f" 2>/dev/null
+	wait_for 5 no_room # until the last of it is stored, the account may tell one small extent more
+}
 
 # says NAME PATTERN, and tells_not NAME PATTERN: of the page that was looked at last
 look() { page=$(status); }
@@ -91,6 +96,35 @@ check "one is given up" "$dynamicfs" fail-disk --pool "$pool" --disk d2
 look
 says "one of two is left: the headline tells" "is degraded, mounted"
 says "and the warning why" "the metadata is on one disk only: bring back disks, or add some"
+end_pool
+
+# ---- somebody has taken the last inode of one disk: the others go on, and it is said
+inodes=100m,nr_inodes=80
+small_pool $inodes $inodes $inodes $inodes $inodes $inodes
+mkdir "$work/d1/others"
+(i=0; while : >"$work/d1/others/$i"; do i=$((i + 1)); done) 2>/dev/null
+many() # DIGIT: more than the journal takes
+{
+	python3 - "$mnt" "$1" <<'EOF'
+import os, sys
+for i in range(3000):
+    with open(f'{sys.argv[1]}/{sys.argv[2]}{i}', 'wb') as f:
+        f.write(os.urandom(3000))
+EOF
+}
+for n in 1 2; do
+	check "no inode on one disk: small files, $n" many "$n"
+	check "no inode on one disk: they are stored, $n" sync "$mnt"
+done
+look
+says "no inode on one disk: not healthy" "is degraded, mounted"
+says "no inode on one disk: which, and what to do" "disk d1 .* has no inode left .* remove files of others there"
+check "no inode on one disk: deleting works" find "$mnt" -type f -delete
+check "no inode on one disk: all is stored in the end" stop
+rm -r "$work/d1/others"
+start
+look
+says "inodes again: healthy" "is healthy, mounted"
 end_pool
 
 # ---- one of each
