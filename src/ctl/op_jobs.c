@@ -22,7 +22,6 @@ static const char *state_name(uint8_t state)
 static json_t *job_json(struct ctl_call *c, const struct job_status *s)
 {
 	struct disk *d = disk_get(pool_disks(c->pool), s->rec.disk);
-	uint64_t now = env_wall_ns();
 	json_t *o = json_object();
 
 	set_u64(o, "id", s->rec.id);
@@ -36,10 +35,7 @@ static json_t *job_json(struct ctl_call *c, const struct job_status *s)
 	set_u64(o, "stuck_extents", s->rec.stuck);
 	set_u64(o, "bytes_per_s", s->bytes_per_s);
 	set_u64(o, "left_s", s->left_s);
-	set_u64(o, "due_in_s",
-		s->rec.state == JOB_WAITING && s->rec.due_ns > now
-			? (s->rec.due_ns - now) / 1000000000ull
-			: 0);
+	set_u64(o, "due_in_s", s->due_in_s);
 	set_u64(o, "created_s", s->rec.created_ns / 1000000000ull);
 	set_u64(o, "changed_s", s->rec.changed_ns / 1000000000ull);
 	set_text(o, "reason", s->reason);

@@ -33,7 +33,10 @@ struct extent_config {
 	uint64_t header_cache_bytes; /* verified headers kept (P9); 0: 32 MiB */
 	bool verify_writes;	     /* read each fragment back from the medium before publishing */
 	uint64_t home_fs; /* the pool directory's filesystem (dev_space.fs_id); 0: none */
-	bool heal;	  /* repair rotten fragments found by reads, in the background */
+	bool (*may_grow)(
+		void *ctx); /* C3: may what nobody has asked for be written? NULL: always */
+	void *ctx;
+	bool heal; /* repair rotten fragments found by reads, in the background */
 };
 
 struct extent_store *extent_store_new(const struct extent_config *cfg);

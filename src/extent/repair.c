@@ -446,6 +446,15 @@ static void settle(struct extent_store *s, struct repair *r)
 
 /* ---- the pipeline ---- */
 
+static void leave_all(struct repair *rs, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (memchr(rs[i].want, true, sizeof(rs[i].want)))
+			rs[i].item->err = DFS_ENOSPC;
+		memset(rs[i].want, 0, sizeof(rs[i].want));
+	}
+}
+
 static void run(struct extent_store *s, const struct repair_choice *c, struct repair *rs,
 		unsigned count)
 {
@@ -462,6 +471,12 @@ static void run(struct extent_store *s, const struct repair_choice *c, struct re
 					 ? record_len(rs[i].piece_count, rs[i].old.fragment_len)
 					 : 0;
 		index_bytes += INDEX_BYTES;
+	}
+	if (bytes && s->cfg.may_grow && !s->cfg.may_grow(s->cfg.ctx)) {
+		/* what is left of the journal is for what takes away (C3) */
+		PROBE("repair-without-growth");
+		leave_all(rs, count);
+		bytes = 0;
 	}
 	if (bytes) {
 		spare = spare_begin(s, bytes, index_bytes);

@@ -17,7 +17,8 @@ struct job {
 	char reason[256];
 	int why;	     /* the last thing that could not be done */
 	unsigned waits;	     /* in a row */
-	uint64_t signature;  /* of the disks, when it began to wait */
+	uint64_t signature;  /* of what it waits for, when it began to */
+	uint64_t retry_ns;   /* monotonic: when it goes on, once it has begun */
 	uint64_t begun_ns;   /* monotonic; since when it is measured */
 	uint64_t begun_left; /* what was left then */
 };
@@ -61,7 +62,7 @@ static inline bool job_is_over(const struct job *job)
 {
 	return job->rec.state == JOB_DONE || job->rec.state == JOB_CANCELLED;
 }
-/* Changes whenever disks come, go, or take new data again. */
+/* Changes whenever disks come, go, or take new data again, and when the pool may grow again. */
 uint64_t jobs_signature(struct jobs *j);
 
 #endif

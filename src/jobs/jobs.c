@@ -123,7 +123,7 @@ uint64_t jobs_signature(struct jobs *j)
 		h = (h ^ (uint64_t)disk_state(d)) * 1099511628211ull;
 		h = (h ^ disk_present(d)) * 1099511628211ull;
 	}
-	return h;
+	return (h ^ pool_may_grow(j->p)) * 1099511628211ull;
 }
 
 /* ---- the index ---- */
@@ -196,26 +196,32 @@ static struct job *choose(struct jobs *j, uint32_t after)
 	return next ? next : first;
 }
 
+/* By the wall clock until it has begun, since that outlives a restart; then not: whoever sets a clock back must not stop
+ * it. What waited before a restart tries again at once. */
+static bool is_due(const struct job *job, uint64_t signature)
+{
+	if (job->rec.due_ns == UINT64_MAX)
+		return false;
+	if (!job->rec.total_bytes)
+		return job->rec.due_ns <= env_wall_ns();
+	return env_now_ns() >= job->retry_ns || job->signature != signature;
+}
+
 /* lock held. Those that wait and are due, or for whom something has changed, go on. */
 static void wake_due(struct jobs *j)
 {
-	uint64_t now = env_wall_ns(), signature = jobs_signature(j);
+	uint64_t signature = jobs_signature(j);
 
 	for (unsigned i = 0; i < j->count; i++) {
 		struct job *job = &j->v[i];
 
-		if (job->rec.state != JOB_WAITING)
+		if (job->rec.state != JOB_WAITING || !is_due(job, signature))
 			continue;
-		if (job->signature && job->signature != signature &&
-		    job->rec.due_ns != UINT64_MAX) {
+		if (job->signature != signature)
 			job->waits = 0;
-			job->rec.due_ns = MIN(job->rec.due_ns, now);
-		}
-		if (job->rec.due_ns <= now) {
-			if (!job->rec.total_bytes)
-				job->rec.total_bytes = kind_of(&job->rec)->left(j, &job->rec);
-			job_set_state(job, JOB_RUNNING, "%s", "");
-		}
+		if (!job->rec.total_bytes)
+			job->rec.total_bytes = kind_of(&job->rec)->left(j, &job->rec);
+		job_set_state(job, JOB_RUNNING, "%s", "");
 	}
 }
 
@@ -229,7 +235,7 @@ static void wait_on(struct jobs *j, struct job *job, const char *reason)
 			 job->rec.disk.v, reason);
 	job->waits++;
 	job_set_state(job, JOB_WAITING, "%s", reason);
-	job->rec.due_ns = env_wall_ns() + pause;
+	job->retry_ns = env_now_ns() + pause;
 	job->signature = jobs_signature(j);
 }
 
@@ -376,6 +382,16 @@ static void measure(struct job *job, uint64_t left, struct job_status *s)
 	}
 }
 
+static uint64_t due_in_s(const struct job *job)
+{
+	uint64_t due = job->rec.total_bytes ? job->retry_ns : job->rec.due_ns;
+	uint64_t now = job->rec.total_bytes ? env_now_ns() : env_wall_ns();
+
+	if (job->rec.state != JOB_WAITING || job->rec.due_ns == UINT64_MAX)
+		return 0;
+	return due > now ? (due - now) / 1000000000ull : 0;
+}
+
 unsigned jobs_list(struct jobs *j, struct job_status *out, unsigned max)
 {
 	unsigned n = 0;
@@ -387,6 +403,7 @@ unsigned jobs_list(struct jobs *j, struct job_status *out, unsigned max)
 
 		*s = (struct job_status){.rec = job->rec, .kind = kind->name};
 		memcpy(s->reason, job->reason, sizeof(s->reason));
+		s->due_in_s = due_in_s(job);
 		s->left_bytes = job_is_over(job) ? 0 : kind->left(j, &job->rec);
 		measure(job, s->left_bytes, s);
 	}

@@ -27,6 +27,7 @@ struct job_status {
 	uint64_t left_bytes;  /* of rec.total_bytes */
 	uint64_t bytes_per_s; /* of the last seconds; 0: unknown */
 	uint64_t left_s;      /* at this rate; 0: unknown */
+	uint64_t due_in_s;    /* waiting: when it goes on by itself; 0: now, or never */
 	char reason[256];     /* why it waits, or has stopped; "" */
 };
 /* Those there are, the oldest first; at most max. Returns how many. */

@@ -245,6 +245,13 @@ static int step(struct jobs *j, struct job *job, uint64_t *ret_bytes)
 
 	if (!d || !is_lost(j->p, d))
 		return DFS_EBUSY; /* it ends with the next look */
+	if (!pool_may_grow(j->p)) {
+		snprintf(
+			job->reason, sizeof(job->reason),
+			"the pool directory takes nothing more (see 'status'): what is left of the "
+			"journal is for deletions");
+		return DFS_ENOSPC;
+	}
 	extent_do_without(pool_extents(j->p), job->rec.disk, true);
 	if (job->rec.segment == 0 && job->rec.offset == 0)
 		job->rec.stuck = 0;

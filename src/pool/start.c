@@ -489,6 +489,8 @@ static void tell_of_cache(struct pool *p)
 			 labels);
 }
 
+static bool may_grow(void *ctx) { return pool_may_grow(ctx); }
+
 static void start_threads(struct pool *p)
 {
 	struct extent_config cfg = {
@@ -496,6 +498,8 @@ static void start_threads(struct pool *p)
 		.disks = p->disks,
 		.meta = p->meta,
 		.verify_writes = p->settings.verify_writes,
+		.may_grow = may_grow,
+		.ctx = p,
 		.heal = !p->read_only,
 	};
 	struct dev_space space;

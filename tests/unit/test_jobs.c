@@ -430,6 +430,58 @@ static void test_it_outlives_a_crash(void **state)
 	expect_whole(w);
 }
 
+/* What waited before a restart tries again at once, and no clock that was set stops it. */
+static void test_what_waited_goes_on_after_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct meta *m = pool_meta(w->f->p);
+	struct rec_job rec = {.id = 9, .kind = JOB_REBUILD, .state = JOB_WAITING, .disk = {3}};
+	struct meta_txn *t = meta_begin(m);
+	uint64_t seq;
+
+	rec.created_ns = rec.changed_ns = env_wall_ns() + 86400000000000ull;
+	rec.due_ns = rec.changed_ns;
+	rec.total_bytes = used(w, 2);
+	put_job(t, &rec);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	give_up(w, 2);
+	start(w);
+	expect_soon(w, JOB_DONE, 20);
+	assert_int_equal(newest(w).rec.id, 9);
+	expect_whole(w);
+}
+
+/* C3: what is left of the journal is for what takes away. */
+static void test_a_full_pool_directory_is_not_rebuilt_in(void **state)
+{
+	const struct fault_plan full = {.most_free = 4096}, none = {0};
+	struct world *w = *state;
+	unsigned repaired;
+	uint64_t before;
+
+	dev_fault_set(w->f->dir_fault, &full);
+	for (unsigned i = 0; i < 500 && pool_may_grow(w->f->p); i++)
+		env_sleep_ms(10);
+	assert_false(pool_may_grow(w->f->p));
+	give_up(w, 2);
+	extent_do_without(pool_extents(w->f->p), (disk_id){3}, true);
+	before = used(w, 2);
+	for (unsigned i = 0; i < 20; i++) {
+		int err = extent_repair(pool_extents(w->f->p), w->recs[i].id, &repaired);
+
+		assert_true(err == (is_on(&w->recs[i], 2) ? DFS_ENOSPC : 0));
+		assert_int_equal(repaired, 0);
+	}
+	start(w);
+	for (unsigned i = 0; i < 3000 && !strstr(newest(w).reason, "pool directory"); i++)
+		env_sleep_ms(10);
+	assert_non_null(strstr(newest(w).reason, "pool directory"));
+	assert_int_equal(used(w, 2), before);
+	dev_fault_set(w->f->dir_fault, &none);
+	expect_soon(w, JOB_DONE, 20);
+	expect_whole(w);
+}
+
 /* ---- a read that has to do without ---- */
 
 static void test_reads_rebuild_what_they_decode(void **state)
@@ -483,6 +535,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_rate_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_outlives_a_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_waited_goes_on_after_a_restart, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_full_pool_directory_is_not_rebuilt_in, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_reads_rebuild_what_they_decode, setup,
 						teardown),
 	};
