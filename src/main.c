@@ -4,6 +4,7 @@
  * libfuse's mount.fuse does ("dynamicfs POOL MOUNTPOINT -o ..."), it is the command mount.
  */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/command.h"
 #include "daemon/cmd_mount.h"
@@ -14,6 +15,8 @@ int main(int argc, char **argv)
 {
 	static char mount_word[] = "mount";
 	char *args[MAX_ARGS + 2];
+
+	(void)umask(umask(0077) & 0077); /* their owner can always use the pool's files */
 
 	if (argc < 3 || argv[1][0] != '/' || argc > MAX_ARGS)
 		return cli_main(argc, argv, daemon_commands);

@@ -57,15 +57,21 @@ static void stop_signals(sigset_t *ret_set)
 	sigaddset(ret_set, SIGTERM);
 	sigaddset(ret_set, SIGINT);
 	sigaddset(ret_set, SIGHUP);
+	sigaddset(ret_set, SIGQUIT);
+	sigaddset(ret_set, SIGPWR); /* the power is about to fail */
 }
 
 static void prepare_process(void)
 {
+	/* what would end it, and nobody sends it for that: what was accepted is not lost for a mistake */
+	static const int stray[] = {SIGPIPE, SIGUSR1, SIGUSR2,	 SIGALRM, SIGVTALRM,
+				    SIGPROF, SIGIO,   SIGSTKFLT, SIGXCPU};
 	sigset_t set;
 
 	stop_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	for (unsigned i = 0; i < ARRAY_SIZE(stray); i++)
+		signal(stray[i], SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* fusermount3's exit status is waited for */
 }
 

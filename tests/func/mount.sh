@@ -82,13 +82,19 @@ wait "$sleeper" 2>/dev/null
 keeps "data after unmount --force"
 
 # ---- signals and umount
-for signal in TERM INT HUP; do
+for signal in TERM INT HUP QUIT PWR; do
 	write_one
 	kill -"$signal" "$(daemon_pid "$pool")"
 	check "SIG$signal ends the daemon" wait_for 20 daemon_gone "$pool"
 	check "SIG$signal unmounts" eval "! is_mounted '$mnt'"
 	keeps "data after SIG$signal"
 done
+for signal in USR1 USR2 ALRM VTALRM PROF IO XCPU; do
+	kill -"$signal" "$(daemon_pid "$pool")"
+done
+sleep 0.2
+check "stray signals don't end it" daemon_pid "$pool"
+check "nor disturb it" touch "$mnt/after-signals"
 write_one
 if [ "$(id -u)" -eq 0 ]; then umount "$mnt"; else fusermount3 -u "$mnt"; fi
 check "umount from outside ends the daemon" wait_for 20 daemon_gone "$pool"
