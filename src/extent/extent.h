@@ -151,9 +151,10 @@ MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec,
 MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired);
 
 struct repair_item {
-	extent_id id;  /* in */
-	unsigned made; /* out: fragments that were made anew, also when another one could not be */
-	int err;       /* out: why one could not be; DFS_ENOENT: the extent is gone */
+	extent_id id;	/* in */
+	unsigned made;	/* out: fragments that were made anew, also when another one could not be */
+	uint64_t bytes; /* out: what they take on the disks */
+	int err;	/* out: why one could not be; DFS_ENOENT: the extent is gone */
 };
 /*
  * The disk is done without (or is not any more): what lies there is made anew on others whenever an extent is repaired, and

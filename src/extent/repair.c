@@ -432,6 +432,7 @@ static void settle(struct extent_store *s, struct repair *r)
 		segment_settle(disk_get(s->cfg.disks, to->disk),
 			       (struct segment_addr){to->segment, to->offset});
 		made += r->err == 0;
+		r->item->bytes += to->record_len;
 	}
 	if (made) {
 		PROBE("heal-done");

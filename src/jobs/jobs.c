@@ -261,6 +261,8 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	job = find(j, copy.rec.id);
 	if (!job || job_is_over(job))
 		return bytes;
+	if (job->rec.made != copy.rec.made)
+		job->waits = 0;
 	/* where it is; what state it is in may have been changed by order */
 	job->rec.pass = copy.rec.pass;
 	job->rec.segment = copy.rec.segment;
@@ -269,8 +271,6 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	job->rec.stuck = copy.rec.stuck;
 	job->why = copy.why;
 	job->changed = true;
-	if (bytes)
-		job->waits = 0;
 	if (err == DFS_EEND)
 		finish(job);
 	else if (err && job->rec.state == JOB_RUNNING)

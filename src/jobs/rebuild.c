@@ -195,16 +195,17 @@ static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items
 	return err;
 }
 
-static void sum_up(struct jobs *j, struct job *job, const struct repair_item *items, unsigned n,
-		   uint64_t before, uint64_t *ret_bytes)
+static void sum_up(struct job *job, const struct repair_item *items, unsigned n,
+		   uint64_t *ret_bytes)
 {
-	uint64_t now = left(j, &job->rec);
-
 	for (unsigned i = 0; i < n; i++) {
+		*ret_bytes += items[i].bytes;
 		job->rec.made += items[i].made;
-		job->rec.stuck += items[i].err && items[i].err != DFS_ENOENT;
+		if (!items[i].err || items[i].err == DFS_ENOENT)
+			continue;
+		job->rec.stuck++;
+		job->why = items[i].err;
 	}
-	*ret_bytes = before - MIN(before, now);
 }
 
 /* The end of a pass. Is there another, or nothing left, or something that has to wait? */
@@ -238,7 +239,6 @@ static int end_pass(struct jobs *j, struct job *job, int why)
 static int step(struct jobs *j, struct job *job, uint64_t *ret_bytes)
 {
 	struct repair_item items[BATCH] = {0};
-	uint64_t before = left(j, &job->rec);
 	struct disk *d = disk_get(pool_disks(j->p), job->rec.disk);
 	unsigned n;
 	int err;
@@ -253,17 +253,16 @@ static int step(struct jobs *j, struct job *job, uint64_t *ret_bytes)
 		return DFS_ENOSPC;
 	}
 	extent_do_without(pool_extents(j->p), job->rec.disk, true);
-	if (job->rec.segment == 0 && job->rec.offset == 0)
+	if (job->rec.segment == 0 && job->rec.offset == 0) {
 		job->rec.stuck = 0;
+		job->why = 0;
+	}
 	err = collect(j, &job->rec, items, &n);
 	if (n) {
 		PROBE("rebuild-step");
 		extent_rebuild(pool_extents(j->p), items, n);
-		sum_up(j, job, items, n, before, ret_bytes);
+		sum_up(job, items, n, ret_bytes);
 	}
-	for (unsigned i = 0; i < n; i++)
-		if (items[i].err && items[i].err != DFS_ENOENT)
-			job->why = items[i].err;
 	return err == DFS_EEND ? end_pass(j, job, job->why) : err;
 }
 
