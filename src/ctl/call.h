@@ -55,6 +55,11 @@ int ctl_fail(struct ctl_call *c, int err, const char *fmt, ...)
 /* The message a pool_ call left; fmt ("cannot ... %s") says what for when it left none. */
 int ctl_fail_pool(struct ctl_call *c, int err, const struct pool_message *msg, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/*
+ * Before what new data takes changes: what was accepted so far is stored as it was accepted, for under the new order it may take
+ * more than there is. What can't be stored now is told by who asked for it; the order may be the way out.
+ */
+void store_accepted(struct ctl_call *c);
 /* To ctl_set_progress' function. */
 void ctl_progress(const char *text);
 void ctl_warn(struct ctl_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -207,5 +212,7 @@ json_t *jobs_json(struct ctl_call *c);
 
 /* Says so where verify_writes can't look past the page cache. */
 void warn_verify(struct ctl_call *c);
+/* The policy wants more of the metadata than it bears. */
+void warn_policy(struct ctl_call *c);
 
 #endif

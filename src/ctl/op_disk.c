@@ -102,6 +102,8 @@ int op_add_disk(struct ctl_call *c)
 		return ctl_fail(c, DFS_EUSAGE, "cannot add a disk: name its directory with --disk");
 	}
 	pool_space(c->pool, &before);
+	if (!spec.dry_run)
+		store_accepted(c);
 	err = pool_add_disk(c->pool, &spec, info, &same_fs, &msg);
 	if (err) {
 		free(info);

@@ -214,12 +214,14 @@ static int set_background(struct ctl_call *c)
 int op_set(struct ctl_call *c)
 {
 	struct pool_rebuild background;
-	struct pool_settings s = pool_get_settings(c->pool);
+	struct pool_settings now = pool_get_settings(c->pool), s = now;
 	struct pool_message msg = {.text = ""};
 	int err = settings_from_args(c, &s);
 
 	if (err || c->checking)
 		return err;
+	if (memcmp(&s, &now, sizeof(s)) != 0)
+		store_accepted(c);
 	err = pool_set_settings(c->pool, &s, &msg);
 	if (err)
 		return ctl_fail_pool(c, err, &msg, "cannot change the settings of %s", c->pool_dir);
@@ -230,6 +232,7 @@ int op_set(struct ctl_call *c)
 					dfs_err_text(err));
 	}
 	warn_verify(c);
+	warn_policy(c);
 	if (json_object_get(c->args, "search") || arg_bool(c, "no_search", false)) {
 		err = set_search(c);
 		if (err)

@@ -324,6 +324,19 @@ static void warn_same_fs(struct ctl_call *c)
 			 labels);
 }
 
+void warn_policy(struct ctl_call *c)
+{
+	struct pool_settings s = pool_get_settings(c->pool);
+	unsigned data = MAX(s.large.m, s.copies - 1u), metadata = s.metadata_copies - 1u;
+
+	if (metadata < data)
+		ctl_warn(
+			c,
+			"files are kept so that %u %s may be lost, but the metadata, without which none can be "
+			"read, so that %u may: make the pool with --metadata-copies %u (8 at most)",
+			data, plural(data, "disk", "disks"), metadata, MIN(data + 2, 8u));
+}
+
 void warn_verify(struct ctl_call *c)
 {
 	char labels[512];
@@ -493,6 +506,7 @@ static void warn_all(struct ctl_call *c, const struct pool_status *s,
 	warn_same_fs(c);
 	warn_dead_mount(c);
 	warn_verify(c);
+	warn_policy(c);
 }
 
 int op_status(struct ctl_call *c)

@@ -157,7 +157,8 @@ struct put {
 	disk_id disks
 		[DFS_EXTENT_MAX_FRAGMENTS]; /* where all of them are to go, if is_planned; taken off snap already */
 	bool is_planned;		    /* becomes false */
-	bool partly;	  /* those that no disk takes stay at disk 0, and the others are written */
+	/* a repair: the extent as it is, where what no disk takes (its disk stays 0 here) goes on lying; the others are written */
+	const struct rec_extent *old;
 	int stays;	  /* out: why one of them does */
 	uint8_t *headers; /* private */
 	struct iovec iov[DFS_EXTENT_MAX_FRAGMENTS][3];
@@ -165,7 +166,7 @@ struct put {
 /*
  * Places and writes them all, at the same time, each on a disk that holds no other of its extent (E4); waits for the writes
  * (not for durability). One that fails goes to another disk. snap: what may be taken of each disk; is lowered.
- * They are in flight (S3): segment_settle() follows for each. An error (DFS_ENOSPC, DFS_EIO), of puts that are not `partly`:
+ * They are in flight (S3): segment_settle() follows for each. An error (DFS_ENOSPC, DFS_EIO), never of a repair:
  * puts_abandon() follows.
  */
 MUST_USE int puts_write(struct extent_store *s, struct put *puts, unsigned count,

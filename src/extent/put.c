@@ -101,27 +101,52 @@ static int pick_sound(struct extent_store *s, const struct place_snapshot *snap,
 	return place_pick(snap->disks, snap->count, wanted, need, taken, ntaken, salt, ids);
 }
 
-/* So many disks for fragments of the put: as planned, or by what is left; fewer where it may be written partly. */
+/* So many disks for fragments of the put: as planned, or by what is left. */
 static int pick(struct extent_store *s, struct put *p, struct place_snapshot *snap, unsigned wanted,
-		const disk_id *taken, unsigned ntaken, disk_id *ids, unsigned *ret_count)
+		const disk_id *taken, unsigned ntaken, disk_id *ids)
 {
-	uint32_t need = record_len(p->piece_count, p->rec->fragment_len);
-	int err = DFS_ENOSPC;
-
 	if (p->is_planned) {
 		memcpy(ids, p->disks, wanted * sizeof(*ids));
-		*ret_count = wanted;
 		return 0;
 	}
-	if (!p->partly)
-		err = place_pick(snap->disks, snap->count, wanted, need, taken, ntaken,
-				 atomic_fetch_add(&s->salt, 1), ids);
-	for (; p->partly && wanted > 0 && err; wanted -= err != 0)
-		err = pick_sound(s, snap, need, wanted, taken, ntaken, ids);
-	*ret_count = wanted;
-	if (p->partly && err)
-		p->stays = err;
-	return p->partly ? 0 : err;
+	return place_pick(snap->disks, snap->count, wanted,
+			  record_len(p->piece_count, p->rec->fragment_len), taken, ntaken,
+			  atomic_fetch_add(&s->salt, 1), ids);
+}
+
+/*
+ * E4, of a repair: one fragment after the other, each on a disk that holds no other of the extent, nor may go on holding one: that of
+ * a fragment which is to be made anew, too, and may find no place. Its own is free for it.
+ */
+static void place_anew(struct extent_store *s, struct put *p, struct place_snapshot *snap,
+		       struct disk_io *ios, unsigned *owner, unsigned *io_count)
+{
+	uint32_t need = record_len(p->piece_count, p->rec->fragment_len);
+
+	for (unsigned i = 0; i < width_of(p); i++) {
+		disk_id taken[DFS_EXTENT_MAX_FRAGMENTS], id;
+		unsigned ntaken = 0;
+		int err;
+
+		if (p->rec->frags[i].disk.v != 0 || !p->payload[i])
+			continue;
+		for (unsigned j = 0; j < width_of(p); j++) {
+			disk_id at = p->rec->frags[j].disk;
+
+			at = at.v ? at : p->old->frags[j].disk;
+			if (j != i && at.v)
+				taken[ntaken++] = at;
+		}
+		do { /* one that takes nothing is not picked again */
+			err = pick_sound(s, snap, need, 1, taken, ntaken, &id);
+			if (err)
+				p->stays = err;
+			else if (prepare(s, p, i, id, &ios[*io_count]) == 0)
+				owner[(*io_count)++] = i;
+			if (!err)
+				place_snapshot_take(snap, id, need, p->rec->frags[i].disk.v == 0);
+		} while (!err && p->rec->frags[i].disk.v == 0);
+	}
 }
 
 /*
@@ -132,7 +157,7 @@ static int place(struct extent_store *s, struct put *p, struct place_snapshot *s
 		 struct disk_io *ios, unsigned *owner, unsigned *io_count)
 {
 	disk_id taken[DFS_EXTENT_MAX_FRAGMENTS], ids[DFS_EXTENT_MAX_FRAGMENTS];
-	unsigned missing[DFS_EXTENT_MAX_FRAGMENTS], nmissing = 0, ntaken = 0, next = 0, found;
+	unsigned missing[DFS_EXTENT_MAX_FRAGMENTS], nmissing = 0, ntaken = 0, next = 0;
 	uint32_t need = record_len(p->piece_count, p->rec->fragment_len);
 	int err;
 
@@ -143,10 +168,12 @@ static int place(struct extent_store *s, struct put *p, struct place_snapshot *s
 			missing[nmissing++] = i;
 	}
 	while (next < nmissing) {
-		err = pick(s, p, snap, nmissing - next, taken, ntaken, ids, &found);
-		if (err || found == 0)
+		unsigned count = nmissing - next;
+
+		err = pick(s, p, snap, count, taken, ntaken, ids);
+		if (err)
 			return err;
-		for (unsigned i = 0; i < found; i++) {
+		for (unsigned i = 0; i < count; i++) {
 			unsigned frag = missing[next];
 
 			err = prepare(s, p, frag, ids[i], &ios[*io_count]);
@@ -246,7 +273,10 @@ static int write_round(struct extent_store *s, struct put *puts, unsigned count,
 
 	*ret_again = false;
 	for (unsigned i = 0; i < count && !err; i++) {
-		err = place(s, &puts[i], snap, ios, owner, &n);
+		if (puts[i].old)
+			place_anew(s, &puts[i], snap, ios, owner, &n);
+		else
+			err = place(s, &puts[i], snap, ios, owner, &n);
 		end[i] = n;
 	}
 	if (err)

@@ -82,15 +82,15 @@ static bool is_wanted(struct extent_store *s, const struct repair_choice *c,
 	       f->offset + (uint64_t)f->record_len > c->doubt->from;
 }
 
-/* How many bytes of buffers it takes. */
+/* How many bytes of buffers it takes. later: another one of this call is of the same extent. */
 static size_t begin(struct extent_store *s, const struct repair_choice *c, struct repair_item *item,
-		    struct repair *r)
+		    struct repair *r, bool later)
 {
 	size_t each;
 
 	*r = (struct repair){.item = item};
 	*item = (struct repair_item){.id = item->id};
-	r->err = get_extent(s->cfg.meta, item->id, &r->old);
+	r->err = later ? DFS_EBUSY : get_extent(s->cfg.meta, item->id, &r->old);
 	if (r->err)
 		return 0;
 	r->new = r->old;
@@ -261,7 +261,7 @@ static void prepare(struct repair *r, struct put *put)
 	uint32_t nblocks = (uint32_t)DIV_UP(r->old.fragment_len, RECORD_BLOCK_BYTES);
 
 	*put = (struct put){
-		.rec = &r->new, .pieces = r->pieces, .piece_count = r->piece_count, .partly = true};
+		.rec = &r->new, .pieces = r->pieces, .piece_count = r->piece_count, .old = &r->old};
 	r->hashes = xmalloc((size_t)r->width * nblocks * sizeof(*r->hashes));
 	for (unsigned i = 0; i < r->width; i++) {
 		struct hash *blocks = r->hashes + (size_t)i * nblocks;
@@ -490,6 +490,15 @@ static void run(struct extent_store *s, const struct repair_choice *c, struct re
 		settle(s, &rs[i]);
 }
 
+/* One transaction sees nothing of its own: what it changes, it changes once. */
+static bool named_before(const struct repair_item *items, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (extent_id_eq(items[i].id, items[n].id))
+			return true;
+	return false;
+}
+
 /* Runs as many of the items as one call of the pipeline holds. Returns how many. */
 static unsigned run_some(struct extent_store *s, const struct repair_choice *c,
 			 struct repair_item *items, unsigned count)
@@ -499,7 +508,7 @@ static unsigned run_some(struct extent_store *s, const struct repair_choice *c,
 	unsigned n = 0;
 
 	while (n < MIN(count, BATCH_EXTENTS) && bytes < BATCH_BYTES) {
-		bytes += begin(s, c, &items[n], &rs[n]);
+		bytes += begin(s, c, &items[n], &rs[n], named_before(items, n));
 		n++;
 	}
 	run(s, c, rs, n);

@@ -31,7 +31,8 @@ struct jobs {
 	bool stop;
 	unsigned count;
 	struct job v[JOBS_MAX];
-	uint64_t stored_ns; /* the thread's: when cursors were last stored */
+	uint64_t wrote_bytes, wrote_ns; /* the thread's: by the last step, and when */
+	uint64_t stored_ns;		/* the thread's: when cursors were last stored */
 };
 
 /* What kinds of work there are. */

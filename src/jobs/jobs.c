@@ -278,11 +278,14 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	return bytes;
 }
 
-/* lock held. Sleeps so that the rate is kept (W4); woken by the end. */
-static void rest(struct jobs *j, uint64_t ms)
+/* lock held. For how long the rate wants what was written last to last (W4), in ms. By the rate of now: it may have been set
+ * meanwhile, and look() goes on. */
+static uint64_t rest_ms(struct jobs *j)
 {
-	if (!j->stop && ms)
-		(void)env_cond_wait_ms(&j->wake, &j->lock, ms);
+	uint64_t rate = pool_get_rebuild(j->p).bytes_per_s, since = env_now_ns() - j->wrote_ns;
+	double ms = rate ? (double)j->wrote_bytes * 1000 / (double)rate - (double)since / 1e6 : 0;
+
+	return ms < 1 ? 0 : (uint64_t)MIN(ms, 1e9);
 }
 
 static void store_now_and_then(struct jobs *j)
@@ -298,11 +301,12 @@ static void store_now_and_then(struct jobs *j)
 static void jobs_main(void *arg)
 {
 	struct jobs *j = arg;
-	uint64_t looked_ns = 0, bytes, rate;
+	uint64_t looked_ns = 0, seq;
 	uint32_t last = 0;
 
 	env_mutex_lock(&j->lock);
 	while (!j->stop) {
+		uint64_t rest = rest_ms(j);
 		struct job *job;
 
 		if (!looked_ns || env_now_ns() - looked_ns >= TICK_MS * 1000000ull) {
@@ -312,17 +316,17 @@ static void jobs_main(void *arg)
 			wake_due(j);
 		}
 		store_now_and_then(j);
-		job = meta_failed(pool_meta(j->p)) ? NULL : choose(j, last);
+		job = rest || meta_failed(pool_meta(j->p)) ? NULL : choose(j, last);
 		if (!job) {
-			rest(j, TICK_MS);
+			(void)env_cond_wait_ms(&j->wake, &j->lock,
+					       rest ? MIN(rest, TICK_MS) : TICK_MS);
 			continue;
 		}
 		last = job->rec.id;
-		bytes = run_step(j, job);
-		rate = pool_get_rebuild(j->p).bytes_per_s;
-		rest(j, rate ? bytes * 1000 / rate : 0);
+		j->wrote_bytes = run_step(j, job);
+		j->wrote_ns = env_now_ns();
 	}
-	(void)!store(j, &bytes);
+	(void)!store(j, &seq);
 	env_mutex_unlock(&j->lock);
 }
 

@@ -368,6 +368,58 @@ static void test_the_rate_is_kept(void **state)
 	assert_true(newest(w).rec.made < EXTENTS / 2);
 }
 
+/* E4, when not all that is wanted finds a place: two disks of seven are done without, and what a third one has is in doubt. */
+static void test_no_two_fragments_on_one_disk(void **state)
+{
+	struct world *w = *state;
+	struct extent_store *s = pool_extents(w->f->p);
+
+	give_up(w, 0);
+	give_up(w, 1);
+	extent_do_without(s, (disk_id){1}, true);
+	extent_do_without(s, (disk_id){2}, true);
+	for (uint32_t segment = 1; segment < 4; segment++) {
+		const struct disk_doubt doubt = {.segment = segment};
+		uint32_t from = 0;
+		bool failed;
+
+		while (extent_move_doubtful(s, (disk_id){3}, &doubt, 16, &from, &failed) == 0)
+			;
+	}
+	for (unsigned i = 0; i < EXTENTS; i++) {
+		struct rec_extent rec;
+
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &rec), 0);
+		for (unsigned a = 0; a < width(&rec); a++)
+			for (unsigned b = 0; b < a; b++)
+				assert_int_not_equal(rec.frags[a].disk.v, rec.frags[b].disk.v);
+	}
+}
+
+/* What is named twice is made anew once: each disk's `used` is what the extents have there. */
+static void test_one_extent_named_twice(void **state)
+{
+	struct world *w = *state;
+	struct repair_item items[2 * EXTENTS] = {0};
+	uint64_t sums[DISKS + 1] = {0};
+
+	give_up(w, 0);
+	extent_do_without(pool_extents(w->f->p), (disk_id){1}, true);
+	for (unsigned i = 0; i < 2 * EXTENTS; i++)
+		items[i].id = w->recs[i / 2].id;
+	extent_rebuild(pool_extents(w->f->p), items, 2 * EXTENTS);
+	for (unsigned i = 0; i < EXTENTS; i++) {
+		struct rec_extent rec;
+
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &rec), 0);
+		for (unsigned j = 0; j < width(&rec); j++)
+			sums[rec.frags[j].disk.v] += rec.frags[j].record_len;
+	}
+	for (unsigned i = 0; i < DISKS; i++)
+		assert_int_equal(used(w, i), sums[i + 1]);
+	expect_whole(w);
+}
+
 /* ---- orders, restarts ---- */
 
 static void test_orders(void **state)
@@ -533,6 +585,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_the_most_endangered_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_rate_is_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_two_fragments_on_one_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_extent_named_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_outlives_a_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_waited_goes_on_after_a_restart, setup,
