@@ -116,8 +116,7 @@ static int home_flush(struct index *x)
 	return err;
 }
 
-static int home_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
-			bool *ret_more)
+static int home_compact(struct index *x, const struct index_merging *how, bool *ret_more)
 {
 	struct run *r = sim_run_now;
 	int err = index_write();
@@ -125,7 +124,7 @@ static int home_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_
 	if (!err && !has_room(r, index_mem_store_bytes(r->index)))
 		err = DFS_ENOSPC;
 	if (!err)
-		err = index_mem_ops.compact(x, max_bytes, is_stored, ctx, ret_more);
+		err = index_mem_ops.compact(x, how, ret_more);
 	count_index(r);
 	return err;
 }

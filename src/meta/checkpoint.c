@@ -107,13 +107,28 @@ static bool is_stored(void *ctx, const char *name, uint64_t size_bytes)
 	return f && f->size_bytes == size_bytes;
 }
 
-/* Within what meta_space() counts on. A failure is no reason to give the checkpoint up; when it was rot
+/* What is set aside for new tables counts, too: it is lent from here on. */
+static uint64_t room_for_new(void *ctx)
+{
+	struct meta *m = ctx;
+
+	if (m->cfg.writing)
+		m->cfg.writing(m->cfg.ctx, true);
+	return tables_room(m);
+}
+
+/* Within what meta_space() counts on, and what is there (T9). A failure is no reason to give the checkpoint up; when it was rot
  * that a compaction came across, that is healed for the next. */
 static void compact(struct meta *m)
 {
-	uint64_t most = INDEX_COMPACT_TABLES * index_table_bytes(m->cfg.checkpoint_bytes);
+	struct index_merging how = {
+		.enough_bytes = INDEX_COMPACT_TABLES * index_table_bytes(m->cfg.checkpoint_bytes),
+		.is_stored = is_stored,
+		.room = room_for_new,
+		.ctx = m,
+	};
 	bool more = false;
-	int err = m->ops->compact(m->index, most, is_stored, m, &more);
+	int err = m->ops->compact(m->index, &how, &more);
 
 	if (err)
 		image_heal_all(m);
@@ -145,15 +160,11 @@ static int freeze_index(struct meta *m, struct manifest *man)
 	return err;
 }
 
-/* Steps 3 to 6. */
-static int store_image(struct meta *m, struct manifest *man, struct hash *ret_hash)
+/* Steps 5 and 6. */
+static int store_frozen(struct meta *m, struct manifest *man, struct hash *ret_hash)
 {
-	int err = freeze_index(m, man);
+	int err = man->checkpoint_id == 0 ? DFS_E2BIG : 0;
 
-	if (err)
-		return err;
-	if (man->checkpoint_id == 0)
-		err = DFS_E2BIG;
 	if (err == 0 && !m->opening)
 		err = meta_sync(m, meta_last_seq(m));
 	manifest_sort(man);
@@ -162,8 +173,16 @@ static int store_image(struct meta *m, struct manifest *man, struct hash *ret_ha
 	if (err == 0)
 		err = tables_store(m, man);
 	m->ops->image_end(m->index);
+	return err ? err : manifests_write(m, man, ret_hash);
+}
+
+/* Steps 3 to 6. */
+static int store_image(struct meta *m, struct manifest *man, struct hash *ret_hash)
+{
+	int err = freeze_index(m, man);
+
 	if (err == 0)
-		err = manifests_write(m, man, ret_hash);
+		err = store_frozen(m, man, ret_hash);
 	if (m->cfg.writing)
 		m->cfg.writing(m->cfg.ctx, false);
 	/* Before the root: whichever of the two roots counts, its files are these (T4). */

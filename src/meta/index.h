@@ -43,10 +43,19 @@ static inline uint64_t index_table_bytes(uint64_t flush_bytes)
 {
 	return MIN(MAX(2 * flush_bytes, KIB(512)), MIB(32));
 }
-/* compact() ends one compaction after it has made the first of these many bytes; none is larger than the
- * second. */
+/* compact() ends one compaction after it has made the first of these many bytes; none is meant to be larger than the
+ * second, but what merge_most() says counts. */
 #define INDEX_COMPACT_TABLES 4u
 #define INDEX_COMPACTION_TABLES 12u
+
+/* What compact() is to keep to. */
+struct index_merging {
+	uint64_t enough_bytes; /* of files that are not stored: then nothing more begins */
+	index_stored_fn is_stored;
+	uint64_t (*room)(
+		void *ctx); /* for files that are not stored: asked once, when something is due */
+	void *ctx;
+};
 
 #define INDEX_PREFIX_MAX 32
 struct index_ops {
@@ -82,11 +91,13 @@ struct index_ops {
 	 * was, and may succeed later. DFS_ENOSPC, DFS_EROFS, DFS_EACCES, DFS_EIO: of the filesystem. DFS_EGONE: the
 	 * files are not where they were any more. */
 	int (*flush)(struct index *x);
-	/* Merges what was flushed, as far as that is due, and drops what was deleted; it happens nowhere
-	 * else. Stops when there are max_bytes of files that is_stored() does not know; *ret_more: there
-	 * is more to do. An error: some of it failed, and the index is as good as before. */
-	int (*compact)(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
-		       bool *ret_more);
+	/* Merges what was flushed, as far as that is due and has room, and drops what was deleted; it happens
+	 * nowhere else. *ret_more: there is more to do, and room for it once this is stored. An error: some of it failed, and the
+	 * index is as good as before. */
+	int (*compact)(struct index *x, const struct index_merging *how, bool *ret_more);
+	/* The most that one compaction can write of the files that there are now and flush_bytes more. NULL: not
+	 * known, INDEX_COMPACTION_TABLES then. */
+	uint64_t (*merge_most)(struct index *x, uint64_t flush_bytes);
 	/* A frozen image of the last flush: lists its files, reads them, lets them go. One at a time.
 	 * A name that ends in .sst is written once: as long as the index is open, the same name and
 	 * size mean the same content. */

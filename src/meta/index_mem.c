@@ -18,6 +18,7 @@
 #include "base/env.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "format/journal.h"
 #include "meta/index.h"
 
@@ -556,17 +557,31 @@ static bool much_deleted(const struct index_mem_store *s)
 	return 3 * deletions > entries;
 }
 
+/* Lock held. May the files from first on become one? */
+static bool has_room(const struct index_mem_store *s, unsigned first, uint64_t sum,
+		     const struct index_merging *how, uint64_t room)
+{
+	for (unsigned i = 0; i < first; i++)
+		if (!how->is_stored(how->ctx, s->files[i].name, s->files[i].data.len))
+			sum += s->files[i].data.len;
+	return sum <= room;
+}
+
+static bool many_files(struct index *x)
+{
+	ENV_LOCKED(&x->store->lock);
+	return x->store->open == x && x->store->file_count >= MERGE_FILES;
+}
+
 /* All files when much was deleted, else the newest, as long as the one before is at most twice as large as they are together. */
-static int mem_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
-		       bool *ret_more)
+static int mem_compact(struct index *x, const struct index_merging *how, bool *ret_more)
 {
 	struct index_mem_store *s = x->store;
 	unsigned first;
-	uint64_t sum;
+	uint64_t sum, room;
 
-	(void)is_stored;
-	(void)ctx;
 	*ret_more = false;
+	room = many_files(x) ? how->room(how->ctx) : 0; /* looks at disks: not under the lock */
 	ENV_LOCKED(&s->lock);
 	if (s->open != x)
 		return DFS_EIO;
@@ -576,10 +591,14 @@ static int mem_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_s
 	sum = s->files[first].data.len;
 	while (first > 0 && (s->files[first - 1].data.len <= 2 * sum || much_deleted(s)))
 		sum += s->files[--first].data.len;
-	while (sum > max_bytes && first + 2 < s->file_count)
+	while (sum > how->enough_bytes && first + 2 < s->file_count)
 		sum -= s->files[first++].data.len;
 	if (s->file_count - first < 2 && s->file_count > MAX_FILES / 2)
 		first = 0;
+	else if (s->file_count - first >= 2 && !has_room(s, first, sum, how, room)) {
+		PROBE("compaction-without-room");
+		return 0;
+	}
 	if (s->file_count - first >= 2)
 		merge(s, first);
 	return 0;

@@ -20,8 +20,10 @@
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "dev/home.h"
 #include "meta/index_dir.h"
+#include "meta/index_merge.h"
 
 #define BLOCK_CACHE_BYTES MIB(64)
 #define WRITE_BUFFER_BYTES GIB(1)
@@ -47,6 +49,7 @@ struct index {
 	rocksdb_cache_t *cache;
 	rocksdb_readoptions_t *read_options;
 	rocksdb_writeoptions_t *write_options;
+	uint64_t compaction_limit; /* max_compaction_bytes */
 
 	struct env_mutex lock; /* a leaf */
 	char suspect[32];      /* lock: the table file that the last checksum error was found in */
@@ -134,6 +137,24 @@ static void set_sizes(rocksdb_options_t *o, uint64_t flush_bytes)
 								  DELETIONS_TRIGGER);
 }
 
+/* RocksDB 7.8 and later ignore max_compaction_bytes for the tables of the upper level that they take along, unless told
+ * not to; others know no such option. What it can't bound compact() does not let begin. */
+static rocksdb_options_t *bound_compactions(rocksdb_options_t *plain)
+{
+	rocksdb_options_t *o = rocksdb_options_create();
+	char *msg = NULL;
+
+	rocksdb_get_options_from_string(plain, "ignore_max_compaction_bytes_for_input=false", o,
+					&msg);
+	if (!msg) {
+		rocksdb_options_destroy(plain);
+		return o;
+	}
+	rocksdb_free(msg);
+	rocksdb_options_destroy(o);
+	return plain;
+}
+
 static rocksdb_options_t *options_new(rocksdb_cache_t *cache, uint64_t flush_bytes)
 {
 	rocksdb_options_t *plain = rocksdb_options_create();
@@ -174,7 +195,7 @@ static rocksdb_options_t *options_new(rocksdb_cache_t *cache, uint64_t flush_byt
 	}
 	rocksdb_options_destroy(plain);
 	set_sizes(o, flush_bytes);
-	return o;
+	return bound_compactions(o);
 }
 
 static void index_free(struct index *x)
@@ -276,6 +297,7 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 	env_mutex_init(&x->lock);
 	x->cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
 	x->options = options_new(x->cache, flush_bytes);
+	x->compaction_limit = rocksdb_options_get_max_compaction_bytes(x->options);
 	x->read_options = rocksdb_readoptions_create();
 	rocksdb_readoptions_set_verify_checksums(x->read_options, 1);
 	x->write_options = rocksdb_writeoptions_create();
@@ -558,6 +580,27 @@ static uint64_t new_bytes(struct index *x, index_stored_fn is_stored, void *ctx)
 	return sum;
 }
 
+static uint64_t rocks_merge_most(struct index *x, uint64_t flush_bytes)
+{
+	const rocksdb_livefiles_t *files = rocksdb_livefiles(x->db);
+	int count = rocksdb_livefiles_count(files);
+	struct merge_table *tables = xcalloc((size_t)count + 1, sizeof(*tables));
+	uint64_t most;
+
+	for (int i = 0; i < count; i++) {
+		struct merge_table *t = &tables[i];
+
+		t->level = (unsigned)rocksdb_livefiles_level(files, i);
+		t->size_bytes = rocksdb_livefiles_size(files, i);
+		t->first = (const uint8_t *)rocksdb_livefiles_smallestkey(files, i, &t->first_len);
+		t->last = (const uint8_t *)rocksdb_livefiles_largestkey(files, i, &t->last_len);
+	}
+	most = index_merge_most(tables, (size_t)count, x->compaction_limit, flush_bytes);
+	free(tables);
+	rocksdb_livefiles_destroy(files);
+	return most;
+}
+
 static bool runs(struct index *x) { return property(x, "rocksdb.num-running-compactions") > 0; }
 
 static bool pending(struct index *x) { return property(x, "rocksdb.compaction-pending") > 0; }
@@ -578,16 +621,35 @@ static bool compact_one(struct index *x)
 	return true;
 }
 
-static int rocks_compact(struct index *x, uint64_t max_bytes, index_stored_fn is_stored, void *ctx,
-			 bool *ret_more)
+/* Would the next one have room, whatever it takes? The tables that it makes of them are a little larger (T7). */
+static bool has_room(struct index *x, uint64_t new, uint64_t room)
 {
-	uint64_t errors = property(x, "rocksdb.background-errors");
-	bool failed = false;
+	return new + rocks_merge_most(x, 0) / 16 * 17 <= room;
+}
+
+static int rocks_compact(struct index *x, const struct index_merging *how, bool *ret_more)
+{
+	uint64_t errors = property(x, "rocksdb.background-errors"), new, room;
+	bool failed = false, done = false;
 
 	*ret_more = false;
-	while (!failed && pending(x) && new_bytes(x, is_stored, ctx) < max_bytes) {
+	if (!pending(x))
+		return 0;
+	room = how->room(how->ctx);
+	while (!failed && pending(x)) {
+		new = new_bytes(x, how->is_stored, how->ctx);
+		if (new >= how->enough_bytes)
+			break;
+		if (!has_room(
+			    x, new,
+			    room)) { /* the next checkpoint has more when this one has made new tables */
+			PROBE("compaction-without-room");
+			*ret_more = done;
+			return 0;
+		}
 		if (!compact_one(x))
 			return 0;
+		done = true;
 		failed = property(x, "rocksdb.background-errors") > errors;
 	}
 	*ret_more = !failed && pending(x);
@@ -738,6 +800,7 @@ const struct index_ops index_rocks_ops = {
 	.check = rocks_check,
 	.flush = rocks_flush,
 	.compact = rocks_compact,
+	.merge_most = rocks_merge_most,
 	.image_begin = rocks_image_begin,
 	.image_read = rocks_image_read,
 	.image_end = rocks_image_end,

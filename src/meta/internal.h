@@ -145,6 +145,7 @@ struct meta {
 	struct table_place *table_places;	    /* likewise: where each table's fragments are */
 	unsigned table_count;
 	uint64_t table_content;		/* of its tables themselves */
+	uint64_t merge_most;		/* what one compaction may write, the next flush included */
 	struct place_geometry geometry; /* that a new table gets */
 	struct env_cond background;	/* for the checkpoint thread */
 	struct env_thread *thread;
@@ -431,6 +432,8 @@ MUST_USE int table_check(const struct uuid *pool, const struct manifest_file *f,
  * DFS_ENOSPC: what was written is removed again; a later checkpoint tries anew, and the journal goes on.
  */
 MUST_USE int tables_store(struct meta *m, struct manifest *next);
+/* Content of new tables that there is room for now, beside all that lies there. */
+uint64_t tables_room(struct meta *m);
 /* Is a table of the published manifest short that the disks could make whole? */
 bool tables_short(struct meta *m);
 /* Removes the fragments on d that keep (NULL: nothing) does not name. */

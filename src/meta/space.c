@@ -8,8 +8,19 @@
 
 #include "meta/internal.h"
 
+/* Notes of what was deleted take space in the upper levels until they meet it in the last: those are a ninth of it. */
+#define DELETIONS_PART 8u
+
+/* What is committed and not in a checkpoint has room in the journal files (J2). Keys and values take as much as there, and
+ * the tables have checksums, filters and indexes. */
+static uint64_t flush_most(const struct meta *m)
+{
+	return 2 * m->journal_file_bytes * 5 / 4 + KIB(64);
+}
+
 void space_update(struct meta *m)
 {
+	uint64_t most = m->ops->merge_most ? m->ops->merge_most(m->index, flush_most(m)) : 0;
 	FREE uint64_t *bytes = xcalloc(DISK_ID_MAX + 1, sizeof(*bytes));
 	struct table_place *places = xcalloc(m->manifest.count + 1, sizeof(*places));
 	uint64_t sum = 0, content = 0;
@@ -30,6 +41,7 @@ void space_update(struct meta *m)
 	memcpy(m->disk_table_bytes, bytes, sizeof(m->disk_table_bytes));
 	m->table_bytes = sum;
 	m->table_content = content;
+	m->merge_most = most;
 	free(m->table_places);
 	m->table_places = places;
 	m->table_count = m->manifest.count;
@@ -62,12 +74,11 @@ static uint64_t next_content(const struct meta *m)
 {
 	/* a table is a little larger than was aimed at */
 	uint64_t table = index_table_bytes(m->cfg.checkpoint_bytes) * 17 / 16;
-	/* What is committed and not in a checkpoint has room in the journal files (J2). Keys and values take
-	 * as much as there, and the tables have checksums, filters and indexes. */
-	uint64_t flush = 2 * m->journal_file_bytes * 5 / 4 + KIB(64);
-	uint64_t merged = (INDEX_COMPACT_TABLES + INDEX_COMPACTION_TABLES) * table;
+	uint64_t flush = flush_most(m);
+	uint64_t merged = INDEX_COMPACT_TABLES * table +
+			  MAX(INDEX_COMPACTION_TABLES * table, m->merge_most / 16 * 17);
 
-	return flush + MIN(merged, m->table_content + flush);
+	return flush + MIN(merged, m->table_content + flush) + m->table_content / DELETIONS_PART;
 }
 
 void meta_space(struct meta *m, struct meta_space *ret)

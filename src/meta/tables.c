@@ -558,6 +558,45 @@ static void choose_tolerance(struct tables_run *r, const struct manifest *next)
 	memcpy(r->places, places, sizeof(places));
 }
 
+#define ROOM_STEPS 16u /* to a table */
+
+/* For so much content of new tables there is room, as whole fragments of k + m. */
+static uint64_t room_as(const struct tables_run *r, unsigned k, unsigned m)
+{
+	struct manifest_file table = {.size_bytes = index_table_bytes(r->m->cfg.checkpoint_bytes)};
+	FREE uint64_t *taken = xcalloc(r->count + 1, sizeof(*taken));
+	FREE struct place_disk *places = xmalloc(sizeof(r->places));
+	uint64_t each = need_bytes(&table, k), sum = 0, fits = 0, over;
+
+	for (unsigned d = 0; d < r->count; d++)
+		sum += r->places[d].eligible ? r->places[d].free_bytes : 0;
+	over = sum * ROOM_STEPS / (each * (k + m)) + 1;
+	while (fits + 1 < over) {
+		uint64_t steps = fits + (over - fits) / 2;
+
+		memcpy(places, r->places, sizeof(r->places));
+		for (unsigned d = 0; d < r->count; d++) /* less than a fragment is of no use */
+			places[d].free_bytes -= MIN(places[d].free_bytes, each);
+		if (place_take(places, r->count, k + m, steps * each / ROOM_STEPS * (k + m), taken))
+			over = steps;
+		else
+			fits = steps;
+	}
+	return fits * table.size_bytes / ROOM_STEPS;
+}
+
+uint64_t tables_room(struct meta *m)
+{
+	struct tables_run *r = run_new(m);
+	uint8_t bears = index_bears(r); /* new ones may be as weak, where room is short (T8) */
+	uint64_t room = 0;
+
+	for (unsigned k = tables_wanted(m).k; k > 0; k--)
+		room = MAX(room, room_as(r, k, bears));
+	run_free(r);
+	return room;
+}
+
 static int store_new(struct tables_run *r, struct manifest *next)
 {
 	int err = 0;
