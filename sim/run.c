@@ -147,7 +147,8 @@ static void set_up(struct run *r)
 	/* Of its own, so that it changes no other seed. */
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
 	rng_seed(&r->domain_rng, rng_mix(r->opt->seed ^ 0xd03a1));
-	rng_seed(&r->jobs_rng, rng_mix(r->opt->seed ^ 0x10b5));
+	rng_seed(&r->jobs_rng, rng_mix(r->opt->seed ^ 0x10b6));
+	r->rebuilds = rng_one_in(&r->jobs_rng, 2);
 	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
@@ -468,7 +469,7 @@ static void jobs_begin(struct run *r)
 	struct pool_message msg;
 
 	r->jobs = NULL;
-	if (rng_one_in(&r->jobs_rng, 4))
+	if (!r->rebuilds || r->beyond || rng_one_in(&r->jobs_rng, 4))
 		return;
 	(void)!pool_set_rebuild(r->pool, &settings, &msg); /* else as it was */
 	r->jobs = jobs_load(r->pool);

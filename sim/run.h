@@ -136,6 +136,7 @@ struct run {
 	unsigned
 		domains; /* of the disks that are there from the start; as many as they are, if none is shared */
 	struct rng silent_rng;
+	bool rebuilds; /* in this history lost disks are rebuilt */
 	struct rng jobs_rng;
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */

@@ -373,7 +373,7 @@ void run_between_rounds(struct run *r, bool last)
 		r->lose_pool_dir = true;
 	else if (rng_one_in(&r->rng, 8))
 		home_restore(r);
-	if (last && !r->lose_pool_dir && rng_one_in(&r->rng, 3))
+	if (last && !r->lose_pool_dir && !rng_one_in(&r->rng, 3))
 		damage_beyond(r);
 	split_between_rounds(r);
 	if (r->opt->meta_only && r->split.state != SPLIT_AWAY && !r->lose_pool_dir)

@@ -6,7 +6,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "ctl/call.h"
+#include "file/fs.h"
+
+void store_accepted(struct ctl_call *c)
+{
+	int err = c->fs ? fs_sync_all(c->fs) : 0;
+
+	if (err)
+		log_warn("before an order not all that was accepted could be stored: %s",
+			 dfs_err_text(err));
+}
 
 int op_list_disks(struct ctl_call *c)
 {

@@ -4,11 +4,9 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/utf8.h"
 #include "base/words.h"
 #include "ctl/call.h"
-#include "file/fs.h"
 
 static const char hex_digits[] = "0123456789abcdef";
 
@@ -144,15 +142,6 @@ void geometry_words(struct geometry g, char out[16])
 		snprintf(out, 16, "%u %s", g.m + 1u, plural(g.m + 1u, "copy", "copies"));
 	else
 		snprintf(out, 16, "RS %u+%u", g.k, g.m);
-}
-
-void store_accepted(struct ctl_call *c)
-{
-	int err = c->fs ? fs_sync_all(c->fs) : 0;
-
-	if (err)
-		log_warn("before an order not all that was accepted could be stored: %s",
-			 dfs_err_text(err));
 }
 
 json_t *background_json(const struct pool_rebuild *r)
