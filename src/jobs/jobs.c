@@ -57,7 +57,7 @@ void job_set_state(struct job *job, enum job_state state, const char *fmt, ...)
 	job->changed = true;
 	if (job->rec.state == state)
 		return;
-	job->rec.state = state;
+	job->rec.state = (uint8_t)state;
 	job->rec.changed_ns = env_wall_ns();
 	job->begun_ns = 0;
 }
