@@ -32,6 +32,7 @@ struct jobs {
 	unsigned count;
 	struct job v[JOBS_MAX];
 	uint64_t wrote_bytes, wrote_ns; /* the thread's: by the last step, and when */
+	bool may_grow;			/* the pool, a second ago */
 	uint64_t stored_ns;		/* the thread's: when cursors were last stored */
 };
 

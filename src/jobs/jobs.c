@@ -123,7 +123,7 @@ uint64_t jobs_signature(struct jobs *j)
 		h = (h ^ (uint64_t)disk_state(d)) * 1099511628211ull;
 		h = (h ^ disk_present(d)) * 1099511628211ull;
 	}
-	return (h ^ pool_may_grow(j->p)) * 1099511628211ull;
+	return (h ^ j->may_grow) * 1099511628211ull;
 }
 
 /* ---- the index ---- */
@@ -298,6 +298,17 @@ static void store_now_and_then(struct jobs *j)
 	(void)!store(j, &seq); /* tried again */
 }
 
+/* lock held, but not while the pool directory is asked: it may hang. */
+static void ask_growth(struct jobs *j)
+{
+	bool may;
+
+	env_mutex_unlock(&j->lock);
+	may = pool_may_grow(j->p);
+	env_mutex_lock(&j->lock);
+	j->may_grow = may;
+}
+
 static void jobs_main(void *arg)
 {
 	struct jobs *j = arg;
@@ -311,6 +322,7 @@ static void jobs_main(void *arg)
 
 		if (!looked_ns || env_now_ns() - looked_ns >= TICK_MS * 1000000ull) {
 			looked_ns = env_now_ns();
+			ask_growth(j);
 			for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
 				kinds[i]->look(j);
 			wake_due(j);

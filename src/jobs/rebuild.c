@@ -86,9 +86,12 @@ static void look_at(struct jobs *j, struct disk *d, bool off)
 		drop(j, id);
 		return;
 	}
+	job = job_of(j, JOB_REBUILD, id);
+	/* what somebody has stopped goes on nowhere, neither by the way */
+	extent_do_without(pool_extents(j->p), id,
+			  job && !off && job->rec.total_bytes && job->rec.state != JOB_PAUSED);
 	if (off)
 		return;
-	job = job_of(j, JOB_REBUILD, id);
 	if (!job && !was_cancelled(j, id) && left(j, &(struct rec_job){.disk = id}))
 		job = job_add(j, JOB_REBUILD, id, now + after_ns);
 	if (!job)

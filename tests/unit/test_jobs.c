@@ -439,6 +439,9 @@ static void test_orders(void **state)
 	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_RESUME), DFS_EINVAL);
 	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_PAUSE), 0);
 	assert_int_equal(newest(w).rec.state, JOB_PAUSED);
+	for (unsigned i = 0; i < 500 && extent_is_without(pool_extents(w->f->p), (disk_id){3}); i++)
+		env_sleep_ms(10);
+	assert_false(extent_is_without(pool_extents(w->f->p), (disk_id){3})); /* nor by the way */
 	/* paused it stays, also after a crash */
 	stop(w);
 	pool_abandon(w->f->p);
