@@ -59,7 +59,7 @@ static void check_extent(struct run *r, const struct rec_extent *rec)
 	}
 }
 
-void oracle_doubts(struct run *r)
+void oracle_each_extent(struct run *r, void (*fn)(struct run *r, const struct rec_extent *rec))
 {
 	const uint8_t first = TABLE_EXTENT;
 	struct meta_iter *it = meta_iter_new(pool_meta(r->pool));
@@ -71,7 +71,9 @@ void oracle_doubts(struct run *r)
 
 		if (klen == 0 || k[0] != TABLE_EXTENT || parse_extent(k, klen, v, vlen, &rec))
 			break;
-		check_extent(r, &rec);
+		fn(r, &rec);
 	}
 	meta_iter_free(it);
 }
+
+void oracle_doubts(struct run *r) { oracle_each_extent(r, check_extent); }

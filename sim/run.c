@@ -133,18 +133,9 @@ static void set_up_disks(struct run *r)
 	r->tolerance = MIN(r->domains - 1, 2u);
 }
 
-static void set_up(struct run *r)
+/* Which faults the history has; each of a generator of its own, so that it changes no other seed. */
+static void set_up_faults(struct run *r)
 {
-	static const unsigned switching[] = {1, 2, 4, 8, 8, 16, 16, 32, 64};
-	static const unsigned paces[] = {0, 0, 2, 20, 200, 1000};
-	static const uint64_t buffers[] = {KIB(2), KIB(16), KIB(64), MIB(16), MIB(16), MIB(16)};
-	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), KIB(512), MIB(1)};
-
-	rng_seed(&r->rng, rng_mix(r->opt->seed));
-	sim_env_start(rng_u64(&r->rng), switching[rng_below(&r->rng, ARRAY_SIZE(switching))]);
-	sim_disks_start(rng_u64(&r->rng));
-
-	/* Of its own, so that it changes no other seed. */
 	rng_seed(&r->silent_rng, rng_mix(r->opt->seed ^ 0x51137));
 	rng_seed(&r->domain_rng, rng_mix(r->opt->seed ^ 0xd03a1));
 	rng_seed(&r->jobs_rng, rng_mix(r->opt->seed ^ 0x10b6));
@@ -170,6 +161,20 @@ static void set_up(struct run *r)
 	rng_seed(&r->stays_rng, rng_mix(r->opt->seed ^ 0x57a75));
 	r->stays = !r->opt->meta_only && rng_one_in(&r->stays_rng, 4);
 	r->replaces = !r->opt->meta_only && rng_one_in(&r->stays_rng, 4);
+}
+
+static void set_up(struct run *r)
+{
+	static const unsigned switching[] = {1, 2, 4, 8, 8, 16, 16, 32, 64};
+	static const unsigned paces[] = {0, 0, 2, 20, 200, 1000};
+	static const uint64_t buffers[] = {KIB(2), KIB(16), KIB(64), MIB(16), MIB(16), MIB(16)};
+	static const uint64_t checkpoints[] = {KIB(8), KIB(32), KIB(128), KIB(512), MIB(1)};
+
+	rng_seed(&r->rng, rng_mix(r->opt->seed));
+	sim_env_start(rng_u64(&r->rng), switching[rng_below(&r->rng, ARRAY_SIZE(switching))]);
+	sim_disks_start(rng_u64(&r->rng));
+
+	set_up_faults(r);
 	back_set_up(r);
 	set_up_disks(r);
 	r->index = index_mem_store_new();

@@ -259,6 +259,8 @@ void oracle_check_lossy(struct run *r);
 /* After a quiet time no segment on a disk that is well holds only what crashes left. */
 void oracle_orphans(struct run *r);
 /* What counts as there on a disk that had errors is there (S5). */
+/* Calls fn for each extent that there is. */
+void oracle_each_extent(struct run *r, void (*fn)(struct run *r, const struct rec_extent *rec));
 void oracle_doubts(struct run *r);
 /* run_stays.c: before clients work; and after the next openings. */
 void stays_meet(struct run *r);

@@ -399,6 +399,28 @@ static void note_rot(struct run *r, const struct meta_recovery *rec, bool forced
 		durable = MIN(durable, r->rot.seq ? r->rot.seq - 1 : 0);
 }
 
+/* What is rightly refused is refused without a change, and opened by force then. */
+static int open_refused(struct run *r, struct meta_config *cfg, struct meta_recovery *rec)
+{
+	uint64_t before = sim_disks_stats().changes;
+	int err;
+
+	rot_unread_begin(r);
+	err = meta_open(cfg, &meta, rec);
+	if (rot_unread_refused(r, err)) {
+		if (sim_disks_stats().changes != before)
+			sim_fail("M17", "it is refused, but something was written");
+		err = meta_open(cfg, &meta, rec);
+	}
+	if (rot_refused(r, err, &rec->loss) || (err && run_refused_rightly(r, err))) {
+		if (sim_disks_stats().changes != before)
+			sim_fail("P8", "it is refused, but something was written");
+		cfg->force = true;
+		err = meta_open(cfg, &meta, rec);
+	}
+	return err;
+}
+
 void meta_round(void *arg)
 {
 	struct run *r = arg;
@@ -406,7 +428,6 @@ void meta_round(void *arg)
 	struct env_thread *threads[SIM_CLIENTS], *keeper, *home;
 	struct meta_config cfg;
 	struct meta_recovery rec;
-	uint64_t before = sim_disks_stats().changes;
 	int err;
 
 	if (r->lose_pool_dir) {
@@ -417,19 +438,7 @@ void meta_round(void *arg)
 	}
 	cfg = config(r, disks);
 	sim_disks_cut_after(rng_one_in(&r->rng, 4) ? rng_between(&r->rng, 1, 200) : 0);
-	rot_unread_begin(r);
-	err = meta_open(&cfg, &meta, &rec);
-	if (rot_unread_refused(r, err)) {
-		if (sim_disks_stats().changes != before)
-			sim_fail("M17", "it is refused, but something was written");
-		err = meta_open(&cfg, &meta, &rec);
-	}
-	if (rot_refused(r, err, &rec.loss) || (err && run_refused_rightly(r, err))) {
-		if (sim_disks_stats().changes != before)
-			sim_fail("P8", "it is refused, but something was written");
-		cfg.force = true;
-		err = meta_open(&cfg, &meta, &rec);
-	}
+	err = open_refused(r, &cfg, &rec);
 	if (err && r->rot.roots) {
 		r->verified = r->ended = true;
 		return;

@@ -8,24 +8,6 @@
 #include "sim/run.h"
 #include "sim/stats.h"
 
-/* Calls fn for each extent that there is. */
-static void each_extent(struct run *r, void (*fn)(struct run *r, const struct rec_extent *rec))
-{
-	const uint8_t first = TABLE_EXTENT;
-	struct meta_iter *it = meta_iter_new(pool_meta(r->pool));
-
-	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-		struct rec_extent rec;
-
-		if (klen == 0 || k[0] != TABLE_EXTENT || parse_extent(k, klen, v, vlen, &rec))
-			break;
-		fn(r, &rec);
-	}
-	meta_iter_free(it);
-}
-
 /* Nobody has changed it since. */
 static bool is_as_it_was(struct run *r, const struct rec_extent *rec)
 {
@@ -105,7 +87,7 @@ static void ask_what_is_needed(struct run *r, const struct rec_extent *rec)
 static void check_plans(struct run *r)
 {
 	memset(would_lose, 0, sizeof(would_lose));
-	each_extent(r, ask_what_is_needed);
+	oracle_each_extent(r, ask_what_is_needed);
 	for (unsigned i = 0; i < MIN(disk_count(pool_disks(r->pool)), SIM_DISKS); i++) {
 		struct pool_fail_plan plan;
 		struct pool_message msg = {0};
@@ -141,7 +123,7 @@ void stays_meet(struct run *r)
 	PROBE("disk-rots-in-use");
 	if (full)
 		set_full(r, true);
-	each_extent(r, repair_one);
+	oracle_each_extent(r, repair_one);
 	check_plans(r);
 	if (meta_sync(m, meta_last_seq(m)))
 		r->stay_count = 0;
@@ -177,7 +159,7 @@ void stays_forget_replaced(struct run *r)
 		return;
 	memset(lacks, 0, sizeof(lacks));
 	narrower = false;
-	each_extent(r, find_lacking);
+	oracle_each_extent(r, find_lacking);
 	for (unsigned i = 0; i < r->disk_count; i++) {
 		struct run_disk *d = &r->disks[i];
 
@@ -219,5 +201,5 @@ static void check_one(struct run *r, const struct rec_extent *rec)
 void stays_check(struct run *r)
 {
 	if (r->stay_count)
-		each_extent(r, check_one);
+		oracle_each_extent(r, check_one);
 }

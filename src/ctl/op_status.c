@@ -138,106 +138,119 @@ static const char *state_of(const struct pool_status *s, const struct disk_views
 	return "healthy";
 }
 
+/* One that is not there, or not used. True: nothing else is to be said of it. */
+static bool warn_unused(struct ctl_call *c, const struct disk_view *d)
+{
+	const char *label = d->info.label, *path = d->info.path;
+
+	if (d->info.state == DISK_FAILED)
+		ctl_warn(c,
+			 "disk %s (%s) has failed and is not used until %s: bring it back, or give "
+			 "it up with 'dynamicfs fail-disk --disk %s'",
+			 label, path, d->is_silent ? "it answers again" : "the next mount", label);
+	else if (d->info.state == DISK_SUSPECT)
+		ctl_warn(c,
+			 "disk %s (%s) does not answer: it takes no new data, and others are "
+			 "read instead, until it does; check it, or give it up with "
+			 "'dynamicfs fail-disk --disk %s'",
+			 label, path, label);
+	else if (!d->present && d->role == HISTORY_OTHER)
+		ctl_warn(c,
+			 "disk %s (%s) is of another history of this pool, which was given up "
+			 "by --force: it is left as it is; to use it again, remove its "
+			 "dynamicfs directory and add it as a new disk",
+			 label, path);
+	else if (!d->present && d->role == HISTORY_UNREAD)
+		ctl_warn(
+			c,
+			"disk %s (%s) is there, but its metadata roots can't be read, so it may have "
+			"been used elsewhere: it is left as it is until the next mount; check the "
+			"disk and its cable, or give it up with 'dynamicfs fail-disk --disk %s'",
+			label, path, label);
+	else if (!d->present)
+		ctl_warn(c,
+			 "disk %s (%s) is not there: bring it back, or give it up with "
+			 "'dynamicfs fail-disk --disk %s'",
+			 label, path, label);
+	else
+		return false;
+	return true;
+}
+
+/* One that is there, and takes no new data, or had errors. */
+static void warn_health(struct ctl_call *c, const struct disk_view *d)
+{
+	const char *label = d->info.label, *path = d->info.path;
+
+	if (d->read_only)
+		ctl_warn(c,
+			 "disk %s (%s) is mounted read-only and takes no new data: mount its "
+			 "filesystem writable, then mount the pool anew",
+			 label, path);
+	else if (d->info.state == DISK_UNREAD)
+		ctl_warn(c,
+			 "disk %s (%s) had I/O errors when it was read%s: what can't be read there "
+			 "is read from other disks; check it and its cable",
+			 label, path,
+			 d->takes_data ? "" : ", all reads fail now, and it takes no new data");
+	else if (d->info.state == DISK_DEGRADED)
+		ctl_warn(c,
+			 "disk %s (%s) had I/O errors, or could not be written, and takes no new "
+			 "data until the next mount: the log says what it was",
+			 label, path);
+	else if (d->info.state != DISK_HEALTHY)
+		ctl_warn(c, "disk %s (%s) is %s and takes no new data", label, path,
+			 disk_state_name(d->info.state));
+	if (d->no_files)
+		ctl_warn(c,
+			 "disk %s (%s) has no inode left on its filesystem, so no file can be "
+			 "created there and it takes no new data, whatever space it has: remove "
+			 "files of others there",
+			 label, path);
+}
+
+/* What it has not, or may not have, of what was stored there. */
+static void warn_content(struct ctl_call *c, const struct disk_view *d)
+{
+	const char *label = d->info.label, *path = d->info.path;
+
+	if (d->lacks)
+		ctl_warn(c,
+			 "disk %s (%s) lacks what was stored there: it was set back to an older "
+			 "copy of itself, or has lost what was written to it; what it lacks counts "
+			 "as lost, is read from other disks and is written anew while the pool "
+			 "is mounted",
+			 label, path);
+	else if (d->doubtful)
+		ctl_warn(
+			c,
+			"disk %s (%s) may lack what was stored there: it did not answer, or failed, with "
+			"writes that were not stored yet, or damage beyond repair was found; what it may "
+			"lack counts as lost, is read where it can be, and is written anew as far as "
+			"possible while the pool is mounted",
+			label, path);
+	if (d->present && d->role == HISTORY_SET_BACK && !d->lacks)
+		ctl_warn(c,
+			 "disk %s (%s) was set back to an older copy of itself; it lacks "
+			 "nothing that is not written anew by now",
+			 label, path);
+}
+
 static void warn_disks(struct ctl_call *c, const struct disk_views *views)
 {
 	for (unsigned i = 0; i < views->count; i++) {
 		const struct disk_view *d = &views->v[i];
 
-		if (d->given_up)
-			continue; /* the operator said so; the table shows it */
-		if (d->is_awaited)
-			continue; /* told of all together */
-		if (d->info.state == DISK_FAILED) {
-			ctl_warn(
-				c,
-				"disk %s (%s) has failed and is not used until %s: bring it back, or give "
-				"it up with 'dynamicfs fail-disk --disk %s'",
-				d->info.label, d->info.path,
-				d->is_silent ? "it answers again" : "the next mount",
-				d->info.label);
+		/* the operator said so, and the table shows it; or told of all together */
+		if (d->given_up || d->is_awaited)
 			continue;
-		}
-		if (d->info.state == DISK_SUSPECT)
-			ctl_warn(
-				c,
-				"disk %s (%s) does not answer: it takes no new data, and others are "
-				"read instead, until it does; check it, or give it up with "
-				"'dynamicfs fail-disk --disk %s'",
-				d->info.label, d->info.path, d->info.label);
-		else if (!d->present && d->role == HISTORY_OTHER)
-			ctl_warn(
-				c,
-				"disk %s (%s) is of another history of this pool, which was given up "
-				"by --force: it is left as it is; to use it again, remove its "
-				"dynamicfs directory and add it as a new disk",
-				d->info.label, d->info.path);
-		else if (!d->present && d->role == HISTORY_UNREAD)
-			ctl_warn(
-				c,
-				"disk %s (%s) is there, but its metadata roots can't be read, so it may have "
-				"been used elsewhere: it is left as it is until the next mount; check the "
-				"disk and its cable, or give it up with 'dynamicfs fail-disk --disk %s'",
-				d->info.label, d->info.path, d->info.label);
-		else if (!d->present)
-			ctl_warn(c,
-				 "disk %s (%s) is not there: bring it back, or give it up with "
-				 "'dynamicfs fail-disk --disk %s'",
-				 d->info.label, d->info.path, d->info.label);
-		else if (d->read_only)
-			ctl_warn(
-				c,
-				"disk %s (%s) is mounted read-only and takes no new data: mount its "
-				"filesystem writable, then mount the pool anew",
-				d->info.label, d->info.path);
-		else if (d->info.state == DISK_UNREAD)
-			ctl_warn(
-				c,
-				"disk %s (%s) had I/O errors when it was read%s: what can't be read there "
-				"is read from other disks; check it and its cable",
-				d->info.label, d->info.path,
-				d->takes_data ? ""
-					      : ", all reads fail now, and it takes no new data");
-		else if (d->info.state == DISK_DEGRADED)
-			ctl_warn(
-				c,
-				"disk %s (%s) had I/O errors, or could not be written, and takes no new "
-				"data until the next mount: the log says what it was",
-				d->info.label, d->info.path);
-		else if (d->info.state != DISK_HEALTHY)
-			ctl_warn(c, "disk %s (%s) is %s and takes no new data", d->info.label,
-				 d->info.path, disk_state_name(d->info.state));
-		if (d->present && d->no_files)
-			ctl_warn(
-				c,
-				"disk %s (%s) has no inode left on its filesystem, so no file can be "
-				"created there and it takes no new data, whatever space it has: remove "
-				"files of others there",
-				d->info.label, d->info.path);
-		if (d->lacks)
-			ctl_warn(
-				c,
-				"disk %s (%s) lacks what was stored there: it was set back to an older "
-				"copy of itself, or has lost what was written to it; what it lacks counts "
-				"as lost, is read from other disks and is written anew while the pool "
-				"is mounted",
-				d->info.label, d->info.path);
-		else if (d->doubtful)
-			ctl_warn(
-				c,
-				"disk %s (%s) may lack what was stored there: it did not answer, or failed, with "
-				"writes that were not stored yet, or damage beyond repair was found; what it may "
-				"lack counts as lost, is read where it can be, and is written anew as far as "
-				"possible while the pool is mounted",
-				d->info.label, d->info.path);
-		if (d->present && d->role == HISTORY_SET_BACK && !d->lacks)
-			ctl_warn(c,
-				 "disk %s (%s) was set back to an older copy of itself; it lacks "
-				 "nothing that is not written anew by now",
-				 d->info.label, d->info.path);
+		if (!warn_unused(c, d))
+			warn_health(c, d);
+		if (d->info.state != DISK_FAILED)
+			warn_content(c, d);
 	}
 }
 
-/* D11. */
 static void warn_stalled(struct ctl_call *c, const struct pool_status *s,
 			 const struct disk_views *views)
 {

@@ -432,7 +432,7 @@ MUST_USE int table_check(const struct uuid *pool, const struct manifest_file *f,
  * DFS_ENOSPC: what was written is removed again; a later checkpoint tries anew, and the journal goes on.
  */
 MUST_USE int tables_store(struct meta *m, struct manifest *next);
-/* Content of new tables that there is room for now, beside all that lies there. */
+/* How much content of new tables fits at this moment, beside all that lies there. */
 uint64_t tables_room(struct meta *m);
 /* Is a table of the published manifest short that the disks could make whole? */
 bool tables_short(struct meta *m);

@@ -173,6 +173,40 @@ static bool outvotes(struct pool *p)
 	return pending == 0 || 2 * (voters - pending - 1) >= voters;
 }
 
+/* What its owner may accept, with force. */
+static int judge_content(const struct pool_fail_plan *plan, struct pool_message *msg)
+{
+	const char *label = plan->info.label;
+
+	if (plan->extents_lost) {
+		pool_say(
+			msg,
+			"cannot fail disk %s: %llu %s that can be read now could not be read "
+			"without it%s; nothing was changed; bring other disks back first, or use --force "
+			"to lose those files (with --dry-run: to see what would be left)",
+			label, (unsigned long long)plan->extents_lost,
+			plural(plan->extents_lost, "extent", "extents"),
+			plan->unknown
+				? ", or this can't be told, for the index is damaged there (run "
+				  "fsck)"
+				: "");
+		return DFS_EREFUSED;
+	}
+	if (plan->extents_unsure) {
+		pool_say(
+			msg,
+			"cannot fail disk %s: %llu %s may be damaged, too many of %s fragments are in doubt, and "
+			"the disk has some that may be needed; nothing was changed; wait until they are "
+			"written anew ('status' tells), or use --force to do without what it holds (with "
+			"--dry-run: to see what would be left)",
+			label, (unsigned long long)plan->extents_unsure,
+			plural(plan->extents_unsure, "extent", "extents"),
+			plural(plan->extents_unsure, "its", "their"));
+		return DFS_EREFUSED;
+	}
+	return 0;
+}
+
 /* judge_lock held. */
 static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_plan,
 		     struct pool_message *msg)
@@ -222,30 +256,8 @@ static int plan_fail(struct pool *p, struct disk *d, struct pool_fail_plan *ret_
 			"begin while the pool directory %s can't be written: %s; nothing was changed. What "
 			"to do: %s",
 			label, p->dir, pool_dir_what(err), pool_dir_what_to_do(err));
-	} else if (plan.extents_lost) {
-		pool_say(
-			msg,
-			"cannot fail disk %s: %llu %s that can be read now could not be read "
-			"without it%s; nothing was changed; bring other disks back first, or use --force "
-			"to lose those files (with --dry-run: to see what would be left)",
-			label, (unsigned long long)plan.extents_lost,
-			plural(plan.extents_lost, "extent", "extents"),
-			plan.unknown
-				? ", or this can't be told, for the index is damaged there (run "
-				  "fsck)"
-				: "");
-		err = DFS_EREFUSED;
-	} else if (plan.extents_unsure) {
-		pool_say(
-			msg,
-			"cannot fail disk %s: %llu %s may be damaged, too many of %s fragments are in doubt, and "
-			"the disk has some that may be needed; nothing was changed; wait until they are "
-			"written anew ('status' tells), or use --force to do without what it holds (with "
-			"--dry-run: to see what would be left)",
-			label, (unsigned long long)plan.extents_unsure,
-			plural(plan.extents_unsure, "extent", "extents"),
-			plural(plan.extents_unsure, "its", "their"));
-		err = DFS_EREFUSED;
+	} else {
+		err = judge_content(&plan, msg);
 	}
 	return err;
 }
