@@ -144,6 +144,8 @@ void disk_hold_keep(struct disk *d);
 void disk_lend_keep(struct disk *d, bool is_lent);
 /* In a disk's root: no bytes, but space that disk_hold_keep() has allocated. A crash leaves it. */
 #define DISK_KEPT_NAME "kept"
+/* Has its filesystem no inode left, but those that metadata keeps? space: what it says now. */
+bool disk_lacks_inodes(struct disk *d, const struct dev_space *space);
 /* Removes what holds space and inodes there. */
 void disk_kept_remove(struct dev *dev);
 /* Gives back what a crash left allocated. Once, before the first record. */

@@ -536,9 +536,20 @@ static void make_files(struct disk *d, unsigned want)
 	d->kept_files = n;
 }
 
+static unsigned files_wanted(uint64_t files) { return (unsigned)MIN(KEPT_FILES, files / 8); }
+
+bool disk_lacks_inodes(struct disk *d, const struct dev_space *space)
+{
+	unsigned want = files_wanted(space->files);
+	ENV_LOCKED(&d->lock);
+
+	/* those that are lent to tables for a moment are none for others */
+	return space->files && space->free_files <= want - MIN(want, d->kept_files);
+}
+
 static void hold_files(struct disk *d)
 {
-	unsigned want = (unsigned)MIN(KEPT_FILES, d->space.files / 8);
+	unsigned want = files_wanted(d->space.files);
 
 	if (d->is_lent || d->space.free_files > FEW_FILES || d->kept_files >= want)
 		return;

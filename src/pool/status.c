@@ -189,7 +189,7 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 		if (!dev_space(disk_dev(d), &space)) {
 			st.fs_id = space.fs_id;
 			st.read_only = space.read_only;
-			st.no_files = space.files && !space.free_files;
+			st.no_files = disk_lacks_inodes(d, &space);
 		}
 		if (st.read_only)
 			st.free_bytes = 0;
