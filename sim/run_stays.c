@@ -35,7 +35,7 @@ static struct run_stay *find_stay(struct run *r, const struct rec_fragment *f)
 /* ---- meeting it ---- */
 
 /* What a read that met the damage has done by the healer. A note that the journal has no room for is left to the
- * next read. */
+ * next read; a pool that takes no more changes makes none. What the healer has moved meanwhile may have rotted on its way. */
 static void repair_one(struct run *r, const struct rec_extent *old)
 {
 	uint64_t full = sim_stats_of("journal-full");
@@ -48,7 +48,8 @@ static void repair_one(struct run *r, const struct rec_extent *old)
 	    !memchr(c.damaged, true, sizeof(c.damaged)))
 		return;
 	err = extent_repair(pool_extents(r->pool), rec.id, &moved);
-	if (err == DFS_EBUSY || get_extent(pool_meta(r->pool), rec.id, &rec) ||
+	if (err == DFS_EBUSY || (!moved && !is_as_it_was(r, old)) ||
+	    meta_failed(pool_meta(r->pool)) || get_extent(pool_meta(r->pool), rec.id, &rec) ||
 	    extent_verify(pool_extents(r->pool), &rec, true, &c))
 		return;
 	for (unsigned i = 0; i < (unsigned)rec.k + rec.m; i++) {
