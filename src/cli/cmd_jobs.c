@@ -71,7 +71,7 @@ static void print_jobs(struct invocation *inv, const json_t *r)
 		fputs("The pool is not mounted: nothing of this runs now.\n", inv->out.f);
 }
 
-/* jobs [pause|resume|cancel ID] */
+/* jobs [pause|resume|cancel|wait ID] */
 static int prepare_jobs(struct invocation *inv)
 {
 	unsigned long long id;
@@ -88,19 +88,24 @@ static int prepare_jobs(struct invocation *inv)
 		return cli_fail(inv, DFS_EUSAGE,
 				"cannot go on: '%s' is no number of a job; see 'dynamicfs jobs'",
 				inv->words[1]);
+	json_object_set_new(inv->args, "id", json_integer((json_int_t)id));
+	if (strcmp(inv->words[0], "wait") == 0) {
+		json_object_set_new(inv->args, "wait", json_true());
+		return CLI_DONE;
+	}
 	inv->op = "order-job";
 	json_object_set_new(inv->args, "order", ctl_json_text(inv->words[0]));
-	json_object_set_new(inv->args, "id", json_integer((json_int_t)id));
 	return CLI_DONE;
 }
 
 const struct command cli_jobs_command = {
 	.name = "jobs",
-	.summary = "show the pool's background work; pause, resume or cancel it",
-	.usage = "--pool DIR [pause ID | resume ID | cancel ID] [--json]",
+	.summary = "show the pool's background work; pause, resume or cancel it, or wait for it",
+	.usage = "--pool DIR [pause ID | resume ID | cancel ID | wait ID] [--json]",
 	.about =
 		"A disk that is given up, or that stays away, is rebuilt on the others: 'set --rebuild-after'\n"
-		"says how long that waits, 'set --background-rate' how much it writes in a second.",
+		"says how long that waits, 'set --background-rate' how much it writes in a second. 'wait' ends\n"
+		"when the job does: exit code 0 when it is done, 1 when it was cancelled.",
 	.max_words = 2,
 	.op = "jobs",
 	.prepare = prepare_jobs,

@@ -188,8 +188,10 @@ static int run_op(struct invocation *inv)
 		      &a); /* a.error has it */
 	if (inv->progress_shown)
 		fputs("\r\033[K", stderr);
+	inv->progress_shown = false;
 	ctl_set_progress(NULL, NULL);
-	code = cli_finish(inv, a.error, a.message, a.result, a.warnings);
+	code = cli_waits(inv, &a) ? cli_finish_waiting(inv, &a)
+				  : cli_finish(inv, a.error, a.message, a.result, a.warnings);
 	ctl_answer_release(&a);
 	return code;
 }

@@ -110,6 +110,14 @@ MUST_USE int cli_parse_size(const char *text, uint64_t *ret_bytes);
 int cli_main(int argc, char **argv, const struct command *const *extra);
 void cli_print_help(struct out *o, const struct command *cmd);
 
+/*
+ * An operation that begins a job names it in its result ("job": ID). With a flag `wait` among the arguments the command ends when the
+ * job does: cli_waits() says that it is so, cli_finish_waiting() prints, waits and returns the exit code. With --json the job as it ended
+ * is in the result as "outcome".
+ */
+struct ctl_answer;
+bool cli_waits(const struct invocation *inv, const struct ctl_answer *a);
+int cli_finish_waiting(struct invocation *inv, struct ctl_answer *a);
 /* How far a job is: ", 45%, 20 MiB of 44 MiB, 5 MiB/s, 5 s left". */
 void cli_print_progress(struct out *o, const json_t *job);
 /* Rows of disks as tables show them: one that is not there is "absent", whatever its stored state. The

@@ -42,7 +42,8 @@ static json_t *job_json(struct ctl_call *c, const struct job_status *s)
 	return o;
 }
 
-json_t *jobs_json(struct ctl_call *c)
+/* id 0: all */
+static json_t *list_of(struct ctl_call *c, uint64_t id)
 {
 	struct job_status *v = xcalloc(JOBS_MAX, sizeof(*v));
 	struct jobs *own = c->jobs ? NULL : jobs_load(c->pool);
@@ -50,17 +51,38 @@ json_t *jobs_json(struct ctl_call *c)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < n; i++)
-		json_array_append_new(list, job_json(c, &v[i]));
+		if (!id || v[i].rec.id == id)
+			json_array_append_new(list, job_json(c, &v[i]));
 	jobs_free(own);
 	free(v);
 	return list;
 }
 
-int op_jobs(struct ctl_call *c)
+json_t *jobs_json(struct ctl_call *c) { return list_of(c, 0); }
+
+static int answer_with(struct ctl_call *c, json_t *list)
 {
 	c->answer->result = json_object();
 	set_bool(c->answer->result, "running", c->jobs != NULL);
-	json_object_set_new(c->answer->result, "jobs", jobs_json(c));
+	json_object_set_new(c->answer->result, "jobs", list);
+	return 0;
+}
+
+/* With an id: of that job only. */
+int op_jobs(struct ctl_call *c)
+{
+	uint64_t id = arg_u64(c, "id", 0);
+	json_t *list = list_of(c, id);
+
+	if (id && json_array_size(list) == 0) {
+		json_decref(list);
+		return ctl_fail(c, DFS_ENOENT,
+				"cannot find job %llu: there is no such job; see 'dynamicfs jobs'",
+				(unsigned long long)id);
+	}
+	(void)answer_with(c, list);
+	if (id)
+		set_u64(c->answer->result, "job", id);
 	return 0;
 }
 
@@ -94,5 +116,5 @@ int op_order_job(struct ctl_call *c)
 			order, id);
 	if (err)
 		return ctl_fail(c, err, "cannot %s job %u: %s", order, id, dfs_err_text(err));
-	return op_jobs(c);
+	return answer_with(c, jobs_json(c));
 }

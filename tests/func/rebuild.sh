@@ -46,11 +46,36 @@ refuse "no such order" 2 "pause, resume or cancel" dfs jobs --pool "$pool" stop 
 check "kill -9" kill -9 "$(daemon_pid "$pool")"
 wait_for 10 daemon_gone "$pool"
 umount -l "$mnt" 2>/dev/null || fusermount3 -uz "$mnt"
+refuse "nothing to wait for while not mounted" 4 "not mounted" dfs jobs --pool "$pool" wait "$job"
 check "shown while not mounted" eval 'dfs jobs --pool "$pool" | grep -q "nothing of this runs now"'
 check "mounted again" start
 check "paused still" jobs_in paused
-set_to 15m --background-rate unlimited >/dev/null
+refuse "no such job to wait for" 1 "no such job" dfs jobs --pool "$pool" wait 4711
 check "resumed" dfs jobs --pool "$pool" resume "$job"
+on_terminal() # COMMAND...: its first second, as a terminal of 90 columns would show it
+{
+	timeout 20 python3 - "$@" <<'PYTHON'
+import fcntl, os, pty, select, struct, sys, termios, time
+pid, fd = pty.fork()
+if pid == 0:
+	os.execvp(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 90, 0, 0))
+said, end = b'', time.time() + 1
+while time.time() < end:
+	if select.select([fd], [], [], 0.1)[0]:
+		said += os.read(fd, 4096)
+os.kill(pid, 15)
+lines = said.decode().replace('\x1b[K', '').split('\r')
+assert all(len(line) < 90 for line in lines), lines
+print('\n'.join(lines))
+PYTHON
+}
+check "a terminal shows how far it is" eval 'on_terminal "$dynamicfs" jobs --pool "$pool" wait "$job" |
+	grep -E "dynamicfs jobs: \S* running.*[0-9]%, .* of .*"'
+set_to 15m --background-rate unlimited >/dev/null
+check "it is waited for" eval 'dfs jobs --pool "$pool" wait "$job" | grep -q "^Job $job is done"'
+check "as JSON, once it is done" eval 'dfs jobs --pool "$pool" wait "$job" --json |
+	python3 -c "import json, sys; assert json.load(sys.stdin)[\"outcome\"][\"state\"] == \"done\""'
 check "it comes to its end" wait_for 60 none_in "running|waiting|paused"
 check "all is whole" is_whole
 check "files read right" same
