@@ -42,7 +42,7 @@
 #define TXN_RESERVE_BYTES                                                                          \
 	768u /* an inode's record, its orphan record, its inline content's end, counters */
 #define MAP_PUT_BYTES 80u   /* at most what a map entry takes in a transaction */
-#define MAP_SLOT_BYTES 128u /* the usage of a slot */
+#define MAP_SLOT_BYTES 160u /* the usage of a slot, and the lists that it is in */
 /* An entry that is cut or goes; it may be the only one of its slot. */
 #define MAP_OLD_BYTES (2 * MAP_PUT_BYTES + MAP_SLOT_BYTES + EXTENT_REF_BYTES)
 #define PREALLOC_SLOT_BYTES (64u + 8u * PREALLOC_RANGES_MAX) /* what is promised of a slot */
@@ -237,6 +237,14 @@ struct fs {
 	bool stop_fold, fold_paused, folding;
 	struct rec_usage fold_at;	      /* the slot that was last tried */
 	struct geometry fit_large, fit_small; /* what extents get (usage_refresh) */
+	struct rebundle {		      /* rebundle.c */
+		bool due, noted;
+		ino_id at_ino; /* the slot that was last tried */
+		uint64_t at_slot;
+		uint64_t began_ns, next_ns, rest_until_ns;
+		struct geometry large, small; /* that it was last due for */
+		uint64_t slots;		      /* that were stored anew */
+	} rebundle;
 
 	struct env_mutex reap_lock; /* what the background thread is to do */
 	struct env_cond reap_wake, reap_idle;
@@ -414,6 +422,7 @@ struct slot_change {
 	uint64_t slot;
 	int64_t stored, mapped, entries;
 	uint64_t whole_stored; /* of a new extent that came as one entry, for all of it */
+	bool narrow;	       /* a new extent is narrower than was wanted */
 };
 struct map_change { /* fill in and t, zeros else; map_change_release() after the commit */
 	struct inode *in;
@@ -479,8 +488,26 @@ void fold_main(void *arg);			/* thread */
 void fold_excess(struct fs *fs, int64_t bytes); /* the slots' excess has changed */
 /* A writer waits a little while there is too much of it (P9). No lock held. */
 void fold_throttle(struct fs *fs);
+/* Why a slot is stored anew: which list it is in. */
+enum fold_why {
+	FOLD_GARBAGE,
+	FOLD_NARROW,
+};
+/* One slot, if it is to be (*ret_done). No lock held. */
+MUST_USE int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool *ret_done);
+/* It could not be read, a while ago. */
+bool fold_is_bad(struct fs *fs, ino_id ino, uint64_t slot);
 /* Folds up to max slots now; how many it did. For a pool that has no more room. No lock held. */
 unsigned fold_some(struct fs *fs, unsigned max);
+
+/* ---- rebundle.c ---- */
+bool rebundle_is_narrow(const struct rec_extent *x);
+/* Would it bear more losses, or take less room, if it were stored as new data is now? */
+bool rebundle_is_better(struct fs *fs, const struct rec_extent *x);
+void rebundle_noted(struct fs *fs); /* a slot was put into the table */
+void rebundle_look(struct fs *fs);  /* once a second, after usage_refresh() */
+/* The next slot that is due. DFS_ENOENT: none is, now; else why it can't be gone on with. No lock held. */
+MUST_USE int rebundle_next(struct fs *fs);
 
 /* ---- orphan.c ---- */
 struct victim {
@@ -511,6 +538,7 @@ struct map_edit {
 	struct extent_new *ext;	  /* in file order; .published is set here */
 	struct map_piece *pieces; /* of ext, sorted, disjoint */
 	unsigned count;
+	bool is_unasked; /* what is stored anew by itself */
 	/* where it is: pieces before `at` are committed, and of that one the bytes before `from` */
 	unsigned at;
 	uint64_t from;

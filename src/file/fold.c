@@ -29,6 +29,8 @@
 struct fold {
 	struct inode *in;
 	uint64_t slot;
+	enum fold_why why;
+	bool others; /* something there was not read: written meanwhile, or beyond the bound */
 	struct map_entries old; /* as it was read */
 	struct batch b;		/* the new extents of it */
 	struct slot *buf;
@@ -44,13 +46,57 @@ static void fold_release(struct fold *f)
 	entries_release(&f->old);
 }
 
-static int forget(struct inode *in, uint64_t slot)
+static void del_listed(struct meta_txn *t, ino_id ino, uint64_t slot, enum fold_why why)
 {
-	struct meta_txn *t = meta_begin(in->fs->meta);
+	if (why == FOLD_GARBAGE)
+		del_fold(t, ino, slot);
+	else
+		del_narrow(t, ino, slot);
+}
+
+static int forget(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why)
+{
+	struct meta_txn *t = meta_begin(fs->meta);
 	uint64_t seq;
 
-	del_fold(t, in->ino, slot);
+	del_listed(t, ino, slot, why);
 	return meta_commit(t, &seq);
+}
+
+/* U7. One that is as wanted leaves the list; one that would not become better stays as it is. */
+static int judge_narrow(struct fold *f)
+{
+	bool narrow = false, better = false;
+	struct rec_extent x = {0};
+
+	for (unsigned i = 0; i < f->old.count && !better; i++) {
+		int rc;
+
+		if (i && uuid_eq(&x.id.u, &f->old.v[i].extent.u))
+			continue;
+		rc = get_extent(f->in->fs->meta, f->old.v[i].extent, &x);
+		if (rc)
+			return rc;
+		narrow |= rebundle_is_narrow(&x);
+		better |= rebundle_is_better(f->in->fs, &x);
+	}
+	if (!better)
+		f->old.count = 0;
+	return narrow ? 0 : forget(f->in->fs, f->in->ino, f->slot, f->why);
+}
+
+/* Is it listed for nothing? */
+static int is_settled(struct fold *f, bool *ret_settled)
+{
+	struct rec_usage u;
+	int rc;
+
+	*ret_settled = f->in->freed;
+	if (*ret_settled || f->why == FOLD_NARROW)
+		return 0;
+	rc = get_usage(f->in->fs->meta, f->in->ino, f->slot, &u);
+	*ret_settled = rc == DFS_ENOENT || (rc == 0 && !usage_excess(f->in->fs, &u));
+	return rc == DFS_ENOENT ? 0 : rc;
 }
 
 /* What is mapped in the slot, if it is to be folded. */
@@ -58,17 +104,15 @@ static int look_up(struct fold *f)
 {
 	CLEANUP(map_done) struct map_cursor c = {0};
 	struct inode *in = f->in;
-	struct rec_usage u;
+	bool settled;
 	int rc;
 
 	ENV_LOCKED(&in->lock);
 	if (in->excl)
 		return DFS_EBUSY;
-	rc = in->freed ? DFS_ENOENT : get_usage(in->fs->meta, in->ino, f->slot, &u);
-	if (rc == DFS_ENOENT || (rc == 0 && !usage_excess(in->fs, &u)))
-		return forget(in, f->slot);
-	if (rc)
-		return rc;
+	rc = is_settled(f, &settled);
+	if (rc || settled)
+		return rc ? rc : forget(in->fs, in->ino, f->slot, f->why);
 	rc = map_seek(&c, in, f->slot << SLOT_SHIFT);
 	for (; rc == 0 && c.valid && f->old.count < ENTRIES_MAX; rc = map_next(&c)) {
 		if (c.rec.file_offset >> SLOT_SHIFT != f->slot)
@@ -78,6 +122,9 @@ static int look_up(struct fold *f)
 			return DFS_ECORRUPT;
 		entries_add(&f->old, &c.rec);
 	}
+	f->others = f->old.count == ENTRIES_MAX;
+	if (rc == 0 && f->why == FOLD_NARROW)
+		rc = judge_narrow(f);
 	return rc;
 }
 
@@ -166,8 +213,10 @@ static int choose_pieces(struct fold *f, struct map_piece **ret_pieces, unsigned
 				      .end = r->file_offset + r->len,
 				      .key = r->file_offset};
 
-		if (!was_read(f, r))
+		if (!was_read(f, r)) {
+			f->others = true;
 			continue;
+		}
 		while (x < end &&
 		       x->pieces[piece].file_offset + x->pieces[piece].len <= r->file_offset) {
 			at += x->pieces[piece].len;
@@ -192,13 +241,25 @@ static int choose_pieces(struct fold *f, struct map_piece **ret_pieces, unsigned
 	return rc;
 }
 
-static int move_part(struct inode *in, struct map_edit *e)
+/* Nothing of the slot is narrower than wanted any more (U6). */
+static bool is_all_wide(const struct fold *f)
 {
+	for (unsigned i = 0; i < f->b.ext_count; i++)
+		if (rebundle_is_narrow(&f->b.ext[i].rec))
+			return false;
+	return !f->others;
+}
+
+static int move_part(const struct fold *f, struct map_edit *e)
+{
+	struct inode *in = f->in;
 	CLEANUP(map_change_release)
 	struct map_change m = {.in = in, .t = meta_begin(in->fs->meta)};
 	struct rec_inode r = in->rec;
 	int rc = map_edit_step(e, &m, 0);
 
+	if (rc == 0 && map_edit_is_last(e) && f->why == FOLD_NARROW && is_all_wide(f))
+		del_narrow(m.t, in->ino, f->slot);
 	if (rc == 0)
 		rc = map_apply(&m, &r);
 	if (rc) {
@@ -229,8 +290,9 @@ static int move(struct fold *f)
 		return rc ? rc : DFS_EBUSY;
 	}
 	map_edit_init(&e, in, f->b.ext, pieces, count);
+	e.is_unasked = true;
 	while (rc == 0 && !map_edit_done(&e))
-		rc = move_part(in, &e);
+		rc = move_part(f, &e);
 	map_edit_release(&e);
 	return rc;
 }
@@ -246,7 +308,7 @@ static void note_bad(struct fold *f, int err)
 									     env_now_ns() + BAD_NS};
 }
 
-static bool is_bad(struct fs *fs, ino_id ino, uint64_t slot)
+bool fold_is_bad(struct fs *fs, ino_id ino, uint64_t slot)
 {
 	uint64_t now = env_now_ns();
 
@@ -258,18 +320,14 @@ static bool is_bad(struct fs *fs, ino_id ino, uint64_t slot)
 	return false;
 }
 
-static int fold_slot(struct fs *fs, ino_id ino, uint64_t slot)
+int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool *ret_done)
 {
-	struct fold f = {.slot = slot};
+	struct fold f = {.slot = slot, .why = why};
 	int rc = fs_inode_get(fs, ino, &f.in);
 
-	if (rc == DFS_ENOENT) { /* gone since it was listed */
-		struct meta_txn *t = meta_begin(fs->meta);
-		uint64_t seq;
-
-		del_fold(t, ino, slot);
-		return meta_commit(t, &seq);
-	}
+	*ret_done = false;
+	if (rc == DFS_ENOENT) /* gone since it was listed */
+		return forget(fs, ino, slot, why);
 	if (rc)
 		return rc;
 	rc = look_up(&f);
@@ -283,7 +341,9 @@ static int fold_slot(struct fs *fs, ino_id ino, uint64_t slot)
 	}
 	if (rc == 0 && f.old.count) {
 		ENV_LOCKED(&fs->fold_lock);
-		fs->folded_slots++;
+		fs->folded_slots += why == FOLD_GARBAGE;
+		fs->rebundle.slots += why == FOLD_NARROW;
+		*ret_done = true;
 	}
 	if (rc == DFS_EIO || rc == DFS_ECORRUPT || rc == DFS_ECHECKSUM)
 		note_bad(&f, rc);
@@ -317,7 +377,7 @@ static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 			if (!klen || k[0] != table)
 				break;
 			if (parse_fold(k, klen, v, vlen, ret_ino, ret_slot) == 0 &&
-			    !is_bad(fs, *ret_ino, *ret_slot))
+			    !fold_is_bad(fs, *ret_ino, *ret_slot))
 				rc = 0; /* what can't be read is fsck's to tell */
 		}
 	}
@@ -337,10 +397,11 @@ unsigned fold_some(struct fs *fs, unsigned max)
 	unsigned done = 0, tried = 0;
 	uint64_t slot;
 	ino_id ino;
+	bool folded;
 
 	/* Some may not be possible: a damaged extent, a file that is being truncated. */
 	while (done < max && tried++ < TRIES * max && next_listed(fs, &ino, &slot) == 0)
-		done += fold_slot(fs, ino, slot) == 0;
+		done += fold_slot(fs, ino, slot, FOLD_GARBAGE, &folded) == 0;
 	return done;
 }
 
@@ -377,6 +438,7 @@ static int fold_next(struct fs *fs, unsigned *folds)
 	uint64_t slot, began = env_now_ns();
 	unsigned done;
 	ino_id ino;
+	bool folded;
 	int rc = next_listed(fs, &ino, &slot);
 
 	if (rc)
@@ -384,7 +446,7 @@ static int fold_next(struct fs *fs, unsigned *folds)
 	/* what writes were promised is not ours, nor what is left of the journal for removals (C3) */
 	if (!pool_may_grow(fs->pool) || !space_try(fs, SLOT_BYTES))
 		return DFS_ENOSPC;
-	rc = fold_slot(fs, ino, slot);
+	rc = fold_slot(fs, ino, slot, FOLD_GARBAGE, &folded);
 	if (rc)
 		return rc;
 	if (++*folds % RECLAIM_EVERY == 0 && extent_reclaim(fs->extents, 1024, &done))
@@ -428,8 +490,11 @@ void fold_main(void *arg)
 	while (wait_for_work(fs, rc)) {
 		if (env_now_ns() - refreshed_ns > LAP_MS * 1000000ull) {
 			usage_refresh(fs);
+			rebundle_look(fs);
 			refreshed_ns = env_now_ns();
 		}
 		rc = fold_next(fs, &folds);
+		if (rc == DFS_ENOENT) /* no garbage */
+			rc = rebundle_next(fs);
 	}
 }

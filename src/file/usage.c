@@ -9,8 +9,11 @@
  * U3	A slot whose excess is not 0 after a change is listed in the table of slots to fold. A hint: whoever
  *	folds looks at the usage, and takes what needs no folding off the list.
  *
+ * U6	A slot with an extent narrower than was wanted is listed in the table of narrow slots (rebundle.c).
+ *
  * All functions but the last two: inode.lock held.
  */
+#include "base/probe.h"
 #include "file/file_internal.h"
 
 #include <stdlib.h>
@@ -108,6 +111,21 @@ static uint64_t add_clamped(uint64_t value, int64_t delta, uint64_t max)
 	return MIN(value + (uint64_t)delta, max);
 }
 
+/* U6 */
+static void put_narrowness(struct map_change *m, const struct slot_change *sc, bool empty,
+			   struct rec_inode *r)
+{
+	struct inode *in = m->in;
+
+	if (sc->narrow && !empty && r) {
+		PROBE("slot-narrower");
+		put_narrow(m->t, in->ino, sc->slot);
+		r->flags |= INODE_NARROW;
+	} else if (empty && (in->rec.flags & INODE_NARROW)) {
+		del_narrow(m->t, in->ino, sc->slot);
+	}
+}
+
 static int put_change(struct map_change *m, const struct slot_change *sc, struct rec_inode *r)
 {
 	struct inode *in = m->in;
@@ -116,8 +134,10 @@ static int put_change(struct map_change *m, const struct slot_change *sc, struct
 	bool had = false, plain;
 	int rc = DFS_ENOENT;
 
-	if (!(in->rec.flags & INODE_USAGE) && sc->entries == -1)
+	if (!(in->rec.flags & INODE_USAGE) && sc->entries == -1) {
+		put_narrowness(m, sc, true, r);
 		return 0; /* its one entry goes (U2) */
+	}
 	if (in->rec.flags & INODE_USAGE)
 		rc = get_usage(in->fs->meta, in->ino, sc->slot, &old);
 	had = rc == 0;
@@ -131,6 +151,7 @@ static int put_change(struct map_change *m, const struct slot_change *sc, struct
 	new.entries = (uint32_t)add_clamped(old.entries, sc->entries, new.mapped_bytes);
 	plain = !new.entries || !new.mapped_bytes || !r ||
 		(new.entries == 1 && new.stored_bytes == sc->whole_stored);
+	put_narrowness(m, sc, !new.entries, r);
 	if (had)
 		had_excess = usage_excess(in->fs, &old);
 	if (!plain) {

@@ -108,6 +108,8 @@ void key_usage(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_USA
 
 void key_fold(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_FOLD, ino, slot); }
 
+void key_narrow(struct buf *k, ino_id ino, uint64_t slot) { key_slot(k, TABLE_NARROW, ino, slot); }
+
 void key_prealloc(struct buf *k, ino_id ino, uint64_t slot)
 {
 	key_slot(k, TABLE_PREALLOC, ino, slot);
@@ -319,6 +321,13 @@ void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
 	value_put(t);
 }
 
+void put_narrow(struct meta_txn *t, ino_id ino, uint64_t slot)
+{
+	(void)value_begin(t);
+	key_narrow(&t->key, ino, slot);
+	value_put(t);
+}
+
 void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next)
 {
 	struct buf *v = value_begin(t);
@@ -505,6 +514,12 @@ void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot)
 void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot)
 {
 	key_fold(&t->key, ino, slot);
+	del_key(t);
+}
+
+void del_narrow(struct meta_txn *t, ino_id ino, uint64_t slot)
+{
+	key_narrow(&t->key, ino, slot);
 	del_key(t);
 }
 

@@ -29,6 +29,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_XATTR = 'A',    /* A ino(8) name */
 	TABLE_USAGE = 'U',    /* U ino(8) slot(8) */
 	TABLE_FOLD = 'C',     /* C ino(8) slot(8) */
+	TABLE_NARROW = 'W',   /* W ino(8) slot(8): has extents narrower than wanted */
 	TABLE_PREALLOC = 'P', /* P ino(8) slot(8) */
 	TABLE_ORPHAN = 'O',   /* O ino(8) */
 	TABLE_FREED = 'F',    /* F disk(4) segment(4) offset(4) */
@@ -72,6 +73,7 @@ struct rec_inode {
 	8u /* there are, or were, usage records of its slots; without it there are none */
 #define INODE_BEYOND 4u /* map entries may lie beyond the size, under an ORPHAN_TRUNCATE record */
 #define INODE_PREALLOC 16u /* ranges of it are preallocated */
+#define INODE_NARROW 32u   /* slots of it are, or were, in the table of narrow ones */
 
 struct rec_dentry {
 	ino_id ino;
@@ -213,6 +215,7 @@ void key_xattr(struct buf *k, ino_id ino, const char *name); /* name may be "": 
 void key_orphan(struct buf *k, ino_id ino);
 void key_usage(struct buf *k, ino_id ino, uint64_t slot);
 void key_fold(struct buf *k, ino_id ino, uint64_t slot);
+void key_narrow(struct buf *k, ino_id ino, uint64_t slot);
 void key_prealloc(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
 void key_numbers(struct buf *k, disk_id disk);
@@ -234,6 +237,7 @@ void put_freed(struct meta_txn *t, const struct rec_freed *r);
 void put_orphan(struct meta_txn *t, const struct rec_orphan *r);
 void put_usage(struct meta_txn *t, const struct rec_usage *r);
 void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
+void put_narrow(struct meta_txn *t, ino_id ino, uint64_t slot);
 void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
 /* Segments of the disk below `next` may have been in use, though nothing names them any more (S1). */
@@ -256,6 +260,7 @@ void del_freed(struct meta_txn *t, disk_id disk, uint32_t segment, uint32_t offs
 void del_orphan(struct meta_txn *t, ino_id ino);
 void del_usage(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
+void del_narrow(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_job(struct meta_txn *t, uint32_t id);
 void del_doubt(struct meta_txn *t, disk_id disk, uint32_t segment);
@@ -303,6 +308,8 @@ MUST_USE int parse_usage(const void *key, size_t key_len, const void *val, size_
 			 struct rec_usage *ret);
 MUST_USE int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len,
 			ino_id *ret_ino, uint64_t *ret_slot);
+MUST_USE int parse_narrow(const void *key, size_t key_len, const void *val, size_t val_len,
+			  ino_id *ret_ino, uint64_t *ret_slot);
 MUST_USE int parse_prealloc(const void *key, size_t key_len, const void *val, size_t val_len,
 			    struct rec_prealloc *ret);
 MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,

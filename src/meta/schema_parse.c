@@ -341,13 +341,14 @@ int parse_usage(const void *key, size_t key_len, const void *val, size_t val_len
 	return 0;
 }
 
-int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
-	       uint64_t *ret_slot)
+/* A record of a list of slots: all of it is in the key. */
+static int parse_listed(enum table table, const void *key, size_t key_len, const void *val,
+			size_t val_len, ino_id *ret_ino, uint64_t *ret_slot)
 {
 	struct reader k, v;
 	uint64_t slot;
 	ino_id ino;
-	int err = begin(TABLE_FOLD, key, key_len, val, val_len, &k, &v);
+	int err = begin(table, key, key_len, val, val_len, &k, &v);
 
 	if (err)
 		return err;
@@ -358,6 +359,18 @@ int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len,
 	*ret_ino = ino;
 	*ret_slot = slot;
 	return 0;
+}
+
+int parse_fold(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+	       uint64_t *ret_slot)
+{
+	return parse_listed(TABLE_FOLD, key, key_len, val, val_len, ret_ino, ret_slot);
+}
+
+int parse_narrow(const void *key, size_t key_len, const void *val, size_t val_len, ino_id *ret_ino,
+		 uint64_t *ret_slot)
+{
+	return parse_listed(TABLE_NARROW, key, key_len, val, val_len, ret_ino, ret_slot);
 }
 
 int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,

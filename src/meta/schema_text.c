@@ -244,6 +244,19 @@ static int fold_text(const void *key, size_t key_len, const void *val, size_t va
 	return 0;
 }
 
+static int narrow_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		       struct buf *out)
+{
+	uint64_t slot;
+	ino_id ino;
+	int err = parse_narrow(key, key_len, val, val_len, &ino, &slot);
+
+	if (err)
+		return err;
+	say(out, "narrow %llu %llu", (unsigned long long)ino.v, (unsigned long long)slot);
+	return 0;
+}
+
 static int prealloc_text(const void *key, size_t key_len, const void *val, size_t val_len,
 			 struct buf *out)
 {
@@ -345,6 +358,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return usage_text(key, key_len, val, val_len, out);
 	case TABLE_FOLD:
 		return fold_text(key, key_len, val, val_len, out);
+	case TABLE_NARROW:
+		return narrow_text(key, key_len, val, val_len, out);
 	case TABLE_PREALLOC:
 		return prealloc_text(key, key_len, val, val_len, out);
 	case TABLE_DISK:

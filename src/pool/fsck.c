@@ -658,14 +658,23 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		enum table table;
 		fsck_record_fn fn;
 	} passes[] = {
-		{TABLE_DISK, on_disk},	    {TABLE_INODE, on_inode},
-		{TABLE_INLINE, on_inline},  {TABLE_ORPHAN, on_orphan},
-		{TABLE_DENTRY, on_dentry},  {TABLE_XATTR, on_xattr},
-		{TABLE_MAP, on_map},	    {TABLE_USAGE, fsck_on_usage},
-		{TABLE_FOLD, fsck_on_fold}, {TABLE_PREALLOC, fsck_on_prealloc},
-		{TABLE_EXTENT, on_extent},  {TABLE_BYDISK, on_bydisk},
-		{TABLE_FREED, on_freed},    {TABLE_NUMBERS, on_numbers},
-		{TABLE_DOUBT, on_doubt},    {TABLE_JOB, on_job},
+		{TABLE_DISK, on_disk},
+		{TABLE_INODE, on_inode},
+		{TABLE_INLINE, on_inline},
+		{TABLE_ORPHAN, on_orphan},
+		{TABLE_DENTRY, on_dentry},
+		{TABLE_XATTR, on_xattr},
+		{TABLE_MAP, on_map},
+		{TABLE_USAGE, fsck_on_usage},
+		{TABLE_FOLD, fsck_on_fold},
+		{TABLE_PREALLOC, fsck_on_prealloc},
+		{TABLE_NARROW, fsck_on_narrow},
+		{TABLE_EXTENT, on_extent},
+		{TABLE_BYDISK, on_bydisk},
+		{TABLE_FREED, on_freed},
+		{TABLE_NUMBERS, on_numbers},
+		{TABLE_DOUBT, on_doubt},
+		{TABLE_JOB, on_job},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

@@ -113,6 +113,15 @@ int fsck_on_fold(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v
 	return parse_fold(k, klen, v, vlen, &ino, &slot);
 }
 
+int fsck_on_narrow(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	uint64_t slot;
+	ino_id ino;
+
+	(void)f;
+	return parse_narrow(k, klen, v, vlen, &ino, &slot);
+}
+
 /* Is something mapped there, though it is said not to be written yet? */
 static int check_prealloc_range(struct fsck *f, const struct rec_prealloc *r, uint64_t start,
 				uint64_t end)

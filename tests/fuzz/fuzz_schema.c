@@ -56,6 +56,8 @@ static bool check_files(const struct input *in, struct meta_txn *t)
 		put_prealloc(t, &prealloc);
 	} else if (parse_fold(ARGS, &ino, &slot) == 0) {
 		put_fold(t, ino, slot);
+	} else if (parse_narrow(ARGS, &ino, &slot) == 0) {
+		put_narrow(t, ino, slot);
 	} else {
 		return false;
 	}

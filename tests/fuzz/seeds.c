@@ -275,6 +275,7 @@ static void schema_seeds(void)
 	put_usage(t, &usage);
 	schema_seed(n++, t);
 	put_fold(t, (ino_id){2}, 1);
+	put_narrow(t, (ino_id){2}, 1);
 	schema_seed(n++, t);
 	put_prealloc(t, &prealloc);
 	schema_seed(n++, t);

@@ -14,6 +14,7 @@
 
 uint64_t file_rig_capacity[RIG_DISKS];
 const char *file_rig_domain[RIG_DISKS];
+unsigned file_rig_disks;
 
 static void quiet(void *ctx, enum log_level level, const char *line)
 {
@@ -22,7 +23,7 @@ static void quiet(void *ctx, enum log_level level, const char *line)
 		fprintf(stderr, "%s", line);
 }
 
-static void add_disk(struct file_rig *r, unsigned i)
+void file_rig_add_disk(struct file_rig *r, unsigned i)
 {
 	struct pool_disk_spec spec = {.path = r->disk[i],
 				      .capacity_bytes = r->capacity_bytes,
@@ -125,8 +126,8 @@ struct file_rig *file_rig_new(const struct fs_config *cfg, uint64_t capacity_byt
 	pool_settings_default(&s);
 	assert_int_equal(pool_init(r->pool_dir, &s, NULL, &msg), 0);
 	open_pool(r);
-	for (unsigned i = 0; i < RIG_DISKS; i++)
-		add_disk(r, i);
+	for (unsigned i = 0; i < (file_rig_disks ? file_rig_disks : RIG_DISKS); i++)
+		file_rig_add_disk(r, i);
 	file_rig_open(r);
 	return r;
 }

@@ -21,6 +21,10 @@ struct file_rig {
 extern uint64_t file_rig_capacity[RIG_DISKS];
 /* Likewise its failure domain. */
 extern const char *file_rig_domain[RIG_DISKS];
+/* How many of them the rigs to come begin with; 0: all. */
+extern unsigned file_rig_disks;
+/* Adds disk i, which is not there yet. */
+void file_rig_add_disk(struct file_rig *r, unsigned i);
 /* Asserts that all goes well. capacity_bytes as in the struct. */
 struct file_rig *file_rig_new(const struct fs_config *cfg, uint64_t capacity_bytes);
 /* Checks the pool with fsck (deep), then removes everything. */

@@ -373,6 +373,9 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 	case TABLE_FOLD:
 		err = parse_fold(k + 1, key_len, v + 1, val_len, &ino, &slot);
 		break;
+	case TABLE_NARROW:
+		err = parse_narrow(k + 1, key_len, v + 1, val_len, &ino, &slot);
+		break;
 	case TABLE_PREALLOC:
 		err = parse_prealloc(k + 1, key_len, v + 1, val_len, &u.prealloc);
 		break;
@@ -418,6 +421,7 @@ static void put_one_of_each(struct meta_txn *t)
 	put_orphan(t, &orphan);
 	put_usage(t, &usage);
 	put_fold(t, (ino_id){7}, 3);
+	put_narrow(t, (ino_id){7}, 3);
 	put_prealloc(t, &prealloc);
 	put_disk(t, &disk);
 	put_settings(t, &settings);
@@ -473,7 +477,7 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 18);
+	assert_int_equal(tables, 19);
 	meta_iter_free(it);
 }
 

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rebundling: what was written with a narrower geometry than its policy wants, since there were too few disks then, or
+ * too little room on some, is stored anew when there are enough. Which slots have such extents is a table of its own
+ * (U6), so nobody looks for them, and a pool that has none pays nothing. The table is walked when new data gets a better
+ * geometry than it got at the last walk, when the pool has been mounted, and now and then while slots are added to it
+ * (U7). A slot is stored anew as folding does it (fold.c): old until new, byte for byte the same file.
+ *
+ * Owns fs.rebundle (fs.fold_lock).
+ */
+#include "base/probe.h"
+#include "file/file_internal.h"
+
+#define AGAIN_NS                                                                                   \
+	30000000000ull	 /* at least, between two walks that nothing but new slots calls for */
+#define AGAIN_FACTOR 10u /* of what the last one took */
+#define REST_MOST_MS 1000u
+
+bool rebundle_is_narrow(const struct rec_extent *x)
+{
+	return x->k != x->wanted_k || x->m != x->wanted_m;
+}
+
+static bool is_better(struct geometry a, uint8_t k, uint8_t m)
+{
+	return a.m > m || (a.m == m && a.k > k);
+}
+
+bool rebundle_is_better(struct fs *fs, const struct rec_extent *x)
+{
+	ENV_LOCKED(&fs->fold_lock);
+
+	return rebundle_is_narrow(x) &&
+	       is_better(x->wanted_k > 1 ? fs->fit_large : fs->fit_small, x->k, x->m);
+}
+
+void rebundle_noted(struct fs *fs)
+{
+	ENV_LOCKED(&fs->fold_lock);
+	fs->rebundle.noted = true;
+}
+
+static void begin_walk(struct rebundle *r, uint64_t now)
+{
+	r->due = true;
+	r->noted = false;
+	r->at_ino.v = r->at_slot = 0;
+	r->began_ns = now;
+	r->rest_until_ns = 0;
+}
+
+void rebundle_look(struct fs *fs)
+{
+	struct rebundle *r = &fs->rebundle;
+	uint64_t now = env_now_ns();
+
+	ENV_LOCKED(&fs->fold_lock);
+	if (!r->large.k || is_better(fs->fit_large, r->large.k, r->large.m) ||
+	    is_better(fs->fit_small, r->small.k, r->small.m) ||
+	    (r->noted && !r->due && now >= r->next_ns))
+		begin_walk(r, now);
+	r->large = fs->fit_large;
+	r->small = fs->fit_small;
+}
+
+/* The slot after the last one that was tried. DFS_ENOENT: that was the last one. */
+static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
+{
+	const uint8_t table = TABLE_NARROW;
+	struct meta_iter *it = meta_iter_new_within(fs->meta, &table, 1);
+	size_t klen, vlen;
+	int rc = DFS_ENOENT;
+	BUF key = {0};
+
+	env_mutex_lock(&fs->fold_lock);
+	key_narrow(&key, fs->rebundle.at_ino, fs->rebundle.at_slot + 1);
+	env_mutex_unlock(&fs->fold_lock);
+	for (meta_iter_seek(it, key.data, key.len); rc == DFS_ENOENT && meta_iter_valid(it);
+	     meta_iter_next(it)) {
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+
+		if (!klen || k[0] != table)
+			break;
+		if (parse_narrow(k, klen, v, vlen, ret_ino, ret_slot) == 0 &&
+		    !fold_is_bad(fs, *ret_ino, *ret_slot))
+			rc = 0; /* what can't be read is fsck's to tell */
+	}
+	if (rc && meta_iter_error(it))
+		rc = meta_iter_error(it);
+	meta_iter_free(it);
+	return rc;
+}
+
+static void end_walk(struct fs *fs)
+{
+	struct rebundle *r = &fs->rebundle;
+	uint64_t now = env_now_ns();
+
+	ENV_LOCKED(&fs->fold_lock);
+	r->due = false;
+	r->next_ns = now + MAX(AGAIN_NS, (now - r->began_ns) * AGAIN_FACTOR);
+}
+
+/* Not longer than so long at once: who wants to stop waits. */
+static void rest(struct fs *fs, uint64_t ns)
+{
+	ENV_LOCKED(&fs->fold_lock);
+	fs->rebundle.rest_until_ns = env_now_ns() + ns;
+	if (!fs->stop_fold)
+		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock,
+				 MIN((unsigned)(ns / 1000000u) + 1, REST_MOST_MS));
+}
+
+static bool is_due(struct fs *fs)
+{
+	ENV_LOCKED(&fs->fold_lock);
+
+	return fs->rebundle.due && env_now_ns() >= fs->rebundle.rest_until_ns;
+}
+
+int rebundle_next(struct fs *fs)
+{
+	struct pool_rebuild set = pool_get_rebuild(fs->pool);
+	uint64_t slot;
+	bool done;
+	ino_id ino;
+	int rc;
+
+	if (!is_due(fs) || set.after_s >= POOL_REBUILD_NEVER)
+		return DFS_ENOENT;
+	rc = next_listed(fs, &ino, &slot);
+	if (rc == DFS_ENOENT)
+		end_walk(fs);
+	if (rc)
+		return rc;
+	/* what writes were promised is not ours, nor what is left of the journal for removals (C3) */
+	rc = pool_may_grow(fs->pool) && space_try(fs, SLOT_BYTES)
+		     ? fold_slot(fs, ino, slot, FOLD_NARROW, &done)
+		     : DFS_ENOSPC;
+	if (rc == DFS_ENOSPC) {
+		rest(fs, AGAIN_NS);
+		return rc;
+	}
+	env_mutex_lock(&fs->fold_lock);
+	fs->rebundle.at_ino = ino;
+	fs->rebundle.at_slot = slot;
+	fs->rebundle.noted |= rc != 0; /* once more, later */
+	env_mutex_unlock(&fs->fold_lock);
+	if (rc)
+		return 0; /* logged, if it is more than a file that changes; the others go on */
+	if (done) {
+		PROBE("slot-rebundled");
+		rest(fs, set.bytes_per_s ? SLOT_BYTES * 1000000000ull / set.bytes_per_s : 0);
+	}
+	return 0;
+}

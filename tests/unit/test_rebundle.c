@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rebundling (U6, U7): what was written while there were too few disks is stored anew when there are enough. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/env.h"
+#include "file/file_internal.h"
+#include "unit/file_rig.h"
+
+static struct file_rig *rig(unsigned disks, uint64_t capacity_bytes)
+{
+	struct fs_config cfg = {.flush_interval_ms = 3600000, .no_fold = true};
+	struct file_rig *r;
+	struct pool_message msg = {""};
+
+	file_rig_disks = disks;
+	r = file_rig_new(&cfg, capacity_bytes);
+	file_rig_disks = 0;
+	assert_int_equal(pool_set_rebuild(r->pool, &(struct pool_rebuild){.after_s = 900}, &msg),
+			 0);
+	return r;
+}
+
+static void fill(uint8_t *data, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++)
+		data[i] = (uint8_t)((seed = seed * 1103515245u + 12345u) >> 16);
+}
+
+static unsigned listed(struct file_rig *r)
+{
+	const uint8_t table = TABLE_NARROW;
+	struct meta_iter *it = meta_iter_new_within(r->fs->meta, &table, 1);
+	size_t klen;
+	unsigned n = 0;
+
+	for (meta_iter_seek(it, &table, 1); meta_iter_valid(it); meta_iter_next(it))
+		n += *(const uint8_t *)meta_iter_key(it, &klen) == table;
+	meta_iter_free(it);
+	return n;
+}
+
+/* Looks at the disks as they are now, and does what there is to do. */
+static int work(struct file_rig *r)
+{
+	int rc = 0;
+
+	usage_refresh(r->fs);
+	rebundle_look(r->fs);
+	for (unsigned i = 0; i < 100 && rc == 0; i++)
+		rc = rebundle_next(r->fs);
+	return rc;
+}
+
+static struct geometry geometry_at(struct inode *in, uint64_t off)
+{
+	CLEANUP(map_done) struct map_cursor c = {0};
+	struct rec_extent x;
+
+	assert_int_equal(map_seek(&c, in, off), 0);
+	assert_true(c.valid);
+	assert_int_equal(get_extent(in->fs->meta, c.rec.extent, &x), 0);
+	return (struct geometry){x.k, x.m};
+}
+
+static void assert_geometry(struct inode *in, uint64_t off, unsigned k, unsigned m)
+{
+	struct geometry g = geometry_at(in, off);
+
+	assert_int_equal(g.k, k);
+	assert_int_equal(g.m, m);
+}
+
+#define SIZE (MIB(3) + 100000)
+
+/* Two copies on two disks become 4 + 2, and three copies of the short end, once there are six. */
+static void test_grows_with_the_disks(void **state)
+{
+	struct file_rig *r = rig(2, 0);
+	uint8_t *data = malloc(SIZE);
+	struct inode *in = rig_create(r, r->root, "f");
+
+	(void)state;
+	fill(data, SIZE, 1);
+	rig_write(r, in, 0, data, SIZE);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_equal(listed(r), 4);
+	assert_geometry(in, 0, 1, 1);
+	assert_int_equal(work(r), DFS_ENOENT); /* two disks give nothing better */
+	assert_geometry(in, 0, 1, 1);
+	assert_int_equal(listed(r), 4);
+	file_rig_add_disk(r, 2);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_geometry(in, 0, 1, 2);
+	assert_geometry(in, MIB(3), 1, 2);
+	assert_int_equal(listed(r), 3); /* copies were all that the end wanted */
+	for (unsigned i = 3; i < RIG_DISKS; i++)
+		file_rig_add_disk(r, i);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_geometry(in, 0, 4, 2);
+	assert_geometry(in, MIB(2), 4, 2);
+	assert_int_equal(listed(r), 0);
+	assert_int_equal(r->fs->rebundle.slots, 7);
+	rig_expect(r, in, data, SIZE);
+	fs_forget(r->fs, in, 1);
+	file_rig_reopen(r);
+	in = rig_lookup(r, r->root, "f");
+	rig_expect(r, in, data, SIZE);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
+/* What is listed is so as long as it is there, and no longer: the table does not grow with what came and went. */
+static void test_leaves_the_list(void **state)
+{
+	struct file_rig *r = rig(2, 0);
+	uint8_t *data = calloc(1, SIZE);
+	struct inode *in;
+
+	(void)state;
+	in = rig_create(r, r->root, "f");
+	rig_write(r, in, 0, data, SIZE);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_equal(listed(r), 4);
+	rig_truncate(r, in, MIB(2));
+	assert_int_equal(listed(r), 2);
+	rig_write(r, in, MIB(1) + 5, "x", 1); /* an extent more of the slot */
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_equal(listed(r), 2);
+	assert_int_equal(
+		fs_fallocate(r->fs, in, FS_FALLOC_PUNCH | FS_FALLOC_KEEP_SIZE, MIB(1), MIB(1)), 0);
+	assert_int_equal(listed(r), 1);
+	fs_forget(r->fs, in, 1);
+	assert_int_equal(fs_unlink(r->fs, r->root, "f"), 0);
+	reap_wait(r->fs);
+	assert_int_equal(listed(r), 0);
+	struct meta_txn *t = meta_begin(r->fs->meta);
+	uint64_t seq;
+
+	put_narrow(t, (ino_id){77}, 3); /* of a file that is gone */
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_int_equal(listed(r), 0);
+	file_rig_free(r);
+	free(data);
+}
+
+/* What is written into a slot while it is stored anew stays, and stays listed. */
+static void test_written_meanwhile(void **state)
+{
+	struct file_rig *r = rig(2, 0);
+	uint8_t *data = malloc(MIB(1));
+	struct inode *in = rig_create(r, r->root, "f");
+
+	(void)state;
+	fill(data, MIB(1), 1);
+	rig_write(r, in, 0, data, MIB(1));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	file_rig_add_disk(r, 2);
+	usage_refresh(r->fs);
+	rebundle_look(r->fs);
+	/* one whole overwriting by three copies, and one old half */
+	fill(data, KIB(512), 2);
+	rig_write(r, in, 0, data, KIB(512));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_geometry(in, 0, 1, 2);
+	assert_geometry(in, KIB(512), 1, 1);
+	assert_int_equal(listed(r), 1);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_geometry(in, KIB(512), 1, 2);
+	rig_expect(r, in, data, MIB(1));
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
+/* A policy that has become weaker takes no tolerance from what has more; a wider one is not waited for in vain. */
+static void test_never_less(void **state)
+{
+	struct file_rig *r = rig(4, 0);
+	uint8_t *data = malloc(MIB(1));
+	struct inode *in = rig_create(r, r->root, "f");
+	struct pool_settings set = pool_get_settings(r->pool);
+	struct pool_message msg = {""};
+
+	(void)state;
+	fill(data, MIB(1), 1);
+	rig_write(r, in, 0, data, MIB(1));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_geometry(in, 0, 2, 2);
+	set.large = (struct geometry){4, 1};
+	assert_int_equal(pool_set_settings(r->pool, &set, &msg), 0);
+	for (unsigned i = 4; i < RIG_DISKS; i++)
+		file_rig_add_disk(r, i);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_geometry(in, 0, 2, 2);
+	assert_int_equal(listed(r), 1);
+	rig_expect(r, in, data, MIB(1));
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
+/* Nothing is stored anew by itself where that is switched off. */
+static void test_switched_off(void **state)
+{
+	struct file_rig *r = rig(2, 0);
+	struct inode *in = rig_create(r, r->root, "f");
+	uint8_t *data = calloc(1, MIB(1));
+	struct pool_message msg = {""};
+
+	(void)state;
+	rig_write(r, in, 0, data, MIB(1));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	file_rig_add_disk(r, 2);
+	assert_int_equal(pool_set_rebuild(r->pool,
+					  &(struct pool_rebuild){.after_s = POOL_REBUILD_NEVER},
+					  &msg),
+			 0);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_geometry(in, 0, 1, 1);
+	assert_int_equal(pool_set_rebuild(r->pool, &(struct pool_rebuild){.after_s = 900}, &msg),
+			 0);
+	assert_int_equal(work(r), DFS_ENOENT);
+	assert_geometry(in, 0, 1, 2);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_grows_with_the_disks), cmocka_unit_test(test_leaves_the_list),
+		cmocka_unit_test(test_written_meanwhile),    cmocka_unit_test(test_never_less),
+		cmocka_unit_test(test_switched_off),
+	};
+
+	if (getenv("FILTER"))
+		cmocka_set_test_filter(getenv("FILTER"));
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
