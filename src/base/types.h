@@ -66,6 +66,10 @@ int uuid_parse(const char *text, struct uuid *ret_uuid);
 void uuid_random(struct uuid *ret_uuid);
 /* Time-ordered (version 7) from env_wall_ns and env_random; strictly increasing within a process. */
 void uuid_time_ordered(struct uuid *ret_uuid);
+/* The place in time that the next one would get; one of that place, of which there may be many; and that of one (0: it has none). */
+uint64_t uuid_tick(void);
+void uuid_at_tick(uint64_t tick, struct uuid *ret_uuid);
+uint64_t uuid_tick_of(const struct uuid *u);
 /* Those to come are greater than u, of version 7, whatever the clock says: it may have been set back since an
  * earlier process made u. */
 void uuid_clock_follow(const struct uuid *u);

@@ -81,13 +81,8 @@ void uuid_clock_reset(void) { __atomic_store_n(&last_tick, 0, __ATOMIC_RELAXED);
 
 void uuid_clock_follow(const struct uuid *u)
 {
-	uint64_t last = __atomic_load_n(&last_tick, __ATOMIC_RELAXED), tick = 0;
+	uint64_t last = __atomic_load_n(&last_tick, __ATOMIC_RELAXED), tick = uuid_tick_of(u);
 
-	if (u->b[6] >> 4 != 7)
-		return;
-	for (int i = 0; i < 6; i++)
-		tick = tick << 8 | u->b[i];
-	tick = tick << 12 | (uint64_t)(u->b[6] & 0x0f) << 8 | u->b[7];
 	while (tick > last && !__atomic_compare_exchange_n(&last_tick, &last, tick, false,
 							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
@@ -109,9 +104,21 @@ static uint64_t next_tick(void)
 	return tick;
 }
 
-void uuid_time_ordered(struct uuid *ret_uuid)
+uint64_t uuid_tick(void) { return next_tick(); }
+
+uint64_t uuid_tick_of(const struct uuid *u)
 {
-	uint64_t tick = next_tick();
+	uint64_t tick = 0;
+
+	if (u->b[6] >> 4 != 7)
+		return 0;
+	for (int i = 0; i < 6; i++)
+		tick = tick << 8 | u->b[i];
+	return tick << 12 | (uint64_t)(u->b[6] & 0x0f) << 8 | u->b[7];
+}
+
+void uuid_at_tick(uint64_t tick, struct uuid *ret_uuid)
+{
 	uint64_t ms = tick >> 12;
 
 	/* RFC 9562, section 6.2, method 3: the time's fraction in the leftmost random bits. */
@@ -122,3 +129,5 @@ void uuid_time_ordered(struct uuid *ret_uuid)
 	env_random(ret_uuid->b + 8, 8);
 	set_version(ret_uuid, 7);
 }
+
+void uuid_time_ordered(struct uuid *ret_uuid) { uuid_at_tick(next_tick(), ret_uuid); }

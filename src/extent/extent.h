@@ -54,6 +54,7 @@ struct extent_new {
 	const struct record_piece *pieces;
 	unsigned piece_count; /* 1..RECORD_MAX_PIECES */
 	struct geometry wanted;
+	uint64_t born; /* E8: its content's place in time (uuid_tick()); 0: now */
 	/* out */
 	struct rec_extent rec; /* refs = piece_count */
 	bool published;	       /* the caller's: false after extent_write */

@@ -81,7 +81,7 @@ static int plan_init(struct extent_store *s, struct plan *p, struct put *put,
 		return err;
 	put->is_planned = true;
 	memset(rec, 0, sizeof(*rec));
-	uuid_time_ordered(&rec->id.u);
+	uuid_at_tick(e->born ? e->born : uuid_tick(), &rec->id.u);
 	rec->ino = e->ino;
 	rec->len = e->len;
 	rec->k = fit.k;

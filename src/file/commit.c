@@ -70,6 +70,7 @@ void batch_build(struct batch *b)
 			unsigned count = MIN(s->range_count - first, RECORD_MAX_PIECES);
 
 			b->ext[at].wanted = geometry_of(s, &set);
+			b->ext[at].born = b->born;
 			build_extent(b, &b->ext[at++], s, first, count, b->pieces + piece_at,
 				     &packed);
 			piece_at += count;

@@ -92,7 +92,8 @@ struct batch {
 	struct slot *slots[BATCH_MAX_SLOTS];
 	unsigned slot_count;
 	uint64_t charged;
-	uint64_t covers;	/* up to here all is stored, or a hole, once it is committed (F2) */
+	uint64_t born;	 /* E8: when it was detached; of a fold, that of the newest it read */
+	uint64_t covers; /* up to here all is stored, or a hole, once it is committed (F2) */
 	struct extent_new *ext; /* built by whoever writes it; lives until the commit */
 	unsigned ext_count;
 	struct record_piece *pieces;

@@ -99,6 +99,18 @@ static int is_settled(struct fold *f, bool *ret_settled)
 	return rc == DFS_ENOENT ? 0 : rc;
 }
 
+/* Data of the slot that is newer than its map is on its way. lock held. */
+static bool is_being_sealed(const struct fold *f)
+{
+	const struct batch *b;
+
+	TAILQ_FOREACH(b, &f->in->fifo, fifo)
+		for (unsigned i = 0; i < b->slot_count; i++)
+			if (b->slots[i]->index == f->slot)
+				return true;
+	return false;
+}
+
 /* What is mapped in the slot, if it is to be folded. */
 static int look_up(struct fold *f)
 {
@@ -108,7 +120,7 @@ static int look_up(struct fold *f)
 	int rc;
 
 	ENV_LOCKED(&in->lock);
-	if (in->excl)
+	if (in->excl || is_being_sealed(f))
 		return DFS_EBUSY;
 	rc = is_settled(f, &settled);
 	if (rc || settled)
@@ -121,6 +133,7 @@ static int look_up(struct fold *f)
 		if ((c.rec.file_offset & (SLOT_BYTES - 1)) + c.rec.len > SLOT_BYTES)
 			return DFS_ECORRUPT;
 		entries_add(&f->old, &c.rec);
+		f->b.born = MAX(f->b.born, uuid_tick_of(&c.rec.extent.u));
 	}
 	f->others = f->old.count == ENTRIES_MAX;
 	if (rc == 0 && f->why == FOLD_NARROW)

@@ -110,6 +110,7 @@ static void enqueue(struct fs *fs, struct batch *b)
 static void push_batch(struct inode *in, struct batch *b, uint64_t covers)
 {
 	b->covers = covers;
+	b->born = uuid_tick();
 	TAILQ_INSERT_TAIL(&in->fifo, b, fifo);
 	in->detach_seq++;
 	inflight_add(in->fs, (int64_t)b->charged);

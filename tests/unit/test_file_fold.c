@@ -90,6 +90,41 @@ static void test_small_pieces(void **state)
 	free(data);
 }
 
+static uint64_t newest(struct inode *in)
+{
+	struct map_cursor c = {0};
+	uint64_t tick = 0;
+
+	for (int rc = map_seek(&c, in, 0); rc == 0 && c.valid; rc = map_next(&c))
+		tick = MAX(tick, uuid_tick_of(&c.rec.extent.u));
+	map_done(&c);
+	return tick;
+}
+
+/* E8: what a fold writes is as old as what it read, for what is being written meanwhile is newer. */
+static void test_age(void **state)
+{
+	struct file_rig *r = rig(0);
+	struct inode *in = rig_create(r, r->root, "f");
+	uint8_t *data = calloc(1, MIB(1));
+	uint64_t before;
+
+	(void)state;
+	rig_write(r, in, 0, data, MIB(1));
+	overwrite(r, in, data, MIB(1), 1200, 100, 3);
+	before = newest(in);
+	assert_true(before > 0);
+	assert_int_equal(fold_some(r->fs, 10), 1);
+	assert_int_equal(meta_counter(r->fs->meta, META_COUNT_EXTENTS), 1);
+	assert_int_equal(newest(in), before);
+	overwrite(r, in, data, MIB(1), 1, 100, 4);
+	assert_true(newest(in) > before);
+	rig_expect(r, in, data, MIB(1));
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
 /* What is listed may be gone, or be removed before its turn. */
 static void test_gone(void **state)
 {
@@ -216,8 +251,11 @@ static void test_writers_wait(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_small_pieces), cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_unreadable),   cmocka_unit_test(test_full_of_garbage),
+		cmocka_unit_test(test_small_pieces),
+		cmocka_unit_test(test_age),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_full_of_garbage),
 		cmocka_unit_test(test_writers_wait),
 	};
 
