@@ -108,5 +108,6 @@ static const struct command inspect_command = {
 };
 
 const struct command *const cli_check_commands[] = {
-	&fsck_command, &inspect_command, &cli_help_command, &cli_version_command, NULL,
+	&fsck_command,	   &cli_rescue_command,	 &inspect_command,
+	&cli_help_command, &cli_version_command, NULL,
 };

@@ -176,9 +176,9 @@ static int run_op(struct invocation *inv)
 	struct ctl_answer a;
 	int code;
 
-	if (!inv->pool)
+	if (!inv->pool && !inv->cmd->no_pool)
 		guess_pool(inv);
-	if (!inv->pool)
+	if (!inv->pool && !inv->cmd->no_pool)
 		return cli_fail(
 			inv, DFS_EUSAGE,
 			"cannot go on: which pool? Name it with --pool DIR or DYNAMICFS_POOL");

@@ -205,6 +205,7 @@ int op_show_redundancy(struct ctl_call *c);
 int op_list_extents(struct ctl_call *c);
 int op_inspect(struct ctl_call *c);
 int op_fsck(struct ctl_call *c);
+int op_rescue(struct ctl_call *c);
 int op_jobs(struct ctl_call *c);
 int op_order_job(struct ctl_call *c);
 /* All jobs, as `jobs` and `status` show them. The caller owns the result. */

@@ -24,6 +24,7 @@ static const struct ctl_op ops[] = {
 	{"stop", op_stop, OP_ONLINE},
 	{"init", op_init, OP_NO_POOL | OP_WRITES},
 	{"import", op_import, OP_NO_POOL | OP_WRITES},
+	{"rescue", op_rescue, OP_NO_POOL},
 	{"set", op_set, OP_WRITES | OP_NO_DISKS},
 	{"status", op_status, OP_NO_DISKS},
 	{"list-disks", op_list_disks, OP_NO_DISKS},
