@@ -164,10 +164,20 @@ struct repair_item {
 void extent_do_without(struct extent_store *s, disk_id disk, bool without);
 bool extent_is_without(struct extent_store *s, disk_id disk);
 /*
- * Makes anew what these extents have on such disks; P7, as extent_repair. DFS_ENOSPC: there is no room for one, or no disk
- * that holds none of the others; DFS_EIO: fewer than k good fragments. Nothing is read in vain where there is no room.
+ * Makes anew what these extents have on such disks; P7, as extent_repair. One for whose fragments there is no disk is
+ * handed to the restorer. DFS_ENOSPC: there is no room, or no disk that holds none of the others; DFS_EIO: fewer than k
+ * good fragments. Nothing is read in vain where there is no room.
  */
 void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count);
+/*
+ * Stores anew, as new data is stored now, the part of a file that an extent of it was written for, if that bears more
+ * losses then. DFS_ENOSPC: it would not, or there is no room. Called without locks, from the thread that rebuilds.
+ */
+typedef int (*extent_restore_fn)(void *ctx, ino_id ino, uint64_t file_offset);
+/* NULL: there is none any more. Waits for a call in progress. */
+void extent_set_restorer(struct extent_store *s, extent_restore_fn fn, void *ctx);
+/* How many fragments are sure to be there, and lie on no disk that is done without. */
+unsigned extent_sure_fragments(struct extent_store *s, const struct rec_extent *rec);
 
 /*
  * Writes up to max fragments that may be lost, or are (disk_doubtful), anew, elsewhere or on that disk,

@@ -3,10 +3,11 @@
  * Who repairs, and why (repair.c says how): the healer, in the background, extents in which reads met damage; and what moves
  * the records that a disk may not have.
  *
- * Locks: healer.lock (a leaf).
+ * Locks: healer.lock (a leaf); restore_lock, before all that file/ takes.
  */
 #include <stdlib.h>
 
+#include "base/probe.h"
 #include "base/words.h"
 #include "extent/internal.h"
 
@@ -35,11 +36,77 @@ bool extent_is_without(struct extent_store *s, disk_id disk)
 	return atomic_load(&s->without[disk.v]);
 }
 
+unsigned extent_sure_fragments(struct extent_store *s, const struct rec_extent *rec)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
+		const struct rec_fragment *f = &rec->frags[i];
+		struct disk *d = f->disk.v ? disk_get(s->cfg.disks, f->disk) : NULL;
+
+		n += d && disk_present(d) && !extent_is_without(s, f->disk) &&
+		     !disk_may_lack(d, f->segment, f->offset, f->record_len);
+	}
+	return n;
+}
+
+/* ---- what finds no disk as wide as it is ---- */
+
+void extent_set_restorer(struct extent_store *s, extent_restore_fn fn, void *ctx)
+{
+	ENV_LOCKED(&s->restore_lock);
+	s->restore = fn;
+	s->restore_ctx = ctx;
+}
+
+/* Where in which file the extent was written for: its records say so. */
+static int origin(struct extent_store *s, const struct rec_extent *rec, uint64_t *ret_file_offset)
+{
+	uint32_t len = MIN(rec->fragment_len, RECORD_BLOCK_BYTES);
+	FREE uint8_t *buf = xmalloc((size_t)rec->header_len + len);
+	uint8_t order[DFS_EXTENT_MAX_FRAGMENTS];
+	unsigned present = fragments_by_preference(s, rec, order);
+
+	for (unsigned i = 0; i < present; i++) {
+		struct whole_read r = {.rec = rec, .index = order[i], .len = len, .buf = buf};
+
+		wholes_read(s, &r, 1);
+		if (r.result)
+			continue;
+		*ret_file_offset = r.header.pieces[0].file_offset;
+		record_header_release(&r.header);
+		return 0;
+	}
+	return DFS_EIO;
+}
+
+/* R6 */
+static void restore(struct extent_store *s, struct repair_item *item)
+{
+	struct rec_extent rec;
+	uint64_t off;
+	int err;
+
+	ENV_LOCKED(&s->restore_lock);
+	if (!s->restore || get_extent(s->cfg.meta, item->id, &rec) || origin(s, &rec, &off))
+		return;
+	err = s->restore(s->restore_ctx, rec.ino, off);
+	if (err)
+		return;
+	PROBE("restored-narrower");
+	item->err = 0;
+	item->made += (unsigned)rec.k + rec.m - extent_sure_fragments(s, &rec);
+	item->bytes += extent_stored_bytes(&rec);
+}
+
 void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count)
 {
 	const struct repair_choice choice = {0};
 
 	extent_repair_many(s, &choice, items, count);
+	for (unsigned i = 0; i < count; i++)
+		if (items[i].err == DFS_ENOSPC)
+			restore(s, &items[i]);
 }
 
 /* ---- what a disk may not have, or has not: it went silent with unsynced writes, or was set back ---- */

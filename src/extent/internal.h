@@ -75,6 +75,10 @@ struct extent_store {
 	extent_accepted_fn accepted;
 	void *accepted_ctx;
 
+	struct env_mutex restore_lock; /* held only while it is called */
+	extent_restore_fn restore;
+	void *restore_ctx;
+
 	struct extent_config cfg;
 	struct extent_cache cache;
 	struct healer healer;

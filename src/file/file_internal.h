@@ -245,6 +245,7 @@ struct fs {
 		uint64_t began_ns, next_ns, rest_until_ns;
 		struct geometry large, small; /* that it was last due for */
 		uint64_t slots;		      /* that were stored anew */
+		uint64_t fit_ns; /* when the fits were looked at for what finds no disk */
 	} rebundle;
 
 	struct env_mutex reap_lock; /* what the background thread is to do */
@@ -493,6 +494,7 @@ void fold_throttle(struct fs *fs);
 enum fold_why {
 	FOLD_GARBAGE,
 	FOLD_NARROW,
+	FOLD_HOMELESS, /* none: what an extent of it lacks finds no disk */
 };
 /* One slot, if it is to be (*ret_done). No lock held. */
 MUST_USE int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool *ret_done);
@@ -505,6 +507,10 @@ unsigned fold_some(struct fs *fs, unsigned max);
 bool rebundle_is_narrow(const struct rec_extent *x);
 /* Would it bear more losses, or take less room, if it were stored as new data is now? */
 bool rebundle_is_better(struct fs *fs, const struct rec_extent *x);
+/* Likewise, beside what is lost of it? */
+bool rebundle_restores(struct fs *fs, const struct rec_extent *x);
+/* extent_restore_fn; ctx: the filesystem */
+MUST_USE int rebundle_restore(void *ctx, ino_id ino, uint64_t file_offset);
 void rebundle_noted(struct fs *fs); /* a slot was put into the table */
 void rebundle_look(struct fs *fs);  /* once a second, after usage_refresh() */
 /* The next slot that is due. DFS_ENOENT: none is, now; else why it can't be gone on with. No lock held. */

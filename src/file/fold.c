@@ -56,9 +56,12 @@ static void del_listed(struct meta_txn *t, ino_id ino, uint64_t slot, enum fold_
 
 static int forget(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why)
 {
-	struct meta_txn *t = meta_begin(fs->meta);
+	struct meta_txn *t;
 	uint64_t seq;
 
+	if (why == FOLD_HOMELESS)
+		return 0;
+	t = meta_begin(fs->meta);
 	del_listed(t, ino, slot, why);
 	return meta_commit(t, &seq);
 }
@@ -77,8 +80,9 @@ static int judge_narrow(struct fold *f)
 		rc = get_extent(f->in->fs->meta, f->old.v[i].extent, &x);
 		if (rc)
 			return rc;
-		narrow |= rebundle_is_narrow(&x);
-		better |= rebundle_is_better(f->in->fs, &x);
+		narrow |= rebundle_is_narrow(&x) || f->why == FOLD_HOMELESS;
+		better |= f->why == FOLD_NARROW ? rebundle_is_better(f->in->fs, &x)
+						: rebundle_restores(f->in->fs, &x);
 	}
 	if (!better)
 		f->old.count = 0;
@@ -92,7 +96,7 @@ static int is_settled(struct fold *f, bool *ret_settled)
 	int rc;
 
 	*ret_settled = f->in->freed;
-	if (*ret_settled || f->why == FOLD_NARROW)
+	if (*ret_settled || f->why != FOLD_GARBAGE)
 		return 0;
 	rc = get_usage(f->in->fs->meta, f->in->ino, f->slot, &u);
 	*ret_settled = rc == DFS_ENOENT || (rc == 0 && !usage_excess(f->in->fs, &u));
@@ -136,7 +140,7 @@ static int look_up(struct fold *f)
 		f->b.born = MAX(f->b.born, uuid_tick_of(&c.rec.extent.u));
 	}
 	f->others = f->old.count == ENTRIES_MAX;
-	if (rc == 0 && f->why == FOLD_NARROW)
+	if (rc == 0 && f->why != FOLD_GARBAGE)
 		rc = judge_narrow(f);
 	return rc;
 }
@@ -355,7 +359,7 @@ int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool 
 	if (rc == 0 && f.old.count) {
 		ENV_LOCKED(&fs->fold_lock);
 		fs->folded_slots += why == FOLD_GARBAGE;
-		fs->rebundle.slots += why == FOLD_NARROW;
+		fs->rebundle.slots += why != FOLD_GARBAGE;
 		*ret_done = true;
 	}
 	if (rc == DFS_EIO || rc == DFS_ECORRUPT || rc == DFS_ECHECKSUM)

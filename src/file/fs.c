@@ -65,8 +65,10 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 
 static void fs_free(struct fs *fs)
 {
-	if (!fs->read_only)
+	if (!fs->read_only) {
 		extent_set_acceptor(fs->extents, NULL, NULL);
+		extent_set_restorer(fs->extents, NULL, NULL);
+	}
 	inodes_free_all(fs);
 	reap_free_list(fs);
 	slot_pool_release(fs);
@@ -235,6 +237,7 @@ int fs_open(struct pool *pool, const struct fs_config *cfg, struct fs **ret_fs)
 	}
 	if (!fs->read_only) {
 		extent_set_acceptor(fs->extents, space_accepted, fs);
+		extent_set_restorer(fs->extents, rebundle_restore, fs);
 		start_threads(fs);
 	}
 	*ret_fs = fs;

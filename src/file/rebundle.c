@@ -15,6 +15,7 @@
 	30000000000ull	 /* at least, between two walks that nothing but new slots calls for */
 #define AGAIN_FACTOR 10u /* of what the last one took */
 #define REST_MOST_MS 1000u
+#define FIT_NS 1000000000ull
 
 bool rebundle_is_narrow(const struct rec_extent *x)
 {
@@ -32,6 +33,15 @@ bool rebundle_is_better(struct fs *fs, const struct rec_extent *x)
 
 	return rebundle_is_narrow(x) &&
 	       is_better(x->wanted_k > 1 ? fs->fit_large : fs->fit_small, x->k, x->m);
+}
+
+bool rebundle_restores(struct fs *fs, const struct rec_extent *x)
+{
+	unsigned sure = extent_sure_fragments(fs->extents, x);
+	ENV_LOCKED(&fs->fold_lock);
+
+	return sure < (unsigned)x->k + x->m && sure >= x->k &&
+	       (x->wanted_k > 1 ? fs->fit_large : fs->fit_small).m > sure - x->k;
 }
 
 void rebundle_noted(struct fs *fs)
@@ -153,4 +163,33 @@ int rebundle_next(struct fs *fs)
 		rest(fs, set.bytes_per_s ? SLOT_BYTES * 1000000000ull / set.bytes_per_s : 0);
 	}
 	return 0;
+}
+
+/* ---- what finds no disk as wide as it is (R6) ---- */
+
+/* What new data gets may have changed with the disk that was lost. */
+static void refresh(struct fs *fs)
+{
+	uint64_t now = env_now_ns();
+
+	env_mutex_lock(&fs->fold_lock);
+	bool old = now - fs->rebundle.fit_ns >= FIT_NS;
+	if (old)
+		fs->rebundle.fit_ns = now;
+	env_mutex_unlock(&fs->fold_lock);
+	if (old)
+		usage_refresh(fs);
+}
+
+int rebundle_restore(void *ctx, ino_id ino, uint64_t file_offset)
+{
+	struct fs *fs = ctx;
+	bool done;
+	int rc;
+
+	refresh(fs);
+	if (!pool_may_grow(fs->pool) || !space_try(fs, SLOT_BYTES))
+		return DFS_ENOSPC;
+	rc = fold_slot(fs, ino, file_offset >> SLOT_SHIFT, FOLD_HOMELESS, &done);
+	return rc || done ? rc : DFS_ENOSPC;
 }

@@ -22,21 +22,12 @@ for i in $(seq 200); do head -c $((i * 150)) /dev/urandom >"$mnt/file$i"; done
 sync "$mnt"
 sums >"$work/sums"
 
-# ---- two disks given up: six less two leave no room for RS 4+2
-check "rebuild begins at once" set_to 15m --background-rate unlimited
+# ---- two disks given up: six less two leave no room for RS 4+2; the daemon is killed in the middle
+geometry() { dfs list-extents --pool "$pool" "$mnt/large" | grep -c "RS $1 "; }
+is_as() { [ "$(geometry "$1")" -ge 60 ]; }
+check "rebuild begins at once" set_to 15m --background-rate 2M
 check "one is given up" dfs fail-disk --pool "$pool" --disk disk6
 check "and another" dfs fail-disk --pool "$pool" --disk disk5
-check "it waits for disks" wait_for 30 jobs_in waiting
-check "and says why" eval 'wait_for 30 eval "dfs jobs --pool \"$pool\" | tr -s \" \n\" \" \" | grep -q \"could not be restored: there is no disk\""'
-check "status shows it" eval 'dfs status --pool "$pool" | grep -q "Rebuild   of disk6: waiting"'
-check "files read right meanwhile" same
-
-# ---- disks are added; the daemon is killed in the middle
-set_to 15m --background-rate 2M >/dev/null
-for i in 7 8; do
-	mkdir "$work/disk$i"
-	check "disk$i is added" dfs add-disk --pool "$pool" --disk "$work/disk$i" --label "disk$i"
-done
 check "it goes on" wait_for 30 jobs_in running
 job=$(dfs jobs --pool "$pool" | sed -n 's/^\([0-9]*\)  .*running.*/\1/p' | head -1)
 check "paused" dfs jobs --pool "$pool" pause "$job"
@@ -79,6 +70,24 @@ check "as JSON, once it is done" eval 'dfs jobs --pool "$pool" wait "$job" --jso
 check "it comes to its end" wait_for 60 none_in "running|waiting|paused"
 check "all is whole" is_whole
 check "files read right" same
+check "what had no disk is stored narrower" is_as 2+2
+
+# ---- two more: three copies find no disk among two
+check "a third is given up" dfs fail-disk --pool "$pool" --disk disk4
+check "it is done without" wait_for 60 none_in "running|waiting"
+check "a fourth is given up" dfs fail-disk --pool "$pool" --disk disk3
+check "it waits for disks" wait_for 30 jobs_in waiting
+check "and says why" eval 'wait_for 30 eval "dfs jobs --pool \"$pool\" | tr -s \" \n\" \" \" | grep -q \"could not be restored: there is no disk\""'
+check "status shows it" eval 'dfs status --pool "$pool" | grep -q "Rebuild   of disk3: waiting"'
+check "files read right meanwhile" same
+for i in 7 8 9 10; do
+	mkdir "$work/disk$i"
+	check "disk$i is added" dfs add-disk --pool "$pool" --disk "$work/disk$i" --label "disk$i"
+done
+check "it goes on" wait_for 60 none_in "running|waiting"
+check "and grows as wide as wanted" wait_for 60 is_as 4+2
+check "all is whole again" is_whole
+check "files read right" same
 
 # ---- a disk that stays away
 set_to 1h >/dev/null
@@ -94,8 +103,8 @@ stop
 rm -rf "$work/disk7/dynamicfs"
 check "it is lost" start
 set_to 1s >/dev/null
-mkdir "$work/disk9"
-dfs add-disk --pool "$pool" --disk "$work/disk9" --label disk9 >/dev/null 2>&1
+mkdir "$work/disk11"
+dfs add-disk --pool "$pool" --disk "$work/disk11" --label disk11 >/dev/null 2>&1
 check "it is rebuilt by itself" wait_for 60 is_whole
 check "files read right again" same
 

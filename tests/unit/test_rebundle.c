@@ -233,12 +233,83 @@ static void test_switched_off(void **state)
 	free(data);
 }
 
+static void set_draining(struct file_rig *r, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct disk *d = disk_at(pool_disks(r->pool), i);
+
+		disk_set_state(d, DISK_DRAINING);
+		extent_do_without(pool_extents(r->pool), disk_info(d).id, true);
+	}
+}
+
+static unsigned extent_ids(struct file_rig *r, struct repair_item *items, unsigned max)
+{
+	const uint8_t table = TABLE_EXTENT;
+	struct meta_iter *it = meta_iter_new_within(r->fs->meta, &table, 1);
+	unsigned n = 0;
+
+	for (meta_iter_seek(it, &table, 1); meta_iter_valid(it) && n < max; meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct rec_extent x;
+
+		if (k[0] != table)
+			break;
+		assert_int_equal(parse_extent(k, klen, v, vlen, &x), 0);
+		items[n++] = (struct repair_item){.id = x.id};
+	}
+	meta_iter_free(it);
+	return n;
+}
+
+/* R6: six disks less two: what was 4 + 2 becomes 2 + 2, which bears two losses again, and copies find disks as they are.
+ * What would bear no more than it does stays as it is. */
+static void test_no_disk_for_it(void **state)
+{
+	struct file_rig *r = rig(6, 0);
+	uint8_t *data = malloc(SIZE);
+	struct inode *in = rig_create(r, r->root, "f");
+	struct repair_item items[16];
+	unsigned n;
+
+	(void)state;
+	fill(data, SIZE, 1);
+	rig_write(r, in, 0, data, SIZE);
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	set_draining(r, 2);
+	n = extent_ids(r, items, 16);
+	assert_int_equal(n, 4);
+	extent_rebuild(pool_extents(r->pool), items, n);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(items[i].err, 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_geometry(in, MIB(i), 2, 2);
+	assert_geometry(in, MIB(3), 1, 2);
+	assert_int_equal(listed(r), 3);
+	for (unsigned i = 1; i <= 2; i++)
+		assert_int_equal(meta_counter(r->fs->meta, META_COUNT_DISK_USED + i), 0);
+	rig_expect(r, in, data, SIZE);
+	/* four less two more: three copies can't be had of two disks, and two bear no more than what is left */
+	set_draining(r, 4);
+	r->fs->rebundle.fit_ns = 0;
+	n = extent_ids(r, items, 16);
+	extent_rebuild(pool_extents(r->pool), items, n);
+	for (unsigned i = 0; i < 3; i++)
+		assert_geometry(in, MIB(i), 1, 1); /* 2 + 2 with two left bore none */
+	assert_geometry(in, MIB(3), 1, 2);	   /* three copies with two left bear one */
+	rig_expect(r, in, data, SIZE);
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_grows_with_the_disks), cmocka_unit_test(test_leaves_the_list),
 		cmocka_unit_test(test_written_meanwhile),    cmocka_unit_test(test_never_less),
-		cmocka_unit_test(test_switched_off),
+		cmocka_unit_test(test_switched_off),	     cmocka_unit_test(test_no_disk_for_it),
 	};
 
 	if (getenv("FILTER"))
