@@ -19,8 +19,9 @@ void flush_kick(struct fs *fs)
 
 /* dirty_lock held. Once it makes room, it makes some more than is needed right now: else each write
  * would wake it again. */
-static bool pressure(const struct fs *fs, bool making_room)
+static bool pressure(struct fs *fs, bool making_room)
 {
+	env_assert_held(&fs->dirty_lock);
 	return fs->dirty_bytes - fs->inflight_bytes >
 	       fs->cfg.dirty_limit_bytes / 8 * (making_room ? 3 : 4);
 }
@@ -43,6 +44,7 @@ static unsigned collect(struct fs *fs, struct inode **ins, uint64_t age, bool pr
 	unsigned count = 0;
 	struct inode *in;
 
+	env_assert_held(&fs->dirty_lock);
 	TAILQ_FOREACH(in, &fs->dirty, dirty_link) {
 		if (count == PASS_INODES)
 			break;
@@ -58,11 +60,12 @@ static unsigned collect(struct fs *fs, struct inode **ins, uint64_t age, bool pr
 }
 
 /* dirty_lock held: until the oldest is due, or somebody wakes us. */
-static uint64_t wait_ms(const struct fs *fs)
+static uint64_t wait_ms(struct fs *fs)
 {
 	const struct inode *oldest = TAILQ_FIRST(&fs->dirty);
 	int64_t left_ms;
 
+	env_assert_held(&fs->dirty_lock);
 	if (!oldest)
 		return 1000;
 	left_ms = (oldest->dirty_since_ns + (int64_t)flush_age_ns(fs) - (int64_t)env_now_ns()) /

@@ -58,6 +58,7 @@ static void inode_free(struct inode *in)
 /* table_lock held */
 static void lru_remove(struct inode *in)
 {
+	env_assert_held(&in->fs->table_lock);
 	if (!in->on_lru)
 		return;
 	TAILQ_REMOVE(&in->fs->lru, in, lru);
@@ -68,6 +69,7 @@ static void lru_remove(struct inode *in)
 /* table_lock held: takes it out of the table if nobody needs it; the caller then frees it */
 static bool table_remove_unused(struct inode *in)
 {
+	env_assert_held(&in->fs->table_lock);
 	if (in->refs || in->handles)
 		return false;
 	lru_remove(in);
@@ -87,6 +89,7 @@ static struct inode *unref(struct inode *in, uint64_t n)
 	struct fs *fs = in->fs;
 	struct inode *oldest;
 
+	env_assert_held(&in->fs->table_lock);
 	ASSERT(in->refs >= n);
 	in->refs -= n;
 	if (in->refs || in->handles)
@@ -189,6 +192,7 @@ static struct inode *table_add(struct fs *fs, struct inode *in)
 /* lock held, no longer loading */
 static void loaded(struct inode *in, int err)
 {
+	env_assert_held(&in->lock);
 	in->load_err = err;
 	__atomic_store_n(&in->state, err ? INODE_BAD : INODE_READY, __ATOMIC_RELEASE);
 }

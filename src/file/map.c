@@ -155,6 +155,7 @@ int map_unmap_step(struct map_change *m, uint64_t from, uint64_t to, uint64_t *r
 	unsigned count = 0;
 	int rc;
 
+	env_assert_held(&m->in->lock);
 	m->in->last_map.len = 0;
 	if (!m->in->rec.mapped_bytes || from >= to) {
 		*ret_next = to;
@@ -185,6 +186,7 @@ int map_drop_all(struct map_change *m, size_t room, bool *ret_fits)
 	struct inode *in = m->in;
 	int rc;
 
+	env_assert_held(&m->in->lock);
 	*ret_fits = true;
 	in->last_map.len = 0;
 	if (in->rec.mapped_bytes == in->rec.inline_len)
@@ -213,6 +215,7 @@ int map_apply(struct map_change *m, struct rec_inode *r)
 {
 	int rc = m->refs.count ? extent_refs_apply(m->in->fs->extents, m->t, &m->refs) : 0;
 
+	env_assert_held(&m->in->lock);
 	return rc ? rc : usage_apply(m, r);
 }
 

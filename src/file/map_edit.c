@@ -180,6 +180,7 @@ int map_edit_step(struct map_edit *e, struct map_change *m, uint64_t must)
 	const struct map_piece *p = e->part, *end;
 	int rc = choose_part(e, &k, must);
 
+	env_assert_held(&e->in->lock);
 	e->in->last_map.len = 0;
 	if (rc)
 		return rc;

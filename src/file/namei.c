@@ -93,6 +93,7 @@ static int entry_free(struct inode *dir, const char *name)
 	ino_id ino;
 	int rc;
 
+	env_assert_held(&dir->lock);
 	if (dir->freed || !dir->rec.nlink)
 		return DFS_ENOENT;
 	rc = names_find(dir, name, &ino);

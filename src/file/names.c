@@ -52,6 +52,7 @@ static void release(struct names *n)
 /* names_lock held */
 static void detach(struct fs *fs, struct names *n)
 {
+	env_assert_held(&fs->names_lock);
 	TAILQ_REMOVE(&fs->names, n, lru);
 	fs->names_bytes -= n->bytes;
 	n->dir->names = NULL;
@@ -103,10 +104,11 @@ static int scan(struct inode *dir, struct names *n)
 }
 
 /* Is a scan worth its time and its memory? dir's lock held. */
-static bool is_worth_it(const struct inode *dir, uint64_t misses)
+static bool is_worth_it(struct inode *dir, uint64_t misses)
 {
 	uint64_t entries = dir->size;
 
+	env_assert_held(&dir->lock);
 	return !dir->freed && misses >= entries / SCAN_COST &&
 	       entries * (sizeof(struct name) + NAME_OVERHEAD) <= dir->fs->cfg.name_cache_bytes / 2;
 }

@@ -189,6 +189,7 @@ int prealloc_cut(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 {
 	unsigned i = 0;
 
+	env_assert_held(&in->lock);
 	while (i < count && (in->rec.flags & INODE_PREALLOC)) {
 		uint64_t slot = pieces[i].start >> SLOT_SHIFT;
 		struct promise p;
@@ -257,6 +258,7 @@ int prealloc_drop_some(struct inode *in, struct meta_txn *t, struct rec_inode *r
 	struct meta_iter *it = NULL;
 	int rc;
 
+	env_assert_held(&in->lock);
 	if (!(in->rec.flags & INODE_PREALLOC))
 		*from = to;
 	if (*from >= to)

@@ -345,6 +345,7 @@ static void write_group(struct fs *fs, struct batch **group, unsigned count)
 /* queue_lock held */
 static void dequeue(struct fs *fs, struct batch *b)
 {
+	env_assert_held(&fs->queue_lock);
 	TAILQ_REMOVE(&fs->queue, b, queue);
 	fs->queued_bytes -= b->charged;
 	b->queued = false;
@@ -398,6 +399,7 @@ static unsigned take_own(struct inode *in, struct batch **group)
 	unsigned count = 0;
 	struct batch *b;
 
+	env_assert_held(&in->lock);
 	ENV_LOCKED(&in->fs->queue_lock);
 	TAILQ_FOREACH(b, &in->fifo, fifo) {
 		if (!b->queued)
@@ -419,6 +421,7 @@ static int seal_and_wait(struct inode *in, bool *ret_failed)
 	int rc = seal_start(in, SEAL_ALL, 0);
 	uint64_t target = in->detach_seq;
 
+	env_assert_held(&in->lock);
 	while (in->commit_seq < target && (count = take_own(in, group)) > 0) {
 		env_mutex_unlock(&in->lock);
 		write_group(in->fs, group, count);

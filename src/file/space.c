@@ -114,6 +114,7 @@ static int64_t asked(const struct budget *need) { return need->data ? need->data
 /* space_lock held */
 static void give(struct fs *fs, const struct budget *need, bool was_asked)
 {
+	env_assert_held(&fs->space_lock);
 	move(&fs->budget, &fs->taken, need);
 	if (was_asked)
 		fs->asking -= asked(need);

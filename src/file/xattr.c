@@ -48,6 +48,7 @@ static int check_room(struct inode *in, const char *name, size_t value_len)
 	BUF from = {0};
 	int rc;
 
+	env_assert_held(&in->lock);
 	if (!(in->rec.flags & INODE_XATTRS))
 		return 0;
 	key_xattr(&from, in->ino, "");
