@@ -342,7 +342,6 @@ static const struct command list_command = {
 };
 
 const struct command *const cli_pool_commands[] = {
-	&init_command,	     &add_command,	&list_command,
-	&cli_status_command, &fail_command,	&set_command,
-	&import_command,     &cli_jobs_command, NULL,
+	&init_command, &add_command,	&list_command,	   &cli_status_command,	 &fail_command,
+	&set_command,  &import_command, &cli_jobs_command, &cli_metrics_command, NULL,
 };

@@ -206,6 +206,7 @@ int op_list_extents(struct ctl_call *c);
 int op_inspect(struct ctl_call *c);
 int op_fsck(struct ctl_call *c);
 int op_rescue(struct ctl_call *c);
+int op_metrics(struct ctl_call *c);
 int op_jobs(struct ctl_call *c);
 int op_order_job(struct ctl_call *c);
 /* All jobs, as `jobs` and `status` show them. The caller owns the result. */

@@ -33,6 +33,7 @@ static const struct ctl_op ops[] = {
 	{"show-redundancy", op_show_redundancy, 0},
 	{"list-extents", op_list_extents, 0},
 	{"inspect", op_inspect, 0},
+	{"metrics", op_metrics, OP_NO_DISKS},
 	{"jobs", op_jobs, 0},
 	{"order-job", op_order_job, OP_WRITES},
 	{"fsck", op_fsck, OP_OFFLINE},

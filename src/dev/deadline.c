@@ -259,16 +259,20 @@ static void op_prefetch(struct dev_file *file, uint64_t off, uint64_t len)
 /* From the page cache, on the caller's thread. false: that is not known to be possible. */
 static bool read_now(struct deadline *d, struct dev_call *c)
 {
+	uint64_t began;
 	bool done;
 
 	if (c->flags & DEV_READ_MEDIA)
 		return false;
 	if (inline_enter(d))
 		return false;
+	began = env_now_ns();
 	done = dev_read_now(dfile_of(c->file)->below, c->buf, c->len, c->off) == 0;
 	inline_leave(d);
-	if (done)
+	if (done) {
 		c->got = c->len;
+		dev_count(&d->counts, DEV_COUNT_READ, c->len, env_now_ns() - began, 0);
+	}
 	return done;
 }
 
@@ -518,6 +522,14 @@ struct dev *dev_deadline_new(struct dev_group *g, struct dev *below)
 	d->below = below;
 	d->is_memory = dev_is_memory(below);
 	return &d->base;
+}
+
+bool dev_counts(struct dev *dev, struct dev_counts *ret)
+{
+	if (dev->ops != &deadline_ops)
+		return false;
+	counts_copy(&deadline_of(dev)->counts, ret);
+	return true;
 }
 
 bool dev_deadline_state(struct dev *dev, struct dev_deadline_state *ret_state)

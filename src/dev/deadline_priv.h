@@ -13,6 +13,7 @@
 
 #include "base/env.h"
 #include "base/le.h"
+#include "dev/counts.h"
 #include "dev/deadline.h"
 
 #ifndef TAILQ_FOREACH_SAFE /* glibc has none */
@@ -118,6 +119,7 @@ struct deadline {
 	LIST_ENTRY(deadline) in_group; /* group.lock */
 	char domain[64];	       /* group.lock */
 	bool votes;		       /* group.lock */
+	struct dev_counts counts;      /* atomic */
 	/* From when on the disk counts as silent; 0: nothing runs; 1: it is hung. For the group. */
 	_Atomic(uint64_t) silent_at_ns;
 
@@ -140,6 +142,11 @@ struct deadline {
 	int probe_result, space_result;
 	struct dev_space space;
 };
+
+/* ---- counts.c ---- */
+/* It has returned, after so long. */
+void counts_request(struct deadline *d, const struct request *r, uint64_t ns);
+void counts_copy(const struct dev_counts *c, struct dev_counts *ret);
 
 /* ---- request.c ---- */
 /* Runs r, which borrows all it needs; fills in its results. On a disk that is only memory here, else on

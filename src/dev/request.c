@@ -107,7 +107,7 @@ static int execute_file(struct request *r, struct dev_file *f)
 	}
 }
 
-void request_execute(struct request *r)
+static void execute(struct request *r)
 {
 	struct dev *below = r->d->below;
 
@@ -153,6 +153,14 @@ void request_execute(struct request *r)
 	default:
 		r->result = execute_file(r, r->file->below);
 	}
+}
+
+void request_execute(struct request *r)
+{
+	uint64_t began = env_now_ns();
+
+	execute(r);
+	counts_request(r->d, r, env_now_ns() - began);
 }
 
 /* ---- submitting ---- */

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "base/metric.h"
 #include "extent/internal.h"
 
 void cache_init(struct extent_cache *c, uint64_t limit_bytes)
@@ -106,6 +107,7 @@ int cache_get(struct extent_store *s, extent_id id, struct cached_extent **ret)
 		TAILQ_INSERT_HEAD(&c->lru, e, lru);
 	}
 	env_mutex_unlock(&c->lock);
+	metric_add(e ? METRIC_CACHE_HITS : METRIC_CACHE_MISSES, 1);
 	if (!e) {
 		err = get_extent(s->cfg.meta, id, &rec);
 		if (err)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/metric.h"
 #include "base/probe.h"
 #include "extent/internal.h"
 
@@ -439,8 +440,13 @@ static void settle(struct extent_store *s, struct repair *r)
 		cache_drop(s, r->old.id);
 		atomic_fetch_add(&s->fragments_healed, made);
 	}
+	metric_add(METRIC_REPAIR_FRAGMENTS, made);
+	metric_add(METRIC_REPAIR_BYTES, made ? r->item->bytes : 0);
 	r->item->made = made;
 	r->item->err = r->err ? r->err : r->item->err;
+	metric_add(METRIC_REPAIR_ATTEMPTS, 1);
+	metric_add(METRIC_REPAIR_FAILURES,
+		   r->item->err && r->item->err != DFS_EBUSY && r->item->err != DFS_ENOENT);
 	if (r->err != DFS_EBUSY && r->err != DFS_ENOENT) /* else it has changed meanwhile */
 		remember_damage(s, r);
 }

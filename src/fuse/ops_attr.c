@@ -4,6 +4,7 @@
  * permissions (default_permissions).
  * Locks: fuse_state.lock, a leaf.
  */
+#include "base/metric.h"
 #include "fuse/ops.h"
 
 #include <errno.h>
@@ -57,7 +58,12 @@ void ops_entry(struct fuse_state *st, struct inode *in, const struct fs_attr *at
 	ops_stat(attr, &ret_e->attr);
 }
 
-void ops_reply_err(fuse_req_t req, int err) { fuse_reply_err(req, errmap_to_errno(err)); }
+void ops_reply_err(fuse_req_t req, int err)
+{
+	if (err)
+		metric_add(METRIC_FUSE_ERRORS, 1);
+	fuse_reply_err(req, errmap_to_errno(err));
+}
 
 void ops_reply_entry(fuse_req_t req, int err, struct inode *in, const struct fs_attr *attr)
 {

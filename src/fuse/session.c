@@ -79,42 +79,6 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	st->opendir_optional = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
 }
 
-static const struct fuse_lowlevel_ops operations = {
-	.init = on_init,
-	.lookup = op_lookup,
-	.forget = op_forget,
-	.forget_multi = op_forget_multi,
-	.getattr = op_getattr,
-	.setattr = op_setattr,
-	.readlink = op_readlink,
-	.mknod = op_mknod,
-	.mkdir = op_mkdir,
-	.unlink = op_unlink,
-	.rmdir = op_rmdir,
-	.symlink = op_symlink,
-	.rename = op_rename,
-	.link = op_link,
-	.open = op_open,
-	.create = op_create,
-	.read = op_read,
-	.write = op_write,
-	.flush = op_flush,
-	.release = op_release,
-	.fsync = op_fsync,
-	.opendir = op_opendir,
-	.readdir = op_readdir,
-	.readdirplus = op_readdirplus,
-	.releasedir = op_releasedir,
-	.fsyncdir = op_fsyncdir,
-	.statfs = op_statfs,
-	.setxattr = op_setxattr,
-	.getxattr = op_getxattr,
-	.listxattr = op_listxattr,
-	.removexattr = op_removexattr,
-	.fallocate = op_fallocate,
-	.lseek = op_lseek,
-};
-
 static int add_options(const struct session_config *cfg, struct fuse_args *args)
 {
 	FREE char *source = xasprintf("fsname=%s", cfg->source);
@@ -140,8 +104,10 @@ static int make_fuse_session(const struct session_config *cfg, struct session *s
 			     struct pool_message *msg)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct fuse_lowlevel_ops operations = ops_counted;
 	int err = add_options(cfg, &args);
 
+	operations.init = on_init;
 	if (!err) {
 		s->fuse = fuse_session_new(&args, &operations, sizeof(operations), &s->state);
 		if (!s->fuse)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/metric.h"
 #include "base/probe.h"
 #include "jobs/internal.h"
 
@@ -108,6 +109,7 @@ struct job *job_add(struct jobs *j, enum job_kind_id kind, disk_id disk, uint64_
 				    .due_ns = due_ns},
 			    .changed = true};
 	j->count++;
+	metric_add(METRIC_JOBS_BEGUN, 1);
 	return job;
 }
 
@@ -242,6 +244,7 @@ static void wait_on(struct jobs *j, struct job *job, const char *reason)
 static void finish(struct job *job)
 {
 	PROBE("job-done");
+	metric_add(METRIC_JOBS_DONE, 1);
 	job_set_state(job, JOB_DONE, "%s", "");
 	log_info("job %u (%s of disk %u) is done: %llu fragments were written", job->rec.id,
 		 kind_of(&job->rec)->name, job->rec.disk.v, (unsigned long long)job->rec.made);

@@ -11,6 +11,7 @@
  */
 #include <stdio.h>
 
+#include "base/metric.h"
 #include "base/probe.h"
 #include "base/words.h"
 #include "jobs/internal.h"
@@ -202,9 +203,14 @@ static void sum_up(struct job *job, const struct repair_item *items, unsigned n,
 		   uint64_t *ret_bytes)
 {
 	for (unsigned i = 0; i < n; i++) {
+		bool failed = items[i].err && items[i].err != DFS_ENOENT;
+
+		metric_add(METRIC_REBUILD_ATTEMPTS, 1);
+		metric_add(failed ? METRIC_REBUILD_FAILURES : METRIC_REBUILD_SUCCESSES, 1);
+		metric_add(METRIC_REBUILD_BYTES, items[i].bytes);
 		*ret_bytes += items[i].bytes;
 		job->rec.made += items[i].made;
-		if (!items[i].err || items[i].err == DFS_ENOENT)
+		if (!failed)
 			continue;
 		job->rec.stuck++;
 		job->why = items[i].err;
