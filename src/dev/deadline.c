@@ -348,8 +348,10 @@ static int ask(struct deadline *d, bool must_be_new, bool *ret_old)
 	while (!rc && d->answers < wanted) {
 		uint64_t now, since;
 
-		if (!d->asking)
+		if (!d->asking) {
+			d->asking_ns = env_now_ns();
 			d->asking = request_submit_locked(d, &r, false, &rc);
+		}
 		if (rc)
 			break;
 		now = env_now_ns();

@@ -138,6 +138,7 @@ struct deadline {
 	bool is_silent; /* a call has taken too long, and the disk can't be spared (D11) */
 	/* the last answer to "there? how much space?" */
 	struct request *asking;
+	uint64_t asking_ns; /* when that question began */
 	uint64_t answers;
 	int probe_result, space_result;
 	struct dev_space space;

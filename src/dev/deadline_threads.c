@@ -106,6 +106,7 @@ static struct dev_file *learn(struct deadline *d, struct request *r)
 		d->space_result = r->result;
 		if (r->result == 0)
 			d->space = r->space;
+		d->space.asked_ns = d->asking_ns;
 	}
 	if (r->op == REQ_OPEN && r->result == 0) {
 		if (r->state == REQ_LEFT || !r->has_waiter)

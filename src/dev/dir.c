@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "dev/dev.h"
+#include "dev/late.h"
 
 #define TMP_PREFIX ".tmp-"  /* of a replacement not yet renamed; never listed */
 #define DIRECT_ALIGN 4096u  /* enough for every filesystem we know; else it refuses (EINVAL) */
@@ -45,9 +46,8 @@ struct dir_dev {
 	ino_t st_ino;
 	uint64_t fs_id;
 	bool is_memory; /* statfs tells what can be written, and allocating costs as much as writing */
-	bool is_late; /* statfs does not know what was allocated or given back since the last commit */
-	bool has_block;	       /* the kernel lists the block device that the filesystem is on */
-	atomic_bool has_moved; /* something may have been, since it was last made to commit */
+	struct late *late; /* what statfs does not know yet; NULL: it knows */
+	bool has_block;	   /* the kernel lists the block device that the filesystem is on */
 	atomic_uint tmp_counter;
 	atomic_bool no_direct; /* the filesystem refuses O_DIRECT */
 	atomic_bool direct_asked;
@@ -207,13 +207,6 @@ static void overwrite_in_place(int fd)
 		return;
 	attr |= FS_NOCOW_FL;
 	(void)!ioctl(fd, FS_IOC_SETFLAGS, &attr);
-}
-
-/* Space was, or may have been, allocated or given back: see op_space(). */
-static void moved(struct dir_dev *d)
-{
-	if (d->is_late)
-		atomic_store(&d->has_moved, true);
 }
 
 static int op_open(struct dev *dev, const char *name, unsigned flags, struct dev_file **ret_file)
@@ -398,7 +391,7 @@ static int op_writev(struct dev_file *file, const struct iovec *iov, int iovcnt,
 			count = MIN(iovcnt, IOV_WINDOW);
 		}
 		if (iovcnt == 0) {
-			moved(dir_of(file->dev));
+			late_moved(dir_of(file->dev)->late, off - start);
 			send_early(dir_of(file->dev), f, off - start);
 			return 0;
 		}
@@ -441,23 +434,29 @@ static int op_punch(struct dev_file *file, uint64_t off, uint64_t len)
 		if (errno != EINTR)
 			return map_errno(dir_of(file->dev), errno);
 	}
-	moved(dir_of(file->dev));
+	late_moved(dir_of(file->dev)->late, 0);
 	return 0;
 }
 
 static int op_allocate(struct dev_file *file, uint64_t off, uint64_t len)
 {
+	struct dir_dev *d = dir_of(file->dev);
 	struct dir_file *f = file_of(file);
+	int rc;
 
 	if (!f->writable)
 		return DFS_EROFS;
-	if (dir_of(file->dev)->is_memory)
+	if (d->is_memory)
 		return DFS_ENOTSUP;
 	while (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len)) {
-		if (errno != EINTR)
-			return map_errno(dir_of(file->dev), errno);
+		if (errno == EINTR)
+			continue;
+		rc = map_errno(d, errno);
+		if (rc == DFS_ENOSPC)
+			late_forget(d->late);
+		return rc;
 	}
-	moved(dir_of(file->dev));
+	late_moved(d->late, len);
 	return 0;
 }
 
@@ -479,7 +478,7 @@ static int op_truncate(struct dev_file *file, uint64_t size_bytes)
 		else if (errno != EINTR)
 			return map_errno(dir_of(file->dev), errno);
 	}
-	moved(dir_of(file->dev));
+	late_moved(dir_of(file->dev)->late, 0);
 	return 0;
 }
 
@@ -530,7 +529,7 @@ static int op_remove(struct dev *dev, const char *name)
 	if (unlinkat(parent, leaf, 0))
 		rc = map_errno(d, errno);
 	parent_close(d, parent);
-	moved(d);
+	late_moved(d->late, 0);
 	return rc;
 }
 
@@ -691,18 +690,19 @@ static int ask_space(struct dir_dev *d, struct statvfs *v)
 	return 0;
 }
 
-/* Btrfs counts what was allocated, and frees what was given back, with its next commit, up to half a minute
- * later. That matters where less is free than can be written meanwhile: then it is made to commit, if we have
- * changed anything since. */
-#define LATE_BYTES GIB(16)
-
-static bool is_late(struct dir_dev *d, const struct statvfs *v)
+/* Makes it commit where its word could be out of date by too much. */
+static int ask_late(struct dir_dev *d, struct statvfs *v)
 {
-	uint64_t total = (uint64_t)v->f_blocks * v->f_frsize;
+	struct late_mark mark;
+	int rc;
 
-	return d->is_late && !(v->f_flag & ST_RDONLY) &&
-	       (uint64_t)v->f_bavail * v->f_frsize < MIN(total / 2, LATE_BYTES) &&
-	       atomic_exchange(&d->has_moved, false);
+	if (v->f_flag & ST_RDONLY || !late_is_due(d->late, (uint64_t)v->f_bavail * v->f_frsize,
+						  (uint64_t)v->f_blocks * v->f_frsize, &mark))
+		return 0;
+	rc = syncfs(d->root_fd) ? map_errno(d, errno) : ask_space(d, v);
+	if (!rc)
+		late_committed(d->late, &mark);
+	return rc;
 }
 
 static int op_space(struct dev *dev, struct dev_space *ret_space)
@@ -711,11 +711,8 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 	struct statvfs v;
 	int rc = ask_space(d, &v);
 
-	if (!rc && is_late(d, &v)) {
-		rc = syncfs(d->root_fd) ? map_errno(d, errno) : ask_space(d, &v);
-		if (rc)
-			moved(d);
-	}
+	if (!rc && d->late)
+		rc = ask_late(d, &v);
 	if (rc)
 		return rc;
 	*ret_space = (struct dev_space){
@@ -791,6 +788,7 @@ static void op_free(struct dev *dev)
 	struct dir_dev *d = dir_of(dev);
 
 	close(d->root_fd);
+	late_put(d->late);
 	free(dev->name);
 	free(d);
 }
@@ -849,14 +847,14 @@ static void fs_look(struct dir_dev *d)
 	if (fstatfs(d->root_fd, &fs))
 		return;
 	d->is_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
-	d->is_late = fs.f_type == BTRFS_SUPER_MAGIC;
-	moved(d);
 	if (fs.f_type == BTRFS_SUPER_MAGIC && ioctl(d->root_fd, BTRFS_IOC_FS_INFO, &info) == 0) {
 		uint64_t half[2];
 
 		memcpy(half, info.fsid, sizeof(half));
 		d->fs_id = half[0] ^ half[1];
 	}
+	if (fs.f_type == BTRFS_SUPER_MAGIC)
+		d->late = late_get(d->fs_id);
 }
 
 int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **ret_dev)

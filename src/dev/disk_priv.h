@@ -46,6 +46,17 @@ struct flight {	      /* all fields: disk.lock */
 	UT_hash_handle hh;
 };
 
+/* What this process has taken of the filesystem since the disk was opened. */
+struct room_taken {
+	uint64_t written;   /* to ground that was not allocated */
+	uint64_t allocated; /* and is still, or was given back since */
+};
+struct room_question {
+	uint64_t ns;
+	struct room_taken taken; /* before it began */
+};
+#define QUESTIONS_MAX 4u
+
 /* Of a segment: what may not be there, or, a note of its own, is not, of what was written (disk.lock). */
 struct doubt {
 	uint64_t key; /* segment << 1 | is_lost */
@@ -103,8 +114,12 @@ struct disk {
 	uint64_t used_bytes;	  /* live records, from the pool */
 	uint64_t in_flight_bytes; /* reserved, not settled */
 	uint64_t unwritten_bytes; /* of those, on ground that was not allocated, not yet written */
-	uint64_t written_bytes;	  /* written to such since the last answer was asked for */
-	uint64_t allocated_bytes; /* allocated since then */
+	struct room_taken taken;  /* so far */
+	struct room_taken known;  /* of it: the last answer counts it */
+	uint64_t known_ns;	  /* when the question began that it answers */
+	struct room_question
+		questions[QUESTIONS_MAX]; /* that may be answered later, oldest first */
+	unsigned question_count;
 	uint64_t moving_bytes; /* ahead, being allocated or given back: whoever has is_allocating */
 	uint64_t refused_bytes; /* of what the filesystem calls free: it did not give it */
 	uint64_t refused_free;	/* what it called free then */

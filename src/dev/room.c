@@ -41,9 +41,44 @@ static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 /* That it could not be told says nothing any more once the disk answers again. */
 static bool answer_void(struct disk *d) { return d->space_failed && disk_takes_data(d); }
 
+/* What an answer counts is what was taken before its question began. Who asks in vain gets the answer to an earlier
+ * question, and what is not known to be in it goes on counting as taken: so it is remembered when it was asked. */
+static void note_question(struct disk *d, uint64_t now)
+{
+	if (d->question_count < QUESTIONS_MAX)
+		d->questions[d->question_count++] = (struct room_question){now, d->taken};
+}
+
+/* taken: when it was asked; lock held. */
+static void note_answer(struct disk *d, int rc, const struct dev_space *space, uint64_t now,
+			const struct room_taken *taken)
+{
+	uint64_t began = rc || !space->is_old ? now : space->asked_ns;
+	unsigned n = 0;
+
+	d->space_asked_ns = now ? now : 1;
+	if (began < d->known_ns)
+		return; /* a later one has come meanwhile */
+	d->known_ns = began;
+	while (n < d->question_count && d->questions[n].ns < began)
+		d->known = d->questions[n++].taken;
+	if (began == now) {
+		d->known = *taken;
+		n = d->question_count;
+	}
+	d->question_count -= n;
+	memmove(d->questions, d->questions + n, d->question_count * sizeof(d->questions[0]));
+	d->space_failed = rc;
+	if (!rc)
+		d->space = *space;
+	else
+		d->space.free_bytes = 0; /* nothing new goes where even that can't be told */
+}
+
 void disk_refresh_space(struct disk *d)
 {
-	uint64_t now = env_now_ns(), written, allocated;
+	uint64_t now = env_now_ns();
+	struct room_taken taken;
 	struct dev_space space;
 	int rc;
 
@@ -56,24 +91,15 @@ void disk_refresh_space(struct disk *d)
 	if (d->space_asked_ns && now - d->space_asked_ns < SPACE_MAX_AGE_NS && !answer_void(d))
 		return;
 	d->is_asking = true;
-	written = d->written_bytes;
-	allocated = d->allocated_bytes;
+	taken = d->taken;
+	note_question(d, now);
 	env_mutex_unlock(&d->lock);
 	rc = dev_space(d->dev, &space);
 	if (rc)
 		disk_report(d, rc, "asking for free space: %s", dfs_err_text(rc));
 	env_mutex_lock(&d->lock);
 	d->is_asking = false;
-	if (rc || !space.is_old) { /* before the question: the answer counts it */
-		d->written_bytes -= written;
-		d->allocated_bytes -= allocated;
-	}
-	d->space_asked_ns = now ? now : 1;
-	d->space_failed = rc;
-	if (!rc)
-		d->space = space;
-	else
-		d->space.free_bytes = 0; /* nothing new goes where even that can't be told */
+	note_answer(d, rc, &space, now, &taken);
 	if (d->space.free_bytes > d->refused_free + room_step(d))
 		d->refused_bytes = 0; /* something was given back */
 	if (d->refused_bytes && now - d->refused_ns > REFUSED_HALF_NS) {
@@ -110,8 +136,9 @@ static uint64_t share_locked(struct disk *d)
 /* What the filesystem still has. */
 static uint64_t below_locked(struct disk *d)
 {
-	return minus(d->space.free_bytes,
-		     d->refused_bytes + d->allocated_bytes + d->unwritten_bytes + d->written_bytes);
+	return minus(d->space.free_bytes, d->refused_bytes + d->unwritten_bytes + d->taken.written -
+						  d->known.written + d->taken.allocated -
+						  d->known.allocated);
 }
 
 /* What is allocated and not given out: sure. */
@@ -281,6 +308,24 @@ static int allocate_some(struct disk *d, struct dev_file *file, uint32_t from, u
 	}
 }
 
+/* What was known may be wrong, so it is asked anew; what is free even so is not to be had. is_allocating is ours, lock held. */
+static void note_refusal(struct disk *d)
+{
+	struct room_taken taken = d->taken;
+	uint64_t now = env_now_ns();
+	struct dev_space space;
+	int rc;
+
+	env_mutex_unlock(&d->lock);
+	rc = dev_space_now(d->dev, &space);
+	env_mutex_lock(&d->lock);
+	if (!rc)
+		note_answer(d, 0, &space, now, &taken);
+	d->refused_bytes += below_locked(d);
+	d->refused_free = d->space.free_bytes;
+	d->refused_ns = env_now_ns();
+}
+
 int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t want)
 {
 	uint32_t from = seg->allocated, to = from, most;
@@ -300,7 +345,7 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 	most = (uint32_t)MIN(from + MIN(beyond, SEGMENT_MAX_BYTES), SEGMENT_MAX_BYTES);
 	want = MAX(MIN(MIN(want, SEGMENT_MAX_BYTES), most), least);
 	d->is_allocating = true;
-	d->allocated_bytes += want - from;
+	d->taken.allocated += want - from;
 	d->share_bytes = minus(d->share_bytes, want - from);
 	d->moving_bytes = want - from;
 	seg->refs++;
@@ -310,18 +355,16 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 		disk_report(d, rc, "allocating space for segment %08" PRIx32 ": %s", seg->number,
 			    dfs_err_text(rc));
 	env_mutex_lock(&d->lock);
-	d->is_allocating = false;
-	d->moving_bytes = 0;
-	d->allocated_bytes -= want - to;
+	d->taken.allocated -= want - to;
 	seg->allocated = to;
+	d->moving_bytes = 0;
 	if (rc == DFS_ENOTSUP) {
 		d->no_allocate = true;
 		rc = 0;
 	} else if (rc == DFS_ENOSPC || (!rc && to < want)) {
-		d->refused_bytes += below_locked(d);
-		d->refused_free = d->space.free_bytes;
-		d->refused_ns = env_now_ns();
+		note_refusal(d);
 	}
+	d->is_allocating = false;
 	file = segment_put_locked(d, seg);
 	env_cond_broadcast(&d->changed);
 	if (file) {
@@ -466,7 +509,7 @@ static void keep_set(struct disk *d, uint64_t to)
 	uint64_t from = d->kept_bytes, grown = minus(to, from);
 	int rc;
 
-	d->allocated_bytes +=
+	d->taken.allocated +=
 		grown; /* or it would count twice until the filesystem is asked again */
 	d->share_bytes = minus(d->share_bytes, grown);
 	d->moving_bytes += grown;
@@ -477,7 +520,7 @@ static void keep_set(struct disk *d, uint64_t to)
 	env_mutex_lock(&d->lock);
 	d->moving_bytes -= grown;
 	if (rc) {
-		d->allocated_bytes -= MIN(grown, d->allocated_bytes);
+		d->taken.allocated -= grown;
 		d->no_allocate |= rc == DFS_ENOTSUP;
 	}
 	if (!rc)

@@ -619,7 +619,7 @@ static void note_written(struct disk *d, struct segment *seg, const struct disk_
 		if (fl && !fl->written) {
 			fl->written = true;
 			d->unwritten_bytes -= fl->is_held ? 0 : fl->len;
-			d->written_bytes += fl->is_held ? 0 : fl->len;
+			d->taken.written += fl->is_held ? 0 : fl->len;
 		}
 	}
 	d->written_seq++;
