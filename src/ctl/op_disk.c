@@ -19,6 +19,29 @@ void store_accepted(struct ctl_call *c)
 			 dfs_err_text(err));
 }
 
+#define STORE_MS 5000u
+#define STORE_LOOK_MS 5u
+
+static bool some_silent(struct ctl_call *c)
+{
+	char labels[256];
+
+	pool_silent_disks(c->pool, labels, sizeof(labels));
+	return labels[0] != '\0';
+}
+
+/* As store_accepted(), but in vain where it would have to wait for disks: the order is to free those who wait (D12). */
+static void store_if_answered(struct ctl_call *c)
+{
+	uint64_t end = env_now_ns() + STORE_MS * 1000000ull, mark;
+
+	if (!c->fs || some_silent(c))
+		return;
+	for (mark = fs_store_soon(c->fs); !fs_is_stored(c->fs, mark); env_sleep_ms(STORE_LOOK_MS))
+		if (env_now_ns() > end || some_silent(c))
+			return;
+}
+
 int op_list_disks(struct ctl_call *c)
 {
 	c->answer->result = json_object();
@@ -192,6 +215,7 @@ static int fail_or_plan(struct ctl_call *c, const char *uuid, struct pool_fail_p
 				dfs_err_text(scan));
 	if (c->checking || arg_bool(c, "dry_run", false))
 		return 0;
+	store_if_answered(c);
 	err = pool_fail_disk(c->pool, uuid, force, &plan->info, &msg);
 	if (err)
 		return ctl_fail_pool(c, err, &msg, "cannot fail disk %s", plan->info.label);

@@ -92,8 +92,9 @@ struct batch {
 	struct slot *slots[BATCH_MAX_SLOTS];
 	unsigned slot_count;
 	uint64_t charged;
-	uint64_t born;	 /* E8: when it was detached; of a fold, that of the newest it read */
-	uint64_t covers; /* up to here all is stored, or a hole, once it is committed (F2) */
+	uint64_t born;	   /* E8: when it was detached; of a fold, that of the newest it read */
+	uint64_t since_ns; /* when the oldest of its bytes were written */
+	uint64_t covers;   /* up to here all is stored, or a hole, once it is committed (F2) */
 	struct extent_new *ext; /* built by whoever writes it; lives until the commit */
 	unsigned ext_count;
 	struct record_piece *pieces;
@@ -135,8 +136,9 @@ struct inode {
 	/* fs.dirty_lock (and lock, to change them) */
 	enum inode_list list;
 	TAILQ_ENTRY(inode) dirty_link;
-	int64_t dirty_since_ns; /* may lie before the clock's beginning */
-	bool failing;		/* not before dirty_since_ns + the flusher's age */
+	int64_t dirty_since_ns;	   /* may lie before the clock's beginning */
+	int64_t unstored_since_ns; /* of batches, too */
+	bool failing;		   /* not before dirty_since_ns + the flusher's age */
 
 	/* lock */
 	struct rec_inode rec; /* as stored, but for newer times */
@@ -200,6 +202,7 @@ struct fs {
 	uint64_t sealed_extents, seal_errors;
 	uint8_t *pool_bufs[SLOT_POOL_MAX]; /* whole slot buffers for reuse */
 	unsigned pool_count;
+	uint64_t store_by_ns; /* what was written by then is due now */
 	bool stop_flusher;
 
 	struct env_mutex queue_lock; /* batches for the workers */

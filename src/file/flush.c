@@ -34,7 +34,8 @@ static bool due(const struct fs *fs, const struct inode *in, uint64_t now, uint6
 {
 	int64_t then = in->dirty_since_ns + (int64_t)(in->failing ? flush_age_ns(fs) : age);
 
-	return (pressed && !in->failing) || then <= (int64_t)now;
+	return (!in->failing && (pressed || in->dirty_since_ns <= (int64_t)fs->store_by_ns)) ||
+	       then <= (int64_t)now;
 }
 
 /* dirty_lock held. Gives references. age: from which on an inode is due; pressed: all are. */
@@ -79,17 +80,17 @@ static bool under_pressure(struct fs *fs)
 	return pressure(fs, true);
 }
 
-static bool seal_one(struct inode *in, bool pressed)
+static bool seal_one(struct inode *in, bool pressed, uint64_t store_by_ns)
 {
 	uint64_t age = nearly_due_ns(in->fs), now = env_now_ns();
+	uint64_t cutoff = MAX(now > age ? now - age : 0, store_by_ns);
 	bool did = false;
 
 	env_mutex_lock(&in->lock);
 	if (!in->excl) {
 		did = in->slots.count > 0;
 		/* What failed is tried again whatever its age. */
-		if (seal_start(in, pressed || in->error ? SEAL_ALL : SEAL_AGED,
-			       now > age ? now - age : 0))
+		if (seal_start(in, pressed || in->error ? SEAL_ALL : SEAL_AGED, cutoff))
 			did = false; /* logged there, and tried again */
 	}
 	env_mutex_unlock(&in->lock);
@@ -100,7 +101,7 @@ void flusher(void *arg)
 {
 	struct inode *ins[PASS_INODES];
 	struct fs *fs = arg;
-	uint64_t age = flush_age_ns(fs);
+	uint64_t age = flush_age_ns(fs), store_by_ns;
 	bool pressed = false, did;
 	unsigned count;
 
@@ -109,6 +110,7 @@ void flusher(void *arg)
 		if (fs->stop_flusher)
 			break;
 		pressed = pressure(fs, pressed);
+		store_by_ns = fs->store_by_ns;
 		count = collect(fs, ins, age, pressed);
 		age = count ? nearly_due_ns(fs) : flush_age_ns(fs);
 		if (!count) {
@@ -120,7 +122,7 @@ void flusher(void *arg)
 		did = false;
 		for (unsigned i = 0; i < count; i++) {
 			if (!pressed || under_pressure(fs))
-				did |= seal_one(ins[i], pressed);
+				did |= seal_one(ins[i], pressed, store_by_ns);
 			inode_put(ins[i], 1);
 		}
 		if (!did)
@@ -199,4 +201,26 @@ int seal_everything(struct fs *fs)
 	}
 	free(v);
 	return rc;
+}
+
+uint64_t fs_store_soon(struct fs *fs)
+{
+	ENV_LOCKED(&fs->dirty_lock);
+	fs->store_by_ns = env_now_ns();
+	env_cond_signal(&fs->flush_wake);
+	return fs->store_by_ns;
+}
+
+bool fs_is_stored(struct fs *fs, uint64_t until_ns)
+{
+	const struct inode *in;
+	ENV_LOCKED(&fs->dirty_lock);
+
+	TAILQ_FOREACH(in, &fs->dirty, dirty_link)
+		if (!in->failing && in->unstored_since_ns <= (int64_t)until_ns)
+			return false;
+	TAILQ_FOREACH(in, &fs->sealing, dirty_link)
+		if (!in->failing && in->unstored_since_ns <= (int64_t)until_ns)
+			return false;
+	return true;
 }

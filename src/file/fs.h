@@ -135,6 +135,10 @@ MUST_USE int fs_flush(struct fs *fs, struct inode *in);
 /* Has storing data failed, of whatever file, and not succeeded since? */
 bool fs_is_stuck(struct fs *fs);
 MUST_USE int fs_sync_all(struct fs *fs); /* syncfs */
+/* All that was written until now is to be given to the disks at once, by the flusher: nobody waits. Returns the time for
+ * fs_is_stored(), which tells whether that has been done (not: synced), but for what can't be stored. */
+uint64_t fs_store_soon(struct fs *fs);
+bool fs_is_stored(struct fs *fs, uint64_t until_ns);
 enum fs_falloc {
 	FS_FALLOC_KEEP_SIZE = 1,
 	FS_FALLOC_PUNCH = 2,

@@ -111,6 +111,9 @@ static void push_batch(struct inode *in, struct batch *b, uint64_t covers)
 {
 	b->covers = covers;
 	b->born = uuid_tick();
+	b->since_ns = b->slots[0]->dirtied_ns;
+	for (unsigned i = 1; i < b->slot_count; i++)
+		b->since_ns = MIN(b->since_ns, b->slots[i]->dirtied_ns);
 	TAILQ_INSERT_TAIL(&in->fifo, b, fifo);
 	in->detach_seq++;
 	inflight_add(in->fs, (int64_t)b->charged);

@@ -397,15 +397,20 @@ void dirty_list_update(struct inode *in)
 	enum inode_list want = in->slots.count		? LIST_DIRTY
 			       : TAILQ_EMPTY(&in->fifo) ? LIST_NONE
 							: LIST_SEALING;
-	int64_t since = INT64_MAX;
+	int64_t since = INT64_MAX, unstored;
+	const struct batch *b;
 	enum inode_list was;
 
 	for (unsigned i = 0; i < in->slots.count; i++)
 		since = MIN(since, (int64_t)in->slots.v[i]->dirtied_ns);
+	unstored = since;
+	TAILQ_FOREACH(b, &in->fifo, fifo)
+		unstored = MIN(unstored, (int64_t)b->since_ns);
 	if (in->error && in->slots.count) /* so that it is due at retry_ns */
 		since = (int64_t)(in->retry_ns - flush_age_ns(in->fs));
 	env_mutex_lock(&in->fs->dirty_lock);
 	was = in->list;
+	in->unstored_since_ns = unstored;
 	if (was != want || in->dirty_since_ns != since) {
 		list_remove(in);
 		in->list = want;
