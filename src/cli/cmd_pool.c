@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands on the pool and its disks: init, set, import, add-disk, fail-disk, list-disks. No locks. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/words.h"
 #include "cli/command.h"
@@ -197,12 +198,30 @@ static const struct command import_command = {
 /* ---- disks ---- */
 
 static const struct column disk_columns[] = {
-	{"label", "DISK", COL_TEXT},	       {"state", "STATE", COL_STATE},
-	{"total_bytes", "SIZE", COL_BYTES_OR}, {"used_bytes", "USED", COL_BYTES},
-	{"free_bytes", "FREE", COL_BYTES},     {"domain", "DOMAIN", COL_TEXT},
-	{"metadata_member", "META", COL_YES},  {"uuid", "UUID", COL_TEXT},
+	{"label", "DISK", COL_TEXT},
+	{"state", "STATE", COL_STATE},
+	{"total_bytes", "SIZE", COL_BYTES_OR},
+	{"used_bytes", "USED", COL_BYTES},
+	{"free_bytes", "FREE", COL_BYTES},
+	{"errors", "ERRORS", COL_NUMBER},
+	{"since", "SINCE", COL_TEXT},
+	{"reason", "REASON", COL_TEXT},
+	{"domain", "DOMAIN", COL_TEXT},
+	{"metadata_member", "META", COL_YES},
+	{"uuid", "UUID", COL_TEXT},
 	{"path", "DIRECTORY", COL_TEXT},
 };
+
+static void add_since(json_t *row)
+{
+	time_t at = (time_t)format_u64(row, "since_wall_s");
+	char text[32] = "";
+	struct tm tm;
+
+	if (at && localtime_r(&at, &tm))
+		(void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+	json_object_set_new(row, "since", json_string(text));
+}
 
 json_t *cli_disk_rows(const json_t *disks)
 {
@@ -210,6 +229,7 @@ json_t *cli_disk_rows(const json_t *disks)
 	size_t i;
 
 	json_array_foreach(rows, i, row) {
+		add_since(row);
 		if (json_is_true(json_object_get(row, "present")) &&
 		    strcmp(format_str(row, "state"), "healthy") == 0 &&
 		    format_u64(row, "lacking_segments") > 0)
@@ -342,6 +362,7 @@ static const struct command list_command = {
 };
 
 const struct command *const cli_pool_commands[] = {
-	&init_command, &add_command,	&list_command,	   &cli_status_command,	 &fail_command,
-	&set_command,  &import_command, &cli_jobs_command, &cli_metrics_command, NULL,
+	&init_command,	      &add_command,	  &list_command,	   &cli_status_command,
+	&fail_command,	      &set_command,	  &import_command,	   &cli_jobs_command,
+	&cli_metrics_command, &cli_probe_command, &cli_set_health_command, NULL,
 };

@@ -125,6 +125,8 @@ void cli_print_progress(struct out *o, const json_t *job);
 json_t *cli_disk_rows(const json_t *disks);
 
 extern const struct command cli_rescue_command, cli_metrics_command;
+extern const struct command cli_rescue_command;
+extern const struct command cli_probe_command, cli_set_health_command;
 extern const struct command cli_jobs_command, cli_status_command, cli_help_command,
 	cli_version_command;
 extern const struct command *const cli_pool_commands[];	 /* NULL-ended */

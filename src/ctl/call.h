@@ -122,6 +122,8 @@ struct disk_view {
 	bool lacks;		/* and does */
 	enum history_role role; /* what it was when the pool was opened */
 	uint32_t domain;	/* disks of an equal number fail together; not 0 */
+	enum disk_event event;	/* what led to its state */
+	const char *reason;	/* that, in words */
 	struct disk_info info;
 };
 struct disk_views {
@@ -209,6 +211,8 @@ int op_rescue(struct ctl_call *c);
 int op_metrics(struct ctl_call *c);
 int op_jobs(struct ctl_call *c);
 int op_order_job(struct ctl_call *c);
+int op_probe_disks(struct ctl_call *c);
+int op_set_disk_health(struct ctl_call *c);
 /* All jobs, as `jobs` and `status` show them. The caller owns the result. */
 json_t *jobs_json(struct ctl_call *c);
 

@@ -30,6 +30,8 @@ static const struct ctl_op ops[] = {
 	{"list-disks", op_list_disks, OP_NO_DISKS},
 	{"add-disk", op_add_disk, OP_WRITES | OP_NO_DISKS},
 	{"fail-disk", op_fail_disk, OP_WRITES | OP_PROMPT},
+	{"probe-disks", op_probe_disks, OP_WRITES},
+	{"set-disk-health", op_set_disk_health, OP_WRITES},
 	{"show-redundancy", op_show_redundancy, 0},
 	{"list-extents", op_list_extents, 0},
 	{"inspect", op_inspect, 0},

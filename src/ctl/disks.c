@@ -53,6 +53,8 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.lacks = s->lost_segments > 0,
 			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
 					     : HISTORY_UNLISTED,
+			.event = s->event,
+			.reason = s->reason,
 			.info = s->info,
 		};
 		views.v[views.count - 1].domain = domain_number(&views, views.count - 1);
@@ -172,6 +174,12 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_text(o, "domain", s->info.domain);
 	set_text(o, "path", s->info.path);
 	set_text(o, "state", s->is_awaited ? "silent" : disk_state_name(s->info.state));
+	set_text(o, "reason", s->reason);
+	set_text(o, "reason_text", s->text);
+	set_u64(o, "since_wall_s", s->since_s);
+	set_bool(o, "ordered", s->is_ordered);
+	set_u64(o, "errors",
+		s->counters.read_errors + s->counters.write_errors + s->counters.checksum_errors);
 	set_bool(o, "present", s->present);
 	set_bool(o, "read_only", s->read_only);
 	set_bool(o, "given_up", s->given_up);

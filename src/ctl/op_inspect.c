@@ -31,7 +31,7 @@ static const struct {
 	{TABLE_FREED, "freed"},	      {TABLE_AUDIT, "audit"},	  {TABLE_META, "meta"},
 	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"},	  {TABLE_FOLD, "fold"},
 	{TABLE_JOB, "job"},	      {TABLE_NUMBERS, "numbers"}, {TABLE_PREALLOC, "prealloc"},
-	{TABLE_DOUBT, "doubt"},	      {TABLE_NARROW, "narrow"},
+	{TABLE_DOUBT, "doubt"},	      {TABLE_NARROW, "narrow"},	  {TABLE_HEALTH, "health"},
 };
 
 static const char *table_name(uint8_t letter)

@@ -147,8 +147,12 @@ static bool warn_unused(struct ctl_call *c, const struct disk_view *d)
 		ctl_warn(c,
 			 "disk %s (%s) has failed and is not used until %s: bring it back, or give "
 			 "it up with 'dynamicfs fail-disk --disk %s'",
-			 label, path, d->is_silent ? "it answers again" : "the next mount", label);
-	else if (d->info.state == DISK_SUSPECT)
+			 label, path,
+			 d->is_silent			? "it answers again"
+			 : d->event == DISK_SYNC_FAILED ? "it has passed some trials"
+							: "the next mount",
+			 label);
+	else if (d->info.state == DISK_SUSPECT && d->event == DISK_NO_ANSWER)
 		ctl_warn(c,
 			 "disk %s (%s) does not answer: it takes no new data, and others are "
 			 "read instead, until it does; check it, or give it up with "
@@ -185,19 +189,25 @@ static void warn_health(struct ctl_call *c, const struct disk_view *d)
 	if (d->read_only)
 		ctl_warn(c,
 			 "disk %s (%s) is mounted read-only and takes no new data: mount its "
-			 "filesystem writable, then mount the pool anew",
+			 "filesystem writable",
 			 label, path);
-	else if (d->info.state == DISK_UNREAD)
+	else if (d->info.state == DISK_DEGRADED && d->event == DISK_READ_ERROR)
 		ctl_warn(c,
 			 "disk %s (%s) had I/O errors when it was read%s: what can't be read there "
 			 "is read from other disks; check it and its cable",
 			 label, path,
 			 d->takes_data ? "" : ", all reads fail now, and it takes no new data");
-	else if (d->info.state == DISK_DEGRADED)
-		ctl_warn(c,
-			 "disk %s (%s) had I/O errors, or could not be written, and takes no new "
-			 "data until the next mount: the log says what it was",
-			 label, path);
+	else if (d->info.state == DISK_DEGRADED && d->event == DISK_WRITE_ERROR)
+		ctl_warn(
+			c,
+			"disk %s (%s) had I/O errors when it was written, and takes no new data until "
+			"it has passed some trials: check it and its cable; 'dynamicfs probe-disks "
+			"--disk %s' tries it now",
+			label, path, label);
+	else if (d->info.state != DISK_HEALTHY && d->reason[0])
+		ctl_warn(c, "disk %s (%s) is %s (%s)%s", label, path,
+			 disk_state_name(d->info.state), d->reason,
+			 d->takes_data ? "" : ", and takes no new data");
 	else if (d->info.state != DISK_HEALTHY)
 		ctl_warn(c, "disk %s (%s) is %s and takes no new data", label, path,
 			 disk_state_name(d->info.state));

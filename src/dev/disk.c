@@ -16,19 +16,20 @@ struct disk_set {
 	struct env_mutex lock;
 	disk_error_fn on_error; /* immutable, with ctx */
 	void *ctx;
-	unsigned idle_max;   /* immutable once there is a disk */
-	struct disk **disks; /* lock; by id */
-	unsigned count;	     /* lock */
+	unsigned idle_max;	/* immutable once there is a disk */
+	struct disk **disks;	/* lock; by id */
+	unsigned count;		/* lock */
+	_Atomic(unsigned) want; /* disk_set_want() */
 };
 
 static const char *const state_names[] = {
 	[DISK_HEALTHY] = "healthy",   [DISK_DEGRADED] = "degraded", [DISK_SUSPECT] = "suspect",
-	[DISK_DRAINING] = "draining", [DISK_FAILED] = "failed",	    [DISK_UNREAD] = "degraded",
+	[DISK_DRAINING] = "draining", [DISK_FAILED] = "failed",
 };
 
 const char *disk_state_name(enum disk_state s)
 {
-	return s >= DISK_HEALTHY && s <= DISK_UNREAD ? state_names[s] : "unknown";
+	return s >= DISK_HEALTHY && s <= DISK_FAILED ? state_names[s] : "unknown";
 }
 
 int disk_state_parse(const char *name, enum disk_state *ret_state)
@@ -90,7 +91,7 @@ static struct disk *disk_new(struct disk_set *s, const struct disk_info *info, s
 	d->dev = dev;
 	d->id = info->id;
 	d->info = *info;
-	atomic_init(&d->state, info->state);
+	atomic_init(&d->health, health_word((struct disk_health){info->state, DISK_NO_EVENT}));
 	TAILQ_INIT(&d->idle);
 	TAILQ_INIT(&d->dirty);
 	env_mutex_init(&d->lock);
@@ -180,26 +181,51 @@ struct disk_info disk_info(struct disk *d)
 	return info;
 }
 
-enum disk_state disk_state(struct disk *d) { return (enum disk_state)atomic_load(&d->state); }
+struct disk_health disk_health(struct disk *d)
+{
+	unsigned w = atomic_load(&d->health);
 
-void disk_set_state(struct disk *d, enum disk_state st)
+	return (struct disk_health){(enum disk_state)(w & 0xff), (enum disk_event)(w >> 8)};
+}
+
+enum disk_state disk_state(struct disk *d) { return disk_health(d).state; }
+
+void disk_fail_by(struct disk *d, enum disk_event event)
+{
+	atomic_store(&d->health, health_word((struct disk_health){DISK_FAILED, event}));
+}
+
+void disk_set_health(struct disk *d, struct disk_health h)
 {
 	ENV_LOCKED(&d->lock);
 
-	ASSERT(st >= DISK_HEALTHY && st <= DISK_UNREAD);
+	ASSERT(h.state >= DISK_HEALTHY && h.state <= DISK_FAILED);
 	/* back from failure by the owner's word: what was in doubt has been dealt with */
-	if (disk_state(d) == DISK_FAILED && st != DISK_FAILED) {
+	if (disk_state(d) == DISK_FAILED && h.state != DISK_FAILED) {
 		d->sync_error = 0;
 		d->loss_told = false;
 	}
-	atomic_store(&d->state, st);
+	atomic_store(&d->health, health_word(h));
+}
+
+void disk_set_state(struct disk *d, enum disk_state st)
+{
+	disk_set_health(d, (struct disk_health){st, DISK_NO_EVENT});
+}
+
+bool disk_move_health(struct disk *d, struct disk_health from, struct disk_health to)
+{
+	unsigned was = health_word(from);
+
+	return from.state != DISK_FAILED &&
+	       atomic_compare_exchange_strong(&d->health, &was, health_word(to));
 }
 
 bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to)
 {
-	unsigned was = from;
+	struct disk_health h = disk_health(d);
 
-	return from != DISK_FAILED && atomic_compare_exchange_strong(&d->state, &was, to);
+	return h.state == from && disk_move_health(d, h, (struct disk_health){to, DISK_NO_EVENT});
 }
 
 struct dev *disk_dev(struct disk *d) { return d->dev; }
@@ -208,25 +234,40 @@ int disk_usable(struct disk *d) { return d->dev && disk_state(d) != DISK_FAILED 
 
 bool disk_present(struct disk *d) { return disk_usable(d) == 0; }
 
-bool disk_takes_data(struct disk *d)
+/* Does what is wrong with it say nothing of writes? */
+static bool may_write(struct disk_health h)
 {
-	enum disk_state st = disk_state(d);
+	if (h.state == DISK_DEGRADED)
+		return h.event == DISK_READ_ERROR || h.event == DISK_FULL || h.event == DISK_ROT ||
+		       h.event == DISK_SELF_TEST;
+	return h.state == DISK_HEALTHY || (h.state == DISK_SUSPECT && h.event == DISK_SLOW);
+}
 
-	return d->dev && (st == DISK_HEALTHY || st == DISK_UNREAD);
+bool disk_takes_data(struct disk *d) { return d->dev && may_write(disk_health(d)); }
+
+/* It takes new data, and there is no better not. */
+static bool is_good(struct disk *d)
+{
+	struct disk_health h = disk_health(d);
+
+	return disk_takes_data(d) && h.state != DISK_SUSPECT && h.event != DISK_ROT &&
+	       h.event != DISK_SELF_TEST && !disk_reads_nothing(d);
 }
 
 bool disk_is_eligible(struct disk_set *s, struct disk *d)
 {
-	if (!disk_takes_data(d) || !disk_reads_nothing(d))
-		return disk_takes_data(d);
-	for (unsigned i = 0; i < disk_count(s); i++) {
-		struct disk *other = disk_at(s, i);
+	unsigned good = 0, most;
 
-		if (disk_takes_data(other) && !disk_reads_nothing(other))
-			return false;
-	}
-	return true;
+	if (!disk_takes_data(d) || is_good(d))
+		return disk_takes_data(d);
+	for (unsigned i = 0; i < disk_count(s); i++)
+		good += is_good(disk_at(s, i));
+	/* one of which nothing can be read is worse than a narrower geometry */
+	most = disk_reads_nothing(d) ? 1 : MAX(atomic_load(&s->want), 1u);
+	return good < most;
 }
+
+void disk_set_want(struct disk_set *s, unsigned disks) { atomic_store(&s->want, disks); }
 
 bool disk_set_takes_nothing(struct disk_set *s)
 {
@@ -280,6 +321,13 @@ struct disk_counters disk_counters(struct disk *d)
 		.write_errors = atomic_load(&d->counters.write_errors),
 		.checksum_errors = atomic_load(&d->counters.checksum_errors),
 	};
+}
+
+void disk_count_from(struct disk *d, const struct disk_counters *before)
+{
+	atomic_fetch_add(&d->counters.read_errors, before->read_errors);
+	atomic_fetch_add(&d->counters.write_errors, before->write_errors);
+	atomic_fetch_add(&d->counters.checksum_errors, before->checksum_errors);
 }
 
 void disk_count_checksum_error(struct disk *d)

@@ -21,15 +21,44 @@
 
 enum disk_state {
 	DISK_HEALTHY = 1, /* takes new data */
-	DISK_DEGRADED,	  /* errors seen; read, no new data */
+	DISK_DEGRADED,	  /* something is wrong; read; what, decides whether it takes new data */
 	DISK_SUSPECT,	  /* slow or silent; read last */
 	DISK_DRAINING,	  /* being emptied */
 	DISK_FAILED,	  /* not used at all */
-	DISK_UNREAD,	  /* reads failed, no more: takes new data; "degraded" to all outside */
 };
 const char *disk_state_name(enum disk_state s); /* "healthy", ... */
 /* 0 or DFS_EINVAL */
 MUST_USE int disk_state_parse(const char *name, enum disk_state *ret_state);
+
+/* What moves a disk from one state to another (pool/health_rules.c), and then is the reason for its state. The numbers
+ * are in the index: new ones go to the end. */
+enum disk_event {
+	DISK_NO_EVENT,	 /* none yet, or not known */
+	DISK_READ_ERROR, /* what lay there can't be read */
+	DISK_WRITE_ERROR,
+	DISK_READ_ONLY, /* its filesystem is */
+	DISK_NO_ACCESS, /* it may not be written */
+	DISK_FULL,	/* its filesystem has no byte left */
+	DISK_ROT,	/* many checksum errors */
+	DISK_SLOW,	/* far slower than the others */
+	DISK_NO_ANSWER, /* a deadline passed */
+	DISK_SYNC_FAILED,
+	DISK_GONE,	    /* its directory is not there any more, or another is */
+	DISK_NOT_ITSELF,    /* its disk.json is another disk's, or it was used elsewhere */
+	DISK_SELF_TEST,	    /* it says so itself (SMART) */
+	DISK_PROVED,	    /* it has passed as many trials as it had to */
+	DISK_ORDER_HEALTHY, /* these by order */
+	DISK_ORDER_DEGRADED,
+	DISK_ORDER_SUSPECT,
+	DISK_ORDER_DRAIN,
+	DISK_ORDER_FAIL,
+	DISK_EVENTS
+};
+
+struct disk_health {
+	enum disk_state state;
+	enum disk_event event; /* that led there */
+};
 
 #define SEGMENT_ALIGN 512u
 #define SEGMENT_MAX_BYTES MIB(128)
@@ -71,21 +100,29 @@ struct disk *disk_at(struct disk_set *s, unsigned i);
 
 struct disk_info disk_info(struct disk *d); /* a copy */
 enum disk_state disk_state(struct disk *d);
+struct disk_health disk_health(struct disk *d);
+/* For no event that is known. */
 void disk_set_state(struct disk *d, enum disk_state st);
+void disk_set_health(struct disk *d, struct disk_health h);
 /* Only from that state: false if it is in another one by now. A failed disk is not moved so. */
 bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to);
+bool disk_move_health(struct disk *d, struct disk_health from, struct disk_health to);
 bool disk_present(struct disk *d); /* has a device and is not DISK_FAILED */
 /* It is there and can take new records, as far as its state tells. */
 bool disk_takes_data(struct disk *d);
-/* And new ones are to go there: not where nothing can be read any more, unless that is so of all that take any. The one
- * word on which disks count, for placement, for the room that is told, and for metadata. */
+/* And new ones are to go there. The one word on which disks count, for placement, for the room that is told, and for
+ * metadata (C6). */
 bool disk_is_eligible(struct disk_set *s, struct disk *d);
+/* So many disks the policy needs: with fewer, those that could take data, but had better not, take it. */
+void disk_set_want(struct disk_set *s, unsigned disks);
 /* There are disks, and none is eligible: what is refused then is not for want of space. */
 bool disk_set_takes_nothing(struct disk_set *s);
 /* A sync failed there: writes that had finished before it may be lost (S4). */
 bool disk_in_doubt(struct disk *d);
-/* Failed because a sync there was given up for its silence: the one failure that a disk comes back from. */
+/* Failed because a sync there was given up for its silence. */
 bool disk_failed_silent(struct disk *d);
+/* Failed by a sync, so that it may come back. */
+bool disk_may_return(struct disk *d);
 /*
  * It answers again, and nothing at risk has a fragment there (D7, the caller's to know): it takes new data
  * again, in new segments. What was not durable there stays doubtful: disk_doubtful(). DFS_EBUSY: records
@@ -187,6 +224,8 @@ struct disk_counters {
 		checksum_errors;
 };
 struct disk_counters disk_counters(struct disk *d);
+/* What was counted before: once, when the disk was added. */
+void disk_count_from(struct disk *d, const struct disk_counters *before);
 void disk_count_checksum_error(struct disk *d);
 
 struct segment_addr {

@@ -73,8 +73,8 @@ struct disk {
 	struct dev *dev;      /* owned; NULL when absent; immutable */
 	disk_id id;	      /* immutable */
 
-	struct disk_info info; /* lock; but for .state, which is below */
-	_Atomic(unsigned) state;
+	struct disk_info info;	  /* lock; but for .state, which is below */
+	_Atomic(unsigned) health; /* disk_health(), as one word */
 
 	/* segments (lock) */
 	struct segment *segments;   /* by number */
@@ -147,6 +147,13 @@ void disk_report(struct disk *d, int err, const char *fmt, ...)
 /* The same of a read of what lay there. */
 void disk_report_read(struct disk *d, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* State and event are one word, so that neither is seen without the other. */
+static inline unsigned health_word(struct disk_health h)
+{
+	return (unsigned)h.state | (unsigned)h.event << 8;
+}
+/* It has failed, whatever it was. */
+void disk_fail_by(struct disk *d, enum disk_event event);
 /* DFS_EGONE when absent or failed, else 0. */
 int disk_usable(struct disk *d);
 

@@ -85,7 +85,7 @@ static int end_segment(struct disk *d, struct segment *seg, struct dev_call *cal
 	}
 	if (rc) {
 		PROBE("disk-failed-by-sync");
-		atomic_store(&d->state, DISK_FAILED);
+		disk_fail_by(d, rc == DFS_EGONE ? DISK_GONE : DISK_SYNC_FAILED);
 		disk_report(d, rc, "syncing segment %08" PRIx32 ": %s", seg->number,
 			    dfs_err_text(rc));
 	}
@@ -104,7 +104,7 @@ static int end_names(struct disk *d, struct sync_job *j)
 	if (rc == DFS_ENOENT)
 		rc = DFS_EGONE;
 	if (rc) {
-		atomic_store(&d->state, DISK_FAILED);
+		disk_fail_by(d, rc == DFS_EGONE ? DISK_GONE : DISK_SYNC_FAILED);
 		disk_report(d, rc, "syncing the segment directory: %s", dfs_err_text(rc));
 	}
 	return rc;
@@ -244,6 +244,21 @@ bool disk_failed_silent(struct disk *d)
 	return disk_state(d) == DISK_FAILED && d->sync_error == DFS_ETIMEDOUT;
 }
 
+static bool may_return_locked(struct disk *d)
+{
+	struct disk_health h = disk_health(d);
+
+	env_assert_held(&d->lock);
+	return h.state == DISK_FAILED && h.event == DISK_SYNC_FAILED && d->sync_error != 0;
+}
+
+bool disk_may_return(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return may_return_locked(d);
+}
+
 /* Lock held. What was written after the sync that failed had begun: that is in doubt, too. */
 static void doubt_dirty(struct disk *d)
 {
@@ -267,8 +282,8 @@ static void doubt_dirty(struct disk *d)
 /* Nobody can reserve there while it is failed, so without a record in flight none can come. */
 static bool may_return(struct disk *d)
 {
-	return disk_state(d) == DISK_FAILED && d->sync_error == DFS_ETIMEDOUT && !d->is_syncing &&
-	       !d->creating && !d->is_allocating && HASH_COUNT(d->flights) == 0;
+	return may_return_locked(d) && !d->is_syncing && !d->creating && !d->is_allocating &&
+	       HASH_COUNT(d->flights) == 0;
 }
 
 /* Its old files are not written any more: whether the kernel has told of what went wrong with them is not
@@ -288,7 +303,7 @@ static int return_locked(struct disk *d)
 	d->space_asked_ns = 0;
 	d->sync_error = 0;
 	d->loss_told = false;
-	atomic_store(&d->state, DISK_HEALTHY);
+	atomic_store(&d->health, health_word((struct disk_health){DISK_HEALTHY, DISK_PROVED}));
 	return 0;
 }
 

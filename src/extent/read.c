@@ -124,7 +124,8 @@ void report_rot(struct extent_store *s, const struct rec_extent *rec, unsigned i
 	struct disk *d = disk_get(s->cfg.disks, f->disk);
 
 	uuid_format(&rec->id.u, text);
-	if (d)
+	/* what is known to be in doubt (D8, H8) says nothing of the disk as it is now */
+	if (d && !disk_may_lack(d, f->segment, f->offset, f->record_len))
 		disk_count_checksum_error(d);
 	atomic_fetch_add(&s->fragments_rotten, 1);
 	log_warn(

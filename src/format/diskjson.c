@@ -104,6 +104,10 @@ int disk_json_encode_with(const struct disk_json *d, const struct disk_places *p
 	bad |= json_put_str(o, "label", d->label, sizeof(d->label));
 	bad |= json_put_str(o, "domain", d->domain, sizeof(d->domain));
 	bad |= json_put_str(o, "state", d->state, sizeof(d->state));
+	if (d->reason[0])
+		bad |= json_put_str(o, "reason", d->reason, sizeof(d->reason));
+	if (d->since_wall_s)
+		bad |= json_put_u64(o, "since_wall_s", d->since_wall_s);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
 		uint64_t v;
 
@@ -147,6 +151,11 @@ int disk_json_parse_with(const void *data, size_t len, struct disk_json *ret,
 	    json_get_str(o, "label", d.label, sizeof(d.label)) ||
 	    json_get_str(o, "domain", d.domain, sizeof(d.domain)) ||
 	    json_get_str(o, "state", d.state, sizeof(d.state)) || d.state[0] == '\0')
+		return DFS_ECORRUPT;
+	if ((json_object_get(o, "reason") &&
+	     json_get_str(o, "reason", d.reason, sizeof(d.reason))) ||
+	    (json_object_get(o, "since_wall_s") &&
+	     json_get_u64(o, "since_wall_s", &d.since_wall_s)))
 		return DFS_ECORRUPT;
 	d.id = (uint32_t)id;
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {

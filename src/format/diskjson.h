@@ -23,6 +23,8 @@ struct disk_json {
 	char domain[64];	 /* UTF-8; "": a failure domain of its own */
 	uint64_t capacity_bytes; /* 0: all the filesystem below has */
 	char state[16];		 /* disk_state_name(): "healthy", ... */
+	char reason[48];	 /* what led there; "": not known */
+	uint64_t since_wall_s;	 /* 0: not known */
 	uint64_t epoch;		 /* newest membership epoch this disk has seen */
 	uint64_t written_wall_s;
 	uint64_t feature_compat, feature_incompat; /* bits 0..62 */

@@ -133,6 +133,12 @@ void key_job(struct buf *k, uint32_t id)
 	buf_put_be32(k, id);
 }
 
+void key_health(struct buf *k, disk_id disk)
+{
+	key_begin(k, TABLE_HEALTH);
+	buf_put_be32(k, disk.v);
+}
+
 void key_doubt(struct buf *k, disk_id disk, uint32_t segment)
 {
 	key_begin(k, TABLE_DOUBT);
@@ -376,6 +382,23 @@ void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r)
 		buf_put_le32(v, r->ranges[i].start);
 		buf_put_le32(v, r->ranges[i].end);
 	}
+	value_put(t);
+}
+
+void put_health(struct meta_txn *t, const struct rec_health *r)
+{
+	struct buf *v = value_begin(t);
+
+	key_health(&t->key, r->disk);
+	buf_put_u8(v, r->state);
+	buf_put_u8(v, r->event);
+	buf_put_u8(v, r->order);
+	buf_put_u8(v, r->relapses);
+	buf_put_le64(v, r->since_s);
+	buf_put_le64(v, r->read_errors);
+	buf_put_le64(v, r->write_errors);
+	buf_put_le64(v, r->checksum_errors);
+	put_string(v, r->text, sizeof(r->text));
 	value_put(t);
 }
 

@@ -36,6 +36,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_NUMBERS = 'G',  /* G disk(4): numbers of segments that were given out */
 	TABLE_DOUBT = 'B',    /* B disk(4) segment(4): what of it may not be there */
 	TABLE_JOB = 'J',      /* J job(4): background work */
+	TABLE_HEALTH = 'H',   /* H disk(4): how it is, and since when */
 	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
 	TABLE_META = 'm',     /* meta's own: applied sequence number, chain hash, counters */
 };
@@ -182,6 +183,18 @@ struct rec_disk {
 	char label[64], domain[64], path[1024];
 };
 
+#define HEALTH_TEXT_MAX 200u
+struct rec_health {
+	disk_id disk;  /* from the key */
+	uint8_t state; /* enum disk_state of dev/disk.h, 1 to 5 */
+	uint8_t event; /* enum disk_event of dev/disk.h: what led there; greater ones are of later programs */
+	uint8_t order;	  /* the state that an order keeps it in: degraded, suspect; 0: none does */
+	uint8_t relapses; /* how often it came back and fell ill again soon after */
+	uint64_t since_s; /* wall clock */
+	uint64_t read_errors, write_errors, checksum_errors;
+	char text[HEALTH_TEXT_MAX + 1]; /* what happened, or what the order says */
+};
+
 struct rec_settings {	/* S "pool" */
 	uint8_t k, m;	/* full extents of files of ec_min_bytes and more */
 	uint8_t copies; /* everything else: copies (>= 1) */
@@ -219,6 +232,7 @@ void key_narrow(struct buf *k, ino_id ino, uint64_t slot);
 void key_prealloc(struct buf *k, ino_id ino, uint64_t slot);
 void key_disk(struct buf *k, disk_id disk);
 void key_numbers(struct buf *k, disk_id disk);
+void key_health(struct buf *k, disk_id disk);
 void key_job(struct buf *k, uint32_t id);
 void key_doubt(struct buf *k, disk_id disk, uint32_t segment);
 void key_settings(struct buf *k, const char *name);
@@ -240,6 +254,7 @@ void put_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void put_narrow(struct meta_txn *t, ino_id ino, uint64_t slot);
 void put_prealloc(struct meta_txn *t, const struct rec_prealloc *r);
 void put_disk(struct meta_txn *t, const struct rec_disk *r);
+void put_health(struct meta_txn *t, const struct rec_health *r);
 /* Segments of the disk below `next` may have been in use, though nothing names them any more (S1). */
 void put_numbers(struct meta_txn *t, disk_id disk, uint32_t next);
 /* What the disk holds in that segment beyond `from` may not be durable there (S5). */
@@ -276,6 +291,7 @@ MUST_USE int get_orphan(struct meta *m, ino_id ino, struct rec_orphan *ret);
 MUST_USE int get_usage(struct meta *m, ino_id ino, uint64_t slot, struct rec_usage *ret);
 MUST_USE int get_prealloc(struct meta *m, ino_id ino, uint64_t slot, struct rec_prealloc *ret);
 MUST_USE int get_disk(struct meta *m, disk_id id, struct rec_disk *ret);
+MUST_USE int get_health(struct meta *m, disk_id id, struct rec_health *ret); /* DFS_ENOENT */
 /* 0 when there is no record. */
 MUST_USE int get_numbers(struct meta *m, disk_id disk, uint32_t *ret_next);
 MUST_USE int get_settings(struct meta *m, struct rec_settings *ret);
@@ -312,6 +328,8 @@ MUST_USE int parse_narrow(const void *key, size_t key_len, const void *val, size
 			  ino_id *ret_ino, uint64_t *ret_slot);
 MUST_USE int parse_prealloc(const void *key, size_t key_len, const void *val, size_t val_len,
 			    struct rec_prealloc *ret);
+MUST_USE int parse_health(const void *key, size_t key_len, const void *val, size_t val_len,
+			  struct rec_health *ret);
 MUST_USE int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 			struct rec_disk *ret);
 MUST_USE int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_len,

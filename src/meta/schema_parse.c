@@ -464,6 +464,34 @@ int parse_prealloc(const void *key, size_t key_len, const void *val, size_t val_
 	return end(&k, &v) || p->ino.v == 0 || p->slot >= SLOTS_MAX || !p->count ? DFS_ECORRUPT : 0;
 }
 
+int parse_health(const void *key, size_t key_len, const void *val, size_t val_len,
+		 struct rec_health *ret)
+{
+	struct rec_health h = {0};
+	struct reader k, v;
+	bool text;
+	int err = begin(TABLE_HEALTH, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	h.disk.v = reader_be32(&k);
+	h.state = reader_u8(&v);
+	h.event = reader_u8(&v);
+	h.order = reader_u8(&v);
+	h.relapses = reader_u8(&v);
+	h.since_s = reader_le64(&v);
+	h.read_errors = reader_le64(&v);
+	h.write_errors = reader_le64(&v);
+	h.checksum_errors = reader_le64(&v);
+	text = read_string(&v, h.text, sizeof(h.text));
+	/* Degraded and suspect, 2 and 3, are what an order may keep a disk in. */
+	if (!text || end(&k, &v) || !disk_id_valid(h.disk) || h.state < 1 || h.state > 5 ||
+	    h.order == 1 || h.order > 3)
+		return DFS_ECORRUPT;
+	*ret = h;
+	return 0;
+}
+
 int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	       struct rec_disk *ret)
 {
@@ -674,6 +702,19 @@ int get_disk(struct meta *m, disk_id id, struct rec_disk *ret)
 	if (err)
 		return err;
 	return report(&key, &val, parse_disk(key.data, key.len, val.data, val.len, ret));
+}
+
+int get_health(struct meta *m, disk_id id, struct rec_health *ret)
+{
+	BUF val = {0};
+	STACK_KEY(key);
+	int err;
+
+	key_health(&key, id);
+	err = meta_get(m, key.data, key.len, &val);
+	if (err)
+		return err;
+	return report(&key, &val, parse_health(key.data, key.len, val.data, val.len, ret));
 }
 
 int get_numbers(struct meta *m, disk_id disk, uint32_t *ret_next)

@@ -190,6 +190,24 @@ static int doubt_text(const void *key, size_t key_len, const void *val, size_t v
 	return 0;
 }
 
+static int health_text(const void *key, size_t key_len, const void *val, size_t val_len,
+		       struct buf *out)
+{
+	struct rec_health r;
+	int err = parse_health(key, key_len, val, val_len, &r);
+
+	if (err)
+		return err;
+	say(out,
+	    "health %u: state=%u event=%u order=%u relapses=%u since=%llu read_errors=%llu "
+	    "write_errors=%llu checksum_errors=%llu text=",
+	    r.disk.v, r.state, r.event, r.order, r.relapses, (unsigned long long)r.since_s,
+	    (unsigned long long)r.read_errors, (unsigned long long)r.write_errors,
+	    (unsigned long long)r.checksum_errors);
+	say_bytes(out, r.text, strlen(r.text));
+	return 0;
+}
+
 static int job_text(const void *key, size_t key_len, const void *val, size_t val_len,
 		    struct buf *out)
 {
@@ -348,6 +366,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return freed_text(key, key_len, val, val_len, out);
 	case TABLE_DOUBT:
 		return doubt_text(key, key_len, val, val_len, out);
+	case TABLE_HEALTH:
+		return health_text(key, key_len, val, val_len, out);
 	case TABLE_JOB:
 		return job_text(key, key_len, val, val_len, out);
 	case TABLE_NUMBERS:

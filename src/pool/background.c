@@ -117,6 +117,7 @@ void pool_background(void *arg)
 			tick_seal(p);
 		}
 		health_revive(p);
+		health_store(p, false);
 		health_settle_doubts(p);
 		orphans_tick(p);
 		env_mutex_lock(&p->lock);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/words.h"
+#include "pool/health_rules.h"
 #include "pool/internal.h"
 
 /* ---- identity files ---- */
@@ -72,6 +73,10 @@ void disk_json_fill(struct pool *p, struct disk *d, struct disk_json *j)
 	memcpy(j->label, info.label, sizeof(j->label));
 	memcpy(j->domain, info.domain, sizeof(j->domain));
 	snprintf(j->state, sizeof(j->state), "%s", disk_state_name(info.state));
+	snprintf(j->reason, sizeof(j->reason), "%s", health_event_name(disk_health(d).event));
+	env_mutex_lock(&p->lock);
+	j->since_wall_s = p->care[info.id.v].since_s;
+	env_mutex_unlock(&p->lock);
 }
 
 /* Where the others are, those first that follow in order: so that what one has no room for another one tells. */
@@ -105,7 +110,7 @@ void disk_jsons_update(struct pool *p)
 		struct disk_json j;
 		int err;
 
-		if (!disk_present(d) || disk_state(d) == DISK_SUSPECT)
+		if (!disk_present(d) || disk_health(d).event == DISK_NO_ANSWER)
 			continue;
 		/* one that takes its time with a question would take more with a write */
 		if (dev_space(disk_dev(d), &space) || space.is_old)
@@ -200,6 +205,7 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 		return err;
 	disk_set_used_bytes(disk_get(p->disks, rec->id),
 			    (uint64_t)meta_counter(p->meta, META_COUNT_DISK_USED + rec->id.v));
+	health_recall(p, disk_get(p->disks, rec->id));
 	check_writable(p, rec->id);
 	return 0;
 }
@@ -227,7 +233,7 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
 		known[(*ret_known)++] = (struct meta_known){info.id, info.uuid,
 							    disk_given_up(p, info.id)};
 		/* one that does not answer comes back when it does: health_revive() */
-		if (!disk_present(d) || info.state == DISK_SUSPECT || n == max)
+		if (!disk_present(d) || disk_health(d).event == DISK_NO_ANSWER || n == max)
 			continue;
 		disks[n] = (struct meta_disk){.id = info.id,
 					      .uuid = info.uuid,

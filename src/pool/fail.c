@@ -294,7 +294,7 @@ static bool begin(struct fail_order *o)
 	if (!o->has_begun)
 		return false;
 	o->told = disk_present(d) && !does_not_answer(d) ? disk_dev(d) : NULL;
-	disk_set_state(d, DISK_FAILED);
+	disk_set_health(d, (struct disk_health){DISK_FAILED, DISK_ORDER_FAIL});
 	if (does_not_answer(d)) {
 		PROBE("silent-disk-given-up");
 		dev_retire(disk_dev(d));
@@ -359,7 +359,9 @@ static int store_record(struct fail_order *o)
 
 	if (err)
 		return err;
-	disk_set_state(d, DISK_FAILED); /* also if it answered meanwhile (D7) */
+	disk_set_health(
+		d, (struct disk_health){DISK_FAILED,
+					DISK_ORDER_FAIL}); /* also if it answered meanwhile (D7) */
 	err = members_choose(p);
 	if (err)
 		return err;

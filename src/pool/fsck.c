@@ -501,6 +501,14 @@ static int on_doubt(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 	return parse_doubt(k, klen, v, vlen, &disk, &segment, &from);
 }
 
+static int on_health(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_health health;
+
+	(void)f;
+	return parse_health(k, klen, v, vlen, &health);
+}
+
 static int on_job(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
 {
 	struct rec_job job;
@@ -675,6 +683,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		{TABLE_NUMBERS, on_numbers},
 		{TABLE_DOUBT, on_doubt},
 		{TABLE_JOB, on_job},
+		{TABLE_HEALTH, on_health},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

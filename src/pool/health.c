@@ -1,68 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Health: which error moves a disk from which state to which, in one table. States changed here hold
- * while the pool is open (and are shown in disk.json); only `fail-disk` marks a disk failed for good.
- * When the pool is opened again each disk gets another chance: what it holds is verified byte by byte
- * anyway (P3), and metadata on it counts only if its epoch is the newest (P8).
+ * Health: what is seen of the disks becomes events, which the table in health_rules.c turns into states (K1). Only
+ * `fail-disk` marks a disk failed for good. What a disk holds is verified byte by byte anyway (P3), and metadata on it
+ * counts only if its epoch is the newest (P8).
  *
- * A suspect disk is asked every REVIVE_RETRY_NS, off the path of I/O, whether it answers again (a little is
- * written, synced and read back in time): suspect -> healthy. So is one that failed because a sync there was
- * given up: failed -> healthy, once nothing at risk lies there (D7); then all that was not durable there is
- * written anew (D8). Nothing else moves a disk back but an order.
+ * Each disk is asked every second, and every REVIVE_RETRY_NS, off the path of I/O, those that are ill are put on trial
+ * (health_trial.c). One that failed because a sync there was given up comes back only once nothing at risk lies there
+ * (D7); then all that was not durable there is written anew (D8).
  */
 #include <stdio.h>
 
 #include "base/probe.h"
+#include "pool/health_rules.h"
 #include "pool/internal.h"
 
 #define DOUBT_BATCH 64u
+#define ROT_WINDOW_NS 600000000000ull
+#define ROT_MANY 64u /* in that time */
+#define FULL_ASKS 3u
 #define MISSING_ASKS 3u /* in a row, a second apart: a name may be away for a moment */
 #define DOUBT_RETRY_NS 30000000000ull
 #define DOUBT_RETRY_DOUBLINGS 7u /* an hour */
-
-struct health_rule {
-	bool is_read; /* the rule is one for reads; else for all that no such rule is for */
-	int err;
-	enum disk_state to;
-	const char *what_is_done, *what_to_do;
-};
-
-static const struct health_rule rules[] = {
-	{false, DFS_ETIMEDOUT, DISK_SUSPECT,
-	 "it takes no new data, and others are read instead, until it answers",
-	 "Check the disk and its cable"},
-	{false, DFS_EGONE, DISK_FAILED, "it is not used any more until the next mount",
-	 "Check the disk and its cable"},
-	{false, DFS_EROFS, DISK_DEGRADED, "it takes no new data until the next mount",
-	 "Find out why its filesystem is read-only, and mount it writable"},
-	{false, DFS_EACCES, DISK_DEGRADED, "it takes no new data until the next mount",
-	 "See whose its dynamicfs directory and the files there are"},
-	{true, DFS_EIO, DISK_UNREAD,
-	 "it still takes new data; what can't be read there is read from others and written anew",
-	 "Check the disk and its cable"},
-	{false, DFS_EIO, DISK_DEGRADED, "it takes no new data until the next mount",
-	 "Check the disk and its cable"},
-};
-
-/* How bad a state is; a disk never moves back here. */
-static int severity(enum disk_state s)
-{
-	switch (s) {
-	case DISK_HEALTHY:
-		return 0;
-	case DISK_UNREAD:
-		return 1;
-	case DISK_DRAINING:
-		return 2;
-	case DISK_SUSPECT:
-		return 3;
-	case DISK_DEGRADED:
-		return 4;
-	case DISK_FAILED:
-		return 5;
-	}
-	return 5;
-}
 
 static void note_change(struct pool *p, bool members)
 {
@@ -73,48 +31,61 @@ static void note_change(struct pool *p, bool members)
 	env_cond_signal(&p->wake);
 }
 
+/* K1. A sync that fails at this moment fails the disk: that is not overwritten (S4). */
+bool health_event(struct pool *p, struct disk *d, enum disk_event event, const char *what)
+{
+	const struct health_rule *r;
+	struct disk_health from;
+	struct disk_info info;
+
+	do {
+		from = disk_health(d);
+		r = health_rule(from, event);
+		if (!r)
+			return false;
+	} while (!disk_move_health(d, from, (struct disk_health){r->to, event}));
+	info = disk_info(d);
+	log_line(event >= DISK_PROVED ? LOG_INFO : LOG_ERROR,
+		 "disk %u (%s) at %s: %s; %s -> %s: %s%s%s", info.id.v, info.label, info.path, what,
+		 disk_state_name(from.state), disk_state_name(r->to), r->what_is_done,
+		 *r->what_to_do ? ". " : "", r->what_to_do);
+	health_note(p, d, what);
+	note_change(p, r->to == DISK_FAILED || event >= DISK_PROVED);
+	return true;
+}
+
 void health_disk_error(void *ctx, disk_id id, bool is_read, int err, const char *what)
 {
 	struct pool *p = ctx;
 	struct disk *d = disk_get(p->disks, id);
-	enum disk_state from = DISK_FAILED;
-	const struct health_rule *r = NULL;
-	struct disk_info info;
+	enum disk_event event = health_event_of(err, is_read);
+	char text[512];
 
-	for (unsigned i = 0; i < ARRAY_SIZE(rules); i++)
-		if (!r && rules[i].err == err && (is_read || !rules[i].is_read))
-			r = &rules[i];
-	if (!d || !r)
+	if (!d || event == DISK_NO_EVENT)
 		return;
-	/* a sync that fails at this moment fails the disk: that must not be overwritten (S4) */
-	do {
-		from = disk_state(d);
-		if (severity(r->to) <= severity(from))
-			return;
-	} while (!disk_move_state(d, from, r->to));
-	info = disk_info(d);
-	log_error("disk %u (%s) at %s: %s: %s; %s -> %s: %s. %s", id.v, info.label, info.path, what,
-		  dfs_err_text(err), disk_state_name(from), disk_state_name(r->to), r->what_is_done,
-		  r->what_to_do);
-	note_change(p, r->to == DISK_FAILED);
+	snprintf(text, sizeof(text), "%s: %s", what, dfs_err_text(err));
+	if (!health_event(p, d, event, text) && disk_state(d) == DISK_FAILED)
+		health_note(p, d, text); /* a sync has failed it already */
 }
 
 /* ---- disks that did not answer ---- */
 
-/* D7. One that was given up by order stays so. */
-static void take_back(struct pool *p, struct disk *d)
+bool health_take_back(struct pool *p, struct disk *d)
 {
 	struct disk_info info = disk_info(d);
 	ENV_LOCKED(&p->change_lock);
 
 	if (p->read_only || meta_failed(p->meta) || disk_given_up(p, info.id) ||
 	    extent_at_risk_on(p->extents, info.id) || disk_return(d))
-		return;
+		return false;
 	PROBE("disk-taken-back");
-	log_info("disk %u (%s) at %s answers again and is used again; what was not durable there "
-		 "when it fell silent is written anew",
-		 info.id.v, info.label, info.path);
+	log_info(
+		"disk %u (%s) at %s works again and is used again; what was not durable there when "
+		"it failed is written anew",
+		info.id.v, info.label, info.path);
+	health_returned(p, d);
 	note_change(p, true);
+	return true;
 }
 
 static void revive(struct pool *p, struct disk *d)
@@ -124,15 +95,15 @@ static void revive(struct pool *p, struct disk *d)
 	if (dev_revive(disk_dev(d)))
 		return;
 	if (disk_failed_silent(d)) {
-		take_back(p, d);
+		(void)health_take_back(p, d);
 		return;
 	}
 	PROBE("disk-answers-again");
+	if (disk_health(d).event == DISK_NO_ANSWER && health_passed(p, d, false))
+		return;
 	info = disk_info(d);
-	if (info.state == DISK_SUSPECT && !disk_move_state(d, DISK_SUSPECT, DISK_HEALTHY))
-		return; /* a sync has failed there meanwhile */
-	log_info("disk %u (%s) at %s answers again; %s -> %s", info.id.v, info.label, info.path,
-		 disk_state_name(info.state), disk_state_name(disk_state(d)));
+	log_info("disk %u (%s) at %s answers again; it is %s", info.id.v, info.label, info.path,
+		 disk_state_name(info.state));
 	note_change(p, true);
 }
 
@@ -148,11 +119,13 @@ void health_revive(struct pool *p)
 		struct disk *d = disk_at(p->disks, i);
 		struct dev_deadline_state st;
 
-		if ((!disk_present(d) && !disk_failed_silent(d)) ||
+		if ((!disk_present(d) && !disk_may_return(d)) ||
 		    !dev_deadline_state(disk_dev(d), &st) || st.is_retired)
 			continue;
-		if (st.is_hung || disk_state(d) == DISK_SUSPECT || disk_failed_silent(d))
+		if (st.is_hung || disk_health(d).event == DISK_NO_ANSWER || disk_failed_silent(d))
 			revive(p, d);
+		else
+			health_try(p, d);
 	}
 }
 
@@ -279,6 +252,33 @@ static void give_up_missing(struct pool *p, struct disk *d)
 			  "its directory is not there any more, or is another one");
 }
 
+/* What its filesystem says, and how much of what was read there was wrong lately. */
+static void watch(struct pool *p, struct disk *d)
+{
+	struct disk_care *c = &p->care[disk_info(d).id.v];
+	uint64_t rot = disk_counters(d).checksum_errors, now = env_now_ns();
+	struct dev_space space;
+
+	if (c->rot_since_ns && now - c->rot_since_ns >= ROT_WINDOW_NS)
+		c->rot_before = rot;
+	if (!c->rot_since_ns || c->rot_before == rot)
+		c->rot_since_ns = now;
+	if (rot - c->rot_before >= ROT_MANY) {
+		PROBE("disk-rots");
+		(void)health_event(p, d, DISK_ROT,
+				   "many of its fragments are not what they should be");
+	}
+	if (p->read_only || dev_space(disk_dev(d), &space))
+		return;
+	if (space.read_only)
+		(void)health_event(p, d, DISK_READ_ONLY, "its filesystem is mounted read-only");
+	c->full_asks = space.free_bytes || space.read_only
+			       ? 0
+			       : (uint8_t)MIN(c->full_asks + 1u, FULL_ASKS);
+	if (c->full_asks == FULL_ASKS)
+		(void)health_event(p, d, DISK_FULL, "its filesystem has no byte left");
+}
+
 /*
  * A disk that hangs, or that is gone, is noticed also when nobody needs it: so that nobody has to wait, and so that
  * losses don't add up. Those that are gone are given up one at a time, each in an epoch of its own, and never all.
@@ -296,6 +296,7 @@ void health_ask(struct pool *p)
 		if (!disk_present(d))
 			continue;
 		(void)disk_free_bytes(d);
+		watch(p, d);
 		err = missing(p, d, &there);
 		if (err == DFS_EGONE)
 			gone = d;
@@ -346,6 +347,8 @@ void health_note_spare(struct pool *p)
 			voters[n++] = disk_dev(d);
 	}
 	domains = place_domains(places, count, 0);
+	disk_set_want(p->disks,
+		      MAX(MAX((unsigned)s.large.k + s.large.m, s.copies), s.metadata_copies));
 	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
 	most = MIN(most, domains ? domains - 1 : 0);
 	dev_group_set_most(p->group, most, n / 2 - MIN(n / 2, pending), voters, n);

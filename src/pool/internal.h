@@ -31,6 +31,24 @@ struct spare_dev {
 	disk_id id;
 };
 
+/* How a disk is, as the index remembers it (K3), and what leads back from there. */
+struct disk_care {
+	/* (l) */
+	struct disk_health noted; /* what the next four are about */
+	uint64_t since_s;	  /* wall clock; 0: not known */
+	char text[HEALTH_TEXT_MAX + 1];
+	uint8_t order; /* enum disk_state that an order keeps it in; 0: none does */
+	uint8_t relapses;
+	bool is_due;		  /* the index has not got it yet */
+	unsigned passed, refused; /* trials in a row */
+	uint64_t back_ns;	  /* when it came back last; 0: never */
+	/* the background thread's */
+	uint64_t try_ns; /* not before */
+	uint64_t stored_ns, stored_errors;
+	uint64_t rot_since_ns, rot_before;
+	uint8_t full_asks;
+};
+
 struct pool {
 	struct env_mutex change_lock; /* one add, fail or set at a time; held across their I/O */
 	struct env_mutex
@@ -69,8 +87,9 @@ struct pool {
 	uint64_t seal_seq;	   /* likewise: the last transaction, a second ago */
 	int line_err;		   /* likewise: why what is durable could not be noted (H10) */
 	uint8_t missing[DISK_ID_MAX + 1]; /* likewise: asks in a row (D10) */
-	struct doubts {			  /* likewise: what is being written anew (D8) */
-		unsigned turn;		  /* which disk */
+	struct disk_care care[DISK_ID_MAX + 1];
+	struct doubts {	       /* likewise: what is being written anew (D8) */
+		unsigned turn; /* which disk */
 		uint32_t segment, from;
 		bool failed;
 		unsigned count;		  /* how many there were a tick ago */
@@ -143,6 +162,10 @@ MUST_USE int members_choose(struct pool *p);
 void disks_update_used(struct pool *p);
 /* Called by the disk set when an operation fails: health.c. */
 void health_disk_error(void *ctx, disk_id id, bool is_read, int err, const char *what);
+/* Something has happened to the disk; `what` says it for a person. False: that changes nothing. */
+bool health_event(struct pool *p, struct disk *d, enum disk_event event, const char *what);
+/* It passed what it had to, having failed: is it used again (D7)? */
+bool health_take_back(struct pool *p, struct disk *d);
 #define REVIVE_RETRY_NS 5000000000ull
 /* Asks the disks that timed out whether they answer again. Waits for a disk: the background thread's. */
 void health_revive(struct pool *p);
@@ -151,6 +174,20 @@ void health_revive(struct pool *p);
 void health_ask(struct pool *p);
 /* Writes some of what may have been lost on disks that came back anew. The background thread's. */
 void health_settle_doubts(struct pool *p);
+/* ---- health_record.c: how a disk is, and since when (K3) ---- */
+/* The disk is in another state than was noted: it is from now on. */
+void health_note(struct pool *p, struct disk *d, const char *what);
+/* Puts into the index what is new. `all`: counters, too, however new they are (the pool closes). */
+void health_store(struct pool *p, bool all);
+/* A disk that was entered: how was it? */
+void health_recall(struct pool *p, struct disk *d);
+/* ---- health_trial.c ---- */
+/* Is it ill, and time for another trial? The background thread's. */
+void health_try(struct pool *p, struct disk *d);
+/* It has passed a trial. suffices: whatever else it would have to pass. True: it is used again. */
+bool health_passed(struct pool *p, struct disk *d, bool suffices);
+/* It came back from failure. */
+void health_returned(struct pool *p, struct disk *d);
 /* ---- home.c ---- */
 /* Does the pool directory answer again, if it did not? Waits for it. The background thread's. */
 void home_revive(struct pool *p);

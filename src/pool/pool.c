@@ -257,6 +257,7 @@ int pool_close_telling(struct pool *p, struct pool_end *ret_end)
 		return 0;
 	}
 	stop_threads(p);
+	health_store(p, true);
 	disk_jsons_update(p);
 	/* the healer may commit until it stops; meta's close still needs data_sync */
 	extent_store_quiesce(p->extents);

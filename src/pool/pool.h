@@ -13,6 +13,7 @@
 #include "base/types.h"
 #include "codec/codec.h"
 #include "dev/disk.h"
+#include "dev/trial.h"
 #include "extent/extent.h"
 #include "meta/meta.h"
 #include "meta/schema.h"
@@ -216,9 +217,20 @@ struct pool_disk_status {
 	unsigned lost_segments; /* in so many it lacks what it has had: it was set back */
 	uint64_t total_bytes, used_bytes, free_bytes, fs_id;
 	struct disk_counters counters;
+	enum disk_event event; /* what led to its state */
+	const char *reason;    /* what led to its state, in a word or two; "": nothing */
+	uint64_t since_s;      /* since when, wall clock; 0: not known */
+	char text[201];	       /* what happened, or what an order said */
+	bool is_ordered;       /* an order keeps it in its state */
 };
 /* i in 0..pool_disk_count()-1. False past the end. */
 bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status);
+
+/* Puts the disk on trial: writes, syncs, reads back. What comes of it becomes its state. Its result, or DFS_EGONE. */
+int pool_probe_disk(struct pool *p, disk_id id, struct dev_trial *ret);
+/* By order: healthy (it must pass a trial), degraded or suspect, until another order. DFS_EREFUSED and such. */
+MUST_USE int pool_set_disk_health(struct pool *p, disk_id id, enum disk_state to,
+				  const char *reason, bool dry_run, struct pool_message *msg);
 
 /* ---- fsck: read-only check of every promise that can be checked ---- */
 struct pool_fsck_result {

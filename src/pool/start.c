@@ -513,6 +513,8 @@ static void start_threads(struct pool *p)
 	health_note_spare(p);
 	tell_of_cache(p);
 	p->disk_json_due = true; /* today's epoch, and whole files where one was damaged */
+	for (unsigned i = 0; i < disk_count(p->disks) && !p->read_only; i++)
+		health_try(p, disk_at(p->disks, i)); /* what they were may be over */
 	if (!p->read_only)
 		p->thread = env_thread_start("dfs-pool", pool_background, p);
 }

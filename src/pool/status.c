@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "pool/health_rules.h"
 #include "pool/internal.h"
 
 #define SPACE_CACHE_NS 200000000ull
@@ -196,6 +197,13 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 	}
 	st.given_up = p->meta && disk_given_up(p, st.info.id);
 	st.counters = disk_counters(d);
+	st.event = disk_health(d).event;
+	st.reason = health_event_name(disk_health(d).event);
+	env_mutex_lock(&p->lock);
+	st.since_s = p->care[st.info.id.v].since_s;
+	st.is_ordered = p->care[st.info.id.v].order != 0;
+	memcpy(st.text, p->care[st.info.id.v].text, sizeof(st.text));
+	env_mutex_unlock(&p->lock);
 	*ret_status = st;
 	return true;
 }

@@ -87,6 +87,7 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 	struct rec_bydisk bydisk;
 	struct rec_freed freed;
 	struct rec_disk disk;
+	struct rec_health health;
 	struct rec_settings settings;
 	uint32_t next, from;
 	disk_id of;
@@ -104,6 +105,8 @@ static bool check_extents(const struct input *in, struct meta_txn *t)
 		put_numbers(t, of, next);
 	} else if (parse_doubt(ARGS, &of, &next, &from) == 0) {
 		put_doubt(t, of, next, from);
+	} else if (parse_health(ARGS, &health) == 0) {
+		put_health(t, &health);
 	} else if (parse_disk(ARGS, &disk) == 0) {
 		put_disk(t, &disk);
 	} else if (get_settings(stub_meta(), &settings) == 0) {

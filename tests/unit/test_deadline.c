@@ -854,16 +854,19 @@ static void a_disk_that_fell_silent_comes_back(void **state)
 	assert_int_equal(segment_remove(d, old.segment), 0);
 }
 
-/* Only silence is forgiven: what a sync that failed has lost, the kernel tells once. */
-static void a_disk_that_lost_writes_does_not(void **state)
+/* D7, D8: what a sync that failed has lost, the kernel tells once: it stays in doubt when the disk is used again. */
+static void a_disk_that_lost_writes_comes_back_in_doubt(void **state)
 {
 	struct fixture *f = *state;
 	const struct fault_plan bad = {.sync_error = 1};
 	disk_id failed[DISKS];
+	struct segment_addr old, held;
 	uint8_t data[512] = {1};
+	struct disk_doubt doubt;
 	unsigned n;
 
-	(void)append(f->disks[1], data, 512);
+	old = append(f->disks[1], data, 512);
+	assert_int_equal(segment_reserve(f->disks[1], 512, &held), 0);
 	dev_fault_set(f->faults[1], &bad);
 	assert_int_equal(sync_all(f, failed, &n), DFS_EIO);
 	dev_fault_set(f->faults[1], &fine);
@@ -873,6 +876,12 @@ static void a_disk_that_lost_writes_does_not(void **state)
 	assert_false(disk_move_state(f->disks[1], DISK_SUSPECT, DISK_HEALTHY));
 	assert_false(disk_move_state(f->disks[1], DISK_FAILED, DISK_HEALTHY));
 	assert_int_equal(disk_state(f->disks[1]), DISK_FAILED);
+	segment_settle(f->disks[1], held);
+	assert_int_equal(disk_return(f->disks[1]), 0);
+	assert_true(disk_doubtful(f->disks[1], &doubt) && doubt.segment == old.segment);
+	/* what was given up by order does not come back, whatever had failed before */
+	disk_set_health(f->disks[1], (struct disk_health){DISK_FAILED, DISK_ORDER_FAIL});
+	assert_int_equal(disk_return(f->disks[1]), DFS_EBUSY);
 }
 
 #define R(fn) cmocka_unit_test_setup_teardown(fn, rig_up, rig_down)
@@ -903,7 +912,7 @@ int main(void)
 		D(a_late_record_hits_nothing),
 		D(a_sync_that_hangs_has_failed),
 		D(a_disk_that_fell_silent_comes_back),
-		D(a_disk_that_lost_writes_does_not),
+		D(a_disk_that_lost_writes_comes_back_in_doubt),
 	};
 
 	return cmocka_run_group_tests_name("deadline", tests, NULL, NULL);

@@ -270,7 +270,7 @@ static void reads_that_fail_leave_the_disks_in_use(void **state)
 	set_all(f, &unread);
 	read_at_most(f, &e, DFS_EIO);
 	set_all(f, &none);
-	assert_int_equal(count_state(f, DISK_UNREAD), 3);
+	assert_int_equal(count_state(f, DISK_DEGRADED), 3);
 	assert_true(pool_disk_status(f->p, e.rec.frags[0].disk.v - 1, &ds));
 	assert_string_equal(disk_state_name(ds.info.state), "degraded");
 	assert_true(ds.takes_data);
@@ -393,7 +393,7 @@ static void heal_beside(struct fixture *f, unsigned others)
 	for (unsigned j = 0; j < 3; j++)
 		on_ill |= rec.frags[j].disk.v == ill.v;
 	assert_int_equal(on_ill, others == 0);
-	assert_int_equal(disk_state(disk_get(pool_disks(f->p), ill)), DISK_UNREAD);
+	assert_int_equal(disk_state(disk_get(pool_disks(f->p), ill)), DISK_DEGRADED);
 }
 
 static void healed_on_its_own_disk(void **state)

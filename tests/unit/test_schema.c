@@ -322,6 +322,7 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 		struct rec_usage usage;
 		struct rec_prealloc prealloc;
 		struct rec_disk disk;
+		struct rec_health health;
 	} u;
 	const char *name;
 	const uint8_t *value;
@@ -357,6 +358,9 @@ static int parse_any(const uint8_t *key, size_t key_len, const uint8_t *val, siz
 		break;
 	case TABLE_NUMBERS:
 		err = parse_numbers(k + 1, key_len, v + 1, val_len, &disk, &next);
+		break;
+	case TABLE_HEALTH:
+		err = parse_health(k + 1, key_len, v + 1, val_len, &u.health);
 		break;
 	case TABLE_DOUBT:
 		err = parse_doubt(k + 1, key_len, v + 1, val_len, &disk, &next, &from);
@@ -408,6 +412,12 @@ static void put_one_of_each(struct meta_txn *t)
 	struct rec_disk disk = {
 		.id = {1}, .uuid = {{2}}, .state = 1, .label = "l", .domain = "d", .path = "/p"};
 	struct rec_settings settings = {4, 2, 3, 3, false, 1 << 20, 2};
+	struct rec_health health = {.disk = {1},
+				    .state = 2,
+				    .event = 2,
+				    .relapses = 1,
+				    .since_s = 9,
+				    .text = "it broke"};
 
 	put_inode(t, (ino_id){7}, &inode);
 	put_inline(t, (ino_id){7}, "some inline data", 16);
@@ -418,6 +428,7 @@ static void put_one_of_each(struct meta_txn *t)
 	put_freed(t, &freed);
 	put_numbers(t, (disk_id){1}, 9);
 	put_doubt(t, (disk_id){1}, 9, 512);
+	put_health(t, &health);
 	put_orphan(t, &orphan);
 	put_usage(t, &usage);
 	put_fold(t, (ino_id){7}, 3);
@@ -477,7 +488,7 @@ static void test_damage(void **state)
 		refuse_damage(k, key_len, v, val_len);
 		tables++;
 	}
-	assert_int_equal(tables, 19);
+	assert_int_equal(tables, 20);
 	meta_iter_free(it);
 }
 
