@@ -171,9 +171,10 @@ static const struct command init_command = {
 static const struct command set_command = {
 	.name = "set",
 	.summary = "change how new data is kept",
-	.usage = "--pool DIR [--copies N] [--large K+M] [--verify-writes on|off] [--loss-noted]"
-		 " [--search DIR... | --no-search]\n"
-		 "         [--rebuild-after TIME] [--background-rate SIZE]",
+	.usage =
+		"--pool DIR [--copies N] [--large K+M] [--metadata-copies N] [--verify-writes on|off]\n"
+		"         [--loss-noted] [--search DIR... | --no-search]\n"
+		"         [--rebuild-after TIME] [--background-rate SIZE]",
 	.options = set_options,
 	.max_words = 64,
 	.op = "set",
@@ -320,6 +321,7 @@ static const struct command_option add_options[] = {
 	{"label", 0, OPT_TEXT, "label", "L", "its name (else the last part of DIR)"},
 	{"domain", 0, OPT_TEXT, "domain", "D", "failure domain: disks of one fail together"},
 	{"dry-run", 0, OPT_FLAG, "dry_run", NULL, "only say what would be"},
+	{"force", 0, OPT_FLAG, "force", NULL, "though there is less room with it than without"},
 	END_OPTIONS,
 };
 static const struct command_option fail_options[] = {
@@ -332,7 +334,8 @@ static const struct command_option fail_options[] = {
 static const struct command add_command = {
 	.name = "add-disk",
 	.summary = "add a directory as a disk",
-	.usage = "--pool DIR --disk DIR [--capacity SIZE] [--label L] [--domain D] [--dry-run]",
+	.usage =
+		"--pool DIR --disk DIR [--capacity SIZE] [--label L] [--domain D] [--dry-run] [--force]",
 	.about =
 		"Works while the pool is mounted. Only DIR/dynamicfs is made; other files in DIR stay.",
 	.options = add_options,

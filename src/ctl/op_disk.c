@@ -74,9 +74,9 @@ static bool shares_filesystem(struct pool *p, uint64_t fs_id)
 	return found;
 }
 
-/* What adding the disk would bring. *ret_usable: room for files, those there included; 0 when it
+/* What adding the disk would bring. *ret_usable: room for files, those there included; 0 and false when it
  * can't be told. */
-static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
+static bool plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 		      struct disk_info *ret_info, uint64_t *ret_usable, bool *ret_same_fs)
 {
 	const char *slash = strrchr(spec->path, '/');
@@ -98,19 +98,108 @@ static void plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 	ret_info->state = DISK_HEALTHY;
 	*ret_usable = 0;
 	if (err)
-		return;
+		return false;
 	err = dev_space(dev, &space);
 	dev_free(dev);
 	if (err)
-		return;
+		return false;
 	*ret_same_fs = shares_filesystem(c->pool, space.fs_id);
 	room = disk_room_when_new(&space, spec->capacity_bytes);
 	free_bytes = MIN(room.free_bytes, room.limit_bytes);
 	*ret_usable = free_bytes - MIN(free_bytes, room.reserve_bytes); /* one disk: one copy */
 	if (!pool_has_disks(c->pool))
-		return;
+		return true;
 	pool_space(c->pool, &now);
 	*ret_usable = now.used_bytes + pool_room_with(c->pool, &room, ret_info->domain);
+	return true;
+}
+
+static bool holds_files(struct ctl_call *c)
+{
+	return meta_counter(pool_meta(c->pool), META_COUNT_INODES) > 1; /* the root */
+}
+
+/*
+ * Each new file wants as many disks as its policy says, for want of space no fewer: so a disk that is much smaller than the
+ * others can leave room for far less than there is without it. before, after: room for files, those there included.
+ */
+static int check_room(struct ctl_call *c, const char *path, const struct pool_space *before,
+		      uint64_t after_bytes)
+{
+	uint64_t was = before->total_bytes - MIN(before->total_bytes, before->used_bytes);
+	uint64_t will = after_bytes - MIN(after_bytes, before->used_bytes);
+
+	if (will >= was / 2)
+		return 0;
+	if (holds_files(c) && !arg_bool(c, "force", false))
+		return ctl_fail(
+			c, DFS_EREFUSED,
+			"cannot add %s: with it the pool would have room for %llu MiB more of files, and has room for "
+			"%llu MiB without: it is small beside the others, and new files would want a place on it, too. "
+			"Nothing was changed. Add larger disks first, or use --force",
+			path, (unsigned long long)(will >> 20), (unsigned long long)(was >> 20));
+	ctl_warn(
+		c,
+		"with %s the pool has room for %llu MiB more of files, and without for %llu MiB: it is small beside the "
+		"others, and new files want a place on it, too. Add larger disks",
+		path, (unsigned long long)(will >> 20), (unsigned long long)(was >> 20));
+	return 0;
+}
+
+static void warn_of_place(struct ctl_call *c, const char *path, bool same_fs)
+{
+	struct ctl_mount below;
+
+	if (same_fs)
+		ctl_warn(
+			c,
+			"%s is on the same filesystem as another disk of the pool: they fail together, "
+			"and what one takes the other has not",
+			path);
+	if (ctl_mount_of(path, &below) == 0) {
+		ctl_warn(
+			c,
+			"%s is on the mount of another DynamicFS pool (%s): mount that pool before this "
+			"one, and unmount it after this one",
+			path, below.pool_dir);
+		ctl_mount_release(&below);
+	}
+}
+
+/* First as a dry run: what is refused is refused by both. */
+static int add_disk(struct ctl_call *c, struct pool_disk_spec *spec, struct disk_info *info)
+{
+	bool dry_run = c->checking || arg_bool(c, "dry_run", false), same_fs = false, is_known;
+	struct pool_message msg = {.text = ""};
+	struct pool_space before, after;
+	json_t *o;
+	int err;
+
+	spec->dry_run = true;
+	pool_space(c->pool, &before);
+	err = pool_add_disk(c->pool, spec, info, &same_fs, &msg);
+	is_known = !err && plan_disk(c, spec, info, &after.total_bytes, &same_fs);
+	if (is_known && pool_has_disks(c->pool))
+		err = check_room(c, spec->path, &before, after.total_bytes);
+	if (err == DFS_EREFUSED)
+		return err;
+	if (!err && !dry_run) {
+		spec->dry_run = false;
+		store_accepted(c);
+		err = pool_add_disk(c->pool, spec, info, &same_fs, &msg);
+		pool_space(c->pool, &after);
+	}
+	if (err)
+		return ctl_fail_pool(c, err == DFS_ENOENT ? DFS_ENODISK : err, &msg,
+				     "cannot add %s", spec->path);
+	o = c->answer->result = json_object();
+	set_bool(o, "dry_run", dry_run);
+	json_object_set_new(o, "disk", info_json(info));
+	set_bool(o, "shares_filesystem", same_fs);
+	set_u64(o, "usable_before_bytes", before.total_bytes);
+	set_u64(o, "usable_after_bytes", after.total_bytes);
+	warn_of_place(c, info->path, same_fs);
+	return 0;
 }
 
 int op_add_disk(struct ctl_call *c)
@@ -121,55 +210,13 @@ int op_add_disk(struct ctl_call *c)
 		.label = arg_text(c, "label"),
 		.domain = arg_text(c, "domain"),
 		.capacity_bytes = arg_u64(c, "capacity_bytes", 0),
-		.dry_run = c->checking || arg_bool(c, "dry_run", false),
 	};
-	struct pool_message msg = {.text = ""};
-	struct disk_info *info = xcalloc(1, sizeof(*info));
-	struct pool_space before, after;
-	struct ctl_mount below;
-	bool same_fs = false;
-	json_t *o;
-	int err;
+	FREE struct disk_info *info = NULL;
 
-	if (!path) {
-		free(info);
+	if (!path)
 		return ctl_fail(c, DFS_EUSAGE, "cannot add a disk: name its directory with --disk");
-	}
-	pool_space(c->pool, &before);
-	if (!spec.dry_run)
-		store_accepted(c);
-	err = pool_add_disk(c->pool, &spec, info, &same_fs, &msg);
-	if (err) {
-		free(info);
-		return ctl_fail_pool(c, err == DFS_ENOENT ? DFS_ENODISK : err, &msg,
-				     "cannot add %s", path);
-	}
-	if (spec.dry_run)
-		plan_disk(c, &spec, info, &after.total_bytes, &same_fs);
-	else
-		pool_space(c->pool, &after);
-	o = c->answer->result = json_object();
-	set_bool(o, "dry_run", spec.dry_run);
-	json_object_set_new(o, "disk", info_json(info));
-	set_bool(o, "shares_filesystem", same_fs);
-	set_u64(o, "usable_before_bytes", before.total_bytes);
-	set_u64(o, "usable_after_bytes", after.total_bytes);
-	if (same_fs)
-		ctl_warn(
-			c,
-			"%s is on the same filesystem as another disk of the pool: they fail together, "
-			"and what one takes the other has not",
-			path);
-	if (ctl_mount_of(info->path, &below) == 0) {
-		ctl_warn(
-			c,
-			"%s is on the mount of another DynamicFS pool (%s): mount that pool before this "
-			"one, and unmount it after this one",
-			path, below.pool_dir);
-		ctl_mount_release(&below);
-	}
-	free(info);
-	return 0;
+	info = xcalloc(1, sizeof(*info));
+	return add_disk(c, &spec, info);
 }
 
 /* For people: how safe the extents would be without the disk. */

@@ -51,8 +51,31 @@ dfs init --pool "$work/upper" >/dev/null
 refuse "another pool's mount is taken, with a warning" 0 "another DynamicFS pool" \
 	dfs add-disk --pool "$work/upper" --disk "$mnt/inside"
 rm -r "$mnt/inside" "$work/upper"
-refuse "--force is no option of add-disk" 2 "no option --force" \
-	dfs add-disk --pool "$pool" --disk "$work/other" --force
+
+# ---- a disk that would take room instead of giving some
+if [ "$(id -u)" -eq 0 ]; then
+	mkdir "$work/large" "$work/small" "$work/smallmnt"
+	mount -t tmpfs -o size=200m dynamicfs-test "$work/large" && tmpfs_mounted+=("$work/large")
+	mount -t tmpfs -o size=12m dynamicfs-test "$work/small" && tmpfs_mounted+=("$work/small")
+	dfs init --pool "$work/mixed" >/dev/null
+	dfs add-disk --pool "$work/mixed" --disk "$work/large" >/dev/null
+	refuse "an empty pool only warns of a small disk" 0 "it is small beside the others" \
+		dfs add-disk --pool "$work/mixed" --disk "$work/small" --dry-run
+	dfs mount --pool "$work/mixed" --mountpoint "$work/smallmnt" >/dev/null
+	cp "$work/file" "$work/smallmnt/file"
+	check "its file is stored" sync "$work/smallmnt"
+	for how in "" --dry-run; do
+		# shellcheck disable=SC2086 # none or one
+		refuse "a small disk is refused $how" 6 "room for [0-9]* MiB more of files.*Nothing was changed" \
+			dfs add-disk --pool "$work/mixed" --disk "$work/small" $how
+	done
+	check "nothing is on it" test ! -e "$work/small/dynamicfs"
+	refuse "but not with --force" 0 "it is small beside the others" \
+		dfs add-disk --pool "$work/mixed" --disk "$work/small" --force
+	check "and it can be given up again" dfs fail-disk --pool "$work/mixed" --disk small
+	check "then there is room" cp "$work/file" "$work/smallmnt/file2"
+	check "the small one's pool unmounts" dfs unmount --mountpoint "$work/smallmnt"
+fi
 
 # ---- a dry run says what the real one would
 same()
