@@ -94,6 +94,8 @@ static const struct command_option init_options[] = {
 };
 static const struct command_option set_options[] = {
 	POLICY_OPTIONS,
+	{"metadata-copies", 0, OPT_NUMBER, "metadata_copies", "N",
+	 "disks that hold the metadata, from the next mount on"},
 	{"loss-noted", 0, OPT_FLAG, "loss_noted", NULL,
 	 "changes lost with a damaged journal, or disks set back, are told of no more"},
 	{"search", 0, OPT_PATHS, "search", "DIR...", "look for disks in these directories, too"},

@@ -218,6 +218,12 @@ int op_set(struct ctl_call *c)
 	struct pool_message msg = {.text = ""};
 	int err = settings_from_args(c, &s);
 
+	if (!err && s.metadata_copies != now.metadata_copies && c->fs)
+		return ctl_fail(
+			c, DFS_EBUSY,
+			"cannot change how many disks hold the metadata of %s while it is mounted: "
+			"nothing was changed; unmount it first",
+			c->pool_dir);
 	if (err || c->checking)
 		return err;
 	if (memcmp(&s, &now, sizeof(s)) != 0)

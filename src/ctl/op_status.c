@@ -356,7 +356,7 @@ void warn_policy(struct ctl_call *c)
 		ctl_warn(
 			c,
 			"files are kept so that %u %s may be lost, but the metadata, without which none can be "
-			"read, so that %u may: make the pool with --metadata-copies %u (8 at most)",
+			"read, so that %u may: unmount the pool and use set --metadata-copies %u (8 at most)",
 			data, plural(data, "disk", "disks"), metadata, MIN(data + 2, 8u));
 }
 
