@@ -108,6 +108,13 @@ static const struct command inspect_command = {
 };
 
 const struct command *const cli_check_commands[] = {
-	&fsck_command,	   &cli_rescue_command,	 &inspect_command,
-	&cli_help_command, &cli_version_command, NULL,
+	&fsck_command,
+	&cli_rescue_command,
+	&cli_detect_orphans_command,
+	&cli_cleanup_orphans_command,
+	&cli_orphan_stats_command,
+	&inspect_command,
+	&cli_help_command,
+	&cli_version_command,
+	NULL,
 };

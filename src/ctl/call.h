@@ -209,6 +209,8 @@ int op_inspect(struct ctl_call *c);
 int op_fsck(struct ctl_call *c);
 int op_rescue(struct ctl_call *c);
 int op_metrics(struct ctl_call *c);
+int op_detect_orphans(struct ctl_call *c);
+int op_cleanup_orphans(struct ctl_call *c);
 int op_jobs(struct ctl_call *c);
 int op_order_job(struct ctl_call *c);
 int op_probe_disks(struct ctl_call *c);

@@ -36,6 +36,8 @@ static const struct ctl_op ops[] = {
 	{"list-extents", op_list_extents, 0},
 	{"inspect", op_inspect, 0},
 	{"metrics", op_metrics, OP_NO_DISKS},
+	{"detect-orphans", op_detect_orphans, 0},
+	{"cleanup-orphans", op_cleanup_orphans, OP_WRITES},
 	{"jobs", op_jobs, 0},
 	{"order-job", op_order_job, OP_WRITES},
 	{"fsck", op_fsck, OP_OFFLINE},

@@ -29,6 +29,7 @@ static json_t *header_json(const struct record_header *h)
 	set_uuid(o, "extent", &h->extent.u);
 	set_u64(o, "inode", h->ino.v);
 	set_u64(o, "generation", h->generation);
+	set_u64(o, "written_s", h->written_ns / 1000000000ull);
 	set_u64(o, "extent_bytes", h->extent_len);
 	set_u64(o, "payload_bytes", h->payload_len);
 	set_geometry(o, "geometry", (struct geometry){h->k, h->m});

@@ -217,6 +217,24 @@ MUST_USE int extent_sweep_begin(struct disk *d, struct extent_sweep *w);
 MUST_USE int extent_sweep_step(struct extent_store *s, struct disk *d, struct extent_sweep *w);
 void extent_sweep_end(struct extent_sweep *w); /* may be repeated */
 
+/*
+ * Orphans between live records (G6): records in segments where nothing is in flight, which the index does not name. A segment's number
+ * may be that of a segment that is gone.
+ */
+struct orphan_record {
+	uint32_t segment, offset, len;
+	extent_id extent;
+	ino_id ino;
+	uint64_t age_s; /* since it was written, by the wall clock */
+};
+/* DFS_EBUSY: records are in flight there, or new ones may come. fn returns nonzero to stop, and that is returned. */
+MUST_USE int extent_orphans(struct extent_store *s, struct disk *d, uint32_t segment,
+			    int (*fn)(void *ctx, const struct orphan_record *o), void *ctx);
+/* Gives back those of the segment that are at least so old. *ret_bytes, *ret_count: how much. Only while the index is known to
+ * be whole (G3). */
+MUST_USE int extent_orphans_remove(struct extent_store *s, struct disk *d, uint32_t segment,
+				   uint64_t min_age_s, unsigned *ret_count, uint64_t *ret_bytes);
+
 /* ---- space ---- */
 /* Bytes of file data that still fit with geometry g (the one capacity function, P6), beside so many bytes of
  * keys and values more in the index. 0 if these don't fit. */

@@ -21,6 +21,7 @@ static struct record_header header_of(struct extent_store *s, const struct put *
 		.extent = rec->id,
 		.ino = rec->ino,
 		.generation = meta_generation(s->cfg.meta),
+		.written_ns = env_wall_ns(),
 		.extent_len = rec->len,
 		.payload_len = rec->fragment_len,
 		.k = rec->k,

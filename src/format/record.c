@@ -34,7 +34,8 @@ struct dfs_record_fixed {
 	le32 disk;	     /* 92 */
 	le32 segment;	     /* 96 */
 	le32 offset;	     /* 100 */
-	uint8_t pad1[120];   /* 104: 0 */
+	le64 written_ns;     /* 104 */
+	uint8_t pad1[112];   /* 112: 0 */
 	uint8_t hash[32];    /* 224: of header_len bytes with this field as zeros */
 } __attribute__((packed));
 _Static_assert(sizeof(struct dfs_record_fixed) == RECORD_FIXED_LEN, "record header size");
@@ -43,6 +44,7 @@ _Static_assert(offsetof(struct dfs_record_fixed, pool) == 24, "pool");
 _Static_assert(offsetof(struct dfs_record_fixed, extent_len) == 72, "extent_len");
 _Static_assert(offsetof(struct dfs_record_fixed, piece_count) == 82, "piece_count");
 _Static_assert(offsetof(struct dfs_record_fixed, disk) == 92, "disk");
+_Static_assert(offsetof(struct dfs_record_fixed, written_ns) == 104, "written_ns");
 _Static_assert(offsetof(struct dfs_record_fixed, hash) == 224, "hash");
 
 struct dfs_record_piece {
@@ -168,6 +170,7 @@ void record_header_encode(const struct record_header *h, uint8_t *out, struct ha
 		.disk = le32_of(h->disk.v),
 		.segment = le32_of(h->segment),
 		.offset = le32_of(h->offset),
+		.written_ns = le64_of(h->written_ns),
 	};
 	uint32_t used = header_used(h->piece_count, h->block_count);
 	uint32_t total = record_header_len(h->piece_count, h->block_count);
@@ -205,6 +208,7 @@ static int fixed_parse(const struct dfs_record_fixed *f, struct record_header *h
 		.disk = {le32_get(f->disk)},
 		.segment = le32_get(f->segment),
 		.offset = le32_get(f->offset),
+		.written_ns = le64_get(f->written_ns),
 		.piece_count = le16_get(f->piece_count),
 		.block_count = le32_get(f->block_count),
 	};

@@ -44,6 +44,7 @@ struct record_header { /* in memory */
 	uint8_t compression;  /* 0: none */
 	disk_id disk;	      /* own address */
 	uint32_t segment, offset;
+	uint64_t written_ns; /* wall clock; 0: not known. How old an orphan is */
 	uint16_t piece_count;
 	struct record_piece *pieces; /* owned by the caller (write) or by this (parse) */
 	uint32_t block_count;

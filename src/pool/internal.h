@@ -194,6 +194,7 @@ void home_revive(struct pool *p);
 /* ---- orphans.c ---- */
 /* Gives back some of what crashes left, one disk after the other. The background thread's. */
 void orphans_tick(struct pool *p);
+bool orphans_index_is_whole(struct pool *p);
 /* background.c: the thread */
 void pool_background(void *arg);
 

@@ -12,7 +12,7 @@
 #define CHANGE_COST 16u
 
 /* Does the index name all that was ever acknowledged, as far as can be known? */
-static bool index_is_whole(struct pool *p)
+bool orphans_index_is_whole(struct pool *p)
 {
 	struct meta_loss loss;
 
@@ -87,7 +87,7 @@ static unsigned cost(const struct extent_sweep *w)
 static unsigned step(struct pool *p)
 {
 	struct extent_sweep *w = &p->orphans.sweep;
-	struct disk *d = index_is_whole(p) ? next_disk(p) : NULL;
+	struct disk *d = orphans_index_is_whole(p) ? next_disk(p) : NULL;
 	unsigned before = 0;
 	disk_id id;
 	int err = 0;

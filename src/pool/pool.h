@@ -246,6 +246,31 @@ typedef void (*pool_fsck_report_fn)(void *ctx, const char *severity, const char 
 MUST_USE int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		       struct pool_fsck_result *ret_result);
 
+/* ---- orphans between live records (G6) ---- */
+#define POOL_ORPHAN_AGES 5u /* below an hour, a day, a week, 30 days; more */
+struct pool_orphans {
+	uint64_t records, bytes;
+	uint64_t old_records, old_bytes; /* of the age that was asked for */
+	uint64_t removed_records, removed_bytes;
+	uint64_t by_age[POOL_ORPHAN_AGES], bytes_by_age[POOL_ORPHAN_AGES];
+	uint64_t oldest_s;
+	uint64_t segments,
+		busy_segments; /* looked at; left alone, for records are in flight there */
+	unsigned disks, disks_left_out;
+	bool is_certain; /* else what the index does not name may be all there is of what was lost (G3) */
+};
+struct pool_orphans_options {
+	uint64_t min_age_s;
+	bool remove;
+	/* Each that is found, also those that are removed. NULL is allowed. */
+	void (*found)(void *ctx, const struct disk_info *disk, const struct orphan_record *o);
+	void (*progress)(void *ctx, const char *text);
+	void *ctx;
+};
+/* DFS_EREFUSED: they may not be removed now, with the reason in msg. */
+MUST_USE int pool_orphans(struct pool *p, const struct pool_orphans_options *opt,
+			  struct pool_orphans *ret, struct pool_message *msg);
+
 /* A path ("/a/b") of an inode for messages, from parent hints; "inode N" when it can't be found. One longer
  * than out is cut at the front: "...b/c". out_len is 64 at least. */
 void pool_inode_path(struct pool *p, ino_id ino, char *out, size_t out_len);

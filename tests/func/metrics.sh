@@ -39,9 +39,9 @@ check "the cache" over 0 cache_hits_total
 check "the journal" over 0 journal_syncs_total
 check "inodes" test "$(sum inodes)" -eq 12
 dfs set --pool "$pool" --rebuild-after 1s --background-rate unlimited >/dev/null
-dfs fail-disk --pool "$pool" --disk disk6 >/dev/null
 mkdir "$work/disk7"
 dfs add-disk --pool "$pool" --disk "$work/disk7" >/dev/null 2>&1
+dfs fail-disk --pool "$pool" --disk disk6 >/dev/null
 rebuilt() { look; over 0 rebuild_successes_total && test "$(sum jobs state=done)" -eq 1; }
 check "a rebuild" wait_for 20 rebuilt
 check "its bytes" over 1000000 rebuild_bytes_total

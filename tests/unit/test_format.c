@@ -230,7 +230,7 @@ static void record_refuses_lies(void **state)
 		{84, 0, DFS_ECORRUPT},	      {84, 3, DFS_ECORRUPT},
 		{88, 1, DFS_ECORRUPT},	      {92, 0, DFS_ECORRUPT},
 		{93, 2, DFS_ECORRUPT},	      {100, 1, DFS_ECORRUPT},
-		{104, 1, DFS_ECORRUPT},	      {223, 1, DFS_ECORRUPT},
+		{112, 1, DFS_ECORRUPT},	      {223, 1, DFS_ECORRUPT},
 		{256 + 7, 255, DFS_ECORRUPT}, {256 + 8, 0, DFS_ECORRUPT},
 		{256 + 12, 1, DFS_ECORRUPT},
 	};

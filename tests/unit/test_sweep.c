@@ -576,16 +576,127 @@ static void test_not_on_a_disk_that_is_behind(void **state)
 	fixture_reopen(f);
 }
 
+/* ---- between live records (G6) ---- */
+
+static struct pool_orphans orphans(struct fixture *f, uint64_t min_age_s, bool remove)
+{
+	struct pool_orphans_options opt = {.min_age_s = min_age_s, .remove = remove};
+	struct pool_message msg = {""};
+	struct pool_orphans r;
+
+	assert_int_equal(pool_orphans(f->p, &opt, &r, &msg), 0);
+	return r;
+}
+
+static void expect_whole(struct fixture *f, const struct rec_extent *rec)
+{
+	struct extent_check check;
+
+	assert_int_equal(extent_verify(pool_extents(f->p), rec, true, &check), 0);
+	assert_int_equal(check.good, rec->k + rec->m);
+}
+
+/* They are found, and go by order when they are old enough; what lives beside them stays. */
+static void test_between(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_extent live[12], freed;
+	struct pool_orphans r;
+
+	for (unsigned i = 0; i < 12; i++) { /* on each disk some before and after */
+		put_one(f, &live[i]);
+		put_orphans(f, i % 3 == 1 ? 2 : 0);
+	}
+	put_one(f, &freed);
+	(void)!drop(f, freed.id);
+	assert_int_equal(meta_sync(pool_meta(f->p), meta_last_seq(pool_meta(f->p))), 0);
+	pool_abandon(f->p);
+	open_still(f, false);
+	r = orphans(f, 0, false);
+	assert_int_equal(r.records, 8 * 3); /* the freed one is none: it is to be reclaimed */
+	assert_int_equal(r.old_records, r.records);
+	assert_true(r.is_certain && r.disks == DISKS && r.bytes >= 8 * 3 * LEN);
+	r = orphans(f, 3600, true);
+	assert_int_equal(r.records, 8 * 3);
+	assert_int_equal(r.old_records, 0);
+	assert_int_equal(r.removed_records, 0);
+	r = orphans(f, 0, true);
+	assert_int_equal(r.removed_records, 8 * 3);
+	assert_int_equal(orphans(f, 0, false).records, 0);
+	for (unsigned i = 0; i < 12; i++)
+		expect_whole(f, &live[i]);
+	close_still(f);
+	fixture_reopen(f);
+}
+
+/* What a transaction is about to name is none. */
+static void test_in_flight(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_extent live;
+	struct record_piece piece;
+	struct extent_new e;
+	struct meta_txn *t;
+	struct pool_orphans r;
+	uint64_t seq;
+
+	close_well(f);
+	fixture_reopen(f); /* disks that were added since the mount are left alone */
+	put_one(f, &live);
+	write_one(f, &e, &piece);
+	fixture_end_segments(f);
+	r = orphans(f, 0, true);
+	assert_int_equal(r.records, 0);
+	assert_true(r.busy_segments >= 3);
+	t = meta_begin(pool_meta(f->p));
+	extent_publish(t, &e);
+	put_map(t, (ino_id){7},
+		&(struct rec_map){
+			.file_offset = piece.file_offset, .len = LEN, .extent = e.rec.id});
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(f->p), &e, 1, true);
+	assert_int_equal(orphans(f, 0, true).records, 0);
+	expect_whole(f, &e.rec);
+	put_orphans(f, 1); /* in segments of this mount, too, once they are closed */
+	fixture_end_segments(f);
+	assert_int_equal(orphans(f, 0, true).removed_records, 3);
+	expect_whole(f, &live);
+}
+
+/* G3: not while they may be all there is of what was lost. */
+static void test_order_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct pool_orphans_options opt = {.remove = true};
+	struct pool_message msg = {""};
+	struct pool_orphans r;
+
+	f->p->recovery.journals_short = true;
+	assert_int_equal(pool_orphans(f->p, &opt, &r, &msg), DFS_EREFUSED);
+	assert_non_null(strstr(msg.text, "not known to be whole"));
+	f->p->recovery.journals_short = false;
+	assert_int_equal(pool_orphans(f->p, &opt, &r, &msg), 0);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_a_mount_gives_it_back), TEST(test_it_ends),
-		TEST(test_steps_are_bounded),	  TEST(test_a_disk_that_fails),
-		TEST(test_own_segments_stay),	  TEST(test_freeing_is_durable_first),
-		TEST(test_beside_a_freeing),	  TEST(test_bydisk_is_damaged),
-		TEST(test_not_after_force),	  TEST(test_not_while_a_loss_is_told),
-		TEST(test_not_beside_damage),	  TEST(test_not_on_a_disk_that_is_behind),
+		TEST(test_a_mount_gives_it_back),
+		TEST(test_it_ends),
+		TEST(test_steps_are_bounded),
+		TEST(test_a_disk_that_fails),
+		TEST(test_own_segments_stay),
+		TEST(test_freeing_is_durable_first),
+		TEST(test_beside_a_freeing),
+		TEST(test_bydisk_is_damaged),
+		TEST(test_not_after_force),
+		TEST(test_not_while_a_loss_is_told),
+		TEST(test_not_beside_damage),
+		TEST(test_not_on_a_disk_that_is_behind),
+		TEST(test_between),
+		TEST(test_in_flight),
+		TEST(test_order_is_refused),
 	};
 
 	if (getenv("FILTER"))
