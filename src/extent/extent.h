@@ -93,6 +93,12 @@ static inline uint64_t extent_stored_bytes(const struct rec_extent *rec)
 	       ALIGN_UP((uint64_t)rec->header_len + rec->fragment_len, SEGMENT_ALIGN);
 }
 
+/* It has another geometry than its policy wanted. */
+static inline bool extent_is_narrow(const struct rec_extent *rec)
+{
+	return rec->k != rec->wanted_k || rec->m != rec->wanted_m;
+}
+
 /* ---- references: collected per transaction, since reads do not see a transaction's own puts ---- */
 struct extent_ref {
 	extent_id id;

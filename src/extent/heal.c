@@ -80,7 +80,19 @@ static int origin(struct extent_store *s, const struct rec_extent *rec, uint64_t
 	return DFS_EIO;
 }
 
-/* R6 */
+/* R6: not for what bears a further loss as it is, unless its disk is to be emptied. */
+static bool is_pressing(struct extent_store *s, const struct rec_extent *rec)
+{
+	bool leaves = false;
+
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
+		struct disk *d = disk_get(s->cfg.disks, rec->frags[i].disk);
+
+		leaves |= d && disk_present(d) && extent_is_without(s, rec->frags[i].disk);
+	}
+	return leaves || extent_sure_fragments(s, rec) <= rec->k;
+}
+
 static void restore(struct extent_store *s, struct repair_item *item)
 {
 	struct rec_extent rec;
@@ -88,7 +100,8 @@ static void restore(struct extent_store *s, struct repair_item *item)
 	int err;
 
 	ENV_LOCKED(&s->restore_lock);
-	if (!s->restore || get_extent(s->cfg.meta, item->id, &rec) || origin(s, &rec, &off))
+	if (!s->restore || get_extent(s->cfg.meta, item->id, &rec) || !is_pressing(s, &rec) ||
+	    origin(s, &rec, &off))
 		return;
 	err = s->restore(s->restore_ctx, rec.ino, off);
 	if (err)

@@ -507,7 +507,6 @@ bool fold_is_bad(struct fs *fs, ino_id ino, uint64_t slot);
 unsigned fold_some(struct fs *fs, unsigned max);
 
 /* ---- rebundle.c ---- */
-bool rebundle_is_narrow(const struct rec_extent *x);
 /* Would it bear more losses, or take less room, if it were stored as new data is now? */
 bool rebundle_is_better(struct fs *fs, const struct rec_extent *x);
 /* Likewise, beside what is lost of it? */

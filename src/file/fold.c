@@ -80,7 +80,7 @@ static int judge_narrow(struct fold *f)
 		rc = get_extent(f->in->fs->meta, f->old.v[i].extent, &x);
 		if (rc)
 			return rc;
-		narrow |= rebundle_is_narrow(&x) || f->why == FOLD_HOMELESS;
+		narrow |= extent_is_narrow(&x) || f->why == FOLD_HOMELESS;
 		better |= f->why == FOLD_NARROW ? rebundle_is_better(f->in->fs, &x)
 						: rebundle_restores(f->in->fs, &x);
 	}
@@ -262,7 +262,7 @@ static int choose_pieces(struct fold *f, struct map_piece **ret_pieces, unsigned
 static bool is_all_wide(const struct fold *f)
 {
 	for (unsigned i = 0; i < f->b.ext_count; i++)
-		if (rebundle_is_narrow(&f->b.ext[i].rec))
+		if (extent_is_narrow(&f->b.ext[i].rec))
 			return false;
 	return !f->others;
 }

@@ -160,7 +160,7 @@ static unsigned put_extent_pieces(struct map_edit *e, struct map_change *m, unsi
 		sc->stored += (int64_t)extent_stored_bytes(&x->rec);
 		if (begun == 1 && mapped == x->len)
 			sc->whole_stored = extent_stored_bytes(&x->rec);
-		if (rebundle_is_narrow(&x->rec)) {
+		if (extent_is_narrow(&x->rec)) {
 			sc->narrow = true;
 			if (!e->is_unasked)
 				rebundle_noted(m->in->fs);

@@ -17,11 +17,6 @@
 #define REST_MOST_MS 1000u
 #define FIT_NS 1000000000ull
 
-bool rebundle_is_narrow(const struct rec_extent *x)
-{
-	return x->k != x->wanted_k || x->m != x->wanted_m;
-}
-
 static bool is_better(struct geometry a, uint8_t k, uint8_t m)
 {
 	return a.m > m || (a.m == m && a.k > k);
@@ -31,7 +26,7 @@ bool rebundle_is_better(struct fs *fs, const struct rec_extent *x)
 {
 	ENV_LOCKED(&fs->fold_lock);
 
-	return rebundle_is_narrow(x) &&
+	return extent_is_narrow(x) &&
 	       is_better(x->wanted_k > 1 ? fs->fit_large : fs->fit_small, x->k, x->m);
 }
 

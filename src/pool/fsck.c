@@ -437,6 +437,7 @@ static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 	for (unsigned i = 0; i < (unsigned)rec.k + rec.m; i++)
 		if (rec.frags[i].disk.v != 0)
 			check_bydisk(f, &rec, i, id);
+	fsck_check_narrow(f, &rec, id);
 	verify_extent(f, &rec, id);
 	tell_progress(f);
 	return 0;

@@ -64,6 +64,7 @@ void fsck_usage_map(struct fsck *f, ino_id ino, const struct rec_map *m);
 void fsck_usage_end(struct fsck *f);
 int fsck_on_usage(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
 int fsck_on_prealloc(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
+void fsck_check_narrow(struct fsck *f, const struct rec_extent *rec, const char *id);
 int fsck_on_narrow(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
 int fsck_on_fold(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen);
 

@@ -122,6 +122,35 @@ int fsck_on_narrow(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t 
 	return parse_narrow(k, klen, v, vlen, &ino, &slot);
 }
 
+/* U6: else it would stay so for ever. */
+void fsck_check_narrow(struct fsck *f, const struct rec_extent *rec, const char *id)
+{
+	struct meta_iter *it;
+	uint64_t slot;
+	ino_id ino = {0};
+	BUF key = {0};
+
+	if (!extent_is_narrow(rec))
+		return;
+	key_narrow(&key, rec->ino, 0);
+	it = meta_iter_new(f->p->meta);
+	meta_iter_seek(it, key.data, key.len);
+	if (meta_iter_valid(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+
+		if (parse_narrow(k, klen, v, vlen, &ino, &slot))
+			ino.v = 0;
+	}
+	meta_iter_free(it);
+	if (ino.v != rec->ino.v)
+		fsck_problem(
+			f,
+			"extent %s of inode %llu is narrower than wanted, but no slot of that is "
+			"in the table of narrow ones",
+			id, (unsigned long long)rec->ino.v);
+}
+
 /* Is something mapped there, though it is said not to be written yet? */
 static int check_prealloc_range(struct fsck *f, const struct rec_prealloc *r, uint64_t start,
 				uint64_t end)

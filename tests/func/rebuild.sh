@@ -74,11 +74,11 @@ check "what had no disk is stored narrower" is_as 2+2
 
 # ---- two more: three copies find no disk among two
 check "a third is given up" dfs fail-disk --pool "$pool" --disk disk4
-check "it is done without" wait_for 60 none_in "running|waiting"
+check "what bears one more loss waits" wait_for 30 jobs_in waiting
 check "a fourth is given up" dfs fail-disk --pool "$pool" --disk disk3
 check "it waits for disks" wait_for 30 jobs_in waiting
 check "and says why" eval 'wait_for 30 eval "dfs jobs --pool \"$pool\" | tr -s \" \n\" \" \" | grep -q \"could not be restored: there is no disk\""'
-check "status shows it" eval 'dfs status --pool "$pool" | grep -q "Rebuild   of disk3: waiting"'
+check "status shows it" eval 'wait_for 30 eval "dfs status --pool \"$pool\" | grep -q \"Rebuild   of disk3: waiting\""'
 check "files read right meanwhile" same
 for i in 7 8 9 10; do
 	mkdir "$work/disk$i"

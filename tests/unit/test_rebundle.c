@@ -179,6 +179,55 @@ static void test_written_meanwhile(void **state)
 	free(data);
 }
 
+static struct file_rig *meanwhile_rig;
+static struct inode *meanwhile_in;
+
+/* Asked before the slot is written anew, after it was read: somebody writes into it, with the disks there are now. */
+static void meanwhile(void *ctx, int64_t bytes, struct extent_accepted *ret)
+{
+	struct inode *in = meanwhile_in;
+
+	(void)ctx;
+	*ret = (struct extent_accepted){.geometry = {1, 0}};
+	if (bytes <= 0 || !in)
+		return;
+	meanwhile_in = NULL;
+	disk_set_state(disk_at(pool_disks(meanwhile_rig->pool), 2), DISK_DEGRADED);
+	rig_write(meanwhile_rig, in, KIB(100), "written meanwhile", 17);
+	assert_int_equal(fs_fsync(meanwhile_rig->fs, in, false), 0);
+	disk_set_state(disk_at(pool_disks(meanwhile_rig->pool), 2), DISK_HEALTHY);
+}
+
+/* U6: what is written in the moment in which the rest is stored anew, and narrower than wanted, stays listed. */
+static void test_narrow_meanwhile(void **state)
+{
+	struct file_rig *r = meanwhile_rig = rig(2, 0);
+	uint8_t *data = malloc(KIB(200));
+	struct inode *in = rig_create(r, r->root, "f");
+
+	(void)state;
+	fill(data, KIB(200), 1);
+	rig_write(r, in, 0, data, KIB(200));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_geometry(in, 0, 1, 1);
+	file_rig_add_disk(r, 2);
+	usage_refresh(r->fs);
+	rebundle_look(r->fs);
+	meanwhile_in = in;
+	extent_set_acceptor(pool_extents(r->pool), meanwhile, NULL);
+	assert_int_equal(rebundle_next(r->fs), 0);
+	assert_null(meanwhile_in);
+	memcpy(data + KIB(100), "written meanwhile", 17);
+	rig_expect(r, in, data, KIB(200));
+	assert_geometry(in, 0, 1, 2);
+	assert_geometry(in, KIB(100), 1, 1);
+	assert_int_equal(listed(r), 1);
+	fs_forget(r->fs, in, 1);
+	extent_set_acceptor(pool_extents(r->pool), NULL, NULL);
+	file_rig_free(r);
+	free(data);
+}
+
 /* A policy that has become weaker takes no tolerance from what has more; a wider one is not waited for in vain. */
 static void test_never_less(void **state)
 {
@@ -233,12 +282,12 @@ static void test_switched_off(void **state)
 	free(data);
 }
 
-static void set_draining(struct file_rig *r, unsigned n)
+static void set_state(struct file_rig *r, unsigned n, enum disk_state state)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct disk *d = disk_at(pool_disks(r->pool), i);
 
-		disk_set_state(d, DISK_DRAINING);
+		disk_set_state(d, state);
 		extent_do_without(pool_extents(r->pool), disk_info(d).id, true);
 	}
 }
@@ -277,7 +326,7 @@ static void test_no_disk_for_it(void **state)
 	fill(data, SIZE, 1);
 	rig_write(r, in, 0, data, SIZE);
 	assert_int_equal(fs_fsync(r->fs, in, false), 0);
-	set_draining(r, 2);
+	set_state(r, 2, DISK_DRAINING);
 	n = extent_ids(r, items, 16);
 	assert_int_equal(n, 4);
 	extent_rebuild(pool_extents(r->pool), items, n);
@@ -291,7 +340,7 @@ static void test_no_disk_for_it(void **state)
 		assert_int_equal(meta_counter(r->fs->meta, META_COUNT_DISK_USED + i), 0);
 	rig_expect(r, in, data, SIZE);
 	/* four less two more: three copies can't be had of two disks, and two bear no more than what is left */
-	set_draining(r, 4);
+	set_state(r, 4, DISK_DRAINING);
 	r->fs->rebundle.fit_ns = 0;
 	n = extent_ids(r, items, 16);
 	extent_rebuild(pool_extents(r->pool), items, n);
@@ -304,12 +353,51 @@ static void test_no_disk_for_it(void **state)
 	free(data);
 }
 
+/* R6: what bears one more loss waits for a disk; what bears none does not. */
+static void test_lost_disks(void **state)
+{
+	struct file_rig *r = rig(6, 0);
+	uint8_t *data = malloc(MIB(1));
+	struct inode *in = rig_create(r, r->root, "f");
+	struct repair_item item;
+
+	(void)state;
+	fill(data, MIB(1), 1);
+	rig_write(r, in, 0, data, MIB(1));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	set_state(r, 1, DISK_FAILED);
+	assert_int_equal(extent_ids(r, &item, 1), 1);
+	extent_rebuild(pool_extents(r->pool), &item, 1);
+	assert_int_equal(item.err, DFS_ENOSPC);
+	assert_geometry(in, 0, 4, 2);
+	set_state(r, 2, DISK_FAILED);
+	r->fs->rebundle.fit_ns = 0;
+	extent_rebuild(pool_extents(r->pool), &item, 1);
+	assert_int_equal(item.err, 0);
+	assert_int_equal(item.made, 2);
+	assert_geometry(in, 0, 2, 2);
+	rig_expect(r, in, data, MIB(1));
+	for (unsigned i = 0; i < 2; i++) { /* else fsck finds them missing */
+		extent_do_without(pool_extents(r->pool),
+				  disk_info(disk_at(pool_disks(r->pool), i)).id, false);
+		disk_set_state(disk_at(pool_disks(r->pool), i), DISK_HEALTHY);
+	}
+	fs_forget(r->fs, in, 1);
+	file_rig_free(r);
+	free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_grows_with_the_disks), cmocka_unit_test(test_leaves_the_list),
-		cmocka_unit_test(test_written_meanwhile),    cmocka_unit_test(test_never_less),
-		cmocka_unit_test(test_switched_off),	     cmocka_unit_test(test_no_disk_for_it),
+		cmocka_unit_test(test_grows_with_the_disks),
+		cmocka_unit_test(test_leaves_the_list),
+		cmocka_unit_test(test_written_meanwhile),
+		cmocka_unit_test(test_narrow_meanwhile),
+		cmocka_unit_test(test_never_less),
+		cmocka_unit_test(test_switched_off),
+		cmocka_unit_test(test_no_disk_for_it),
+		cmocka_unit_test(test_lost_disks),
 	};
 
 	if (getenv("FILTER"))
