@@ -140,6 +140,8 @@ static void set_up_faults(struct run *r)
 	rng_seed(&r->domain_rng, rng_mix(r->opt->seed ^ 0xd03a1));
 	rng_seed(&r->jobs_rng, rng_mix(r->opt->seed ^ 0x10b6));
 	r->rebuilds = rng_one_in(&r->jobs_rng, 2);
+	rng_seed(&r->scrub_rng, rng_mix(r->opt->seed ^ 0x5c20b));
+	r->scrubs = !r->opt->meta_only && rng_one_in(&r->scrub_rng, 2);
 	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
@@ -468,17 +470,21 @@ static void close_lossy(struct run *r)
 /* Disks that are lost are rebuilt meanwhile, at once or after some time, or not. */
 static void jobs_begin(struct run *r)
 {
-	const struct pool_rebuild settings = {.after_s = rng_below(&r->jobs_rng, 4),
-					      .bytes_per_s = rng_one_in(&r->jobs_rng, 2) ? 0
-											 : MIB(1)};
+	struct pool_rebuild settings = {.after_s = rng_below(&r->jobs_rng, 4),
+					.bytes_per_s = rng_one_in(&r->jobs_rng, 2) ? 0 : MIB(1)};
+	bool rebuilds = r->rebuilds && !r->beyond && !rng_one_in(&r->jobs_rng, 4);
 	struct pool_message msg;
 
 	r->jobs = NULL;
-	if (!r->rebuilds || r->beyond || rng_one_in(&r->jobs_rng, 4))
+	if (!rebuilds && (!r->scrubs || r->beyond))
 		return;
-	(void)!pool_set_rebuild(r->pool, &settings, &msg); /* else as it was */
+	if (!rebuilds)
+		settings.after_s = POOL_REBUILD_NEVER;
+	if (pool_set_rebuild(r->pool, &settings, &msg) && !rebuilds)
+		return;
 	r->jobs = jobs_load(r->pool);
 	jobs_start(r->jobs);
+	scrub_begin_one(r, r->jobs);
 }
 
 static void jobs_end(struct run *r)
@@ -623,6 +629,7 @@ static void round_main(void *arg)
 	}
 	stays_forget_replaced(r);
 	stays_meet(r);
+	scrub_meet(r);
 	run_arm_faults(r);
 	work(r);
 	sim_disks_at_op(0, NULL, NULL);

@@ -138,6 +138,8 @@ struct run {
 	struct rng silent_rng;
 	bool rebuilds; /* in this history lost disks are rebuilt */
 	struct rng jobs_rng;
+	bool scrubs; /* and all is scrubbed now and then */
+	struct rng scrub_rng;
 	struct rng orphans_rng;
 	uint64_t lasts_until_ns; /* this round; 0: until the operations are done */
 	bool was_filled;	 /* in a round before */
@@ -266,6 +268,9 @@ void oracle_doubts(struct run *r);
 void stays_meet(struct run *r);
 void stays_check(struct run *r);
 void stays_forget_replaced(struct run *r);
+/* run_scrub.c: before clients work, to its end; and beside them. */
+void scrub_meet(struct run *r);
+void scrub_begin_one(struct run *r, struct jobs *jobs);
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

@@ -35,14 +35,23 @@ static void print_job(struct out *o, const json_t *job)
 	char text[FORMAT_VALUE_BYTES];
 	uint64_t total = format_u64(job, "total_bytes");
 
-	fprintf(o->f, "%llu  %s of ", (unsigned long long)format_u64(job, "id"),
+	fprintf(o->f, "%llu  %s", (unsigned long long)format_u64(job, "id"),
 		format_str(job, "kind"));
-	out_text(o, format_str(job, "disk"));
+	if (format_str(job, "disk")[0]) {
+		fputs(" of ", o->f);
+		out_text(o, format_str(job, "disk"));
+	}
 	fprintf(o->f, ": %s", format_str(job, "state"));
 	if (strcmp(format_str(job, "state"), "done") == 0) {
 		format_number(format_u64(job, "fragments"), text);
-		fprintf(o->f, ", %s %s made anew\n", text,
+		fprintf(o->f, ", %s %s made anew", text,
 			plural(format_u64(job, "fragments"), "fragment was", "fragments were"));
+		if (strcmp(format_str(job, "kind"), "scrub") == 0)
+			fprintf(o->f, ", %llu %s",
+				(unsigned long long)format_u64(job, "stuck_extents"),
+				plural(format_u64(job, "stuck_extents"), "problem stays",
+				       "problems stay"));
+		fputc('\n', o->f);
 		return;
 	}
 	cli_print_progress(o, job);

@@ -172,13 +172,18 @@ static void print_jobs(struct out *o, const json_t *r)
 	size_t i;
 
 	json_array_foreach(format_get(r, "jobs"), i, job) {
+		bool scrubs = strcmp(format_str(job, "kind"), "scrub") == 0;
 		const char *state = format_str(job, "state");
 
 		if (strcmp(state, "done") == 0 || strcmp(state, "cancelled") == 0)
 			continue;
-		fputs("  Rebuild   of ", o->f);
-		out_text(o, format_str(job, "disk"));
-		fprintf(o->f, ": %s", state);
+		fputs(scrubs ? "  Scrub     " : "  Rebuild   ", o->f);
+		if (format_str(job, "disk")[0]) {
+			fputs("of ", o->f);
+			out_text(o, format_str(job, "disk"));
+			fputs(": ", o->f);
+		}
+		fprintf(o->f, "%s", state);
 		cli_print_progress(o, job);
 		fputc('\n', o->f);
 	}

@@ -64,6 +64,8 @@ struct command {
 	int (*prepare)(struct invocation *inv);
 	/* The human form of the result (not called with --json). */
 	void (*print)(struct invocation *inv, const json_t *result);
+	/* Of a job that was waited for, as it ended: 0, or a DFS_ code and why. NULL: 0. */
+	int (*judge)(const json_t *job, char *message, size_t size);
 	/* Instead of op: does all of it and returns the exit code. */
 	int (*run)(struct invocation *inv);
 };
@@ -126,6 +128,7 @@ json_t *cli_disk_rows(const json_t *disks);
 
 extern const struct command cli_rescue_command, cli_metrics_command, cli_detect_orphans_command,
 	cli_cleanup_orphans_command, cli_orphan_stats_command;
+extern const struct command cli_scrub_command;
 extern const struct command cli_probe_command, cli_set_health_command;
 extern const struct command cli_jobs_command, cli_status_command, cli_help_command,
 	cli_version_command;

@@ -145,6 +145,7 @@ int cli_finish_waiting(struct invocation *inv, struct ctl_answer *a)
 {
 	uint64_t id = format_u64(a->result, "job");
 	struct ctl_answer end;
+	json_t *job;
 	int code;
 
 	/* A person reads meanwhile what was begun; --json prints one object, at the end. */
@@ -152,12 +153,15 @@ int cli_finish_waiting(struct invocation *inv, struct ctl_answer *a)
 	if (code != CLI_DONE)
 		return code;
 	wait_for(inv, id, &end);
+	job = json_array_get(json_object_get(end.result, "jobs"), 0);
+	if (job)
+		json_object_set(a->result, "outcome", job);
+	if (!end.error && job && inv->cmd->judge)
+		end.error = inv->cmd->judge(job, end.message, sizeof(end.message));
 	if (inv->json) {
-		json_t *job = json_array_get(json_object_get(end.result, "jobs"), 0);
-
-		if (job)
-			json_object_set(a->result, "outcome", job);
 		code = cli_finish(inv, end.error, end.message, a->result, a->warnings);
+	} else if (inv->cmd->judge && job && (!end.error || end.error == DFS_EDAMAGED)) {
+		code = cli_finish(inv, end.error, end.message, a->result, NULL);
 	} else if (end.error) {
 		code = cli_finish(inv, end.error, end.message, NULL, NULL);
 	} else {

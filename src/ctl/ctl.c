@@ -40,6 +40,7 @@ static const struct ctl_op ops[] = {
 	{"cleanup-orphans", op_cleanup_orphans, OP_WRITES},
 	{"jobs", op_jobs, 0},
 	{"order-job", op_order_job, OP_WRITES},
+	{"scrub", op_scrub, OP_WRITES},
 	{"fsck", op_fsck, OP_OFFLINE},
 };
 

@@ -32,6 +32,7 @@ static const struct {
 	{TABLE_INLINE, "inline"},     {TABLE_USAGE, "usage"},	  {TABLE_FOLD, "fold"},
 	{TABLE_JOB, "job"},	      {TABLE_NUMBERS, "numbers"}, {TABLE_PREALLOC, "prealloc"},
 	{TABLE_DOUBT, "doubt"},	      {TABLE_NARROW, "narrow"},	  {TABLE_HEALTH, "health"},
+	{TABLE_SCRUB, "scrub"},
 };
 
 static const char *table_name(uint8_t letter)

@@ -19,7 +19,9 @@ static const char *state_name(uint8_t state)
 	return "unknown";
 }
 
-static json_t *job_json(struct ctl_call *c, const struct job_status *s)
+/* scrub: the newest one; with_list: with all that it found. */
+static json_t *job_json(struct ctl_call *c, const struct job_status *s,
+			const struct rec_scrub *scrub, bool with_list)
 {
 	struct disk *d = disk_get(pool_disks(c->pool), s->rec.disk);
 	json_t *o = json_object();
@@ -39,26 +41,31 @@ static json_t *job_json(struct ctl_call *c, const struct job_status *s)
 	set_u64(o, "created_s", s->rec.created_ns / 1000000000ull);
 	set_u64(o, "changed_s", s->rec.changed_ns / 1000000000ull);
 	set_text(o, "reason", s->reason);
+	if (scrub && scrub->job == s->rec.id)
+		json_object_set_new(o, "scrub", scrub_json(c, scrub, with_list));
 	return o;
 }
 
 /* id 0: all */
-static json_t *list_of(struct ctl_call *c, uint64_t id)
+static json_t *list_of(struct ctl_call *c, uint64_t id, bool with_list)
 {
 	struct job_status *v = xcalloc(JOBS_MAX, sizeof(*v));
 	struct jobs *own = c->jobs ? NULL : jobs_load(c->pool);
 	unsigned n = jobs_list(c->jobs ? c->jobs : own, v, JOBS_MAX);
+	struct rec_scrub *scrub = xmalloc(sizeof(*scrub));
 	json_t *list = json_array();
 
+	jobs_scrub_status(c->jobs ? c->jobs : own, scrub);
 	for (unsigned i = 0; i < n; i++)
 		if (!id || v[i].rec.id == id)
-			json_array_append_new(list, job_json(c, &v[i]));
+			json_array_append_new(list, job_json(c, &v[i], scrub, with_list));
+	free(scrub);
 	jobs_free(own);
 	free(v);
 	return list;
 }
 
-json_t *jobs_json(struct ctl_call *c) { return list_of(c, 0); }
+json_t *jobs_json(struct ctl_call *c) { return list_of(c, 0, false); }
 
 static int answer_with(struct ctl_call *c, json_t *list)
 {
@@ -72,7 +79,7 @@ static int answer_with(struct ctl_call *c, json_t *list)
 int op_jobs(struct ctl_call *c)
 {
 	uint64_t id = arg_u64(c, "id", 0);
-	json_t *list = list_of(c, id);
+	json_t *list = list_of(c, id, true);
 
 	if (id && json_array_size(list) == 0) {
 		json_decref(list);

@@ -250,8 +250,9 @@ struct disk_io {
 	struct segment_addr addr; /* read, write; for reads .offset may be any byte */
 	struct iovec *iov; /* read: one element, filled wholly or DFS_EIO/DFS_ECORRUPT if short */
 	int iovcnt;
-	unsigned flags;	      /* enum dev_read_flags */
-	bool can_spare;	      /* read: DFS_ELATE rather than a long wait (D9) */
+	unsigned flags; /* enum dev_read_flags */
+	bool can_spare; /* read: DFS_ELATE rather than a long wait (D9) */
+	bool is_old; /* read with DEV_READ_MEDIA: of what lay there before, and was not just written */
 	int result;	      /* out: 0 or DFS_ code */
 	struct disk_io *next; /* private to queue.c */
 };
@@ -272,6 +273,8 @@ int disk_set_sync(struct disk_set *s, disk_id *ret_failed, unsigned *ret_failed_
 bool segment_is_quiet(struct disk *d, uint32_t segment);
 /* Is it the one that takes new records? */
 bool segment_is_open(struct disk *d, uint32_t segment);
+/* Is its file still there under its name? One that was removed behind our back can be read as long as it is open. 0, DFS_ENOENT, ... */
+MUST_USE int segment_named(struct disk *d, uint32_t segment);
 /* How long its file is; DFS_ENOENT: there is none. */
 MUST_USE int segment_size(struct disk *d, uint32_t segment, uint64_t *ret_bytes);
 /* Gives [off, off+len) back. DFS_ENOTSUP where the filesystem can't punch. */

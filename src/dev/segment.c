@@ -479,6 +479,21 @@ void disk_let_go(struct disk *d)
 			 number, d->id.v);
 }
 
+int segment_named(struct disk *d, uint32_t number)
+{
+	struct dev_file *file;
+	char name[NAME_LEN];
+	int rc = disk_usable(d);
+
+	if (rc)
+		return rc;
+	name_format(number, name);
+	rc = dev_open(d->dev, name, DEV_RDONLY, &file);
+	if (!rc)
+		dev_close(file);
+	return rc;
+}
+
 int segment_size(struct disk *d, uint32_t number, uint64_t *ret_bytes)
 {
 	struct segment *seg;
@@ -602,7 +617,7 @@ int segment_read_end(const struct disk_io *io, struct segment_io *s)
 	if (rc && rc != DFS_ELATE) { /* which is no error: somebody else will find out */
 		atomic_fetch_add(&d->counters.read_errors, 1);
 		/* what was just written and can't be read back is a write that failed */
-		(io->flags & DEV_READ_MEDIA ? disk_report : disk_report_read)(
+		(io->flags & DEV_READ_MEDIA && !io->is_old ? disk_report : disk_report_read)(
 			d, rc, "reading segment %08" PRIx32 " at %" PRIu32 ": %s", io->addr.segment,
 			io->addr.offset, dfs_err_text(rc));
 	}

@@ -145,8 +145,11 @@ struct extent_check {
 	enum fragment_status status[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged
 		[DFS_EXTENT_MAX_FRAGMENTS]; /* bad, and not for a moment only, as far as can be told */
-	unsigned good;			    /* of k + m */
+	int err[DFS_EXTENT_MAX_FRAGMENTS]; /* what the read of each gave */
+	unsigned good;			   /* of k + m */
 };
+/* Did the disk answer, but not with what was written, or say that it can't be read? */
+bool fragment_is_damaged(int err);
 /* Verifies every fragment. deep: payload too, else only headers. 0 or DFS_ENOENT, ... */
 MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
 			   struct extent_check *ret_check);

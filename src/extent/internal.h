@@ -206,11 +206,15 @@ unsigned fragments_by_preference(struct extent_store *s, const struct rec_extent
 struct whole_read {
 	const struct rec_extent *rec; /* borrowed */
 	unsigned index;
-	uint32_t len; /* of the payload; block-aligned, or all of it */
-	uint8_t *buf; /* rec->header_len + len bytes: header, payload */
+	uint32_t len;  /* of the payload; block-aligned, or all of it */
+	uint8_t *buf;  /* rec->header_len + len bytes: header, payload */
+	bool is_scrub; /* past the page cache; whoever asks says what he finds */
 	int result;
+	bool is_unnamed; /* out: of a scrub: it is right, but its file has no name any more */
 	struct record_header header; /* out, if the result is 0: the caller releases it */
 };
+/* Is it what was written, by its header and the index? Sets the header. */
+MUST_USE int whole_parse(struct whole_read *r);
 /* Reads and verifies all of them in parallel. Sets each result; counts and reports rot. */
 void wholes_read(struct extent_store *s, struct whole_read *reads, unsigned n);
 
@@ -228,9 +232,13 @@ bool risk_uses(struct risk *r, uint64_t durable_seq, disk_id disk);
 unsigned risk_lost(const struct risk_group *g, struct disk_set *disks, bool *ret_survives);
 
 /* ---- repair.c ---- */
+/* Verifies every fragment as it lies on its disk, past the page cache. */
+void extent_verify_medium(struct extent_store *s, const struct rec_extent *rec,
+			  struct extent_check *ret_check);
 /* Which fragments are to be made anew: those on disks that are done without, and ... */
 struct repair_choice {
 	bool verify;			/* all are read, and those that are bad */
+	bool is_scrub;			/* likewise; past the page cache */
 	disk_id doubted;		/* those on this disk that may be lost so: */
 	const struct disk_doubt *doubt; /* NULL: none */
 };
@@ -245,8 +253,6 @@ void healer_release(struct extent_store *s);
 void healer_queue(struct extent_store *s, extent_id id);
 /* Did the disk answer, but not with what was written? */
 bool fragment_is_rot(int err);
-/* Or did it say that it can't be read? */
-bool fragment_is_damaged(int err);
 
 /* ---- reclaim.c ---- */
 /* The live record at or after (dir > 0) or before (dir < 0) offset in the segment: 0, DFS_ENOENT, or why it

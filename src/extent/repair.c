@@ -32,8 +32,8 @@ static enum fragment_status status_of(int result)
 	return result == DFS_EGONE || result == DFS_ENODISK ? FRAGMENT_ABSENT : FRAGMENT_BAD;
 }
 
-int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
-		  struct extent_check *ret_check)
+static void verify(struct extent_store *s, const struct rec_extent *rec, bool deep, bool is_scrub,
+		   struct extent_check *ret_check)
 {
 	unsigned width = (unsigned)rec->k + rec->m;
 	struct whole_read reads[DFS_EXTENT_MAX_FRAGMENTS];
@@ -42,19 +42,37 @@ int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool dee
 	FREE uint8_t *bufs = xmalloc(width * each);
 
 	for (unsigned i = 0; i < width; i++)
-		reads[i] = (struct whole_read){
-			.rec = rec, .index = i, .len = len, .buf = bufs + i * each};
+		reads[i] = (struct whole_read){.rec = rec,
+					       .index = i,
+					       .len = len,
+					       .buf = bufs + i * each,
+					       .is_scrub = is_scrub};
 	wholes_read(s, reads, width);
 	*ret_check = (struct extent_check){0};
 	for (unsigned i = 0; i < width; i++) {
-		ret_check->status[i] = status_of(reads[i].result);
+		int err = reads[i].is_unnamed ? DFS_ENOENT : reads[i].result;
+
+		ret_check->status[i] = status_of(err);
+		ret_check->err[i] = err;
 		ret_check->good += ret_check->status[i] == FRAGMENT_GOOD;
 		ret_check->damaged[i] = ret_check->status[i] == FRAGMENT_BAD &&
-					fragment_is_damaged(reads[i].result);
+					fragment_is_damaged(err);
 		if (!reads[i].result)
 			record_header_release(&reads[i].header);
 	}
+}
+
+int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
+		  struct extent_check *ret_check)
+{
+	verify(s, rec, deep, false, ret_check);
 	return 0;
+}
+
+void extent_verify_medium(struct extent_store *s, const struct rec_extent *rec,
+			  struct extent_check *ret_check)
+{
+	verify(s, rec, true, true, ret_check);
 }
 
 /* ---- one extent in the pipeline ---- */
@@ -182,6 +200,7 @@ static void note_read(struct extent_store *s, struct repair *r, struct whole_rea
 	case FRAGMENT_GOOD:
 		r->have[i] = true;
 		r->good++;
+		r->want[i] |= w->is_unnamed;
 		if (!r->pieces) {
 			r->pieces = h->pieces;
 			r->piece_count = h->piece_count;
@@ -217,7 +236,8 @@ static bool read_round(struct extent_store *s, const struct repair_choice *c, st
 				(struct whole_read){.rec = &r->old,
 						    .index = list[j],
 						    .len = r->old.fragment_len,
-						    .buf = r->payload[list[j]] - r->old.header_len};
+						    .buf = r->payload[list[j]] - r->old.header_len,
+						    .is_scrub = c->is_scrub};
 		}
 	}
 	wholes_read(s, reads, n);

@@ -8,7 +8,7 @@
 
 #include "extent/internal.h"
 
-static int parse(struct whole_read *r)
+int whole_parse(struct whole_read *r)
 {
 	const struct rec_extent *rec = r->rec;
 	struct hash hash;
@@ -47,7 +47,9 @@ void wholes_read(struct extent_store *s, struct whole_read *reads, unsigned n)
 					      .op = DISK_READ,
 					      .addr = {f->segment, f->offset},
 					      .iov = &iov[count],
-					      .iovcnt = 1};
+					      .iovcnt = 1,
+					      .flags = reads[i].is_scrub ? DEV_READ_MEDIA : 0,
+					      .is_old = true};
 		who[count++] = i;
 	}
 	if (count > 0)
@@ -55,8 +57,11 @@ void wholes_read(struct extent_store *s, struct whole_read *reads, unsigned n)
 	for (unsigned i = 0; i < count; i++) {
 		struct whole_read *r = &reads[who[i]];
 
-		r->result = ios[i].result ? ios[i].result : parse(r);
-		if (fragment_is_rot(r->result))
+		r->result = ios[i].result ? ios[i].result : whole_parse(r);
+		if (!r->result && r->is_scrub)
+			r->is_unnamed = segment_named(ios[i].disk, ios[i].addr.segment) ==
+					DFS_ENOENT;
+		if (fragment_is_rot(r->result) && !r->is_scrub)
 			report_rot(s, r->rec, r->index, r->result);
 	}
 }

@@ -10,6 +10,7 @@
 #include "extent/extent.h"
 #include "jobs/jobs.h"
 #include "meta/meta.h"
+#include "meta/schema_scrub.h"
 
 struct job {
 	struct rec_job rec;
@@ -21,6 +22,8 @@ struct job {
 	uint64_t retry_ns;   /* monotonic: when it goes on, once it has begun */
 	uint64_t begun_ns;   /* monotonic; since when it is measured */
 	uint64_t begun_left; /* what was left then */
+	uint64_t rest_ns;    /* out of a step: for how long its own rate wants it to rest */
+	uint64_t rests_until_ns;
 };
 
 struct jobs {
@@ -34,6 +37,9 @@ struct jobs {
 	uint64_t wrote_bytes, wrote_ns; /* the thread's: by the last step, and when */
 	bool may_grow;			/* the pool, a second ago */
 	uint64_t stored_ns;		/* the thread's: when cursors were last stored */
+	struct rec_scrub *scrub;	/* the newest; job 0: there is none */
+	uint64_t scrub_stored_ns;	/* the thread's */
+	unsigned scrub_turn;		/* the thread's: which disks' turn it is */
 };
 
 /* What kinds of work there are. */
@@ -51,7 +57,13 @@ struct job_kind {
 	/* What is left of total_bytes. */
 	uint64_t (*left)(struct jobs *j, const struct rec_job *rec);
 };
-extern const struct job_kind rebuild_kind;
+extern const struct job_kind rebuild_kind, scrub_kind;
+
+/* scrub.c: before anything runs. */
+void scrub_load(struct jobs *j);
+/* lock held. As jobs_scrub(), but for the sync. */
+MUST_USE int scrub_begin(struct jobs *j, const struct scrub_order *o, uint32_t *ret_id,
+			 uint64_t *ret_seq);
 
 /* lock held: a new job of this kind for a disk, waiting until due (wall clock). NULL: there are too many. */
 struct job *job_add(struct jobs *j, enum job_kind_id kind, disk_id disk, uint64_t due_ns);

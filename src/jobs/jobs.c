@@ -21,7 +21,7 @@
 #define WAIT_DOUBLINGS 7u      /* an hour */
 #define MEASURE_NS 10000000000ull
 
-static const struct job_kind *const kinds[] = {&rebuild_kind};
+static const struct job_kind *const kinds[] = {&rebuild_kind, &scrub_kind};
 
 static const struct job_kind *kind_of(const struct rec_job *rec)
 {
@@ -188,7 +188,7 @@ static struct job *choose(struct jobs *j, uint32_t after)
 	for (unsigned i = 0; i < j->count; i++) {
 		struct job *job = &j->v[i];
 
-		if (job->rec.state != JOB_RUNNING)
+		if (job->rec.state != JOB_RUNNING || job->rests_until_ns > env_now_ns())
 			continue;
 		if (!first || job->rec.id < first->rec.id)
 			first = job;
@@ -227,14 +227,24 @@ static void wake_due(struct jobs *j)
 	}
 }
 
+/* " of disk 3"; "" of all. */
+static const char *of_disk(const struct job *job, char text[32])
+{
+	text[0] = '\0';
+	if (job->rec.disk.v)
+		snprintf(text, 32, " of disk %u", job->rec.disk.v);
+	return text;
+}
+
 /* lock held. W3 */
 static void wait_on(struct jobs *j, struct job *job, const char *reason)
 {
 	uint64_t pause = WAIT_NS << MIN(job->waits, WAIT_DOUBLINGS);
+	char text[32];
 
 	if (job->waits == 0)
-		log_warn("job %u (%s of disk %u) waits: %s", job->rec.id, kind_of(&job->rec)->name,
-			 job->rec.disk.v, reason);
+		log_warn("job %u (%s%s) waits: %s", job->rec.id, kind_of(&job->rec)->name,
+			 of_disk(job, text), reason);
 	job->waits++;
 	job_set_state(job, JOB_WAITING, "%s", reason);
 	job->retry_ns = env_now_ns() + pause;
@@ -243,11 +253,13 @@ static void wait_on(struct jobs *j, struct job *job, const char *reason)
 
 static void finish(struct job *job)
 {
+	char text[32];
+
 	PROBE("job-done");
 	metric_add(METRIC_JOBS_DONE, 1);
 	job_set_state(job, JOB_DONE, "%s", "");
-	log_info("job %u (%s of disk %u) is done: %llu fragments were written", job->rec.id,
-		 kind_of(&job->rec)->name, job->rec.disk.v, (unsigned long long)job->rec.made);
+	log_info("job %u (%s%s) is done: %llu fragments were written", job->rec.id,
+		 kind_of(&job->rec)->name, of_disk(job, text), (unsigned long long)job->rec.made);
 }
 
 /* lock held, but not during the step. */
@@ -273,6 +285,7 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	job->rec.made = copy.rec.made;
 	job->rec.stuck = copy.rec.stuck;
 	job->why = copy.why;
+	job->rests_until_ns = env_now_ns() + copy.rest_ns;
 	job->changed = true;
 	if (err == DFS_EEND)
 		finish(job);
@@ -289,6 +302,17 @@ static uint64_t rest_ms(struct jobs *j)
 	double ms = rate ? (double)j->wrote_bytes * 1000 / (double)rate - (double)since / 1e6 : 0;
 
 	return ms < 1 ? 0 : (uint64_t)MIN(ms, 1e9);
+}
+
+/* lock held. Until the first of those that rest by a rate of their own goes on; at most a tick. */
+static uint64_t own_rest_ms(struct jobs *j)
+{
+	uint64_t now = env_now_ns(), first = now + TICK_MS * 1000000ull;
+
+	for (unsigned i = 0; i < j->count; i++)
+		if (j->v[i].rec.state == JOB_RUNNING && j->v[i].rests_until_ns > now)
+			first = MIN(first, j->v[i].rests_until_ns);
+	return MAX((first - now) / 1000000ull, 1u);
 }
 
 static void store_now_and_then(struct jobs *j)
@@ -334,7 +358,7 @@ static void jobs_main(void *arg)
 		job = rest || meta_failed(pool_meta(j->p)) ? NULL : choose(j, last);
 		if (!job) {
 			(void)env_cond_wait_ms(&j->wake, &j->lock,
-					       rest ? MIN(rest, TICK_MS) : TICK_MS);
+					       rest ? MIN(rest, TICK_MS) : own_rest_ms(j));
 			continue;
 		}
 		last = job->rec.id;
@@ -354,6 +378,7 @@ struct jobs *jobs_load(struct pool *p)
 	env_cond_init(&j->wake);
 	if (pool_has_disks(p))
 		load(j);
+	scrub_load(j);
 	return j;
 }
 
@@ -375,6 +400,7 @@ void jobs_free(struct jobs *j)
 		env_thread_join(j->thread);
 	env_cond_release(&j->wake);
 	env_mutex_release(&j->lock);
+	free(j->scrub);
 	free(j);
 }
 

@@ -7,7 +7,7 @@
 #ifndef DFS_JOBS_JOBS_H
 #define DFS_JOBS_JOBS_H
 
-#include "meta/schema.h"
+#include "meta/schema_scrub.h"
 #include "pool/pool.h"
 
 struct jobs;
@@ -40,5 +40,18 @@ enum job_order {
 };
 /* DFS_ENOENT: no such job; DFS_EINVAL: it is over, or not paused nor waiting. Durable when it returns 0. */
 MUST_USE int jobs_order(struct jobs *j, uint32_t id, enum job_order order);
+
+/* ---- scrub ---- */
+#define SCRUB_FINDINGS_KEPT 1000u /* extents that are told one by one; of more only how many */
+#define SCRUB_NOTES_KEPT 100u	  /* problems of metadata, likewise */
+struct scrub_order {
+	disk_id disk; /* 0: all */
+	bool repair, is_background;
+	uint64_t bytes_per_s; /* that it reads; 0: no limit */
+};
+/* Begins one; what the last one found is forgotten. DFS_EBUSY: one is not over: *ret_id. Durable when it returns 0. */
+MUST_USE int jobs_scrub(struct jobs *j, const struct scrub_order *o, uint32_t *ret_id);
+/* The newest one; job 0: there was none. What it found: each_finding(), each_note(). */
+void jobs_scrub_status(struct jobs *j, struct rec_scrub *ret);
 
 #endif

@@ -16,6 +16,7 @@
 #include "base/le.h"
 #include "base/types.h"
 #include "format/root.h"
+#include "format/table.h"
 #include "meta/history.h"
 #include "meta/index.h"
 #include "place/place.h"
@@ -296,5 +297,16 @@ int meta_check_member(struct dev *dev, const struct uuid *pool, meta_report_fn r
 /* Verifies every fragment of the index's tables on the disks that are there; likewise. Keeps
  * checkpoints waiting meanwhile. */
 int meta_check_tables(struct meta *m, meta_report_fn report, void *ctx);
+
+/*
+ * The same while the store is in use (V6), a piece at a time. Checkpoints wait only for the piece. A disk: its roots and, of a
+ * member, manifest and journal up to what is durable. Returns how many defects there are.
+ */
+int meta_check_disk(struct meta *m, disk_id id, meta_report_fn report, void *ctx);
+/* The table after name ("": the first), which is moved on; only: its fragments on this disk; 0: all. DFS_EEND: there is none. */
+int meta_check_next_table(struct meta *m, char name[TABLE_NAME_LEN], disk_id only,
+			  meta_report_fn report, void *ctx, uint64_t *ret_bytes);
+/* Makes anew what these found: a checkpoint, for manifests, journals and tables; then empties damaged slots of roots. */
+MUST_USE int meta_mend(struct meta *m);
 
 #endif

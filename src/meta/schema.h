@@ -37,6 +37,7 @@ enum table {		      /* ids are append-only; the letter is the key's first byte *
 	TABLE_DOUBT = 'B',    /* B disk(4) segment(4): what of it may not be there */
 	TABLE_JOB = 'J',      /* J job(4): background work */
 	TABLE_HEALTH = 'H',   /* H disk(4): how it is, and since when */
+	TABLE_SCRUB = 'Q',    /* Q kind(1) ...: the newest scrub, schema_scrub.h */
 	TABLE_AUDIT = 'L',    /* L wall_ns(8) seq(4) */
 	TABLE_META = 'm',     /* meta's own: applied sequence number, chain hash, counters */
 };
@@ -137,6 +138,7 @@ struct rec_bydisk {
 
 enum job_kind_id { /* append-only */
 	JOB_REBUILD = 1,
+	JOB_SCRUB = 3,
 };
 enum job_state {	 /* append-only */
 	JOB_WAITING = 1, /* until due_ns, or something has changed */
@@ -151,7 +153,7 @@ struct rec_job {
 	uint8_t kind, state;
 	uint8_t pass; /* these three: where it goes on */
 	uint32_t segment, offset;
-	disk_id disk;				 /* of which */
+	disk_id disk;				 /* of which; of a scrub 0: all */
 	uint64_t created_ns, changed_ns, due_ns; /* wall clock */
 	uint64_t total_bytes;			 /* when it was begun */
 	uint64_t made;				 /* fragments that were written */

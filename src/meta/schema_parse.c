@@ -392,6 +392,13 @@ int parse_numbers(const void *key, size_t key_len, const void *val, size_t val_l
 	return 0;
 }
 
+static bool job_kind_ok(const struct rec_job *r)
+{
+	if (r->kind == JOB_SCRUB && r->disk.v == 0)
+		return true;
+	return (r->kind == JOB_REBUILD || r->kind == JOB_SCRUB) && disk_id_valid(r->disk);
+}
+
 int parse_job(const void *key, size_t key_len, const void *val, size_t val_len, struct rec_job *ret)
 {
 	struct reader k, v;
@@ -412,8 +419,8 @@ int parse_job(const void *key, size_t key_len, const void *val, size_t val_len, 
 	ret->total_bytes = reader_le64(&v);
 	ret->made = reader_le64(&v);
 	ret->stuck = reader_le64(&v);
-	if (end(&k, &v) || ret->id == 0 || ret->kind != JOB_REBUILD || ret->state < JOB_WAITING ||
-	    ret->state > JOB_CANCELLED || ret->pass >= JOB_PASSES_MAX || !disk_id_valid(ret->disk))
+	if (end(&k, &v) || ret->id == 0 || !job_kind_ok(ret) || ret->state < JOB_WAITING ||
+	    ret->state > JOB_CANCELLED || ret->pass >= JOB_PASSES_MAX)
 		return DFS_ECORRUPT;
 	return 0;
 }

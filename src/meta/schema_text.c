@@ -388,6 +388,8 @@ static int any_text(const void *key, size_t key_len, const void *val, size_t val
 		return xattr_text(key, key_len, val, val_len, out);
 	case TABLE_SETTINGS:
 		return plain_text("settings", key, key_len, val, val_len, out);
+	case TABLE_SCRUB:
+		return plain_text("scrub", key, key_len, val, val_len, out);
 	case TABLE_AUDIT:
 		return plain_text("audit", key, key_len, val, val_len, out);
 	case TABLE_META:

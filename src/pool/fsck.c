@@ -17,6 +17,7 @@
 #include <uthash.h>
 
 #include "base/words.h"
+#include "meta/schema_scrub.h"
 #include "pool/internal.h"
 #include "pool/fsck.h"
 
@@ -518,6 +519,12 @@ static int on_job(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *
 	return parse_job(k, klen, v, vlen, &job);
 }
 
+static int on_scrub(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	(void)f;
+	return check_scrub_record(k, klen, v, vlen);
+}
+
 static void check_counter(struct fsck *f, uint32_t counter, uint64_t seen, const char *what)
 {
 	int64_t have = meta_counter(f->p->meta, counter);
@@ -685,6 +692,7 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		{TABLE_DOUBT, on_doubt},
 		{TABLE_JOB, on_job},
 		{TABLE_HEALTH, on_health},
+		{TABLE_SCRUB, on_scrub},
 	};
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;

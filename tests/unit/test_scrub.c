@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scrub (V1..V6): real directories, whose files are damaged behind the pool's back. */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "extent/scrub.h"
+#include "jobs/jobs.h"
+#include "unit/pool_fixture.h"
+
+#define DISKS 7u
+#define EXTENTS 60u
+#define LEN KIB(48)
+
+struct world {
+	struct fixture *f;
+	struct jobs *jobs;
+	struct rec_extent recs[EXTENTS];
+	struct rec_scrub last;
+};
+
+static const uint8_t *content(unsigned i)
+{
+	static uint8_t data[LEN];
+
+	for (unsigned at = 0; at < LEN; at++)
+		data[at] = (uint8_t)(at * 5 + i * 11 + at / 253);
+	return data;
+}
+
+static void put(struct world *w, unsigned i, struct geometry g)
+{
+	struct record_piece piece = {.file_offset = i * MIB(1), .len = LEN};
+	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
+	struct extent_new e = {.ino = {7},
+			       .data = content(i),
+			       .len = LEN,
+			       .pieces = &piece,
+			       .piece_count = 1,
+			       .wanted = g};
+	struct meta *m = pool_meta(w->f->p);
+	struct meta_txn *t;
+	uint64_t seq;
+
+	assert_int_equal(extent_write(pool_extents(w->f->p), &e, 1), 0);
+	t = meta_begin(m);
+	extent_publish(t, &e);
+	map.extent = e.rec.id;
+	put_map(t, (ino_id){7}, &map);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(w->f->p), &e, 1, true);
+	w->recs[i] = e.rec;
+}
+
+static void sync_all(struct world *w)
+{
+	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
+}
+
+static void (*on_read)(struct world *w, void *buf, size_t len, uint64_t off);
+static struct world *now;
+static int (*real_read)(struct dev_file *f, void *buf, size_t len, uint64_t off, unsigned flags,
+			size_t *ret_len);
+
+static int hooked_read(struct dev_file *f, void *buf, size_t len, uint64_t off, unsigned flags,
+		       size_t *ret_len)
+{
+	int err = real_read(f, buf, len, off, flags, ret_len);
+
+	if (on_read && (flags & DEV_READ_MEDIA))
+		on_read(now, buf, len, off);
+	return err;
+}
+
+static void hook(struct dev *below)
+{
+	static struct dev_ops ops;
+
+	ops = *below->ops;
+	real_read = ops.read == hooked_read ? real_read : ops.read;
+	ops.read = hooked_read;
+	below->ops = &ops;
+}
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	on_read = NULL;
+	now = w;
+	w->f = fixture_new(DISKS, 0, hook);
+	for (unsigned i = 0; i < EXTENTS; i++)
+		put(w, i, (struct geometry){i % 2 ? 4 : 1, 2});
+	sync_all(w);
+	w->jobs = jobs_load(w->f->p);
+	jobs_start(w->jobs);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	on_read = NULL;
+	jobs_free(w->jobs);
+	fixture_free(w->f);
+	free(w);
+	return 0;
+}
+
+static struct job_status newest(struct world *w)
+{
+	static struct job_status all[JOBS_MAX];
+	unsigned n = jobs_list(w->jobs, all, JOBS_MAX);
+
+	while (n > 0 && all[n - 1].rec.kind != JOB_SCRUB) /* of a lost disk there is another one */
+		n--;
+	return n ? all[n - 1] : (struct job_status){0};
+}
+
+static void wait_done(struct world *w)
+{
+	for (unsigned i = 0; i < 3000 && newest(w).rec.state != JOB_DONE; i++)
+		env_sleep_ms(10);
+	assert_int_equal(newest(w).rec.state, JOB_DONE);
+	jobs_scrub_status(w->jobs, &w->last);
+	assert_int_equal(w->last.phase, SCRUB_ENDED);
+}
+
+static const struct scrub_counts *scrub(struct world *w, bool repair)
+{
+	const struct scrub_order o = {.repair = repair};
+	uint32_t id;
+
+	assert_int_equal(jobs_scrub(w->jobs, &o, &id), 0);
+	wait_done(w);
+	return &w->last.counts;
+}
+
+static unsigned width(const struct rec_extent *rec) { return (unsigned)rec->k + rec->m; }
+
+static uint64_t all_fragments(struct world *w)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < EXTENTS; i++)
+		n += width(&w->recs[i]);
+	return n;
+}
+
+/* Overwrites bytes of the fragment's record, at that distance from its beginning. */
+static void damage(struct world *w, unsigned i, unsigned fragment, uint32_t at)
+{
+	const struct rec_fragment *f = &w->recs[i].frags[fragment];
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/dynamicfs/segments/%08x", w->f->disk[f->disk.v - 1],
+		 f->segment);
+	file = fopen(path, "r+b");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, (long)(f->offset + at), SEEK_SET), 0);
+	assert_int_equal(fwrite("\xa5\x5a\xa5", 1, 3, file), 3);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void expect_whole(struct world *w)
+{
+	uint8_t *got = malloc(LEN);
+
+	for (unsigned i = 0; i < EXTENTS; i++) {
+		assert_int_equal(fixture_good(w->f, w->recs[i].id), width(&w->recs[i]));
+		assert_int_equal(extent_read(pool_extents(w->f->p), w->recs[i].id, 0, LEN, got), 0);
+		assert_memory_equal(got, content(i), LEN);
+	}
+	free(got);
+}
+
+struct found {
+	struct rec_finding v[EXTENTS];
+	unsigned count, notes, notes_repaired;
+	char note[SCRUB_NOTE_MAX];
+};
+
+static int add(void *ctx, const struct rec_finding *f)
+{
+	struct found *all = ctx;
+
+	assert_true(all->count < EXTENTS);
+	all->v[all->count++] = *f;
+	return 0;
+}
+
+static int add_note(void *ctx, const struct rec_note *n)
+{
+	struct found *all = ctx;
+
+	all->notes++;
+	all->notes_repaired += n->is_repaired;
+	memcpy(all->note, n->text, sizeof(all->note));
+	return 0;
+}
+
+static struct found *found(struct world *w)
+{
+	static struct found all;
+
+	memset(&all, 0, sizeof(all));
+	assert_int_equal(each_finding(pool_meta(w->f->p), add, &all), 0);
+	assert_int_equal(each_note(pool_meta(w->f->p), add_note, &all), 0);
+	return &all;
+}
+
+/* ---- extents ---- */
+
+static void test_a_whole_pool(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_counts *c = scrub(w, false);
+
+	assert_int_equal(c->fragments, all_fragments(w));
+	assert_true(c->records > EXTENTS);
+	assert_int_equal(c->degraded + c->repaired + c->unrecoverable + c->metadata, 0);
+	assert_int_equal(c->made + c->away, 0);
+	assert_int_equal(found(w)->count, 0);
+	assert_int_equal(newest(w).left_bytes, 0);
+}
+
+/* V2: wherever it lies, in the header, the first or the last block, of first or last fragments. */
+static void test_damage_is_found_and_left_alone(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_counts *c;
+	struct found *f;
+
+	damage(w, 0, 0, 10);
+	damage(w, 1, 5, w->recs[1].header_len + 1);
+	damage(w, 2, 2, w->recs[2].header_len + LEN - 4);
+	damage(w, 2, 0, w->recs[2].header_len + 17000);
+	damage(w, EXTENTS - 1, 3, 300);
+	c = scrub(w, false);
+	assert_int_equal(c->degraded, 4);
+	assert_int_equal(c->repaired + c->unrecoverable + c->made, 0);
+	f = found(w);
+	assert_int_equal(f->count, 4);
+	for (unsigned i = 0; i < f->count; i++) {
+		bool two = uuid_eq(&f->v[i].id.u, &w->recs[2].id.u);
+
+		assert_int_equal(f->v[i].verdict, SCRUB_DEGRADED);
+		assert_int_equal(f->v[i].ino.v, 7);
+		assert_int_equal(f->v[i].count, two ? 2 : 1);
+	}
+	for (unsigned i = 0; i < EXTENTS; i++) { /* nothing was written */
+		struct rec_extent rec;
+
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &rec), 0);
+		assert_memory_equal(rec.frags, w->recs[i].frags, sizeof(rec.frags));
+	}
+	assert_int_equal(newest(w).rec.stuck, 4);
+}
+
+/* V3 */
+static void test_damage_is_repaired(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_counts *c;
+
+	damage(w, 0, 0, 10);
+	damage(w, 1, 5, w->recs[1].header_len + 1);
+	damage(w, 1, 0, w->recs[1].header_len + 1);
+	damage(w, 2, 2, w->recs[2].header_len + LEN - 4);
+	c = scrub(w, true);
+	assert_int_equal(c->repaired, 3);
+	assert_int_equal(c->degraded + c->unrecoverable, 0);
+	assert_int_equal(c->made, 4);
+	assert_int_equal(found(w)->count, 3);
+	assert_int_equal(found(w)->v[0].verdict, SCRUB_REPAIRED);
+	expect_whole(w);
+	c = scrub(w, true);
+	assert_int_equal(c->repaired + c->degraded + c->unrecoverable + c->made, 0);
+	assert_int_equal(found(w)->count, 0); /* what the last one found is forgotten */
+}
+
+/* A segment that is gone, and one that is too short. */
+static void test_segments_that_are_missing(void **state)
+{
+	struct world *w = *state;
+	const struct rec_fragment *a = &w->recs[0].frags[0], *b = &w->recs[1].frags[1];
+	const struct scrub_counts *c;
+
+	fixture_shell("rm %s/dynamicfs/segments/%08x", w->f->disk[a->disk.v - 1], a->segment);
+	if (b->disk.v != a->disk.v)
+		fixture_shell("truncate -s %u %s/dynamicfs/segments/%08x", b->offset + 100,
+			      w->f->disk[b->disk.v - 1], b->segment);
+	c = scrub(w, false);
+	assert_true(c->degraded > 2);
+	assert_int_equal(c->unrecoverable, 0);
+	c = scrub(w, true);
+	assert_int_equal(c->degraded, 0);
+	assert_true(c->repaired > 2);
+	expect_whole(w);
+}
+
+/* V3, S6: what is beyond repair stays as it is, and is known. */
+static void test_what_cannot_be_recovered(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_counts *c;
+	struct rec_extent rec;
+
+	for (unsigned i = 0; i < 3; i++)
+		damage(w, 1, i, w->recs[1].header_len + 5);
+	c = scrub(w, true);
+	assert_int_equal(c->unrecoverable, 1);
+	assert_int_equal(c->degraded + c->repaired, 0);
+	assert_int_equal(found(w)->v[0].verdict, SCRUB_UNRECOVERABLE);
+	assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[1].id, &rec), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct rec_fragment *f = &w->recs[1].frags[i];
+
+		assert_memory_equal(&rec.frags[i], f, sizeof(*f));
+		assert_true(disk_may_lack(disk_get(pool_disks(w->f->p), f->disk), f->segment,
+					  f->offset, f->record_len));
+	}
+	assert_int_equal(newest(w).rec.stuck, 1);
+}
+
+/* V3, S6: there is no room for what could be. */
+static void test_repair_without_room(void **state)
+{
+	struct world *w = *state;
+	const struct fault_plan full = {.most_free = 4096};
+	const struct rec_fragment *f = &w->recs[1].frags[0];
+	const struct scrub_counts *c;
+
+	damage(w, 1, 0, w->recs[1].header_len + 5);
+	for (unsigned i = 0; i < DISKS; i++) {
+		struct disk *d = disk_at(pool_disks(w->f->p), i);
+
+		dev_fault_set(w->f->faults[i], &full);
+		disk_let_go(d);
+		disk_ask_anew(d);
+	}
+	c = scrub(w, true);
+	assert_int_equal(c->degraded, 1);
+	assert_int_equal(c->repaired + c->unrecoverable + c->made, 0);
+	assert_int_equal(found(w)->v[0].verdict, SCRUB_DEGRADED);
+	assert_int_not_equal(found(w)->v[0].err, 0);
+	assert_true(disk_may_lack(disk_get(pool_disks(w->f->p), f->disk), f->segment, f->offset,
+				  f->record_len));
+}
+
+/* V4: what was told is there after a crash. */
+static void test_the_end_is_durable(void **state)
+{
+	struct world *w = *state;
+
+	damage(w, 1, 0, w->recs[1].header_len + 5);
+	damage(w, 1, 1, w->recs[1].header_len + 5);
+	assert_int_equal(scrub(w, false)->degraded, 1);
+	jobs_free(w->jobs);
+	pool_abandon(w->f->p);
+	fixture_reopen(w->f);
+	w->jobs = jobs_load(w->f->p);
+	jobs_scrub_status(w->jobs, &w->last);
+	assert_int_equal(w->last.phase, SCRUB_ENDED);
+	assert_int_equal(w->last.counts.degraded, 1);
+	assert_int_equal(found(w)->count, 1);
+}
+
+/* Only that disk. */
+static void test_one_disk(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_order o = {.disk = w->recs[0].frags[0].disk};
+	uint64_t there = 0;
+	uint32_t id;
+
+	damage(w, 0, 0, 10);
+	damage(w, 0, 1, 10);
+	for (unsigned i = 0; i < EXTENTS; i++)
+		for (unsigned j = 0; j < width(&w->recs[i]); j++)
+			there += w->recs[i].frags[j].disk.v == o.disk.v;
+	assert_int_equal(jobs_scrub(w->jobs, &o, &id), 0);
+	wait_done(w);
+	assert_int_equal(w->last.counts.fragments, there);
+	assert_int_equal(w->last.counts.degraded, 1);
+	assert_int_equal(found(w)->v[0].count, 2);
+}
+
+/* ---- what changes meanwhile ---- */
+
+static struct rec_extent victim;
+
+static void free_it(struct world *w, void *buf, size_t len, uint64_t off)
+{
+	struct meta_txn *t;
+	uint64_t seq;
+
+	(void)off;
+	memset(buf, 0, len); /* its place has been given back */
+	on_read = NULL;
+	t = meta_begin(pool_meta(w->f->p));
+	for (unsigned i = 0; i < width(&victim); i++)
+		del_bydisk(t, victim.frags[i].disk, victim.frags[i].segment,
+			   victim.frags[i].offset);
+	del_extent(t, victim.id);
+	assert_int_equal(meta_commit(t, &seq), 0);
+}
+
+/* V1: it was freed after the index was asked, and before it was read. */
+static void test_what_is_freed_meanwhile_is_no_damage(void **state)
+{
+	struct world *w = *state;
+	struct extent_scrub s = {.disk = w->recs[0].frags[0].disk,
+				 .segment = w->recs[0].frags[0].segment,
+				 .offset = w->recs[0].frags[0].offset,
+				 .max_bytes = 1,
+				 .end_ns = UINT64_MAX};
+
+	victim = w->recs[0];
+	fixture_shell("rm %s/dynamicfs/segments/%08x", w->f->disk[s.disk.v - 1], s.segment);
+	fixture_shell("touch %s/dynamicfs/segments/%08x", w->f->disk[s.disk.v - 1], s.segment);
+	on_read = free_it;
+	extent_scrub_disk(pool_extents(w->f->p), &s);
+	assert_null(on_read);
+	for (unsigned i = 0; i < s.suspect_count; i++)
+		assert_false(uuid_eq(&s.suspects[i].id.u, &victim.id.u));
+}
+
+/* ---- the index ---- */
+
+static void test_index_against_disks(void **state)
+{
+	struct world *w = *state;
+	const struct rec_fragment *f = &w->recs[3].frags[0];
+	struct rec_bydisk by = {{1}, 0x7000, 512, 1024, w->recs[4].id, 1};
+	struct meta_txn *t = meta_begin(pool_meta(w->f->p));
+	const struct scrub_counts *c;
+	uint64_t seq;
+
+	del_bydisk(t, f->disk, f->segment, f->offset); /* an extent that no entry knows */
+	put_bydisk(t, &by);			       /* an entry that no extent knows */
+	meta_put(t, "Ixxx", 4, "nonsense", 8);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	c = scrub(w, true);
+	assert_int_equal(c->metadata, 3);
+	assert_int_equal(c->metadata_repaired, 0);
+	assert_int_equal(found(w)->notes, 3);
+	assert_int_equal(c->degraded + c->repaired + c->unrecoverable, 0);
+	assert_int_equal(newest(w).rec.stuck, 3);
+}
+
+/* ---- metadata on the disks ---- */
+
+static void rot(const char *path, long at)
+{
+	FILE *f = fopen(path, "r+b");
+
+	assert_non_null(f);
+	assert_int_equal(fseek(f, at, SEEK_SET), 0);
+	assert_int_equal(fwrite("\x11\x22\x33\x44", 1, 4, f), 4);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* The disk's file in that directory that begins so, of numbers the greatest. */
+static void find_file(struct world *w, unsigned disk, const char *dir, const char *first,
+		      char path[300])
+{
+	char where[200], name[100] = "";
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(where, sizeof(where), "%s/dynamicfs/meta/%s", w->f->disk[disk], dir);
+	d = opendir(where);
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		if (strncmp(e->d_name, first, strlen(first)) == 0 && e->d_name[0] != '.' &&
+		    strncmp(e->d_name, "spare", 5) != 0 && strcmp(e->d_name, name) > 0)
+			snprintf(name, sizeof(name), "%.99s", e->d_name);
+	closedir(d);
+	assert_true(name[0]);
+	snprintf(path, 300, "%s/%s", where, name);
+}
+
+static unsigned a_member(struct world *w)
+{
+	for (unsigned i = 0; i < DISKS; i++)
+		if (meta_is_member(pool_meta(w->f->p), (disk_id){i + 1}))
+			return i;
+	fail();
+	return 0;
+}
+
+/* V6: each kind by itself: found, left, repaired, found no more. */
+static void expect_mended(struct world *w, const char *what)
+{
+	const struct scrub_counts *c = scrub(w, false);
+
+	if (c->metadata != 1 || c->metadata_repaired)
+		fail_msg("%s: %llu problems: %s", what, (unsigned long long)c->metadata,
+			 found(w)->note);
+	c = scrub(w, true);
+	if (c->metadata != 1 || c->metadata_repaired != 1)
+		fail_msg("%s: %llu problems, %llu repaired: %s", what,
+			 (unsigned long long)c->metadata, (unsigned long long)c->metadata_repaired,
+			 found(w)->note);
+	assert_int_equal(found(w)->notes_repaired, 1);
+	c = scrub(w, false);
+	if (c->metadata)
+		fail_msg("%s: it is found again: %s", what, found(w)->note);
+}
+
+static void test_metadata_rots(void **state)
+{
+	struct world *w = *state;
+	unsigned member = a_member(w);
+	char path[300];
+
+	assert_int_equal(scrub(w, false)->metadata, 0);
+	snprintf(path, sizeof(path), "%s/dynamicfs/meta/roots", w->f->disk[member]);
+	rot(path, 14 * 20480 + 700); /* not the newest */
+	expect_mended(w, "root");
+	assert_int_equal(meta_checkpoint(pool_meta(w->f->p)), 0);
+	find_file(w, member, "checkpoint", "manifest-", path);
+	rot(path, 200);
+	expect_mended(w, "manifest");
+	for (unsigned i = 0; i < 40; i++) { /* something in the journal */
+		struct meta_txn *t = meta_begin(pool_meta(w->f->p));
+		uint64_t seq;
+
+		put_fold(t, (ino_id){7}, i);
+		assert_int_equal(meta_commit(t, &seq), 0);
+		assert_int_equal(meta_sync(pool_meta(w->f->p), seq), 0);
+	}
+	find_file(w, member, "journal", "0", path);
+	rot(path, 3000);
+	expect_mended(w, "journal");
+	assert_int_equal(meta_checkpoint(pool_meta(w->f->p)), 0);
+	find_file(w, member, "tables", "", path);
+	rot(path, 400);
+	expect_mended(w, "table");
+}
+
+/* ---- the job ---- */
+
+static void test_one_at_a_time_paused_cancelled(void **state)
+{
+	struct world *w = *state;
+	struct scrub_order o = {.bytes_per_s = KIB(512)};
+	uint32_t id, other = 0;
+
+	assert_int_equal(jobs_scrub(w->jobs, &o, &id), 0);
+	assert_int_equal(jobs_scrub(w->jobs, &o, &other), DFS_EBUSY);
+	assert_int_equal(other, id);
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_PAUSE), 0);
+	env_sleep_ms(300); /* the step that was under way */
+	jobs_scrub_status(w->jobs, &w->last);
+	other = (uint32_t)w->last.counts.fragments;
+	env_sleep_ms(1200);
+	jobs_scrub_status(w->jobs, &w->last);
+	assert_int_equal(w->last.counts.fragments, other);
+	assert_int_equal(jobs_order(w->jobs, id, JOB_ORDER_CANCEL), 0);
+	o.bytes_per_s = 0;
+	assert_int_equal(jobs_scrub(w->jobs, &o, &other), 0);
+	assert_true(other > id);
+	wait_done(w);
+	assert_int_equal(w->last.counts.fragments, all_fragments(w));
+}
+
+/* V2, V5: by its rate; it goes on at its cursor, also after a crash, and nothing is left out. */
+static void test_resumes_at_its_cursor(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_order o = {.repair = true, .bytes_per_s = MIB(2)};
+	uint64_t before, began = env_now_ns();
+	uint32_t id;
+
+	for (unsigned i = 0; i < EXTENTS; i++)
+		damage(w, i, i % 3, w->recs[i].header_len + 7);
+	assert_int_equal(jobs_scrub(w->jobs, &o, &id), 0);
+	for (unsigned i = 0; i < 1000 && w->last.counts.repaired < EXTENTS / 4; i++) {
+		env_sleep_ms(10);
+		jobs_scrub_status(w->jobs, &w->last);
+	}
+	before = w->last.counts.fragments;
+	assert_true(before > 0 && before < all_fragments(w));
+	jobs_free(w->jobs);
+	sync_all(w);
+	pool_abandon(w->f->p);
+	fixture_reopen(w->f);
+	w->jobs = jobs_load(w->f->p);
+	jobs_scrub_status(w->jobs, &w->last);
+	assert_int_equal(w->last.job, id);
+	assert_true(w->last.counts.fragments > 0);
+	assert_int_equal(w->last.phase, SCRUB_FRAGMENTS);
+	jobs_start(w->jobs);
+	wait_done(w);
+	assert_int_equal(w->last.counts.repaired, EXTENTS);
+	assert_true(w->last.counts.fragments >= all_fragments(w));
+	assert_true(w->last.counts.bytes * 1000 / MIB(2) < (env_now_ns() - began) / 1000000 + 1000);
+	expect_whole(w);
+}
+
+/* What lies on a disk that is not there is told of, and is no damage. */
+static void test_a_disk_that_is_away(void **state)
+{
+	struct world *w = *state;
+	const struct fault_plan gone = {.gone = true};
+	uint64_t there = 0;
+	const struct scrub_counts *c;
+
+	dev_fault_set(w->f->faults[2], &gone);
+	disk_set_state(disk_at(pool_disks(w->f->p), 2), DISK_FAILED);
+	for (unsigned i = 0; i < EXTENTS; i++)
+		for (unsigned j = 0; j < width(&w->recs[i]); j++)
+			there += w->recs[i].frags[j].disk.v != 3;
+	c = scrub(w, false);
+	assert_int_equal(c->fragments, there);
+	assert_int_equal(c->away, all_fragments(w) - there);
+	assert_int_equal(c->degraded + c->unrecoverable + c->metadata, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_whole_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damage_is_found_and_left_alone, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_damage_is_repaired, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_segments_that_are_missing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_cannot_be_recovered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_repair_without_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_end_is_durable, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_freed_meanwhile_is_no_damage, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_index_against_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_metadata_rots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_at_a_time_paused_cancelled, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_resumes_at_its_cursor, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_disk_that_is_away, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
