@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Command status: how the pool is, on one screen. No locks. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/env.h"
 #include "base/words.h"
 #include "cli/command.h"
 
 #define BAR_WIDTH 30u
+#define WATCH_MS 1000u
 
 static void print_head(struct out *o, const json_t *r)
 {
@@ -39,6 +44,24 @@ static void print_head(struct out *o, const json_t *r)
 	}
 }
 
+/* What no stripe can reach is told when it is a twentieth of all there is; journals, which not all have, make less. */
+static void print_raw(struct out *o, const json_t *r)
+{
+	uint64_t raw = format_u64(r, "space.raw_bytes");
+	uint64_t stranded = format_u64(r, "space.stranded_bytes");
+	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES], c[FORMAT_VALUE_BYTES];
+
+	format_bytes(raw, a);
+	format_bytes(format_u64(r, "space.stored_bytes"), b);
+	format_bytes(format_u64(r, "space.raw_free_bytes"), c);
+	fprintf(o->f, "  Raw       disks of %s: %s stored, %s free", a, b, c);
+	if (stranded > raw / 20) {
+		format_bytes(stranded, a);
+		fprintf(o->f, ", of which %s can't be used: too few disks have so much", a);
+	}
+	fputc('\n', o->f);
+}
+
 static void print_space(struct out *o, const json_t *r)
 {
 	uint64_t total = format_u64(r, "space.total_bytes");
@@ -63,6 +86,7 @@ static void print_space(struct out *o, const json_t *r)
 		format_bytes(promised, a);
 		fprintf(o->f, "  Set aside %s of that by fallocate, and not written yet\n", a);
 	}
+	print_raw(o, r);
 	format_number(format_u64(r, "inodes"), a);
 	format_number(format_u64(r, "extents"), b);
 	fprintf(o->f, "  Files     %s %s, %s %s\n", a,
@@ -218,14 +242,71 @@ static void print_status(struct invocation *inv, const json_t *r)
 	inv->warnings = NULL;
 }
 
+/* A page of text over the one before: what is longer there is cleared away. */
+static void draw(FILE *f, const char *text)
+{
+	fputs("\033[H", f);
+	for (; *text; text++) {
+		if (*text == '\n')
+			fputs("\033[K", f);
+		fputc(*text, f);
+	}
+	fputs("\033[J", f);
+	fflush(f);
+}
+
+/* Until it is interrupted, or the pool can't be asked. */
+static int watch(struct invocation *inv)
+{
+	bool terminal = isatty(STDOUT_FILENO);
+	FILE *real = inv->out.f;
+	int code = CLI_DONE;
+
+	while (code == CLI_DONE && !ferror(real)) {
+		char *text = NULL;
+		size_t size;
+
+		inv->out.f = open_memstream(&text, &size);
+		ASSERT(inv->out.f);
+		code = cli_run_op(inv);
+		fclose(inv->out.f);
+		inv->out.f = real;
+		if (terminal)
+			draw(real, text);
+		else
+			fprintf(real, "%s\n", text);
+		fflush(real);
+		free(text);
+		if (code == CLI_DONE)
+			env_sleep_ms(WATCH_MS);
+	}
+	return code;
+}
+
+static int run_status(struct invocation *inv)
+{
+	if (!cli_flag(inv, "watch"))
+		return cli_run_op(inv);
+	if (inv->json)
+		return cli_fail(inv, DFS_EUSAGE, "cannot watch with --json: ask again and again");
+	return watch(inv);
+}
+
+static const struct command_option status_options[] = {
+	{"watch", 0, OPT_FLAG, "watch", NULL, "show it anew each second, until interrupted"},
+	{NULL, 0, OPT_FLAG, NULL, NULL, NULL},
+};
+
 const struct command cli_status_command = {
 	.name = "status",
 	.summary = "how the pool is: health, space, disks, redundancy",
-	.usage = "--pool DIR [--json]",
+	.usage = "--pool DIR [--watch] [--json]",
 	.about =
 		"States: healthy; degraded (something is missing, all can be read); damaged (something\n"
 		"can't be read); stalled (so many disks don't answer that the pool waits for them); failed\n"
 		"(no change is accepted any more); empty (no disk yet).",
+	.options = status_options,
 	.op = "status",
+	.run = run_status,
 	.print = print_status,
 };

@@ -171,7 +171,7 @@ static void show_progress(void *ctx, const char *text)
 	fflush(stderr);
 }
 
-static int run_op(struct invocation *inv)
+int cli_run_op(struct invocation *inv)
 {
 	struct ctl_answer a;
 	int code;
@@ -206,7 +206,7 @@ static int run_command(const struct command *cmd, int argc, char **argv)
 	if (code == CLI_DONE && cmd->prepare)
 		code = cmd->prepare(&inv);
 	if (code == CLI_DONE)
-		code = cmd->run ? cmd->run(&inv) : run_op(&inv);
+		code = cmd->run ? cmd->run(&inv) : cli_run_op(&inv);
 	free(inv.pool);
 	json_decref(inv.args);
 	return code < 0 ? CLI_DONE : code; /* -1: help was printed */

@@ -120,6 +120,8 @@ void cli_print_help(struct out *o, const struct command *cmd);
 struct ctl_answer;
 bool cli_waits(const struct invocation *inv, const struct ctl_answer *a);
 int cli_finish_waiting(struct invocation *inv, struct ctl_answer *a);
+/* The command's operation, and what it prints: what most commands do. */
+int cli_run_op(struct invocation *inv);
 /* How far a job is: ", 45%, 20 MiB of 44 MiB, 5 MiB/s, 5 s left". */
 void cli_print_progress(struct out *o, const json_t *job);
 /* Rows of disks as tables show them: one that is not there is "absent", whatever its stored state. The

@@ -104,6 +104,8 @@ void geometry_words(struct geometry g, char out[16]);
 void set_geometry(json_t *o, const char *key, struct geometry g);
 json_t *settings_json(const struct pool_settings *s);
 json_t *background_json(const struct pool_rebuild *r);
+/* What the disks have in all, with what is free and what of that no stripe of this geometry can reach (capacity.c). */
+void set_capacity(json_t *space, struct pool *p, struct geometry g);
 /* All disks, as list-disks and status show them. */
 json_t *disks_array(struct pool *p);
 /* ---- arguments ---- NULL / default when absent */

@@ -19,7 +19,7 @@ static json_t *geometry_pair(struct geometry wanted, struct geometry now)
 	return o;
 }
 
-static void set_space(json_t *o, const struct pool_status *st)
+static void set_space(json_t *o, struct pool *p, const struct pool_status *st)
 {
 	const struct pool_space *s = &st->space;
 	json_t *space = json_object();
@@ -28,6 +28,8 @@ static void set_space(json_t *o, const struct pool_status *st)
 	set_u64(space, "used_bytes", s->used_bytes);
 	set_u64(space, "preallocated_bytes", s->promised_bytes);
 	set_u64(space, "available_bytes", s->available_bytes);
+	if (pool_has_disks(p))
+		set_capacity(space, p, st->large_now);
 	set_bool(space, "full", st->full && !st->no_disk);
 	set_bool(space, "no_disk", st->no_disk);
 	json_object_set_new(o, "space", space);
@@ -555,7 +557,7 @@ int op_status(struct ctl_call *c)
 	json_object_set_new(o, "mountpoint",
 			    c->mountpoint ? ctl_json_text(c->mountpoint) : json_null());
 	set_text(o, "version", DFS_VERSION);
-	set_space(o, s);
+	set_space(o, c->pool, s);
 	json_object_set_new(o, "settings", settings_json(&s->settings));
 	json_object_set_new(redundancy, "large", geometry_pair(s->settings.large, s->large_now));
 	json_object_set_new(redundancy, "small",

@@ -49,6 +49,25 @@ small_pool 24m 24m 24m 24m 24m 24m
 look
 says "plenty: healthy" "is healthy, mounted"
 tells_not "plenty: no warning about room" "full:? no|too few disks|nearly full|is full"
+says "raw: what the disks have" "Raw disks of 14[0-9] MiB: .* stored, 1[0-9]+ MiB free"
+tells_not "equal disks strand nothing" "can't be used"
+cat >"$work/watch.py" <<'PYTHON'
+import fcntl, os, pty, select, struct, sys, termios, time
+pid, fd = pty.fork()
+if pid == 0:
+	os.execvp(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 120, 0, 0))
+said, end = b'', time.time() + 2.5
+while time.time() < end:
+	if select.select([fd], [], [], 0.1)[0]:
+		said += os.read(fd, 65536)
+os.kill(pid, 15)
+pages = said.split(b'\x1b[H')[1:]
+assert len(pages) >= 2, said
+assert all(b'Files' in p and b'\x1b[J' in p for p in pages[:-1]), pages
+PYTHON
+check "watching draws it anew" env TERM=xterm python3 "$work/watch.py" "$dynamicfs" status --pool "$pool" --watch
+refuse "watching is for people" 2 "cannot watch with --json" "$dynamicfs" status --pool "$pool" --watch --json
 says "an empty pool's only inode" "Files 1 inode, 0 extents"
 fill
 look
@@ -72,6 +91,8 @@ end_pool
 
 # ---- disks enough, but of some only
 small_pool 24m 24m 24m 24m 72m 72m 72m
+look
+says "uneven disks strand some, and it is said" "Raw disks of .* free, of which 1[0-9]{2} MiB can't be used: too few disks have so much"
 fill
 truncate -s -20M "$mnt/f"
 sync "$mnt/f"
