@@ -60,6 +60,33 @@ void dev_group_set_most(struct dev_group *g, unsigned most, unsigned votes,
 			deadline_of(voters[i])->votes = true;
 }
 
+#define PATIENCE_FACTOR 4
+#define PACE_MAX_DISKS 512u
+
+static int by_size(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The median of the disks' 99th percentiles: some that are slow do not make all wait for them. */
+void dev_group_note_pace(struct dev_group *g)
+{
+	FREE uint64_t *p99 = xcalloc(PACE_MAX_DISKS, sizeof(*p99));
+	struct deadline *d;
+	unsigned n = 0;
+
+	ENV_LOCKED(&g->lock);
+	LIST_FOREACH(d, &g->devs, in_group)
+		if (n < PACE_MAX_DISKS && (p99[n] = pace_p99(&d->pace)) > 0)
+			n++;
+	if (n == 0)
+		return;
+	qsort(p99, n, sizeof(*p99), by_size);
+	atomic_store(&g->patience_ns, PATIENCE_FACTOR * p99[(n - 1) / 2]);
+}
+
 uint64_t dev_group_deadline_ms(const struct dev_group *g) { return g->deadline_ms; }
 
 void dev_deadline_set_domain(struct dev *dev, const char *domain)

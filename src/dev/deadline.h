@@ -24,6 +24,9 @@ uint64_t dev_group_deadline_ms(const struct dev_group *g);
 /* The devices may outlive it: it goes when the last of them has gone. NULL is allowed. */
 void dev_group_put(struct dev_group *g);
 
+/* D9: how long reads of the group that can be spared may take follows from what they take now. Once a second or so. */
+void dev_group_note_pace(struct dev_group *g);
+
 typedef int (*dev_opener)(void *ctx, const char *path, const char *subdir, bool create,
 			  struct dev **ret_dev);
 /* Opens a device by open(ctx, ...), which may hang, too, and gives it deadlines. ctx must live as long as

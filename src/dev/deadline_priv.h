@@ -15,6 +15,7 @@
 #include "base/le.h"
 #include "dev/counts.h"
 #include "dev/deadline.h"
+#include "dev/pace.h"
 
 #ifndef TAILQ_FOREACH_SAFE /* glibc has none */
 #define TAILQ_FOREACH_SAFE(var, head, field, next)                                                 \
@@ -104,10 +105,11 @@ TAILQ_HEAD(dfile_list, dfile);
 
 struct dev_group {
 	struct env_mutex lock;
-	uint64_t deadline_ms;	    /* immutable */
-	unsigned refs;		    /* lock */
-	unsigned most, most_votes;  /* lock */
-	LIST_HEAD(, deadline) devs; /* lock */
+	uint64_t deadline_ms;	       /* immutable */
+	unsigned refs;		       /* lock */
+	unsigned most, most_votes;     /* lock */
+	_Atomic(uint64_t) patience_ns; /* what reads of the pool that can be spared may take */
+	LIST_HEAD(, deadline) devs;    /* lock */
 };
 
 struct deadline {
@@ -132,7 +134,7 @@ struct deadline {
 	unsigned users; /* requests that run, and calls on callers' threads */
 	unsigned stuck;
 	unsigned late;	  /* that nobody waits for any more, and that run still */
-	uint64_t read_ns; /* what reads have taken lately */
+	struct pace pace; /* what reads have taken lately */
 	uint64_t last_done_ns;
 	bool is_hung, is_retired, is_closing, is_closed, is_orphan;
 	bool is_silent; /* a call has taken too long, and the disk can't be spared (D11) */

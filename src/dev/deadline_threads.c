@@ -130,7 +130,7 @@ static void run_one(struct deadline *d, struct request *r)
 	d->last_done_ns = env_now_ns();
 	d->late -= r->is_late;
 	if (r->op == REQ_READ)
-		d->read_ns = (7 * d->read_ns + d->last_done_ns - r->since_ns) / 8;
+		pace_note(&d->pace, d->last_done_ns - r->since_ns);
 	unwanted = learn(d, r);
 	if (r->file)
 		closing = dfile_put(d, r->file);

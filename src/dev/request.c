@@ -13,8 +13,7 @@
 
 #define SYNC_FACTOR 2
 #define NS_PER_MS 1000000ull
-#define PATIENCE_NS 1000000000ull /* or a tenth of the deadline */
-#define PATIENCE_FACTOR 8
+#define PATIENCE_NS 50000000ull	 /* or a tenth of the deadline */
 #define REVIVE_NAME ".tmp-probe" /* never listed, wherever a crash leaves it */
 
 static bool is_sync(enum request_op op)
@@ -384,14 +383,14 @@ bool request_note_silent(struct deadline *d)
 }
 
 /*
- * D9: how long the waiter of a call that can be spared waits: much longer than reads have taken lately. While
+ * D9: how long the waiter of a call that can be spared waits: much longer than reads of the pool have taken lately. While
  * one is late, no further one is given to the disk.
  */
 static uint64_t patience_ns(struct deadline *d)
 {
-	uint64_t least = MIN(PATIENCE_NS, request_limit_ns(d, REQ_READ) / 10);
+	uint64_t limit = request_limit_ns(d, REQ_READ), least = MIN(PATIENCE_NS, limit / 10);
 
-	return MAX(least, PATIENCE_FACTOR * d->read_ns);
+	return MIN(MAX(least, atomic_load(&d->group->patience_ns)), limit / 2);
 }
 
 /* Nobody waits for it any more; the disk goes on being used. */

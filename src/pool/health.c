@@ -114,6 +114,7 @@ void health_revive(struct pool *p)
 	if (now - p->revive_ns < REVIVE_RETRY_NS)
 		return;
 	p->revive_ns = now;
+	health_compare(p);
 	home_revive(p);
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
@@ -289,6 +290,7 @@ void health_ask(struct pool *p)
 	unsigned there = 0;
 
 	(void)pool_dir_error(p);
+	dev_group_note_pace(p->group);
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 		int err;

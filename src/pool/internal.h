@@ -46,7 +46,8 @@ struct disk_care {
 	uint64_t try_ns; /* not before */
 	uint64_t stored_ns, stored_errors;
 	uint64_t rot_since_ns, rot_before;
-	uint8_t full_asks;
+	uint8_t full_asks, slow_rounds;
+	uint64_t calls_before, ns_before;
 };
 
 struct pool {
@@ -181,6 +182,9 @@ void health_note(struct pool *p, struct disk *d, const char *what);
 void health_store(struct pool *p, bool all);
 /* A disk that was entered: how was it? */
 void health_recall(struct pool *p, struct disk *d);
+/* ---- health_pace.c ---- */
+/* Is a disk far slower than the others? The background thread's, every REVIVE_RETRY_NS. */
+void health_compare(struct pool *p);
 /* ---- health_trial.c ---- */
 /* Is it ill, and time for another trial? The background thread's. */
 void health_try(struct pool *p, struct disk *d);

@@ -254,6 +254,83 @@ static void a_disk_that_rots_is_avoided(void **state)
 	}
 }
 
+/* ---- slow ---- */
+
+#define READS 200u
+
+static int by_time(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* D9: of six disks one takes half a second for each call. What is read there is read from others. */
+static void a_slow_disk_is_read_around(void **state)
+{
+	static uint8_t data[MIB(1)], back[16384];
+	struct fixture *f = fixture_new(6, 3, NULL);
+	struct record_piece piece = {.len = sizeof(data)};
+	struct extent_new e = {.ino = {7},
+			       .data = data,
+			       .len = sizeof(data),
+			       .pieces = &piece,
+			       .piece_count = 1,
+			       .wanted = {4, 2}};
+	uint64_t took[READS], seq;
+	struct meta_txn *t;
+
+	(void)state;
+	env_random(data, sizeof(data));
+	assert_int_equal(extent_write(pool_extents(f->p), &e, 1), 0);
+	t = meta_begin(pool_meta(f->p));
+	extent_publish(t, &e);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(f->p), &e, 1, true);
+	assert_int_equal(meta_sync(pool_meta(f->p), seq), 0);
+	dev_fault_set(f->faults[e.rec.frags[0].disk.v - 1], &(struct fault_plan){.delay_ms = 500});
+	for (unsigned i = 0; i < READS; i++) {
+		uint32_t off = i * 5000 % (sizeof(data) - sizeof(back));
+		uint64_t began = env_now_ns();
+
+		assert_int_equal(extent_read(pool_extents(f->p), e.rec.id, off, sizeof(back), back),
+				 0);
+		took[i] = env_now_ns() - began;
+		assert_memory_equal(back, data + off, sizeof(back));
+	}
+	qsort(took, READS, sizeof(*took), by_time);
+	print_message("reads with a disk of 500 ms: median %.2f ms, p99 %.2f ms, longest %.2f ms\n",
+		      (double)took[READS / 2] / 1e6, (double)took[READS * 99 / 100] / 1e6,
+		      (double)took[READS - 1] / 1e6);
+	assert_true(took[READS * 99 / 100] < 150000000);
+	fixture_free(f);
+}
+
+/* K1: one that is far slower than its peers, for some time. */
+static void a_slow_disk_is_suspect(void **state)
+{
+	struct fixture *f = *state;
+
+	dev_fault_set(f->faults[0], &(struct fault_plan){.delay_ms = 120});
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < DISKS; i++)
+			for (unsigned n = 0; n < 3; n++) {
+				struct dev_trial t;
+
+				dev_trial(disk_dev(disk_of(f, i)), "a-test", &t);
+				assert_int_equal(t.err, 0);
+			}
+		health_compare(f->p);
+	}
+	assert_int_equal(disk_health(disk_of(f, 0)).event, DISK_SLOW);
+	assert_int_equal(disk_state(disk_of(f, 0)), DISK_SUSPECT);
+	for (unsigned i = 1; i < DISKS; i++)
+		assert_int_equal(disk_state(disk_of(f, i)), DISK_HEALTHY);
+	f->p->care[disk_info(disk_of(f, 0)).id.v].try_ns = 0;
+	health_try(f->p, disk_of(f, 0)); /* no trial leads back as long as it is slow */
+	assert_int_equal(f->p->care[disk_info(disk_of(f, 0)).id.v].passed, 0);
+}
+
 #define P(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -265,6 +342,8 @@ int main(void)
 		P(states_are_remembered),
 		P(orders_lose_nothing),
 		P(a_disk_that_rots_is_avoided),
+		cmocka_unit_test(a_slow_disk_is_read_around),
+		P(a_slow_disk_is_suspect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
