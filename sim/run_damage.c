@@ -531,6 +531,23 @@ static void unmount_below(struct run *r, struct run_disk *d, struct sim_fault *f
 	sim_trace("disk %s has no path any more", d->path);
 }
 
+/* The very disk is where it was: it is taken up again while mounted (D10), if there is time for that. */
+static bool one_is_named_again(struct run *r)
+{
+	for (unsigned i = 0; i < r->disk_count; i++) {
+		struct sim_fault f = sim_disk_fault(r->disks[i].sim);
+
+		if (!f.unnamed || rng_one_in(&r->domain_rng, 3))
+			continue;
+		f.unnamed = false;
+		sim_disk_set_fault(r->disks[i].sim, &f);
+		PROBE("disk-named-again");
+		sim_trace("disk %s has its path again", r->disks[i].path);
+		return true;
+	}
+	return false;
+}
+
 static void damage_in_use(struct run *r, struct run_disk *d)
 {
 	struct sim_fault f = sim_disk_fault(d->sim);
@@ -584,7 +601,9 @@ static void damage_running(void *arg)
 	struct run *r = arg;
 	struct run_disk *d = pick_disk(r);
 
-	if (r->may_exceed && !r->exceeded && !r->opt->meta_only && rng_one_in(&r->rng, 2))
+	if (one_is_named_again(r))
+		d = NULL;
+	else if (r->may_exceed && !r->exceeded && !r->opt->meta_only && rng_one_in(&r->rng, 2))
 		exceed(r);
 	else if (rng_one_in(&r->rng, 8))
 		step_clock(r);

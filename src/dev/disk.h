@@ -121,7 +121,7 @@ bool disk_set_takes_nothing(struct disk_set *s);
 bool disk_in_doubt(struct disk *d);
 /* Failed because a sync there was given up for its silence. */
 bool disk_failed_silent(struct disk *d);
-/* Failed by a sync, so that it may come back. */
+/* Failed by a sync, or gone for a while, so that it may come back. */
 bool disk_may_return(struct disk *d);
 /*
  * It answers again, and nothing at risk has a fragment there (D7, the caller's to know): it takes new data

@@ -249,7 +249,9 @@ static bool may_return_locked(struct disk *d)
 	struct disk_health h = disk_health(d);
 
 	env_assert_held(&d->lock);
-	return h.state == DISK_FAILED && h.event == DISK_SYNC_FAILED && d->sync_error != 0;
+	if (h.state != DISK_FAILED)
+		return false;
+	return h.event == DISK_GONE || (h.event == DISK_SYNC_FAILED && d->sync_error != 0);
 }
 
 bool disk_may_return(struct disk *d)

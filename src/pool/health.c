@@ -41,7 +41,7 @@ bool health_event(struct pool *p, struct disk *d, enum disk_event event, const c
 	do {
 		from = disk_health(d);
 		r = health_rule(from, event);
-		if (!r)
+		if (!r || (from.state == r->to && from.event == event))
 			return false;
 	} while (!disk_move_health(d, from, (struct disk_health){r->to, event}));
 	info = disk_info(d);
@@ -75,9 +75,13 @@ bool health_take_back(struct pool *p, struct disk *d)
 	struct disk_info info = disk_info(d);
 	ENV_LOCKED(&p->change_lock);
 
+	bool was_gone = disk_health(d).event == DISK_GONE;
+
 	if (p->read_only || meta_failed(p->meta) || disk_given_up(p, info.id) ||
 	    extent_at_risk_on(p->extents, info.id) || disk_return(d))
 		return false;
+	if (was_gone) /* nobody else had it (L1), but who knows */
+		lacks_find(p, d);
 	PROBE("disk-taken-back");
 	log_info(
 		"disk %u (%s) at %s works again and is used again; what was not durable there when "

@@ -62,7 +62,7 @@ static const struct {
 	[DISK_SLOW] = {"slow", 12},
 	[DISK_NO_ANSWER] = {"no answer", 1},
 	[DISK_SYNC_FAILED] = {"sync failed", 3},
-	[DISK_GONE] = {"gone", 1},
+	[DISK_GONE] = {"gone", 3},
 	[DISK_NOT_ITSELF] = {"not itself", 0},
 	[DISK_SELF_TEST] = {"self-test", 0},
 	[DISK_PROVED] = {"trials passed", 0},

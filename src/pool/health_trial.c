@@ -79,6 +79,20 @@ static bool shows_what_was_wrong(struct disk *d, const struct dev_trial *t)
 	return true;
 }
 
+/* Is it still the disk that it was? */
+static int check_identity(struct pool *p, struct disk *d)
+{
+	struct disk_info info = disk_info(d);
+	struct disk_json j;
+	int err = dev_probe(disk_dev(d));
+
+	if (!err)
+		err = disk_json_read(disk_dev(d), &j);
+	if (err)
+		return err == DFS_ETIMEDOUT || err == DFS_EGONE || err == DFS_EIO ? err : 0;
+	return uuid_eq(&j.pool, &p->json.pool) && uuid_eq(&j.uuid, &info.uuid) ? 0 : DFS_EFOREIGN;
+}
+
 void health_try(struct pool *p, struct disk *d)
 {
 	struct disk_health h = disk_health(d);
@@ -88,7 +102,9 @@ void health_try(struct pool *p, struct disk *d)
 	    (h.state == DISK_FAILED && !disk_may_return(d)) ||
 	    env_now_ns() < p->care[disk_info(d).id.v].try_ns)
 		return;
-	dev_trial(disk_dev(d), TRIAL_NAME, &t);
+	t.err = h.event == DISK_GONE ? check_identity(p, d) : 0;
+	if (!t.err)
+		dev_trial(disk_dev(d), TRIAL_NAME, &t);
 	if (t.err || !shows_what_was_wrong(d, &t))
 		refused(p, d);
 	else
@@ -96,18 +112,6 @@ void health_try(struct pool *p, struct disk *d)
 }
 
 /* ---- by order ---- */
-
-/* Is it still the disk that it was? */
-static int check_identity(struct pool *p, struct disk *d)
-{
-	struct disk_info info = disk_info(d);
-	struct disk_json j;
-	int err = disk_json_read(disk_dev(d), &j);
-
-	if (err)
-		return err == DFS_ETIMEDOUT || err == DFS_EGONE || err == DFS_EIO ? err : 0;
-	return uuid_eq(&j.pool, &p->json.pool) && uuid_eq(&j.uuid, &info.uuid) ? 0 : DFS_EFOREIGN;
-}
 
 /* What has not passed is an event like what reads and writes meet. */
 static void judge_trial(struct pool *p, struct disk *d, const struct dev_trial *t)

@@ -121,6 +121,9 @@ static void a_disk_that_failed_a_write_comes_back(void **state)
 
 	happens(f, 0, false, DFS_EIO);
 	assert_int_equal(disk_state(disk_of(f, 0)), DISK_DEGRADED);
+	assert_false(health_event(f->p, disk_of(f, 0), DISK_WRITE_ERROR, "no news"));
+	assert_true(health_event(f->p, disk_of(f, 1), DISK_NO_ANSWER, "news"));
+	assert_false(health_event(f->p, disk_of(f, 1), DISK_NO_ANSWER, "no news"));
 	assert_false(disk_is_eligible(pool_disks(f->p), disk_of(f, 0)));
 	dev_fault_set(f->faults[0], &(struct fault_plan){.write_error = 1});
 	assert_int_equal(trials_until_healthy(f, 0), 0);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
+#include "pool/internal.h"
 #include "unit/pool_fixture.h"
 
 #define DISKS 5u
@@ -81,6 +82,16 @@ static void test_idle_losses_are_noticed(void **state)
 	snprintf(inside, sizeof(inside), "%s/dynamicfs", f->disk[1]);
 	assert_int_equal(access(inside, F_OK), -1);
 	assert_false(is_failed(all, 0) || is_failed(all, 1));
+	assert_int_equal(rmdir(f->disk[1]), 0);
+	fixture_shell("cp -a %s-away %s", f->disk[1], f->disk[1]);
+	aside(f, 0, "/away", "/dynamicfs");
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned n = 0; n < 4; n++) {
+			f->p->care[i + 1].try_ns = 0;
+			health_try(f->p, disk_at(pool_disks(f->p), i));
+		}
+	assert_false(is_failed(f, 0)); /* the very directory is back */
+	assert_true(is_failed(f, 1));  /* a copy of it is another one */
 	assert_int_equal(meta_failed(pool_meta(all->p)), 0);
 	fixture_free(all);
 	fixture_free(f);
