@@ -620,6 +620,14 @@ static void test_between(void **state)
 	assert_int_equal(r.records, 8 * 3);
 	assert_int_equal(r.old_records, 0);
 	assert_int_equal(r.removed_records, 0);
+	for (unsigned i = 0; i < DISKS * 16; i++) { /* nor of a segment that has older ones */
+		unsigned count;
+		uint64_t bytes;
+
+		if (!extent_orphans_remove(pool_extents(f->p), disk_at(pool_disks(f->p), i % DISKS),
+					   1 + i / DISKS, 3600, &count, &bytes))
+			assert_int_equal(count, 0);
+	}
 	r = orphans(f, 0, true);
 	assert_int_equal(r.removed_records, 8 * 3);
 	assert_int_equal(orphans(f, 0, false).records, 0);
