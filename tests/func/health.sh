@@ -57,6 +57,51 @@ head -c 1000000000 /dev/zero >"$work/disk5/filler" 2>/dev/null
 check "a full filesystem shows" wait_for 10 is disk5 reason "filesystem full"
 rm "$work/disk5/filler"
 check "and goes by itself" wait_for 20 is disk5 state healthy
-check "the file is right" cmp "$work/file" "$mnt/file"
+
+# ---- away for a while: renamed, then unmounted; the very directory comes back
+mv "$work/disk4/dynamicfs" "$work/disk4/away"
+check "a disk without its directory fails" wait_for 15 is disk4 state failed
+check "for that reason" is disk4 reason gone
+check "writing goes on" cp "$work/file" "$mnt/while"
+check "durably" sync "$mnt"
+cp -a "$work/disk4/away" "$work/disk4/dynamicfs"
+refuse "a copy in its place is another one" 5 "disk4 failed" dfs probe-disks --pool "$pool" --disk disk4
+rm -r "$work/disk4/dynamicfs"
+mv "$work/disk4/away" "$work/disk4/dynamicfs"
+check "back, a probe takes it up" dfs probe-disks --pool "$pool" --disk disk4
+check "while mounted" is disk4 state healthy
+check "it takes data" cp "$work/file" "$mnt/after"
+check "durably, too" sync "$mnt"
+mkdir "$work/kept"
+mount --bind "$work/disk3" "$work/kept"
+umount -l "$work/disk3"
+check "unmounted, it fails" wait_for 15 is disk3 state failed
+mount --bind "$work/kept" "$work/disk3"
+check "mounted again, it comes back by itself" wait_for 40 is disk3 state healthy
+umount "$work/kept"
+
+# ---- a filesystem that makes itself read-only
+truncate -s 200M "$work/image"
+mkdir "$work/disk7"
+if mkfs.ext4 -q -F "$work/image" 2>/dev/null &&
+	mount -o loop,errors=remount-ro "$work/image" "$work/disk7" 2>/dev/null; then
+	tmpfs_mounted+=("$work/disk7") # to be unmounted
+	trigger=/sys/fs/ext4/$(basename "$(findmnt -no SOURCE "$work/disk7")")/trigger_fs_error
+	dfs add-disk --pool "$pool" --disk "$work/disk7" >/dev/null
+	cp "$work/file" "$mnt/before7" && sync "$mnt"
+	echo 1 >"$trigger"
+	refuse "a probe tells of a read-only filesystem" 5 "disk7 failed.*read-only" \
+		dfs probe-disks --pool "$pool" --disk disk7
+	check "it is degraded" is disk7 state degraded
+	check "for that reason, too" is disk7 reason "filesystem read-only"
+	check "writing goes on then" cp "$work/file" "$mnt/after7"
+	check "and is durable" sync "$mnt"
+	check "what was there is right" cmp "$work/file" "$mnt/before7"
+else
+	skip "a filesystem that makes itself read-only" "needs loop devices and ext4"
+fi
+for f in file while after; do
+	check "$f is right" cmp "$work/file" "$mnt/$f"
+done
 finish
 exit "$failed"
