@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The command scrub: verifies all that is stored, and repairs it. No locks. */
 #include <string.h>
+#include <time.h>
 
 #include "base/words.h"
 #include "cli/command.h"
@@ -160,4 +161,63 @@ const struct command cli_scrub_command = {
 	.op = "scrub",
 	.print = print_scrub,
 	.judge = judge,
+};
+
+/* ---- audit ---- */
+
+static void print_line(struct out *o, const json_t *line)
+{
+	time_t t = (time_t)format_u64(line, "wall_s");
+	const json_t *wrong;
+	char when[32] = "?";
+	struct tm tm;
+	size_t i;
+
+	if (gmtime_r(&t, &tm))
+		(void)!strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
+	fprintf(o->f, "%s  ", when);
+	if (!format_str(line, "extent")[0]) {
+		fprintf(o->f, "job %llu: %s of disk %llu: %llu %s made anew\n",
+			(unsigned long long)format_u64(line, "job"), format_str(line, "kind"),
+			(unsigned long long)format_u64(line, "disk"),
+			(unsigned long long)format_u64(line, "fragments"),
+			plural(format_u64(line, "fragments"), "fragment was", "fragments were"));
+		return;
+	}
+	out_text(o, format_str(line, "path"));
+	fprintf(o->f, ": %s\n      extent %s\n", format_str(line, "result"),
+		format_str(line, "extent"));
+	json_array_foreach(format_get(line, "wrong"), i, wrong)
+		fprintf(o->f, "      fragment %llu on disk %llu: %s; now on disk %llu\n",
+			(unsigned long long)format_u64(wrong, "fragment"),
+			(unsigned long long)format_u64(wrong, "disk"), format_str(wrong, "error"),
+			(unsigned long long)format_u64(wrong, "to_disk"));
+}
+
+static void print_audit(struct invocation *inv, const json_t *r)
+{
+	const json_t *line;
+	size_t i;
+
+	json_array_foreach(format_get(r, "lines"), i, line)
+		print_line(&inv->out, line);
+	if (json_array_size(format_get(r, "lines")) == 0)
+		fputs("Nothing has been repaired.\n", inv->out.f);
+}
+
+static const struct command_option audit_options[] = {
+	{"last", 0, OPT_NUMBER, "last", "N", "so many lines (50; at most 10000)"},
+	{NULL, 0, OPT_FLAG, NULL, NULL, NULL},
+};
+
+const struct command cli_audit_command = {
+	.name = "audit",
+	.summary = "show what was repaired: when, of which file, what was wrong",
+	.usage = "--pool DIR [--last N] [--json]",
+	.about =
+		"Each repair of damage leaves a line, for whatever reason it was done; a rebuild one in all.\n"
+		"The last 10,000 lines of 400 days are kept.",
+	.options = audit_options,
+	.op = "audit",
+	.print = print_audit,
 };

@@ -218,6 +218,7 @@ int op_order_job(struct ctl_call *c);
 int op_probe_disks(struct ctl_call *c);
 int op_set_disk_health(struct ctl_call *c);
 int op_scrub(struct ctl_call *c);
+int op_audit(struct ctl_call *c);
 /* A scrub; with_list: and all that it found. The caller owns the result. */
 json_t *scrub_json(struct ctl_call *c, const struct rec_scrub *r, bool with_list);
 /* All jobs, as `jobs` and `status` show them. The caller owns the result. */

@@ -41,6 +41,7 @@ static const struct ctl_op ops[] = {
 	{"jobs", op_jobs, 0},
 	{"order-job", op_order_job, OP_WRITES},
 	{"scrub", op_scrub, OP_WRITES},
+	{"audit", op_audit, 0},
 	{"fsck", op_fsck, OP_OFFLINE},
 };
 

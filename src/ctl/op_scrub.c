@@ -250,3 +250,41 @@ int op_scrub(struct ctl_call *c)
 	}
 	return order(c, &o);
 }
+
+/* ---- audit ---- */
+
+#define AUDIT_LAST 50u
+
+static int add_line(void *ctx, uint64_t wall_ns, const char *text, size_t len)
+{
+	struct listing *l = ctx;
+	json_t *o = json_loadb(text, len, 0, NULL);
+	char path[4096];
+
+	if (!json_is_object(o)) {
+		json_decref(o);
+		return 0;
+	}
+	set_u64(o, "wall_s", wall_ns / 1000000000ull);
+	if (json_is_integer(json_object_get(o, "inode"))) {
+		ino_id ino = {(uint64_t)json_integer_value(json_object_get(o, "inode"))};
+
+		pool_inode_path(l->c->pool, ino, path, sizeof(path));
+		set_text(o, "path", path);
+	}
+	json_array_append_new(l->list, o);
+	return 0;
+}
+
+int op_audit(struct ctl_call *c)
+{
+	uint64_t last = arg_u64(c, "last", AUDIT_LAST);
+	struct listing lines = {c, json_array()};
+	int err = last ? each_audit(pool_meta(c->pool), (unsigned)MIN(last, 10000u), add_line,
+				    &lines)
+		       : 0;
+
+	c->answer->result = json_object();
+	json_object_set_new(c->answer->result, "lines", lines.list);
+	return err ? ctl_fail(c, err, "cannot read the audit trail: %s", dfs_err_text(err)) : 0;
+}

@@ -84,6 +84,8 @@ struct extent_store {
 	struct healer healer;
 	struct risk risk;
 	atomic_bool verify_writes;
+	unsigned audit_lines, audit_nth; /* records_exclusive, with the next */
+	bool audit_counted;
 	atomic_bool without[DISK_ID_MAX + 1]; /* disks that are done without */
 	atomic_ullong heal_rest_ns;	      /* until then no read has anything rebuilt */
 	atomic_uint salt;		      /* rotates ties in placement */
@@ -245,6 +247,19 @@ struct repair_choice {
 /* Any number, as many at a time as memory and a transaction hold. What is met and bad is made anew, too. */
 void extent_repair_many(struct extent_store *s, const struct repair_choice *choice,
 			struct repair_item *items, unsigned count);
+
+/* ---- audit.c; within records_exclusive ---- */
+#define AUDIT_MAX_LINES 10000u
+#define AUDIT_MAX_AGE_NS (400ull * 86400 * 1000000000ull)
+struct audit_repair { /* of one extent; arrays: one for each fragment */
+	const struct rec_extent *old, *new;
+	const int *why;	   /* what was wrong; 0: nothing */
+	const bool *moved; /* made anew */
+	const bool *have;  /* read, and right */
+	int err;	   /* why not all that was wrong was */
+};
+void audit_repair(struct extent_store *s, struct meta_txn *t, const struct audit_repair *a);
+void audit_add(struct extent_store *s, struct meta_txn *t, const char *json);
 
 /* ---- heal.c ---- */
 void healer_start(struct extent_store *s);

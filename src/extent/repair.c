@@ -20,7 +20,7 @@
 #define BATCH_EXTENTS 16u
 #define BATCH_BYTES MIB(32)
 #define INDEX_BYTES                                                                                \
-	KIB(4) /* of an extent: its record; of each fragment addresses and a line of the audit */
+	KIB(8)	   /* of an extent: its record, of each fragment addresses, a line of the audit */
 #define ATTEMPTS 4 /* somebody else may be repairing or freeing the same extent */
 
 /* ---- checking ---- */
@@ -84,7 +84,8 @@ struct repair {
 	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be made anew */
 	bool tried[DFS_EXTENT_MAX_FRAGMENTS], have[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged[DFS_EXTENT_MAX_FRAGMENTS];
-	uint8_t *bufs; /* a header and a payload for each fragment */
+	int why[DFS_EXTENT_MAX_FRAGMENTS]; /* what is wrong with it; 0: nothing, or it is absent */
+	uint8_t *bufs;			   /* a header and a payload for each fragment */
 	uint8_t *payload[DFS_EXTENT_MAX_FRAGMENTS];
 	struct record_piece *pieces; /* known only to the records themselves */
 	unsigned piece_count;
@@ -201,6 +202,7 @@ static void note_read(struct extent_store *s, struct repair *r, struct whole_rea
 		r->have[i] = true;
 		r->good++;
 		r->want[i] |= w->is_unnamed;
+		r->why[i] = w->is_unnamed ? DFS_ENOENT : 0;
 		if (!r->pieces) {
 			r->pieces = h->pieces;
 			r->piece_count = h->piece_count;
@@ -210,6 +212,7 @@ static void note_read(struct extent_store *s, struct repair *r, struct whole_rea
 		break;
 	case FRAGMENT_BAD:
 		r->damaged[i] = fragment_is_damaged(w->result);
+		r->why[i] = w->result;
 		r->want[i] |= !disk_reads_nothing(disk_get(s->cfg.disks, r->old.frags[i].disk));
 		break;
 	case FRAGMENT_ABSENT:
@@ -351,11 +354,10 @@ static void sync_moved(struct extent_store *s, struct repair *rs, unsigned count
 				rs[i].err = syncs[rs[i].new.frags[j].disk.v].result;
 }
 
-static void put_moves(struct meta_txn *t, const struct repair *r)
+static void put_moves(struct extent_store *s, struct meta_txn *t, const struct repair *r)
 {
-	char json[256], text[UUID_TEXT_LEN + 1];
+	bool moved[DFS_EXTENT_MAX_FRAGMENTS] = {false}, mended = false;
 
-	uuid_format(&r->old.id.u, text);
 	for (unsigned i = 0; i < r->width; i++) {
 		const struct rec_fragment *from = &r->old.frags[i], *to = &r->new.frags[i];
 		struct rec_freed freed = {from->disk, from->segment, from->offset,
@@ -373,12 +375,13 @@ static void put_moves(struct meta_txn *t, const struct repair *r)
 		}
 		put_bydisk(t, &by);
 		meta_add(t, META_COUNT_DISK_USED + to->disk.v, to->record_len);
-		snprintf(json, sizeof(json),
-			 "{\"event\":\"repair\",\"extent\":\"%s\",\"fragment\":%u,\"inode\":%llu,"
-			 "\"from_disk\":%u,\"to_disk\":%u}",
-			 text, i, (unsigned long long)r->old.ino.v, from->disk.v, to->disk.v);
-		put_audit(t, env_wall_ns(), i, json);
+		moved[i] = true;
+		mended |= r->why[i] != 0;
 	}
+	if (mended)
+		audit_repair(s, t,
+			     &(struct audit_repair){&r->old, &r->new, r->why, moved, r->have,
+						    r->item->err});
 }
 /* Publishes the new addresses of those extents that are still as they were read. */
 static void publish(struct extent_store *s, struct repair *rs, unsigned count)
@@ -404,7 +407,7 @@ static void publish(struct extent_store *s, struct repair *rs, unsigned count)
 		r->new.refs = now.refs;
 		t = t ? t : meta_begin(s->cfg.meta);
 		put_extent(t, &r->new);
-		put_moves(t, r);
+		put_moves(s, t, r);
 	}
 	if (t)
 		err = meta_commit(t, &seq);

@@ -251,9 +251,19 @@ static void wait_on(struct jobs *j, struct job *job, const char *reason)
 	job->signature = jobs_signature(j);
 }
 
-static void finish(struct job *job)
+static void finish(struct jobs *j, struct job *job)
 {
-	char text[32];
+	struct meta_txn *t = meta_begin(pool_meta(j->p));
+	char text[32], json[200];
+	uint64_t seq;
+
+	snprintf(json, sizeof(json),
+		 "{\"event\":\"job\",\"job\":%u,\"kind\":\"%s\",\"disk\":%u,\"fragments\":%llu}",
+		 job->rec.id, kind_of(&job->rec)->name, job->rec.disk.v,
+		 (unsigned long long)job->rec.made);
+	put_audit(t, env_wall_ns(), UINT32_MAX - job->rec.id, json);
+	if (meta_commit(t, &seq))
+		log_warn("the end of job %u could not be put into the audit trail", job->rec.id);
 
 	PROBE("job-done");
 	metric_add(METRIC_JOBS_DONE, 1);
@@ -288,7 +298,7 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	job->rests_until_ns = env_now_ns() + copy.rest_ns;
 	job->changed = true;
 	if (err == DFS_EEND)
-		finish(job);
+		finish(j, job);
 	else if (err && job->rec.state == JOB_RUNNING)
 		wait_on(j, job, copy.reason);
 	return bytes;

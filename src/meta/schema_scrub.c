@@ -365,6 +365,43 @@ int scrub_forget(struct meta *m)
 	return err;
 }
 
+/* ---- the audit trail ---- */
+
+int each_audit(struct meta *m, unsigned last,
+	       int (*fn)(void *ctx, uint64_t wall_ns, const char *text, size_t len), void *ctx)
+{
+	const uint8_t first = TABLE_AUDIT, beyond[] = {TABLE_AUDIT + 1};
+	struct meta_iter *it = meta_iter_new(m);
+	int err = 0;
+
+	meta_iter_seek_back(it, beyond, sizeof(beyond));
+	for (unsigned i = 0; meta_iter_valid(it); meta_iter_prev(it)) {
+		size_t klen;
+		const uint8_t *k = meta_iter_key(it, &klen);
+
+		if (klen == 0 || k[0] < TABLE_AUDIT || (k[0] == TABLE_AUDIT && ++i == last))
+			break;
+	}
+	if (!meta_iter_valid(it))
+		meta_iter_seek(it, &first, 1);
+	for (; !err && meta_iter_valid(it); meta_iter_next(it)) {
+		size_t klen, vlen;
+		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+		struct reader key, payload;
+
+		if (klen == 0 || k[0] > TABLE_AUDIT)
+			break;
+		if (k[0] < TABLE_AUDIT || envelope_open(k, klen, v, vlen, &payload, NULL))
+			continue;
+		key = reader_of(k + 1, klen - 1);
+		err = fn(ctx, reader_be64(&key), (const char *)payload.p, reader_left(&payload));
+	}
+	if (!err)
+		err = meta_iter_error(it);
+	meta_iter_free(it);
+	return err;
+}
+
 /* ---- any record ---- */
 
 int check_record(const void *key, size_t key_len, const void *val, size_t val_len)

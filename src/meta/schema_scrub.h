@@ -95,6 +95,11 @@ MUST_USE int each_finding(struct meta *m, int (*fn)(void *ctx, const struct rec_
 			  void *ctx);
 MUST_USE int each_note(struct meta *m, int (*fn)(void *ctx, const struct rec_note *n), void *ctx);
 
+/* The last `last` lines of the audit trail, oldest first; text is JSON, without a NUL. As the others. */
+MUST_USE int each_audit(struct meta *m, unsigned last,
+			int (*fn)(void *ctx, uint64_t wall_ns, const char *text, size_t len),
+			void *ctx);
+
 /* Any record of any table: does it parse? 0, DFS_ECORRUPT, DFS_ECHECKSUM, DFS_EVERSION. */
 MUST_USE int check_record(const void *key, size_t key_len, const void *val, size_t val_len);
 

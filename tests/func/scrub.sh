@@ -68,6 +68,9 @@ check "what was deleted is missing" grep -q '"issue": "missing"' "$work/json"
 check "files read right again" same
 check "all is whole" eval 'scrub | grep -q "No damage was found"'
 
+check "the trail names the file" eval 'dfs audit --pool "$pool" --last 1000 | grep -q "^[0-9: -]*  /large: repaired"'
+check "and only so many" eval '[ "$(dfs audit --pool "$pool" --last 3 --json | grep -c wall_s)" -eq 3 ]'
+
 # ---- only one disk
 flip 6 3
 refuse "one disk" 5 "Damage stays" scrub --disk disk6

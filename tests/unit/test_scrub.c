@@ -331,6 +331,76 @@ static void test_what_cannot_be_recovered(void **state)
 	assert_int_equal(newest(w).rec.stuck, 1);
 }
 
+struct trail {
+	unsigned count;
+	char last[4096];
+};
+
+static int add_line(void *ctx, uint64_t wall_ns, const char *text, size_t len)
+{
+	struct trail *t = ctx;
+
+	assert_true(wall_ns > 0 && len < sizeof(t->last));
+	if (!strstr(memcpy(t->last, text, len), "\"repair\""))
+		return 0;
+	t->last[len] = '\0';
+	t->count++;
+	return 0;
+}
+
+static struct trail *trail(struct world *w, unsigned last)
+{
+	static struct trail t;
+
+	memset(&t, 0, sizeof(t));
+	assert_int_equal(each_audit(pool_meta(w->f->p), last, add_line, &t), 0);
+	return &t;
+}
+
+/* V8: one line for an extent, none for what was only moved. */
+static void test_audit(void **state)
+{
+	struct world *w = *state;
+	char id[UUID_TEXT_LEN + 1];
+	unsigned made;
+
+	damage(w, 1, 0, w->recs[1].header_len + 5);
+	damage(w, 1, 4, w->recs[1].header_len + 5);
+	assert_int_equal(extent_repair(pool_extents(w->f->p), w->recs[1].id, &made), 0);
+	assert_int_equal(made, 2);
+	assert_int_equal(trail(w, 100)->count, 1);
+	uuid_format(&w->recs[1].id.u, id);
+	assert_non_null(strstr(trail(w, 1)->last, id));
+	assert_non_null(strstr(trail(w, 1)->last, "{\"fragment\":4,"));
+	assert_non_null(strstr(trail(w, 1)->last, "\"sources\":[1,2,3,5]"));
+	assert_non_null(strstr(trail(w, 1)->last, "\"result\":\"repaired\""));
+	damage(w, 2, 0, w->recs[2].header_len + 5);
+	(void)scrub(w, true);
+	assert_int_equal(trail(w, 100)->count, 2);
+	extent_do_without(pool_extents(w->f->p), w->recs[3].frags[0].disk, true);
+	extent_rebuild(pool_extents(w->f->p), &(struct repair_item){.id = w->recs[3].id}, 1);
+	assert_int_equal(trail(w, 100)->count, 2);
+}
+
+/* V8: the oldest go. */
+static void test_audit_is_bounded(void **state)
+{
+	struct world *w = *state;
+	unsigned made;
+
+	for (unsigned i = 0; i < 10300; i += 100) {
+		struct meta_txn *t = meta_begin(pool_meta(w->f->p));
+		uint64_t seq;
+
+		for (unsigned j = 0; j < 100; j++)
+			put_audit(t, env_wall_ns(), i + j, "{\"event\":\"repair\"}");
+		assert_int_equal(meta_commit(t, &seq), 0);
+	}
+	damage(w, 1, 0, w->recs[1].header_len + 5);
+	assert_int_equal(extent_repair(pool_extents(w->f->p), w->recs[1].id, &made), 0);
+	assert_in_range(trail(w, 20000)->count, 9000, 10001);
+}
+
 /* V3, S6: there is no room for what could be. */
 static void test_repair_without_room(void **state)
 {
@@ -636,6 +706,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damage_is_repaired, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_that_are_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_recovered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_audit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_audit_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_repair_without_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_end_is_durable, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_disk, setup, teardown),
