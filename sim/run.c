@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/probe.h"
 #include "sim/run_back.h"
+#include "sim/run_drain.h"
 #include "sim/run_home.h"
 #include "sim/run_rot.h"
 #include "sim/run_split.h"
@@ -178,6 +179,7 @@ static void set_up(struct run *r)
 
 	set_up_faults(r);
 	back_set_up(r);
+	drain_set_up(r);
 	set_up_disks(r);
 	r->index = index_mem_store_new();
 	pool_settings_default(&r->settings);
@@ -476,7 +478,7 @@ static void jobs_begin(struct run *r)
 	struct pool_message msg;
 
 	r->jobs = NULL;
-	if (!rebuilds && (!r->scrubs || r->beyond))
+	if (!rebuilds && ((!r->scrubs && !r->drains) || r->beyond))
 		return;
 	if (!rebuilds)
 		settings.after_s = POOL_REBUILD_NEVER;
@@ -500,6 +502,7 @@ static void jobs_end(struct run *r)
 static void work(struct run *r)
 {
 	struct env_thread *threads[SIM_CLIENTS], *peers[SIM_CLIENTS], *admin = NULL, *home, *copy;
+	struct env_thread *remover;
 
 	r->stop_admin = false;
 	jobs_begin(r);
@@ -507,6 +510,7 @@ static void work(struct run *r)
 	if (rng_one_in(&r->rng, 4) || r->replaces)
 		admin = env_thread_start("admin", admin_main, r);
 	home = home_start(r);
+	remover = drain_start(r);
 	for (unsigned i = 0; i < r->clients_count; i++) {
 		r->clients[i].busy = true;
 		threads[i] = env_thread_start("client", client_main, &r->clients[i]);
@@ -525,7 +529,10 @@ static void work(struct run *r)
 		env_thread_join(home);
 	if (copy)
 		env_thread_join(copy);
+	if (remover)
+		env_thread_join(remover);
 	jobs_end(r);
+	drain_check(r);
 }
 
 static void unmount(struct run *r)

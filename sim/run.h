@@ -137,6 +137,8 @@ struct run {
 		domains; /* of the disks that are there from the start; as many as they are, if none is shared */
 	struct rng silent_rng;
 	bool rebuilds; /* in this history lost disks are rebuilt */
+	bool drains;   /* and disks are removed */
+	struct rng drain_rng;
 	struct rng jobs_rng;
 	bool scrubs; /* and all is scrubbed now and then */
 	struct rng scrub_rng;

@@ -49,7 +49,7 @@ int op_list_disks(struct ctl_call *c)
 	return 0;
 }
 
-static json_t *info_json(const struct disk_info *info)
+json_t *info_json(const struct disk_info *info)
 {
 	json_t *o = json_object();
 

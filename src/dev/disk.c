@@ -195,9 +195,21 @@ void disk_fail_by(struct disk *d, enum disk_event event)
 	atomic_store(&d->health, health_word((struct disk_health){DISK_FAILED, event}));
 }
 
+/* lock held. DR1: one that is leaving takes nothing, whatever else is said of it. */
+struct disk_health disk_well(const struct disk *d, struct disk_health h)
+{
+	if (!d->is_leaving || h.state == DISK_FAILED)
+		return h;
+	return (struct disk_health){DISK_DRAINING, DISK_ORDER_DRAIN};
+}
+
 void disk_set_health(struct disk *d, struct disk_health h)
 {
 	ENV_LOCKED(&d->lock);
+
+	if (d->is_removed)
+		return;
+	h = disk_well(d, h);
 
 	ASSERT(h.state >= DISK_HEALTHY && h.state <= DISK_FAILED);
 	/* back from failure by the owner's word: what was in doubt has been dealt with */
@@ -216,7 +228,9 @@ void disk_set_state(struct disk *d, enum disk_state st)
 bool disk_move_health(struct disk *d, struct disk_health from, struct disk_health to)
 {
 	unsigned was = health_word(from);
+	ENV_LOCKED(&d->lock);
 
+	to = disk_well(d, to);
 	return from.state != DISK_FAILED &&
 	       atomic_compare_exchange_strong(&d->health, &was, health_word(to));
 }
@@ -226,6 +240,49 @@ bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to)
 	struct disk_health h = disk_health(d);
 
 	return h.state == from && disk_move_health(d, h, (struct disk_health){to, DISK_NO_EVENT});
+}
+
+void disk_set_leaving(struct disk *d, bool is_leaving)
+{
+	struct disk_health h;
+	ENV_LOCKED(&d->lock);
+
+	d->is_leaving = is_leaving;
+	do {
+		unsigned was = health_word(h = disk_health(d));
+
+		if (h.state == DISK_FAILED || (!is_leaving && h.state != DISK_DRAINING))
+			return;
+		h = disk_well(d, (struct disk_health){DISK_HEALTHY, DISK_NO_EVENT});
+		if (atomic_compare_exchange_strong(&d->health, &was, health_word(h)))
+			return; /* a sync that fails at this moment fails the disk: that stays (S4) */
+	} while (true);
+}
+
+bool disk_is_leaving(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	return d->is_leaving;
+}
+
+void disk_set_removed(struct disk *d)
+{
+	disk_set_state(d, DISK_FAILED);
+	ENV_LOCKED(&d->lock);
+	d->is_removed = true;
+	d->is_leaving = false;
+}
+
+bool disk_is_removed(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	return d->is_removed;
+}
+
+bool disk_is_idle(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	return d->in_flight_bytes == 0;
 }
 
 struct dev *disk_dev(struct disk *d) { return d->dev; }

@@ -107,6 +107,14 @@ void disk_set_health(struct disk *d, struct disk_health h);
 /* Only from that state: false if it is in another one by now. A failed disk is not moved so. */
 bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to);
 bool disk_move_health(struct disk *d, struct disk_health from, struct disk_health to);
+/* It is to be emptied (DR1): wherever it would be healthy it is DISK_DRAINING. */
+void disk_set_leaving(struct disk *d, bool is_leaving);
+bool disk_is_leaving(struct disk *d);
+/* No record is in flight there. */
+bool disk_is_idle(struct disk *d);
+/* The pool has forgotten it (DR4): failed for good, and of no account. It stays in the set, so that pointers stay valid. */
+void disk_set_removed(struct disk *d);
+bool disk_is_removed(struct disk *d);
 bool disk_present(struct disk *d); /* has a device and is not DISK_FAILED */
 /* It is there and can take new records, as far as its state tells. */
 bool disk_takes_data(struct disk *d);

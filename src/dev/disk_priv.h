@@ -96,6 +96,7 @@ struct disk {
 	TAILQ_HEAD(, segment) dirty;
 	unsigned dirty_count;
 	bool is_syncing;
+	bool is_leaving, is_removed;
 	bool names_dirty;	       /* a segment's name has not been made durable */
 	bool root_dirty;	       /* nor that of the segment directory */
 	int sync_error;		       /* S4: what was unsynced then is in doubt for ever */
@@ -156,6 +157,9 @@ static inline unsigned health_word(struct disk_health h)
 void disk_fail_by(struct disk *d, enum disk_event event);
 /* DFS_EGONE when absent or failed, else 0. */
 int disk_usable(struct disk *d);
+
+/* disk.c: lock held. What is said of a disk's health, as it is if the disk is to leave. */
+struct disk_health disk_well(const struct disk *d, struct disk_health h);
 
 /* room.c: lock held; the functions that do I/O let it go meanwhile */
 /* Bytes that a new record may use, space being as fresh as disk_refresh_space() left it. */

@@ -305,7 +305,8 @@ static int return_locked(struct disk *d)
 	d->space_asked_ns = 0;
 	d->sync_error = 0;
 	d->loss_told = false;
-	atomic_store(&d->health, health_word((struct disk_health){DISK_HEALTHY, DISK_PROVED}));
+	atomic_store(&d->health,
+		     health_word(disk_well(d, (struct disk_health){DISK_HEALTHY, DISK_PROVED})));
 	return 0;
 }
 

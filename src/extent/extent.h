@@ -188,6 +188,27 @@ void extent_set_restorer(struct extent_store *s, extent_restore_fn fn, void *ctx
 /* How many fragments are sure to be there, and lie on no disk that is done without. */
 unsigned extent_sure_fragments(struct extent_store *s, const struct rec_extent *rec);
 
+/* What the emptying of a disk would be, by the index and by what room there is. */
+struct extent_leaving {
+	uint64_t extents, bytes; /* that have a fragment there; what these take */
+	uint64_t narrowed; /* find no other disk, and are stored anew, narrower, bearing as much */
+	uint64_t unplaced; /* find none, and would bear less */
+	uint64_t homeless; /* nor for these, for want of room */
+	uint64_t lost;	   /* can't be read now, or not without what is in doubt */
+	uint64_t unknown;  /* damaged records */
+};
+/* Changes nothing. DFS_EIO and such: the index can't be read. */
+MUST_USE int extent_plan_leaving(struct extent_store *s, disk_id disk,
+				 struct extent_leaving *ret_plan);
+/*
+ * What these extents have on that disk, and no other disk can take, is given up: they bear less from now on. Not where it is
+ * needed (fewer than k whole fragments elsewhere), but where the disk is not there. err: DFS_EREFUSED: it is needed.
+ */
+void extent_unplace(struct extent_store *s, disk_id disk, struct repair_item *items,
+		    unsigned count);
+/* So much data would fit without that disk, with geometry g. */
+uint64_t extent_usable_bytes_without(struct extent_store *s, struct geometry g, disk_id disk);
+
 /*
  * Writes up to max fragments that may be lost, or are (disk_doubtful), anew, elsewhere or on that disk,
  * whatever they read as. *from: where to begin; moved on. DFS_ENOENT: there are no more.

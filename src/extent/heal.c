@@ -88,7 +88,8 @@ static bool is_pressing(struct extent_store *s, const struct rec_extent *rec)
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
 		struct disk *d = disk_get(s->cfg.disks, rec->frags[i].disk);
 
-		leaves |= d && disk_present(d) && extent_is_without(s, rec->frags[i].disk);
+		leaves |= d && (disk_is_leaving(d) ||
+				(disk_present(d) && extent_is_without(s, rec->frags[i].disk)));
 	}
 	return leaves || extent_sure_fragments(s, rec) <= rec->k;
 }

@@ -129,6 +129,9 @@ struct place_snapshot *place_snapshot_new(struct extent_store *s);
 struct place_snapshot *place_snapshot_accepted(struct extent_store *s);
 /* The same beside so many bytes of keys and values more in the index. */
 struct place_snapshot *place_snapshot_beside(struct extent_store *s, uint64_t index_bytes);
+/* As if that disk took nothing. */
+struct place_snapshot *place_snapshot_without(struct extent_store *s, disk_id disk,
+					      uint64_t index_bytes);
 struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of);
 /* After so much was given to a disk; exclude: it takes nothing more. */
 void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude);
@@ -151,6 +154,8 @@ uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g);
  * number, once the bytes are reserved on their disks and what names them is committed, or nothing is. */
 struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes);
 void spare_end(struct extent_store *s, uint64_t bytes);
+/* What would be spare without that disk; changes nothing. The caller frees. */
+struct place_snapshot *spare_without(struct extent_store *s, disk_id disk);
 
 /* ---- put.c ---- */
 /* An extent's fragments on their way to the disks: those that have a payload here and no disk (0) yet. Zero-initialise the rest. */

@@ -156,9 +156,10 @@ static struct disk_room room_of(struct extent_store *s, struct disk *d)
 }
 
 /* more: bytes of keys and values that the index will take in; new_room: of a further disk, that does not exist
- * yet; NULL: none. */
-static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t more,
-					    const struct disk_room *new_room, const char *domain)
+ * yet; NULL: none; without: a disk that does not count; 0: none. */
+static struct place_snapshot *snapshot_of(struct extent_store *s, uint64_t more,
+					  const struct disk_room *new_room, const char *domain,
+					  disk_id without)
 {
 	struct place_snapshot *snap = xcalloc(1, sizeof(*snap));
 	FREE struct rooms *r = xcalloc(1, sizeof(*r));
@@ -172,7 +173,7 @@ static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t mor
 		memcpy(snap->domains[snap->count], info.domain, sizeof(info.domain));
 		p->id = info.id;
 		p->domain = snap->domains[snap->count];
-		p->eligible = disk_is_eligible(s->cfg.disks, d);
+		p->eligible = info.id.v != without.v && disk_is_eligible(s->cfg.disks, d);
 		if (p->eligible)
 			r->v[snap->count] = room_of(s, d);
 		snap->count++;
@@ -189,8 +190,19 @@ static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t mor
 	if (s->cfg.home_fs)
 		r->home_bytes = meta_index_need(s->cfg.meta, true, more);
 	divide_all(s->cfg.home_fs, snap, r);
-	take_metadata(s, snap, r, more, new_room || more);
+	take_metadata(s, snap, r, more, new_room || more || without.v);
 	return snap;
+}
+
+static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t more,
+					    const struct disk_room *new_room, const char *domain)
+{
+	return snapshot_of(s, more, new_room, domain, (disk_id){0});
+}
+
+struct place_snapshot *place_snapshot_without(struct extent_store *s, disk_id disk, uint64_t more)
+{
+	return snapshot_of(s, more, NULL, NULL, disk);
 }
 
 struct place_snapshot *place_snapshot_new(struct extent_store *s)
@@ -373,6 +385,13 @@ uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
 				  const struct disk_room *room, const char *domain)
 {
 	FREE struct place_snapshot *snap = snapshot_with(s, 0, room, domain);
+
+	return place_snapshot_usable(snap, g);
+}
+
+uint64_t extent_usable_bytes_without(struct extent_store *s, struct geometry g, disk_id disk)
+{
+	FREE struct place_snapshot *snap = place_snapshot_without(s, disk, 0);
 
 	return place_snapshot_usable(snap, g);
 }

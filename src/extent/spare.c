@@ -40,7 +40,7 @@ static void hold(struct extent_store *s, struct place_disk *p, uint64_t accepted
 }
 
 static void leave(struct extent_store *s, struct place_snapshot *snap,
-		  const struct extent_accepted *a, uint64_t bytes)
+		  const struct extent_accepted *a, uint64_t bytes, bool what_if)
 {
 	FREE uint64_t *spare = xcalloc(snap->count + 1, sizeof(*spare));
 	FREE uint64_t *taken = xcalloc(snap->count + 1, sizeof(*taken));
@@ -59,7 +59,7 @@ static void leave(struct extent_store *s, struct place_snapshot *snap,
 	for (unsigned i = 0; i < snap->count; i++) {
 		if (lacking)
 			snap->disks[i].free_bytes = 0;
-		else if (taken[i])
+		else if (taken[i] && !what_if)
 			hold(s, &snap->disks[i], taken[i], bytes);
 	}
 }
@@ -69,7 +69,16 @@ struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint6
 	struct extent_accepted a = tell(s, (int64_t)bytes);
 	struct place_snapshot *snap = place_snapshot_beside(s, a.index_bytes + index_bytes);
 
-	leave(s, snap, &a, bytes);
+	leave(s, snap, &a, bytes, false);
+	return snap;
+}
+
+struct place_snapshot *spare_without(struct extent_store *s, disk_id disk)
+{
+	struct extent_accepted a = tell(s, 0);
+	struct place_snapshot *snap = place_snapshot_without(s, disk, a.index_bytes);
+
+	leave(s, snap, &a, 0, true);
 	return snap;
 }
 

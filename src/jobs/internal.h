@@ -56,14 +56,25 @@ struct job_kind {
 	int (*step)(struct jobs *j, struct job *job, uint64_t *ret_bytes);
 	/* What is left of total_bytes. */
 	uint64_t (*left)(struct jobs *j, const struct rec_job *rec);
+	/* By order; NULL: nothing but that it does not run. Without the lock. Not resumed then. */
+	int (*cancel)(struct jobs *j, disk_id disk);
 };
-extern const struct job_kind rebuild_kind, scrub_kind;
+extern const struct job_kind rebuild_kind, drain_kind, scrub_kind;
 
 /* scrub.c: before anything runs. */
 void scrub_load(struct jobs *j);
 /* lock held. As jobs_scrub(), but for the sync. */
 MUST_USE int scrub_begin(struct jobs *j, const struct scrub_order *o, uint32_t *ret_id,
 			 uint64_t *ret_seq);
+
+/* ---- move.c ---- */
+/* What has no place is seen to in another way. Sets each item's err. */
+typedef void (*move_fn)(struct jobs *j, disk_id disk, struct repair_item *items, unsigned count);
+/* A step of making anew elsewhere what job->rec.disk holds, as job_kind.step. verb: "restored". last_resort: NULL: none. */
+int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_resort,
+	      uint64_t *ret_bytes);
+/* What the disk holds still. */
+uint64_t move_left(struct jobs *j, const struct rec_job *rec);
 
 /* lock held: a new job of this kind for a disk, waiting until due (wall clock). NULL: there are too many. */
 struct job *job_add(struct jobs *j, enum job_kind_id kind, disk_id disk, uint64_t due_ns);

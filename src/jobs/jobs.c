@@ -21,7 +21,7 @@
 #define WAIT_DOUBLINGS 7u      /* an hour */
 #define MEASURE_NS 10000000000ull
 
-static const struct job_kind *const kinds[] = {&rebuild_kind, &scrub_kind};
+static const struct job_kind *const kinds[] = {&rebuild_kind, &drain_kind, &scrub_kind};
 
 static const struct job_kind *kind_of(const struct rec_job *rec)
 {
@@ -465,21 +465,69 @@ unsigned jobs_list(struct jobs *j, struct job_status *out, unsigned max)
 	return n;
 }
 
+/* lock held. */
+static int may_obey(const struct job *job, enum job_order order)
+{
+	if (!job)
+		return DFS_ENOENT;
+	if (job->rec.state == JOB_DONE ||
+	    (job->rec.state == JOB_CANCELLED &&
+	     (order != JOB_ORDER_RESUME || kind_of(&job->rec)->cancel)) ||
+	    (order == JOB_ORDER_RESUME && job->rec.state == JOB_RUNNING) ||
+	    (order == JOB_ORDER_PAUSE && job->rec.state == JOB_PAUSED))
+		return DFS_EINVAL;
+	return 0;
+}
+
+/* What it was about is as before: durable before the job says that it is over. */
+static int undo(struct jobs *j, uint32_t id)
+{
+	const struct job_kind *kind = NULL;
+	struct job *job;
+	disk_id disk = {0};
+	int err;
+
+	env_mutex_lock(&j->lock);
+	job = find(j, id);
+	err = may_obey(job, JOB_ORDER_CANCEL);
+	if (!err) {
+		kind = kind_of(&job->rec);
+		disk = job->rec.disk;
+	}
+	env_mutex_unlock(&j->lock);
+	if (!err && kind->cancel)
+		err = kind->cancel(j, disk);
+	return err;
+}
+
+uint32_t jobs_find(struct jobs *j, enum job_kind_id kind, disk_id disk)
+{
+	struct job *job;
+	uint64_t seq;
+	ENV_LOCKED(&j->lock);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i]->id == kind)
+			kinds[i]->look(j);
+	job = job_of(j, kind, disk);
+	(void)!store(j, &seq); /* else it is found anew */
+	env_cond_broadcast(&j->wake);
+	return job ? job->rec.id : 0;
+}
+
 int jobs_order(struct jobs *j, uint32_t id, enum job_order order)
 {
 	uint64_t seq = 0;
 	struct job *job;
-	int err = 0;
+	int err = order == JOB_ORDER_CANCEL ? undo(j, id) : 0;
 
+	if (err)
+		return err;
 	env_mutex_lock(&j->lock);
 	job = find(j, id);
-	if (!job)
-		err = DFS_ENOENT;
-	else if (job->rec.state == JOB_DONE ||
-		 (order != JOB_ORDER_RESUME && job->rec.state == JOB_CANCELLED) ||
-		 (order == JOB_ORDER_RESUME && job->rec.state == JOB_RUNNING) ||
-		 (order == JOB_ORDER_PAUSE && job->rec.state == JOB_PAUSED))
-		err = DFS_EINVAL;
+	err = may_obey(job, order);
+	if (err == DFS_EINVAL && order == JOB_ORDER_CANCEL && job->rec.state == JOB_CANCELLED)
+		err = 0; /* it has seen that already */
 	if (!err) {
 		if (order == JOB_ORDER_PAUSE)
 			job_set_state(job, JOB_PAUSED, "paused by order");

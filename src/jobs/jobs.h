@@ -33,6 +33,9 @@ struct job_status {
 /* Those there are, the oldest first; at most max. Returns how many. */
 unsigned jobs_list(struct jobs *j, struct job_status *out, unsigned max);
 
+/* The job of that kind and disk that is not over, which is begun if there is work for it. 0: there is none. */
+uint32_t jobs_find(struct jobs *j, enum job_kind_id kind, disk_id disk);
+
 enum job_order {
 	JOB_ORDER_PAUSE,
 	JOB_ORDER_RESUME, /* also one that waits: at once */

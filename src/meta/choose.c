@@ -83,6 +83,24 @@ static unsigned staying(struct meta *m)
 	return n;
 }
 
+/* It lives on a disk that is being emptied (DR6). */
+static bool is_leaving(struct meta *m, const struct member *mb)
+{
+	const struct meta_disk *d = find_disk(m->disks, m->disk_count, mb);
+
+	return d && d->leaving && !member_dead(m, mb);
+}
+
+/* Likewise, without those on disks that are being emptied. */
+static unsigned settled(struct meta *m)
+{
+	unsigned n = staying(m);
+
+	for (unsigned i = 0; i < m->member_count; i++)
+		n -= is_leaving(m, m->members[i]);
+	return n;
+}
+
 /* For a journal: a disk that somebody else has filled can't join. */
 static bool has_room(struct meta *m, struct dev *dev)
 {
@@ -108,7 +126,8 @@ static unsigned members_near(struct meta *m, const struct meta_disk *d, bool onl
 		const struct member *mb = m->members[i];
 		const struct meta_disk *theirs = find_disk(m->disks, m->disk_count, mb);
 
-		if (!theirs || member_dead(m, mb) || (only_whole && !mb->listed))
+		if (!theirs || member_dead(m, mb) || (only_whole && !mb->listed) ||
+		    (theirs->leaving && theirs != d))
 			continue;
 		n += theirs == d || (d->domain[0] && !strcmp(theirs->domain, d->domain));
 	}
@@ -122,7 +141,7 @@ static unsigned member_domains(struct meta *m)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < m->member_count; i++) {
-		if (!live(m, m->members[i]))
+		if (!live(m, m->members[i]) || is_leaving(m, m->members[i]))
 			continue;
 		at[n].domain = find_disk(m->disks, m->disk_count, m->members[i])->domain;
 		at[n++].eligible = true;
@@ -133,7 +152,7 @@ static unsigned member_domains(struct meta *m)
 /* Too few are members; or this one lies apart from all, and takes the place of one that does not. */
 static bool is_wanted(struct meta *m, const struct meta_disk *d)
 {
-	if (staying(m) < m->cfg.copies)
+	if (settled(m) < m->cfg.copies)
 		return !d->leaving || staying(m) == 0;
 	return member_domains(m) < m->cfg.copies && !d->no_new && members_near(m, d, false) == 0;
 }
@@ -167,7 +186,7 @@ static int join(struct meta *m, const struct meta_disk *d)
 {
 	uint64_t need = JOIN_ROOM_BYTES + 2 * member_file_bytes(m, d->dev);
 	struct place_disk place = {.id = d->id, .free_bytes = UINT64_MAX, .eligible = true};
-	bool asks = m->cfg.spare && staying(m) >= m->cfg.copies;
+	bool asks = m->cfg.spare && settled(m) >= m->cfg.copies;
 	int err;
 
 	if (!asks)
@@ -242,13 +261,38 @@ static void retire(struct meta *m, struct member *mb)
 	mb->dead = mb->told = true;
 }
 
+/* DR6. One on a disk that is being emptied goes when the others are whole, and no further disk can join them. */
+static struct member *leaving_member(struct meta *m)
+{
+	const bool none_tried[META_MAX_DISKS] = {false};
+	struct member *found = NULL;
+	unsigned whole = 0;
+
+	for (unsigned i = 0; i < m->member_count; i++) {
+		struct member *mb = m->members[i];
+
+		if (is_leaving(m, mb))
+			found = mb;
+		else if (live(m, mb) && !mb->listed)
+			return NULL;
+		else
+			whole += live(m, mb);
+	}
+	return whole && (whole >= m->cfg.copies || !choose(m, none_tried)) ? found : NULL;
+}
+
 int members_retire(struct meta *m)
 {
 	struct meta_disk gone[ROOT_MAX_MEMBERS];
+	struct member *leaver;
 	unsigned count = 0;
 	int err = 0;
 
 	token_take(m);
+	while ((leaver = leaving_member(m))) {
+		gone[count++] = leaver->disk;
+		retire(m, leaver);
+	}
 	while (whole_members(m) > m->cfg.copies) {
 		struct member *mb = least_needed(m);
 

@@ -39,7 +39,7 @@ struct meta_disk {  /* a disk as meta sees it */
 	char domain[64];	 /* failure domain; "" is a domain of its own */
 	uint64_t capacity_bytes; /* limit set by the user; 0: all the filesystem below has */
 	bool no_new;		 /* takes no new fragments of tables (degraded, draining, ...) */
-	bool leaving;		 /* is being emptied: no journal begins there */
+	bool leaving;		 /* is being emptied: what lies there moves (DR6) */
 };
 
 /* Called without locks held when a member fails; the pool marks the disk. */
@@ -232,6 +232,10 @@ MUST_USE int meta_checkpoint(struct meta *m);
  */
 MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count,
 			    const struct meta_known *known, unsigned known_count);
+/* All disks that it knows; at most ROOT_MAX_DISKS. Returns how many. */
+unsigned meta_known_disks(struct meta *m, struct meta_known *out);
+/* In the epoch in force the disk is given up, and that is formed (DR4). */
+bool meta_has_given_up(struct meta *m, disk_id id);
 bool meta_is_member(struct meta *m, disk_id id);
 bool meta_is_only_member(struct meta *m, disk_id id);
 uint64_t meta_epoch(struct meta *m);

@@ -506,6 +506,26 @@ int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsigned count
 	return err;
 }
 
+unsigned meta_known_disks(struct meta *m, struct meta_known *out)
+{
+	unsigned count;
+
+	token_take(m);
+	count = m->known_count;
+	memcpy(out, m->known, count * sizeof(*out));
+	token_give(m);
+	return count;
+}
+
+bool meta_has_given_up(struct meta *m, disk_id id)
+{
+	ENV_LOCKED(&m->state);
+	for (unsigned i = 0; i < m->root.disk_count; i++)
+		if (m->root.disks[i].id.v == id.v)
+			return m->root.disks[i].given_up;
+	return false;
+}
+
 enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid)
 {
 	for (unsigned i = 0; i < m->role_count; i++)

@@ -410,7 +410,8 @@ void put_disk(struct meta_txn *t, const struct rec_disk *r)
 	buf_put(v, r->uuid.b, sizeof(r->uuid.b));
 	buf_put_le64(v, r->capacity_bytes);
 	buf_put_u8(v, r->state);
-	buf_put_le32(v, r->segment_floor);
+	buf_put_le16(v, (uint16_t)r->heir.v);
+	buf_put_le16(v, (uint16_t)(r->leaving | r->leaving_forced << 1));
 	buf_put_le64(v, r->added_epoch);
 	put_string(v, r->label, sizeof(r->label));
 	put_string(v, r->domain, sizeof(r->domain));
@@ -549,6 +550,24 @@ void del_narrow(struct meta_txn *t, ino_id ino, uint64_t slot)
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot)
 {
 	key_prealloc(&t->key, ino, slot);
+	del_key(t);
+}
+
+void del_disk(struct meta_txn *t, disk_id id)
+{
+	key_disk(&t->key, id);
+	del_key(t);
+}
+
+void del_health(struct meta_txn *t, disk_id id)
+{
+	key_health(&t->key, id);
+	del_key(t);
+}
+
+void del_numbers(struct meta_txn *t, disk_id id)
+{
+	key_numbers(&t->key, id);
 	del_key(t);
 }
 

@@ -138,6 +138,7 @@ struct rec_bydisk {
 
 enum job_kind_id { /* append-only */
 	JOB_REBUILD = 1,
+	JOB_DRAIN = 2,
 	JOB_SCRUB = 3,
 };
 enum job_state {	 /* append-only */
@@ -179,8 +180,10 @@ struct rec_disk {
 	disk_id id;
 	struct uuid uuid;
 	uint64_t capacity_bytes;
-	uint8_t state;		/* enum disk_state of dev/disk.h, same numbers */
-	uint32_t segment_floor; /* reserved: first segment number not known to have been used */
+	uint8_t state;	     /* enum disk_state of dev/disk.h, same numbers */
+	bool leaving;	     /* it is to be emptied, and then forgotten (DR1) */
+	bool leaving_forced; /* also where extents then bear less (DR5) */
+	disk_id heir;	     /* leaving: takes its place; 0: none */
 	uint64_t added_epoch;
 	char label[64], domain[64], path[1024];
 };
@@ -280,6 +283,9 @@ void del_fold(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_narrow(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_prealloc(struct meta_txn *t, ino_id ino, uint64_t slot);
 void del_job(struct meta_txn *t, uint32_t id);
+void del_disk(struct meta_txn *t, disk_id id);
+void del_numbers(struct meta_txn *t, disk_id id);
+void del_health(struct meta_txn *t, disk_id id);
 void del_doubt(struct meta_txn *t, disk_id disk, uint32_t segment);
 void del_xattr(struct meta_txn *t, ino_id ino, const char *name);
 

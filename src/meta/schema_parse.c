@@ -396,7 +396,7 @@ static bool job_kind_ok(const struct rec_job *r)
 {
 	if (r->kind == JOB_SCRUB && r->disk.v == 0)
 		return true;
-	return (r->kind == JOB_REBUILD || r->kind == JOB_SCRUB) && disk_id_valid(r->disk);
+	return r->kind >= JOB_REBUILD && r->kind <= JOB_SCRUB && disk_id_valid(r->disk);
 }
 
 int parse_job(const void *key, size_t key_len, const void *val, size_t val_len, struct rec_job *ret)
@@ -504,6 +504,7 @@ int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 {
 	struct rec_disk d = {0};
 	struct reader k, v;
+	uint16_t flags;
 	bool strings;
 	int err = begin(TABLE_DISK, key, key_len, val, val_len, &k, &v);
 
@@ -513,14 +514,18 @@ int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	reader_copy(&v, d.uuid.b, sizeof(d.uuid.b));
 	d.capacity_bytes = reader_le64(&v);
 	d.state = reader_u8(&v);
-	d.segment_floor = reader_le32(&v);
+	d.heir.v = reader_le16(&v);
+	flags = reader_le16(&v);
+	d.leaving = flags & 1;
+	d.leaving_forced = flags & 2;
 	d.added_epoch = reader_le64(&v);
 	strings = read_string(&v, d.label, sizeof(d.label)) &&
 		  read_string(&v, d.domain, sizeof(d.domain)) &&
 		  read_string(&v, d.path, sizeof(d.path));
 	/* The states are those of dev/disk.h, 1 to 5; its functions take no other number. */
 	if (!strings || end(&k, &v) || !disk_id_valid(d.id) || uuid_is_null(&d.uuid) ||
-	    d.state < 1 || d.state > 5)
+	    d.state < 1 || d.state > 5 || flags > 3 || (!d.leaving && (flags || d.heir.v)) ||
+	    (d.heir.v && !disk_id_valid(d.heir)))
 		return DFS_ECORRUPT;
 	*ret = d;
 	return 0;

@@ -225,10 +225,35 @@ static uint32_t missing_of(const struct tables_run *r, const struct manifest_fil
 	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++) {
 		int d = f->fragments[i].disk.v ? find_view(r, f->fragments[i].disk) : -1;
 
-		if (d < 0 || r->views[d].failed || !view_has(&r->views[d], f, i))
+		if (d < 0 || r->views[d].failed || r->views[d].disk->leaving ||
+		    !view_has(&r->views[d], f, i))
 			missing |= 1u << i;
 	}
 	return missing;
+}
+
+/*
+ * DR6: of those missing that lie on disks which are being emptied, those that have no place for want of disks, whatever their
+ * room: they are given up, as fewer disks bear fewer losses.
+ */
+static uint32_t without_place(const struct tables_run *r, const struct manifest_file *f,
+			      uint32_t missing)
+{
+	disk_id others[TABLE_MAX_WIDTH], unused;
+	unsigned count = disks_of(f, missing, others), sure = 0;
+	uint32_t found = 0;
+
+	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++)
+		sure += !(missing & (1u << i));
+	if (sure < f->k || place_pick(r->places, r->count, 1, 0, others, count, 0, &unused) == 0)
+		return 0;
+	for (unsigned i = 0; i < (unsigned)f->k + f->m; i++) {
+		int d = f->fragments[i].disk.v ? find_view(r, f->fragments[i].disk) : -1;
+
+		if ((missing & (1u << i)) && d >= 0 && r->views[d].disk->leaving)
+			found |= 1u << i;
+	}
+	return found;
 }
 
 /*
@@ -424,6 +449,9 @@ static int repair(struct tables_run *r, struct manifest_file *f, uint32_t missin
 			*f = next;
 		return err;
 	}
+	for (uint32_t left = without_place(r, &next, missing & ~placed), i = 0; left >> i; i++)
+		if (left >> i & 1)
+			next.fragments[i] = f->fragments[i] = (struct manifest_fragment){0};
 	if (placed == 0)
 		return 0;
 	err = write_some(r, &next, true, placed, &failed);
@@ -440,7 +468,8 @@ static bool repairable(struct tables_run *r, const struct manifest_file *f, uint
 {
 	struct manifest_file next = *f;
 
-	return places_for(r, &next, missing) || better_anew(r, f, missing);
+	return places_for(r, &next, missing) || better_anew(r, f, missing) ||
+	       without_place(r, f, missing);
 }
 
 /* As much as it may take, at most: a fragment for each that is missing, or all of it anew. */

@@ -34,7 +34,7 @@ static bool label_taken(struct pool *p, const char *label, bool reusable)
 		struct disk_info info = disk_info(disk_at(p->disks, i));
 		struct rec_disk rec;
 
-		if (strcmp(info.label, label) != 0)
+		if (strcmp(info.label, label) != 0 || disk_is_removed(disk_at(p->disks, i)))
 			continue;
 		if (!reusable || get_disk(p->meta, info.id, &rec) != 0 || rec.state != DISK_FAILED)
 			return true;
@@ -162,8 +162,10 @@ static int check_unknown(struct pool *p, struct dev *dev, const struct disk_json
 			 const char *path, struct pool_message *msg)
 {
 	char what[80];
-	int err = find_holdings(p, dev, what, sizeof(what));
+	int err = removed_is(j) && p->meta ? 0 : find_holdings(p, dev, what, sizeof(what));
 
+	if (removed_is(j) && p->meta)
+		return 0; /* whatever is left there counts for nothing (DR4) */
 	if (err || !what[0])
 		return err;
 	if (!p->meta)
@@ -262,8 +264,12 @@ static bool shares_filesystem(struct pool *p, struct dev *dev, disk_id self)
 /* A ring that an adding cut short has left would be another history than what is written next. */
 static int clear_leftover(struct dev *dev)
 {
-	int err = dev_remove(dev, "meta/roots");
+	struct disk_json j;
+	int err;
 
+	if (disk_json_read(dev, &j) == 0 && removed_is(&j))
+		return removed_clear(dev);
+	err = dev_remove(dev, "meta/roots");
 	if (!err)
 		err = dev_sync_dir(dev, "meta");
 	return err == DFS_ENOENT ? 0 : err;

@@ -145,6 +145,12 @@ int disk_open_known(struct pool *p, const char *path, struct dev **ret_dev,
 	} else if (!uuid_eq(&ret_json->pool, &p->json.pool)) {
 		pool_say(msg, "the disk at %s belongs to another pool; it is left alone", path);
 		err = DFS_EFOREIGN;
+	} else if (removed_is(ret_json)) {
+		pool_say(
+			msg,
+			"the disk at %s was removed from this pool and holds nothing of it; it is left alone",
+			path);
+		err = DFS_EFOREIGN;
 	}
 	if (err) {
 		dev_free(dev);
@@ -203,6 +209,7 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 	}
 	if (err)
 		return err;
+	disk_set_leaving(disk_get(p->disks, rec->id), rec->leaving);
 	disk_set_used_bytes(disk_get(p->disks, rec->id),
 			    (uint64_t)meta_counter(p->meta, META_COUNT_DISK_USED + rec->id.v));
 	health_recall(p, disk_get(p->disks, rec->id));
@@ -218,6 +225,21 @@ void disks_update_used(struct pool *p)
 
 		disk_set_used_bytes(d, (uint64_t)meta_counter(p->meta, META_COUNT_DISK_USED + id));
 	}
+}
+
+/* DR4: those of which there is no record any more. */
+static unsigned removed_known(struct pool *p, struct meta_known *ret)
+{
+	FREE struct meta_known *all = xcalloc(ROOT_MAX_DISKS, sizeof(*all));
+	unsigned count = meta_known_disks(p->meta, all), n = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (disk_get(p->disks, all[i].id))
+			continue;
+		all[i].given_up = true;
+		ret[n++] = all[i];
+	}
+	return n;
 }
 
 unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
@@ -240,9 +262,10 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
 					      .dev = disk_dev(d),
 					      .capacity_bytes = info.capacity_bytes,
 					      .no_new = !disk_is_eligible(p->disks, d),
-					      .leaving = info.state == DISK_DRAINING};
+					      .leaving = disk_is_leaving(d)};
 		memcpy(disks[n++].domain, info.domain, sizeof(info.domain));
 	}
+	*ret_known += removed_known(p, known + *ret_known);
 	return n;
 }
 

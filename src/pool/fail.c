@@ -38,8 +38,9 @@ struct fail_order {
 bool disk_given_up(struct pool *p, disk_id id)
 {
 	struct fail_order *o;
+	struct disk *d = disk_get(p->disks, id);
 	struct rec_disk rec;
-	bool found = false;
+	bool found = d && disk_is_removed(d);
 
 	env_mutex_lock(&p->lock);
 	SLIST_FOREACH(o, &p->orders, link)
@@ -85,7 +86,7 @@ static void say_pending(struct pool *p, const char *label, struct pool_message *
 
 /* ---- judging ---- */
 
-static struct disk *find_disk(struct pool *p, const char *which)
+struct disk *pool_find_disk(struct pool *p, const char *which)
 {
 	char text[UUID_TEXT_LEN + 1];
 
@@ -93,6 +94,8 @@ static struct disk *find_disk(struct pool *p, const char *which)
 		struct disk *d = disk_at(p->disks, i);
 		struct disk_info info = disk_info(d);
 
+		if (disk_is_removed(d))
+			continue;
 		uuid_format(&info.uuid, text);
 		if (!strcmp(which, info.path) || !strcmp(which, info.label) || !strcmp(which, text))
 			return d;
@@ -309,7 +312,7 @@ static int judge(struct fail_order *o)
 	int err;
 	ENV_LOCKED(&p->judge_lock);
 
-	o->disk = p->meta ? find_disk(p, o->which) : NULL;
+	o->disk = p->meta ? pool_find_disk(p, o->which) : NULL;
 	if (!o->disk) {
 		pool_say(&o->msg, "pool %s has no disk with the path, label or uuid %s", p->dir,
 			 o->which);

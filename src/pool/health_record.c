@@ -117,7 +117,8 @@ void health_store(struct pool *p, bool all)
 	if (p->read_only || meta_failed(p->meta) || !pool_may_grow(p))
 		return;
 	for (unsigned i = 0; i < count; i++)
-		if (is_to_store(p, disk_at(p->disks, i), all))
+		if (!disk_is_removed(disk_at(p->disks, i)) &&
+		    is_to_store(p, disk_at(p->disks, i), all))
 			due[n++] = disk_at(p->disks, i);
 	if (n == 0)
 		return;

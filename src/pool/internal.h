@@ -212,7 +212,17 @@ unsigned health_voters(struct pool *p);
 /* Does the pool wait for it, since too many don't answer (D11)? */
 bool disk_is_awaited(struct disk *d);
 
+/* ---- removed.c ---- */
+#define DISK_JSON_REMOVED "removed"
+bool removed_is(const struct disk_json *j);
+/* Says so in its disk.json, and removes what the pool wrote there. Logs a failure itself. */
+void removed_mark(struct dev *dev, const struct disk_json *as);
+/* What the pool wrote there, but for disk.json. */
+MUST_USE int removed_clear(struct dev *dev);
+
 /* ---- fail.c ---- */
+/* By path, label or uuid; not one that was removed. NULL: there is none. */
+struct disk *pool_find_disk(struct pool *p, const char *which);
 /* By order, for good: also by one that is not stored yet. */
 bool disk_given_up(struct pool *p, disk_id id);
 /* How many were begun and are not stored yet. */

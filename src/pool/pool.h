@@ -115,6 +115,32 @@ MUST_USE int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_
  * while the pool waits for disks (D12): DFS_ETIMEDOUT, and msg says what stands. */
 MUST_USE int pool_fail_disk(struct pool *p, const char *which, bool force,
 			    struct disk_info *ret_info, struct pool_message *msg);
+struct pool_drain_plan { /* what removing a disk takes */
+	struct disk_info info;
+	bool is_there;
+	unsigned disks_left; /* that take data */
+	struct extent_leaving content;
+	uint64_t seconds; /* that moving it takes at the rate that is set; 0: as fast as it can */
+	uint64_t usable_bytes; /* room for file data without it */
+};
+/*
+ * The one judgement of a dry run and of the real one (DR5). DFS_EREFUSED: extents would bear less or be lost, or there is no room; needs
+ * force. Or no other disk is there (disks_left 0): refused in any case. DFS_ENODISK; DFS_EEXIST: it is being removed already.
+ */
+MUST_USE int pool_plan_drain(struct pool *p, const char *which, struct pool_drain_plan *ret_plan,
+			     struct pool_message *msg);
+/* It is to be emptied, and then forgotten: durable when it returns 0. As pool_plan_drain, but for force. */
+MUST_USE int pool_drain(struct pool *p, const char *which, bool force,
+			struct pool_drain_plan *ret_plan, struct pool_message *msg);
+/* It stays after all. DFS_ENOENT: it is not leaving (any more). */
+MUST_USE int pool_drain_cancel(struct pool *p, disk_id id);
+/* Also what has no place elsewhere is to be given up. */
+bool pool_drain_forced(struct pool *p, disk_id id);
+/*
+ * Forgets it, if nothing names it any more (DR3, DR4). 0: it is gone. DFS_EBUSY: writes are under way there; DFS_ENOTEMPTY: something lies
+ * there; DFS_ENOENT: it is not leaving any more; else why says what it waits for.
+ */
+MUST_USE int pool_drain_finish(struct pool *p, disk_id id, struct pool_message *why);
 /* Rebuilds DIR from the disks. */
 MUST_USE int pool_import(const char *dir, const char *const *disk_paths, unsigned count, bool force,
 			 const struct pool_env *env, struct pool_message *msg);

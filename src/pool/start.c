@@ -242,10 +242,24 @@ static bool left_alone(struct pool *p, const struct rec_disk *rec, struct dev *d
 	return true;
 }
 
+/* DR4 (b): it was removed, and power went before the others were told. */
+static bool some_left(struct pool *p)
+{
+	FREE struct meta_known *known = xcalloc(ROOT_MAX_DISKS, sizeof(*known));
+	unsigned count = meta_known_disks(p->meta, known);
+	bool found = false;
+
+	for (unsigned i = 0; i < count; i++)
+		found = found || (!known[i].given_up && !disk_get(p->disks, known[i].id));
+	if (found)
+		PROBE("removal-went-on-at-open");
+	return found;
+}
+
 /* The table of disks in the root lags behind the index when power went between the two. */
 static int catch_up_table(struct pool *p)
 {
-	bool lags = false;
+	bool lags = some_left(p);
 
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
@@ -256,6 +270,21 @@ static int catch_up_table(struct pool *p)
 		       (disk_present(d) && (role == HISTORY_UNLISTED || role == HISTORY_GIVEN_UP));
 	}
 	return lags && !p->read_only ? members_choose(p) : 0;
+}
+
+/* DR4 (d): it was being emptied, the index does not name it any more, and the others know that it is given up. */
+static bool was_removed(struct pool *p, disk_id id, const struct uuid *uuid, struct dev *dev)
+{
+	enum history_role role = meta_disk_role(p->meta, uuid);
+	struct disk_json j;
+
+	if (!dev || p->read_only || id.v >= p->next_disk || role == HISTORY_OTHER ||
+	    role == HISTORY_UNREAD || role == HISTORY_UNLISTED || !meta_has_given_up(p->meta, id) ||
+	    disk_json_read(dev, &j) || strcmp(j.state, disk_state_name(DISK_DRAINING)) != 0)
+		return false;
+	log_info("the disk at %s was removed from the pool", dev->name);
+	removed_mark(dev, &j);
+	return true;
 }
 
 /* Every disk that the index names goes into the set. */
@@ -545,7 +574,13 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 	}
 	/* devices left over belong to disks that the index does not name; on failure, to nobody */
 	for (unsigned i = 0; i < p->json.disk_count; i++) {
-		if (devs[i] && !err)
+		bool removed = devs[i] && !err &&
+			       was_removed(p, p->json.disks[i].id, &p->json.disks[i].uuid, devs[i]);
+
+		if (removed)
+			snprintf(p->json.disks[i].state, sizeof(p->json.disks[i].state), "%s",
+				 disk_state_name(DISK_FAILED));
+		else if (devs[i] && !err)
 			log_warn(
 				"the disk at %s is listed in pool.json but not part of the pool (adding it "
 				"was cut short); add it again",
@@ -554,6 +589,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 			pool_keep_spare(p, devs[i], p->json.disks[i].id);
 		else
 			set_aside(p, devs[i], p->json.disks[i].id, &p->json.disks[i].uuid);
+		if (removed)
+			pool_retire_spares(p, p->json.disks[i].id);
 		devs[i] = NULL;
 	}
 	if (err)

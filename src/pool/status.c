@@ -130,6 +130,8 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 	for (unsigned i = 0; i < disk_count(p->disks); i++) {
 		struct disk *d = disk_at(p->disks, i);
 
+		if (disk_is_removed(d))
+			continue;
 		st.disks++;
 		st.disks_present += disk_present(d);
 		st.disks_failed += disk_state(d) == DISK_FAILED;
@@ -163,16 +165,27 @@ void pool_status(struct pool *p, struct pool_status *ret_status)
 	*ret_status = st;
 }
 
+/* The i-th that was not removed; NULL: there are fewer. */
+static struct disk *nth_disk(struct pool *p, unsigned i)
+{
+	for (unsigned at = 0; at < disk_count(p->disks); at++) {
+		struct disk *d = disk_at(p->disks, at);
+
+		if (!disk_is_removed(d) && i-- == 0)
+			return d;
+	}
+	return NULL;
+}
+
 bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status)
 {
 	struct pool_disk_status st = {0};
 	struct disk_doubt doubt;
 	struct dev_space space;
-	struct disk *d;
+	struct disk *d = nth_disk(p, i);
 
-	if (i >= disk_count(p->disks))
+	if (!d)
 		return false;
-	d = disk_at(p->disks, i);
 	st.info = disk_info(d);
 	st.present = disk_present(d);
 	st.takes_data = disk_is_eligible(p->disks, d);

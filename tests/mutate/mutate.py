@@ -345,7 +345,7 @@ def unguarded(mutations):
     """The invariants that docs/DESIGN.md numbers (`- **M2** ...`) and no mutation breaks."""
     named = {i for m in mutations for i in re.split(r',\s*', m.invariant)}
     with open(os.path.join(ROOT, 'docs', 'DESIGN.md')) as f:
-        numbered = re.findall(r'^- \*\*([A-Z]\d+)\b', f.read(), re.M)
+        numbered = re.findall(r'^- \*\*([A-Z]{1,2}\d+)\b', f.read(), re.M)
     for i in sorted(named - set(numbered)):
         yield f'{i}: docs/DESIGN.md numbers no such invariant'
     for i in dict.fromkeys(numbered):
