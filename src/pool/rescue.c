@@ -125,7 +125,8 @@ static int check_target(struct rescue *r, struct pool_message *msg)
 			return DFS_EINVAL;
 		}
 	}
-	if (mkdir(to, 0700) && errno != EEXIST) {
+	r->made = mkdir(to, 0700) == 0;
+	if (!r->made && errno != EEXIST) {
 		pool_say(msg, "cannot make %s: %s", to, dfs_err_text(errno));
 		return rescue_errno();
 	}
@@ -413,6 +414,8 @@ int pool_rescue(const struct rescue_options *opt, struct rescue_result *ret_resu
 		meta_abandon(r->meta);
 	close_disks(r);
 	close_work(r);
+	if (err && r->made)
+		(void)!rmdir(opt->to); /* fails, and leaves it all, if anything is there */
 	free(r->work_dir);
 	free(r);
 	return err;

@@ -77,7 +77,7 @@ struct rescue {
 	int to_fd, work_fd, links_fd, unnamed_fd; /* the last two: -1 until they are needed */
 	struct index *index;			  /* its own, of records found and inodes seen */
 	uint64_t index_bytes;
-	bool scan_failed;
+	bool made; /* the target directory: it goes again if nothing is put there */
 	struct rescue_cached {
 		extent_id id;
 		struct rescue_bytes bytes;

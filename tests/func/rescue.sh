@@ -39,7 +39,7 @@ touch -d '2001-02-03 04:05:06.789' "$mnt/a/b/middle" "$mnt/a/b" "$mnt/empty-dir"
 touch -h -d '1999-09-09' "$mnt/a/b/link"
 sync "$mnt"
 refuse "not while it is in use" 4 "in use" dfs rescue --disk "$work/disk1" --to "$work/never"
-rmdir "$work/never" 2>/dev/null
+check "nothing is left there" test ! -e "$work/never"
 tree "$mnt" >"$work/tree"
 over=$(stat -c %i "$mnt/over")
 stop
@@ -58,7 +58,6 @@ check "all is as it was, without them" same "$work/r2/files" "$work/tree"
 refuse "nothing is overwritten" 1 "not empty" dfs rescue --disk "$work/disk1" --to "$work/r2"
 refuse "not onto a disk" 2 "inside one another" dfs rescue --disk "$work/disk1" --to "$work/disk1/x"
 refuse "no disk there" 3 "none of the" dfs rescue --disk "$work/r2" --to "$work/r3"
-rmdir "$work/r3" 2>/dev/null
 refuse "wrong usage" 2 "usage" dfs rescue --to "$work/r3"
 
 # ---- one too many is missing: what is lost is told, the rest is right
