@@ -114,7 +114,7 @@ void health_store(struct pool *p, bool all)
 	uint64_t seq;
 
 	notice(p);
-	if (p->read_only || meta_failed(p->meta) || !pool_may_grow(p))
+	if (p->read_only || meta_failed(p->meta))
 		return;
 	for (unsigned i = 0; i < count; i++)
 		if (!disk_is_removed(disk_at(p->disks, i)) &&
@@ -122,12 +122,14 @@ void health_store(struct pool *p, bool all)
 			due[n++] = disk_at(p->disks, i);
 	if (n == 0)
 		return;
-	PROBE("health-stored");
-	t = meta_begin(p->meta);
-	for (unsigned i = 0; i < n; i++)
-		put_one(p, t, due[i]);
-	if (!meta_commit(t, &seq))
-		return; /* durable with whatever is synced next; a quiet pool is sealed */
+	if (pool_may_grow(p)) {
+		PROBE("health-stored");
+		t = meta_begin(p->meta);
+		for (unsigned i = 0; i < n; i++)
+			put_one(p, t, due[i]);
+		if (!meta_commit(t, &seq))
+			return; /* durable with whatever is synced next; a quiet pool is sealed */
+	}
 	ENV_LOCKED(&p->lock);
 	for (unsigned i = 0; i < n; i++)
 		p->care[disk_info(due[i]).id.v].is_due = true;
