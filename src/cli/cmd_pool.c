@@ -53,11 +53,25 @@ static void print_background(struct out *o, const json_t *b)
 		fputs("as fast as it can.\n", o->f);
 }
 
+static void print_schedule(struct out *o, const json_t *s)
+{
+	char every[FORMAT_VALUE_BYTES];
+
+	format_seconds(format_u64(s, "interval_s"), every);
+	if (json_is_true(format_get(s, "on")))
+		fprintf(o->f, "All that is stored is verified every %s%s.\n", every,
+			json_is_true(format_get(s, "repair")) ? ", and repaired" : "");
+	else
+		fputs("Nothing is verified by itself.\n", o->f);
+}
+
 static void print_set(struct invocation *inv, const json_t *r)
 {
 	print_settings(&inv->out, format_get(r, "settings"));
 	fputs("New data follows; what is stored stays as it is.\n", inv->out.f);
 	print_background(&inv->out, format_get(r, "background"));
+	if (format_get(r, "scrub"))
+		print_schedule(&inv->out, format_get(r, "scrub"));
 	for (size_t i = 0; i < json_array_size(format_get(r, "search")); i++) {
 		fputs(i ? ", " : "Disks are also looked for in ", inv->out.f);
 		out_text(&inv->out, json_string_value(json_array_get(format_get(r, "search"), i)));
@@ -102,6 +116,10 @@ static const struct command_option set_options[] = {
 	{"no-search", 0, OPT_FLAG, "no_search", NULL, "look for disks nowhere but where they were"},
 	{"rebuild-after", 0, OPT_DURATION, "rebuild_after_s", "TIME",
 	 "rebuild a disk that stays away for so long (15m)"},
+	{"scrub-interval", 0, OPT_DURATION, "scrub_interval_s", "TIME",
+	 "verify all that is stored so often (30d), or off"},
+	{"repair-auto", 0, OPT_ONOFF, "repair_auto", "on|off",
+	 "such a scrub repairs what it finds (on)"},
 	{"background-rate", 0, OPT_RATE, "bytes_per_s", "SIZE",
 	 "background work writes so much in a second (64M, or unlimited)"},
 	END_OPTIONS,
@@ -176,7 +194,8 @@ static const struct command set_command = {
 	.usage =
 		"--pool DIR [--copies N] [--large K+M] [--metadata-copies N] [--verify-writes on|off]\n"
 		"         [--loss-noted] [--search DIR... | --no-search]\n"
-		"         [--rebuild-after TIME] [--background-rate SIZE]",
+		"         [--rebuild-after TIME] [--background-rate SIZE] [--scrub-interval TIME|off]\n"
+		"         [--repair-auto on|off]",
 	.options = set_options,
 	.max_words = 64,
 	.op = "set",

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "base/env.h"
 #include "base/words.h"
 #include "cli/command.h"
 
@@ -213,6 +214,39 @@ static void print_jobs(struct out *o, const json_t *r)
 	}
 }
 
+/* "Scrub     ended 2 h ago: no damage; next in 29 d" */
+static void print_scrub(struct out *o, const json_t *r)
+{
+	const json_t *s = format_get(r, "scrub"), *next = format_get(s, "next_in_s");
+	uint64_t ended = format_u64(s, "ended_s"), now = env_wall_ns() / 1000000000ull;
+	uint64_t repaired = format_u64(s, "extents_repaired") + format_u64(s, "metadata_repaired");
+	char text[FORMAT_VALUE_BYTES];
+
+	fputs("  Scrub     ", o->f);
+	if (ended) {
+		format_seconds(now - MIN(now, ended), text);
+		fprintf(o->f, "ended %s ago: ", text);
+		if (format_u64(s, "damage_left"))
+			out_colour(o, RED);
+		if (!format_u64(s, "damage_left") && !repaired)
+			fputs("no damage", o->f);
+		else
+			fprintf(o->f, "%llu repaired, %llu %s", (unsigned long long)repaired,
+				(unsigned long long)format_u64(s, "damage_left"),
+				plural(format_u64(s, "damage_left"), "problem stays",
+				       "problems stay"));
+		out_colour(o, PLAIN);
+	} else {
+		fputs("none has ended", o->f);
+	}
+	if (json_is_integer(next)) {
+		format_seconds((uint64_t)json_integer_value(next), text);
+		fprintf(o->f, "; next in %s\n", text);
+	} else {
+		fputs("; none is due\n", o->f);
+	}
+}
+
 static void print_status(struct invocation *inv, const json_t *r)
 {
 	struct out *o = &inv->out;
@@ -226,6 +260,7 @@ static void print_status(struct invocation *inv, const json_t *r)
 	print_policy(o, r);
 	print_safety(o, r);
 	print_metadata(o, r);
+	print_scrub(o, r);
 	print_jobs(o, r);
 	fputc('\n', o->f);
 	rows = cli_disk_rows(json_object_get(r, "disks"));

@@ -229,12 +229,12 @@ static int put_duration(struct invocation *inv, const struct command_option *o, 
 {
 	uint64_t s;
 
-	if (strcmp(value, "never") == 0)
+	if (strcmp(value, "never") == 0 || strcmp(value, "off") == 0)
 		s = UINT32_MAX;
 	else if (!parse_duration(value, &s))
 		return cli_fail(
 			inv, DFS_EUSAGE,
-			"cannot use '%s' for --%s: give a time such as 90s, 15m, 2h or 30d, or never",
+			"cannot use '%s' for --%s: give a time such as 90s, 15m, 2h or 30d, or never (off)",
 			value, o->name);
 	json_object_set_new(inv->args, o->key, json_integer((json_int_t)s));
 	return CLI_DONE;

@@ -221,6 +221,11 @@ int op_probe_disks(struct ctl_call *c);
 int op_set_disk_health(struct ctl_call *c);
 int op_scrub(struct ctl_call *c);
 int op_audit(struct ctl_call *c);
+/* The order to scrub now and then: sets what the arguments have. */
+MUST_USE int set_schedule(struct ctl_call *c);
+json_t *schedule_json(struct ctl_call *c);
+/* The newest scrub, and when the next one is due. The caller owns the result. */
+json_t *scrub_status_json(struct ctl_call *c);
 /* A scrub; with_list: and all that it found. The caller owns the result. */
 json_t *scrub_json(struct ctl_call *c, const struct rec_scrub *r, bool with_list);
 /* All jobs, as `jobs` and `status` show them. The caller owns the result. */

@@ -247,11 +247,16 @@ int op_set(struct ctl_call *c)
 	err = set_background(c);
 	if (err)
 		return err;
+	err = set_schedule(c);
+	if (err)
+		return err;
 	s = pool_get_settings(c->pool);
 	background = pool_get_rebuild(c->pool);
 	c->answer->result = json_object();
 	json_object_set_new(c->answer->result, "settings", settings_json(&s));
 	json_object_set_new(c->answer->result, "background", background_json(&background));
+	if (pool_has_disks(c->pool))
+		json_object_set_new(c->answer->result, "scrub", schedule_json(c));
 	json_object_set_new(c->answer->result, "search", search_json(c->pool));
 	return 0;
 }

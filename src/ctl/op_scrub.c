@@ -154,6 +154,72 @@ json_t *scrub_json(struct ctl_call *c, const struct rec_scrub *r, bool with_list
 	return o;
 }
 
+/* ---- scrubs that nobody orders ---- */
+
+json_t *schedule_json(struct ctl_call *c)
+{
+	struct rec_schedule when;
+	json_t *o = json_object();
+
+	if (get_schedule(pool_meta(c->pool), &when))
+		return o;
+	set_u64(o, "interval_s", when.interval_s);
+	set_bool(o, "on", when.interval_s < SCRUB_OFF);
+	set_bool(o, "repair", when.repair);
+	return o;
+}
+
+int set_schedule(struct ctl_call *c)
+{
+	struct rec_schedule now = {0}, when;
+	struct meta_txn *t;
+	uint64_t seq;
+	int err;
+
+	if (!json_object_get(c->args, "scrub_interval_s") &&
+	    !json_object_get(c->args, "repair_auto"))
+		return 0;
+	if (!pool_has_disks(c->pool))
+		return ctl_fail(
+			c, DFS_ENODISK,
+			"cannot say when to scrub: the pool has no disk yet; add one first");
+	(void)!get_schedule(pool_meta(c->pool), &now); /* what is damaged is written anew */
+	when = (struct rec_schedule){arg_u64(c, "scrub_interval_s", now.interval_s),
+				     arg_bool(c, "repair_auto", now.repair)};
+	if (when.interval_s == 0)
+		return ctl_fail(
+			c, DFS_EINVAL,
+			"cannot scrub all the time: give an interval of a second or more, or off");
+	t = meta_begin(pool_meta(c->pool));
+	put_schedule(t, &when);
+	err = meta_commit(t, &seq);
+	if (!err)
+		err = meta_sync(pool_meta(c->pool), seq);
+	return err ? ctl_fail(c, err, "cannot store when to scrub: %s", dfs_err_text(err)) : 0;
+}
+
+json_t *scrub_status_json(struct ctl_call *c)
+{
+	struct jobs *own = c->jobs ? NULL : jobs_load(c->pool);
+	struct jobs *jobs = c->jobs ? c->jobs : own;
+	struct rec_scrub *r = xmalloc(sizeof(*r));
+	uint64_t due = jobs_scrub_due_ns(jobs), now = env_wall_ns();
+	json_t *o;
+
+	jobs_scrub_status(jobs, r);
+	o = r->job ? scrub_json(c, r, false) : json_object();
+	json_object_set_new(o, "schedule", schedule_json(c));
+	set_u64(o, "last_whole_s", r->whole_ns / 1000000000ull);
+	json_object_set_new(
+		o, "next_in_s",
+		due == UINT64_MAX
+			? json_null()
+			: json_integer((json_int_t)((due > now ? due - now : 0) / 1000000000ull)));
+	jobs_free(own);
+	free(r);
+	return o;
+}
+
 /* ---- the order ---- */
 
 /* Whose daemon does not run: here, to the end. */

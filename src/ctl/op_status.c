@@ -574,6 +574,8 @@ int op_status(struct ctl_call *c)
 	set_u64(o, "disks_failed", s->disks_failed);
 	json_object_set_new(o, "disks", disks_array(c->pool));
 	set_metadata(o, s, &views, &metadata);
+	json_object_set_new(o, "scrub",
+			    pool_has_disks(c->pool) ? scrub_status_json(c) : json_object());
 	json_object_set_new(o, "jobs", pool_has_disks(c->pool) ? jobs_json(c) : json_array());
 	set_recovery(o, s);
 	set_counters(o, &s->extent);

@@ -56,5 +56,7 @@ struct scrub_order {
 MUST_USE int jobs_scrub(struct jobs *j, const struct scrub_order *o, uint32_t *ret_id);
 /* The newest one; job 0: there was none. What it found: each_finding(), each_note(). */
 void jobs_scrub_status(struct jobs *j, struct rec_scrub *ret);
+/* When the next one begins by itself: wall clock; UINT64_MAX: never. */
+uint64_t jobs_scrub_due_ns(struct jobs *j);
 
 #endif

@@ -434,6 +434,8 @@ static int end(struct step *s)
 
 	s->r->phase = SCRUB_ENDED;
 	s->r->ended_ns = env_wall_ns();
+	if (s->r->disk.v == 0)
+		s->r->whole_ns = s->r->began_ns;
 	log_info("scrub is done: %llu %s verified; extents damaged: %llu, repaired: %llu, not "
 		 "recoverable: %llu; metadata: %llu %s, %llu repaired",
 		 (unsigned long long)c->fragments, plural(c->fragments, "fragment", "fragments"),
@@ -559,9 +561,45 @@ static uint64_t left(struct jobs *j, const struct rec_job *rec)
 	return MAX(rec->total_bytes - MIN(rec->total_bytes, j->scrub->counts.bytes), 1u);
 }
 
+/* lock held. Wall clock; UINT64_MAX: never. Whatever the clock was set to, it is at most the interval from now. */
+static uint64_t due_ns(struct jobs *j, const struct rec_schedule *when)
+{
+	uint64_t interval = when->interval_s * 1000000000ull, last = j->scrub->whole_ns;
+	struct rec_inode root;
+
+	if (when->interval_s >= SCRUB_OFF)
+		return UINT64_MAX;
+	/* one that was cancelled is not begun again at once */
+	last = MAX(last, j->scrub->disk.v ? 0 : j->scrub->began_ns);
+	if (!last && get_inode(pool_meta(j->p), (ino_id){DFS_ROOT_INO}, &root) == 0)
+		last = (uint64_t)MAX(root.btime.sec, 0) * 1000000000ull;
+	if (!last)
+		return UINT64_MAX; /* nothing was ever stored */
+	return MIN(last, env_wall_ns()) + interval;
+}
+
+/* lock held. V7 */
+static void begin_when_due(struct jobs *j)
+{
+	struct scrub_order o = {.is_background = true,
+				.bytes_per_s = pool_get_rebuild(j->p).bytes_per_s};
+	struct rec_schedule when;
+	uint64_t seq;
+	uint32_t id;
+
+	if (!j->may_grow || get_schedule(pool_meta(j->p), &when) ||
+	    due_ns(j, &when) > env_wall_ns())
+		return;
+	o.repair = when.repair;
+	if (scrub_begin(j, &o, &id, &seq) == 0)
+		log_info("a scrub begins (job %u): the last one was %llu days ago, or more", id,
+			 (unsigned long long)(when.interval_s / 86400));
+}
+
 /* lock held. The newest one alone goes on. */
 static void look(struct jobs *j)
 {
+	begin_when_due(j);
 	for (unsigned i = 0; i < j->count; i++) {
 		struct job *job = &j->v[i];
 
@@ -600,6 +638,7 @@ static void begin(struct jobs *j, const struct scrub_order *o, uint32_t id, stru
 		.disk = o->disk,
 		.bytes_per_s = o->bytes_per_s,
 		.began_ns = env_wall_ns(),
+		.whole_ns = r->whole_ns,
 	};
 	for (unsigned i = 0; i < disk_count(disks); i++) {
 		disk_id disk = disk_info(disk_at(disks, i)).id;
@@ -668,6 +707,16 @@ void jobs_scrub_status(struct jobs *j, struct rec_scrub *ret)
 {
 	ENV_LOCKED(&j->lock);
 	*ret = *j->scrub;
+}
+
+uint64_t jobs_scrub_due_ns(struct jobs *j)
+{
+	struct rec_schedule when;
+	ENV_LOCKED(&j->lock);
+
+	if (!pool_has_disks(j->p) || get_schedule(pool_meta(j->p), &when))
+		return UINT64_MAX;
+	return due_ns(j, &when);
 }
 
 const struct job_kind scrub_kind = {

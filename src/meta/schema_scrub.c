@@ -8,7 +8,8 @@
 enum {
 	KEY_STATE = 0,
 	KEY_FINDING = 1,
-	KEY_NOTE = 2
+	KEY_NOTE = 2,
+	KEY_SCHEDULE = 3
 }; /* the key's second byte */
 
 static void key_kind(struct buf *k, uint8_t kind)
@@ -59,6 +60,7 @@ void put_scrub(struct meta_txn *t, const struct rec_scrub *r)
 	buf_put_le64(v, r->bytes_per_s);
 	buf_put_le64(v, r->began_ns);
 	buf_put_le64(v, r->ended_ns);
+	buf_put_le64(v, r->whole_ns);
 	put_counts(v, &r->counts);
 	buf_put_le32(v, r->findings);
 	buf_put_le32(v, r->notes);
@@ -106,6 +108,17 @@ void put_note(struct meta_txn *t, const struct rec_note *r)
 	buf_put_be32(&t->key, r->nth);
 	buf_put_u8(v, r->is_repaired);
 	buf_put(v, r->text, strnlen(r->text, sizeof(r->text) - 1));
+	put_value(t);
+}
+
+void put_schedule(struct meta_txn *t, const struct rec_schedule *r)
+{
+	struct buf *v = &t->value;
+
+	envelope_begin(v);
+	key_kind(&t->key, KEY_SCHEDULE);
+	buf_put_le64(v, r->interval_s);
+	buf_put_u8(v, r->repair);
 	put_value(t);
 }
 
@@ -176,6 +189,7 @@ int parse_scrub(const void *key, size_t key_len, const void *val, size_t val_len
 	ret->bytes_per_s = reader_le64(&v);
 	ret->began_ns = reader_le64(&v);
 	ret->ended_ns = reader_le64(&v);
+	ret->whole_ns = reader_le64(&v);
 	read_counts(&v, &ret->counts);
 	ret->findings = reader_le32(&v);
 	ret->notes = reader_le32(&v);
@@ -242,11 +256,40 @@ int parse_note(const void *key, size_t key_len, const void *val, size_t val_len,
 	return is_bad_end(&k, &v) || repaired > 1 ? DFS_ECORRUPT : 0;
 }
 
+static int parse_schedule(const void *key, size_t key_len, const void *val, size_t val_len,
+			  struct rec_schedule *ret)
+{
+	struct reader k, v;
+	uint8_t repair;
+	int err = open_kind(KEY_SCHEDULE, key, key_len, val, val_len, &k, &v);
+
+	if (err)
+		return err;
+	ret->interval_s = reader_le64(&v);
+	repair = reader_u8(&v);
+	ret->repair = repair == 1;
+	return is_bad_end(&k, &v) || repair > 1 || !ret->interval_s ? DFS_ECORRUPT : 0;
+}
+
+int get_schedule(struct meta *m, struct rec_schedule *ret)
+{
+	BUF key = {0}, val = {0};
+	int err;
+
+	*ret = (struct rec_schedule){.interval_s = 30 * 86400, .repair = true};
+	key_kind(&key, KEY_SCHEDULE);
+	err = meta_get(m, key.data, key.len, &val);
+	if (!err)
+		err = parse_schedule(key.data, key.len, val.data, val.len, ret);
+	return err == DFS_ENOENT ? 0 : err;
+}
+
 int check_scrub_record(const void *key, size_t key_len, const void *val, size_t val_len)
 {
 	const uint8_t kind = key_len > 1 ? ((const uint8_t *)key)[1] : UINT8_MAX;
 	struct rec_finding finding;
 	struct rec_note note;
+	struct rec_schedule schedule;
 	struct rec_scrub *scrub;
 	int err;
 
@@ -260,6 +303,8 @@ int check_scrub_record(const void *key, size_t key_len, const void *val, size_t 
 		return parse_finding(key, key_len, val, val_len, &finding);
 	case KEY_NOTE:
 		return parse_note(key, key_len, val, val_len, &note);
+	case KEY_SCHEDULE:
+		return parse_schedule(key, key_len, val, val_len, &schedule);
 	default:
 		return DFS_ECORRUPT;
 	}

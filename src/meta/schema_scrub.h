@@ -39,6 +39,8 @@ struct rec_scrub {
 	disk_id disk;		     /* 0: all */
 	uint64_t bytes_per_s;	     /* 0: no limit */
 	uint64_t began_ns, ended_ns; /* wall clock; 0: not yet */
+	uint64_t
+		whole_ns; /* when the last one of all disks had begun that came to its end; 0: none */
 	struct scrub_counts counts;
 	unsigned findings, notes; /* that are kept */
 	unsigned cursor_len;
@@ -74,6 +76,15 @@ struct rec_note {     /* a problem of metadata */
 	char text[SCRUB_NOTE_MAX];
 };
 
+#define SCRUB_OFF UINT32_MAX
+struct rec_schedule {	     /* of scrubs that nobody orders */
+	uint64_t interval_s; /* SCRUB_OFF: there are none; default 30 days */
+	bool repair;	     /* they repair; default on */
+};
+
+void put_schedule(struct meta_txn *t, const struct rec_schedule *r);
+/* The default where there is none. */
+MUST_USE int get_schedule(struct meta *m, struct rec_schedule *ret);
 void put_scrub(struct meta_txn *t, const struct rec_scrub *r);
 void put_finding(struct meta_txn *t, const struct rec_finding *r);
 void put_note(struct meta_txn *t, const struct rec_note *r);

@@ -117,6 +117,17 @@ ls -l "$mnt" | cmp -s - "$work/list" && ok "no file is deleted" || not_ok "no fi
 rm -f "$mnt"/*
 stop
 
+# ---- by itself
+check "status tells of the last one" eval 'dfs status --pool "$pool" | grep -q "Scrub     ended .* ago: .*; next in 2[0-9] d"'
+check "off" eval 'dfs set --pool "$pool" --scrub-interval off | grep -q "Nothing is verified by itself"'
+check "status says so" eval 'dfs status --pool "$pool" | grep -q "Scrub .*none is due"'
+check "often, without repair" dfs set --pool "$pool" --scrub-interval 1s --repair-auto off
+start || exit 1
+check "it begins by itself" wait_for 20 eval 'dfs status --pool "$pool" --json | grep -q "\"background\": true"'
+check "back to a month" dfs set --pool "$pool" --scrub-interval 30d
+stop
+check "the setting lasts" eval 'dfs status --pool "$pool" --json | grep -q "\"interval_s\": 2592000"'
+
 # ---- not mounted
 check "not mounted" scrub
 finish

@@ -331,6 +331,36 @@ static void test_what_cannot_be_recovered(void **state)
 	assert_int_equal(newest(w).rec.stuck, 1);
 }
 
+/* V7: due by the setting; what it begins repairs, or not; and none follows at once. */
+static void test_by_itself(void **state)
+{
+	struct world *w = *state;
+	struct rec_schedule when = {.interval_s = 1, .repair = true};
+	struct meta *m = pool_meta(w->f->p);
+	struct meta_txn *t;
+	uint64_t seq;
+
+	assert_int_equal(jobs_scrub_due_ns(w->jobs), UINT64_MAX); /* there is no root directory */
+	(void)scrub(w, false);
+	damage(w, 1, 0, w->recs[1].header_len + 5);
+	assert_in_range(jobs_scrub_due_ns(w->jobs) - env_wall_ns(), 29 * 86400 * 1000000000ull,
+			30 * 86400 * 1000000000ull);
+	t = meta_begin(m);
+	put_schedule(t, &when);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	for (unsigned i = 0; i < 500 && w->last.counts.repaired == 0; i++) {
+		env_sleep_ms(10);
+		jobs_scrub_status(w->jobs, &w->last);
+	}
+	assert_int_equal(w->last.counts.repaired, 1);
+	assert_true(w->last.flags & SCRUB_BACKGROUND);
+	when.interval_s = SCRUB_OFF;
+	t = meta_begin(m);
+	put_schedule(t, &when);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	assert_int_equal(jobs_scrub_due_ns(w->jobs), UINT64_MAX);
+}
+
 struct trail {
 	unsigned count;
 	char last[4096];
@@ -706,6 +736,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damage_is_repaired, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_that_are_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_recovered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_audit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_audit_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_repair_without_room, setup, teardown),
