@@ -55,6 +55,12 @@
 	X(REBUILD_FAILURES, "rebuild_failures_total", COUNTER, "extents", "",                       \
 	  "Extents of these that could not be restored")                                            \
 	X(REBUILD_BYTES, "rebuild_bytes_total", COUNTER, "bytes", "", "Bytes that rebuilds wrote")  \
+	X(SCRUB_COMPLETIONS, "scrub_completions_total", COUNTER, "", "",                            \
+	  "Scrubs that came to their end")                                                          \
+	X(SCRUB_ISSUES, "scrub_issues_total", COUNTER, "", "",                                      \
+	  "Extents that scrubs found short or damaged, and problems of the metadata")               \
+	X(SCRUB_REPAIRS, "scrub_repairs_total", COUNTER, "", "",                                    \
+	  "Those of them that were repaired")                                                       \
 	X(JOBS_BEGUN, "jobs_begun_total", COUNTER, "", "", "Jobs that were begun")                  \
 	X(JOBS_DONE, "jobs_done_total", COUNTER, "", "", "Jobs that came to their end")             \
 	X(JOBS, "jobs", GAUGE, "", "state", "Jobs by state")                                        \

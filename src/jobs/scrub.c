@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/metric.h"
 #include "base/probe.h"
 #include "base/words.h"
 #include "extent/scrub.h"
@@ -73,6 +74,8 @@ static __attribute__((format(printf, 3, 4))) void note(struct step *s, bool is_r
 	s->found = true;
 	s->r->counts.metadata++;
 	s->r->counts.metadata_repaired += is_repaired;
+	metric_add(METRIC_SCRUB_ISSUES, 1);
+	metric_add(METRIC_SCRUB_REPAIRS, is_repaired);
 	if (s->r->notes == SCRUB_NOTES_KEPT)
 		return;
 	s->r->notes++;
@@ -117,6 +120,8 @@ static void count(struct step *s, const struct rec_finding *f)
 	c->degraded += f->verdict == SCRUB_DEGRADED;
 	c->repaired += f->verdict == SCRUB_REPAIRED;
 	c->unrecoverable += f->verdict == SCRUB_UNRECOVERABLE;
+	metric_add(METRIC_SCRUB_ISSUES, 1);
+	metric_add(METRIC_SCRUB_REPAIRS, f->verdict == SCRUB_REPAIRED);
 	tell(f);
 	if (s->r->findings == SCRUB_FINDINGS_KEPT)
 		return;
@@ -432,6 +437,7 @@ static int end(struct step *s)
 {
 	const struct scrub_counts *c = &s->r->counts;
 
+	metric_add(METRIC_SCRUB_COMPLETIONS, 1);
 	s->r->phase = SCRUB_ENDED;
 	s->r->ended_ns = env_wall_ns();
 	if (s->r->disk.v == 0)

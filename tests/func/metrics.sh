@@ -48,6 +48,12 @@ check "its bytes" over 1000000 rebuild_bytes_total
 check "its job" test "$(sum jobs_begun_total)-$(sum jobs_done_total)-$(sum rebuild_failures_total)" = 1-1-0
 check "repairs count it, too" test "$(sum repair_bytes_total)" -ge "$(sum rebuild_bytes_total)"
 
+if dfs help scrub >/dev/null 2>&1; then
+	check "a scrub" dfs scrub --pool "$pool" --wait --rate unlimited
+	look
+	check "is counted, with nothing found" test "$(sum scrub_completions_total)-$(sum scrub_issues_total)" = 1-0
+fi
+
 # ---- the text
 cat >"$work/judge.py" <<'EOF2'
 import re, sys
