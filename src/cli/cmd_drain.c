@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The command remove-disk. No locks. */
+/* The commands remove-disk and replace-disk. No locks. */
 #include <string.h>
 
 #include "base/words.h"
@@ -74,4 +74,48 @@ const struct command cli_remove_command = {
 	.required = remove_required,
 	.op = "remove-disk",
 	.print = print_remove,
+};
+
+static void print_replace(struct invocation *inv, const json_t *r)
+{
+	struct out *o = &inv->out;
+
+	if (json_is_true(json_object_get(r, "dry_run"))) {
+		fputs("Would add the new disk, move what ", o->f);
+		out_text(o, format_str(r, "disk.label"));
+		fputs(" holds, and forget that.\n", o->f);
+		return;
+	}
+	fputs("Added disk ", o->f);
+	out_text(o, format_str(r, "new_disk.label"));
+	fputs(" (", o->f);
+	out_text(o, format_str(r, "new_disk.path"));
+	fputs(").\n", o->f);
+	print_remove(inv, r);
+}
+
+static const struct command_option replace_options[] = {
+	{"old", 0, OPT_PLACE, "disk", "DISK", "its directory, label or uuid"},
+	{"new", 0, OPT_PATH, "new", "DIR", "a directory on the disk that takes its place"},
+	{"label", 0, OPT_TEXT, "label", "L", "the new one's name (else the last part of DIR)"},
+	{"domain", 0, OPT_TEXT, "domain", "D", "its failure domain"},
+	{"dry-run", 0, OPT_FLAG, "dry_run", NULL, "only say whether that can be"},
+	{"wait", 0, OPT_FLAG, "wait", NULL, "until it is done"},
+	{"force", 0, OPT_FLAG, "force", NULL, "though files then bear fewer losses"},
+	{NULL, 0, OPT_FLAG, NULL, NULL, NULL},
+};
+static const char *const replace_required[] = {"old", "new", NULL};
+
+const struct command cli_replace_command = {
+	.name = "replace-disk",
+	.summary = "add a disk, and have another one leave",
+	.usage =
+		"--pool DIR --old DIR|LABEL|UUID --new DIR [--label L] [--domain D] [--dry-run] [--wait] [--force]",
+	.about =
+		"As add-disk, then remove-disk: what the old one holds goes where most room is, so to the new\n"
+		"one above all. The old one may be dead: then it is rebuilt, at once.",
+	.options = replace_options,
+	.required = replace_required,
+	.op = "replace-disk",
+	.print = print_replace,
 };

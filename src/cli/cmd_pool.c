@@ -386,9 +386,8 @@ static const struct command list_command = {
 };
 
 const struct command *const cli_pool_commands[] = {
-	&init_command,		 &add_command,	      &list_command,
-	&cli_status_command,	 &fail_command,	      &set_command,
-	&import_command,	 &cli_jobs_command,   &cli_metrics_command,
-	&cli_scrub_command,	 &cli_audit_command,  &cli_probe_command,
-	&cli_set_health_command, &cli_remove_command, NULL,
+	&init_command,		 &add_command,	      &list_command,	    &cli_status_command,
+	&fail_command,		 &set_command,	      &import_command,	    &cli_jobs_command,
+	&cli_metrics_command,	 &cli_scrub_command,  &cli_audit_command,   &cli_probe_command,
+	&cli_set_health_command, &cli_remove_command, &cli_replace_command, NULL,
 };

@@ -206,6 +206,7 @@ int op_list_disks(struct ctl_call *c);
 int op_add_disk(struct ctl_call *c);
 int op_fail_disk(struct ctl_call *c);
 int op_remove_disk(struct ctl_call *c);
+int op_replace_disk(struct ctl_call *c);
 json_t *info_json(const struct disk_info *info);
 int op_show_redundancy(struct ctl_call *c);
 int op_list_extents(struct ctl_call *c);

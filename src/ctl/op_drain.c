@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations that have a disk leave: remove-disk. What may leave is decided in pool/. No locks. */
+/* Operations that have a disk leave: remove-disk, replace-disk. What may leave is decided in pool/. No locks. */
 #include <stdlib.h>
 
 #include "ctl/call.h"
@@ -81,4 +81,74 @@ int op_remove_disk(struct ctl_call *c)
 	err = remove_or_plan(c, uuid, plan);
 	free(plan);
 	return err;
+}
+
+/* The new disk first: it is the emptiest, so what the old one holds goes there above all. */
+static int add_successor(struct ctl_call *c, const char *path, bool dry_run)
+{
+	struct pool_disk_spec spec = {.path = path,
+				      .label = arg_text(c, "label"),
+				      .domain = arg_text(c, "domain"),
+				      .dry_run = dry_run};
+	struct disk_info *info = xcalloc(1, sizeof(*info));
+	struct pool_message msg = {.text = ""};
+	bool same_fs = false;
+	int err = pool_add_disk(c->pool, &spec, info, &same_fs, &msg);
+
+	if (!err && !dry_run)
+		json_object_set_new(c->answer->result, "new_disk", info_json(info));
+	free(info);
+	if (!err)
+		return 0;
+	return ctl_fail_pool(c, err == DFS_ENOENT ? DFS_ENODISK : err, &msg, "cannot add %s", path);
+}
+
+/* The new one has come already when the old one can't leave: that is told, and it stays. */
+static int drain_replaced(struct ctl_call *c, const char *uuid, const char *path)
+{
+	struct pool_drain_plan *plan = xcalloc(1, sizeof(*plan));
+	struct pool_message msg = {.text = ""};
+	int err = pool_drain(c->pool, uuid, arg_bool(c, "force", false), plan, &msg);
+	disk_id id = plan->info.id;
+
+	if (err != DFS_ENODISK)
+		answer_plan(c, plan);
+	free(plan);
+	if (!err)
+		answer_job(c, id);
+	if (!err)
+		return 0;
+	return ctl_fail(c, err, "%s is added, but the old disk stays: %s", path,
+			msg.text[0] ? msg.text : dfs_err_text(err));
+}
+
+int op_replace_disk(struct ctl_call *c)
+{
+	FREE char *path = ctl_path_from_json(json_object_get(c->args, "new"));
+	const char *old = arg_text(c, "disk");
+	bool dry_run = c->checking || arg_bool(c, "dry_run", false);
+	char uuid[UUID_TEXT_LEN + 1];
+	const struct disk_view *d;
+	struct disk_views views;
+	int err;
+
+	if (!old || !path)
+		return ctl_fail(
+			c, DFS_EUSAGE,
+			"cannot replace a disk: name it with --old, and the new one with --new");
+	disk_views_take(c->pool, &views);
+	d = disk_views_named(c, &views, old);
+	if (d)
+		uuid_format(&d->info.uuid, uuid);
+	c->answer->result = json_object();
+	set_bool(c->answer->result, "dry_run", dry_run);
+	if (d)
+		json_object_set_new(c->answer->result, "disk", info_json(&d->info));
+	disk_views_release(&views);
+	if (!d)
+		return DFS_ENODISK;
+	if (!dry_run)
+		store_accepted(c);
+	err = add_successor(c, path, dry_run);
+	return err || dry_run ? err : drain_replaced(c, uuid, path);
 }

@@ -211,7 +211,7 @@ static int forget(struct extent_store *s, const struct rec_extent *seen, disk_id
 	del_bydisk(t, f->disk, f->segment, f->offset);
 	put_freed(t, &freed);
 	meta_add(t, META_COUNT_DISK_USED + f->disk.v, -(int64_t)f->record_len);
-	put_audit(t, env_wall_ns(), i, json);
+	audit_add(s, t, json);
 	return meta_commit(t, &seq);
 }
 

@@ -66,6 +66,16 @@ stop
 check "mounted once more" start
 check "all is whole" eval 'dfs status --pool "$pool" | grep -q "all extents are whole"'
 
+# ---- another one in its place
+mkdir "$work/disk9"
+refuse "no new one" 2 "new" dfs replace-disk --pool "$pool" --old disk2
+check "said beforehand" dfs replace-disk --pool "$pool" --old disk2 --new "$work/disk9" --dry-run
+check "nothing was done" eval '! lists disk9'
+check "replaced, to the end" dfs replace-disk --pool "$pool" --old disk2 --new "$work/disk9" --label ninth --wait
+check "the old one is gone" eval '! lists disk2'
+check "the new one is there" lists ninth
+check "files read right after it" same
+
 # ---- fewer than RS 4+2 needs: what is stored so becomes narrower, and bears as much
 check "six are left" remove again --wait
 check "five are left" remove disk7 --wait
