@@ -62,12 +62,12 @@ static bool is_to_store(struct pool *p, struct disk *d, bool all)
 	struct disk_care *c = &p->care[disk_info(d).id.v];
 	struct disk_counters n = disk_counters(d);
 	uint64_t now = env_now_ns();
-	bool due, counted = errors_of(&n) != c->stored_errors;
+	bool due, counted;
+	ENV_LOCKED(&p->lock);
 
-	env_mutex_lock(&p->lock);
 	due = c->is_due;
+	counted = errors_of(&n) != c->stored_errors;
 	c->is_due = false;
-	env_mutex_unlock(&p->lock);
 	if (!due && (!counted || (!all && now - c->stored_ns < COUNTERS_NS)))
 		return false;
 	c->stored_ns = now;

@@ -97,10 +97,15 @@ void health_try(struct pool *p, struct disk *d)
 {
 	struct disk_health h = disk_health(d);
 	struct dev_trial t;
+	uint64_t not_before;
 
 	if (p->read_only || !disk_dev(d) || !health_trials(h) ||
-	    (h.state == DISK_FAILED && !disk_may_return(d)) ||
-	    env_now_ns() < p->care[disk_info(d).id.v].try_ns)
+	    (h.state == DISK_FAILED && !disk_may_return(d)))
+		return;
+	env_mutex_lock(&p->lock);
+	not_before = p->care[disk_info(d).id.v].try_ns;
+	env_mutex_unlock(&p->lock);
+	if (env_now_ns() < not_before)
 		return;
 	t.err = h.event == DISK_GONE ? check_identity(p, d) : 0;
 	if (!t.err)

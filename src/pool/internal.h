@@ -42,9 +42,9 @@ struct disk_care {
 	bool is_due;		  /* the index has not got it yet */
 	unsigned passed, refused; /* trials in a row */
 	uint64_t back_ns;	  /* when it came back last; 0: never */
-	/* the background thread's */
-	uint64_t try_ns; /* not before */
+	uint64_t try_ns;	  /* not before */
 	uint64_t stored_ns, stored_errors;
+	/* the background thread's */
 	uint64_t rot_since_ns, rot_before;
 	uint8_t full_asks, slow_rounds;
 	uint64_t calls_before, ns_before;
