@@ -34,7 +34,9 @@ struct batch {
 	unsigned count;
 	struct request *requests;
 	unsigned request_count;
+	size_t bytes; /* of the requests */
 	uint8_t *mem;
+	size_t mem_bytes;
 };
 
 static bool names(const struct rec_extent *rec, const struct rec_bydisk *by)
@@ -92,6 +94,7 @@ static void add_to_request(struct batch *b, struct record *rec)
 		q = &b->requests[b->request_count++];
 		*q = (struct request){.segment = rec->by.segment, .from = rec->by.offset};
 	}
+	b->bytes += end - q->from - q->len;
 	q->len = end - q->from;
 	rec->request = b->request_count - 1;
 }
@@ -121,7 +124,8 @@ static void gather(struct extent_store *s, struct extent_scrub *w, struct batch 
 	key_bydisk(&key, w->disk, w->segment, w->offset);
 	it = meta_iter_new_within(s->cfg.meta, key.data, 5);
 	meta_iter_seek(it, key.data, key.len);
-	for (; b->count < BATCH_RECORDS && bytes < most; meta_iter_next(it)) {
+	for (; b->count < BATCH_RECORDS && bytes < most && b->bytes < BATCH_BYTES;
+	     meta_iter_next(it)) {
 		size_t klen, vlen;
 		const uint8_t *k, *v;
 		struct rec_bydisk by;
@@ -152,11 +156,13 @@ static void gather(struct extent_store *s, struct extent_scrub *w, struct batch 
 
 static void read_batch(struct disk *d, struct batch *b, struct disk_io *ios)
 {
-	size_t bytes = 0, at = 0;
+	size_t at = 0;
 
-	for (unsigned i = 0; i < b->request_count; i++)
-		bytes += b->requests[i].len;
-	b->mem = xmalloc(bytes + 1);
+	if (b->mem_bytes < b->bytes) {
+		free(b->mem);
+		b->mem = xmalloc(b->bytes);
+		b->mem_bytes = b->bytes;
+	}
 	for (unsigned i = 0; i < b->request_count; i++) {
 		struct request *q = &b->requests[i];
 
@@ -272,18 +278,19 @@ void extent_scrub_disk(struct extent_store *s, struct extent_scrub *w)
 	FREE struct record *records = xcalloc(BATCH_RECORDS, sizeof(*records));
 	FREE struct request *requests = xcalloc(BATCH_RECORDS, sizeof(*requests));
 	FREE struct disk_io *ios = xcalloc(BATCH_RECORDS, sizeof(*ios));
+	struct batch b = {.records = records, .requests = requests};
 
 	while (!w->done && !w->err && d && disk_present(d) && w->bytes < w->max_bytes &&
 	       w->suspect_count < SCRUB_SUSPECTS && env_now_ns() < w->end_ns) {
-		struct batch b = {.records = records, .requests = requests};
-
+		b.count = b.request_count = 0;
+		b.bytes = 0;
 		gather(s, w, &b);
 		read_batch(d, &b, ios);
 		check_batch(s, w, &b, ios);
 		for (unsigned i = 0; i < b.count; i++)
 			free(records[i].rec);
-		free(b.mem);
 	}
+	free(b.mem);
 }
 
 /* ---- one extent ---- */
