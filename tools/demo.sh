@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The main job on real files: a pool over six disks of different sizes, a real tree copied into it,
-# two disks lost, everything read and compared, restarted, read and compared again. Leaves the pool
-# mounted to play with. As root the disks are small tmpfs mounts, else plain directories with limits.
+# two disks lost, everything read and compared, restarted, read and compared again; what was lost made anew, rot
+# found and repaired, one disk taken out and one replaced. Leaves the pool mounted to play with. As root the disks are small tmpfs mounts, else plain directories with limits.
 #
 # usage: demo.sh [--stop]
 # environment: BUILD (build), DEMO_DIR ($BUILD/demo), DEMO_TREES ("/usr/include /usr/share/doc"),
@@ -17,7 +17,7 @@ program=$(realpath -m "$build/dynamicfs")
 trees=${DEMO_TREES:-/usr/include /usr/share/doc}
 tree_mib=${DEMO_TREE_MIB:-100}
 large_mib=${DEMO_LARGE_MIB:-200}
-sizes_mib=(256 384 512 640 768 1024 512 768)
+sizes_mib=(256 384 512 640 768 1024 512 768 384 512)
 pool=$demo/pool
 mnt=$demo/mnt
 began=$SECONDS
@@ -64,7 +64,8 @@ stop_demo()
 	if mounted "$mnt"; then
 		"$program" unmount --mountpoint "$mnt" || return 1
 	fi
-	for i in 1 2 3 4 5 6 7 8; do
+	for i in "${!sizes_mib[@]}"; do
+		i=$((i + 1))
 		if mounted "$demo/disk$i"; then
 			umount "$demo/disk$i" || return 1
 		fi
@@ -222,6 +223,37 @@ done
 must "$program" jobs --pool "$pool"
 compare "after the rebuild"
 must "$program" show-redundancy --pool "$pool"
+
+step "6. Disks rot"
+# Overwrites some bytes in the middle of what a disk holds, behind the pool's back.
+rot()
+{
+	local file size i
+
+	for file in "$demo/disk$1"/dynamicfs/segments/*; do
+		size=$(stat -c %s "$file")
+		for i in 1 2; do
+			printf 'rotten' | dd of="$file" bs=1 seek=$((size * i / 3)) conv=notrunc status=none || return 1
+		done
+	done
+}
+for i in 4 6; do
+	rot "$i" || die "cannot write to what disk$i holds"
+	say "disk$i: bytes were overwritten in each of its segments"
+done
+must "$program" scrub --pool "$pool" --repair --wait
+compare "after the repair"
+
+step "7. A disk is taken out, another one replaced"
+make_disks 9 10
+add_one 9
+must "$program" remove-disk --pool "$pool" --disk disk1 --wait
+must "$program" replace-disk --pool "$pool" --old disk2 --new "$demo/disk10" --wait
+for i in 3 5; do # lost above, and rebuilt: nothing is left to move
+	must "$program" remove-disk --pool "$pool" --disk "disk$i" --wait
+done
+compare "without them"
+must "$program" status --pool "$pool"
 
 step "Done in $((SECONDS - began)) s"
 if [ "$problems" -gt 0 ]; then
