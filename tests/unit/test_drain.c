@@ -244,11 +244,21 @@ static void add(struct world *w, const char *path)
 
 /* ---- what moves ---- */
 
+static unsigned members(struct world *w)
+{
+	unsigned n = 0;
+
+	for (uint32_t id = 1; id <= DISKS; id++)
+		n += meta_is_member(pool_meta(w->f->p), (disk_id){id});
+	return n;
+}
+
 static void test_a_disk_leaves(void **state)
 {
 	struct world *w = *state;
 
 	start(w);
+	assert_true(meta_is_member(pool_meta(w->f->p), (disk_id){3}));
 	assert_int_equal(drain(w, 2, false), 0);
 	assert_int_equal(disk_state(disk_of(w, 2)), DISK_DRAINING);
 	assert_int_equal(drain(w, 2, false), DFS_EEXIST);
@@ -514,6 +524,7 @@ static void test_a_crash_at_the_end(void **state)
 	env_sleep_ms(600); /* its disk.json says that it is leaving */
 	stop(w);
 	assert_false(disk_is_removed(disk_of(w, disk)));
+	assert_int_equal(members(w), 4); /* DR6: another one has the journal in its place already */
 	extent_settle(pool_extents(w->f->p), &e, 1, false);
 	t = meta_begin(m);
 	del_disk(t, (disk_id){disk + 1});
