@@ -423,6 +423,7 @@ static bool open_pool(struct run *r)
 		err = open_unread(r, &opt, &msg);
 	if (err && (rot_refused(r, err, NULL) || run_refused_rightly(r, err))) {
 		opt.force = true;
+		split_opened_here(r, true); /* also if power goes in the middle of it */
 		err = pool_open("/pool", &opt, &r->env, &r->pool, &msg);
 	}
 	if (err && r->rot.roots)

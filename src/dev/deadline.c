@@ -60,6 +60,17 @@ void dev_group_set_most(struct dev_group *g, unsigned most, unsigned votes,
 			deadline_of(voters[i])->votes = true;
 }
 
+void dev_give_up(struct dev *dev)
+{
+	struct deadline *d;
+
+	if (dev->ops != &deadline_ops)
+		return;
+	d = deadline_of(dev);
+	ENV_LOCKED(&d->lock);
+	d->is_given_up = true;
+}
+
 #define PATIENCE_FACTOR 4
 #define PACE_MAX_DISKS 512u
 

@@ -136,6 +136,7 @@ struct deadline {
 	unsigned late;	  /* that nobody waits for any more, and that run still */
 	struct pace pace; /* what reads have taken lately */
 	uint64_t last_done_ns;
+	bool is_given_up; /* none waits for it */
 	bool is_hung, is_retired, is_closing, is_closed, is_orphan;
 	bool is_silent; /* a call has taken too long, and the disk can't be spared (D11) */
 	/* the last answer to "there? how much space?" */

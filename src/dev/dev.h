@@ -186,6 +186,9 @@ MUST_USE int dev_read_now(struct dev_file *f, void *buf, size_t len, uint64_t of
  * files are still to be freed and closed.
  */
 void dev_retire(struct dev *d);
+/* The disk is given up, but may be told so yet: calls go on, but none waits for it longer than its deadline, whatever
+ * other disks do. */
+void dev_give_up(struct dev *d);
 /* A disk that timed out: does it answer again? Writes, syncs and reads back a little. 0: it is used
  * again. DFS_ETIMEDOUT: not yet. Waits for the disk as long as for any call. */
 MUST_USE int dev_revive(struct dev *d);

@@ -340,7 +340,8 @@ bool request_give_up(struct deadline *d, enum request_op op)
 	if (d->is_hung)
 		return true;
 	/* nothing depends on a disk that is not open yet, or was given up by order */
-	if (op != REQ_OPEN_DEV && op != REQ_CALL && !d->is_retired && !can_be_spared(d))
+	if (op != REQ_OPEN_DEV && op != REQ_CALL && !d->is_retired && !d->is_given_up &&
+	    !can_be_spared(d))
 		return false;
 	d->is_hung = true;
 	d->is_silent = false;

@@ -298,6 +298,8 @@ static bool begin(struct fail_order *o)
 		return false;
 	o->told = disk_present(d) && !does_not_answer(d) ? disk_dev(d) : NULL;
 	disk_set_health(d, (struct disk_health){DISK_FAILED, DISK_ORDER_FAIL});
+	if (disk_dev(d))
+		dev_give_up(disk_dev(d)); /* also if it falls silent only now */
 	if (does_not_answer(d)) {
 		PROBE("silent-disk-given-up");
 		dev_retire(disk_dev(d));

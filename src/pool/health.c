@@ -333,7 +333,8 @@ static bool votes(struct pool *p, disk_id id)
 
 /* Disks of one domain may fall silent together, as long as those that are left can outvote them (with the pool
  * directory, when they are half) in the epoch in force: one that was given up votes until the next one is formed, so
- * that losses count as they come (H3). One whose giving up is not stored yet is one of those that are silent. */
+ * that losses count as they come (H3). One whose giving up is not stored yet is one of those that are silent, and is itself
+ * not waited for, also when it falls silent only then (D12). */
 void health_note_spare(struct pool *p)
 {
 	struct pool_settings s = pool_get_settings(p);
@@ -341,7 +342,7 @@ void health_note_spare(struct pool *p)
 	FREE struct dev **voters = xcalloc(count + 1, sizeof(*voters));
 	FREE struct disk_info *infos = xcalloc(count + 1, sizeof(*infos));
 	FREE struct place_disk *places = xcalloc(count + 1, sizeof(*places));
-	unsigned domains, most, n = 0;
+	unsigned domains, most, votes_there = 0, n = 0;
 
 	for (unsigned i = 0; i < count; i++) {
 		struct disk *d = disk_at(p->disks, i);
@@ -349,7 +350,10 @@ void health_note_spare(struct pool *p)
 		infos[i] = disk_info(d);
 		places[i].domain = infos[i].domain;
 		places[i].eligible = disk_present(d);
-		if (disk_dev(d) && votes(p, infos[i].id))
+		if (!disk_dev(d) || !votes(p, infos[i].id))
+			continue;
+		votes_there++;
+		if (!disk_given_up(p, infos[i].id))
 			voters[n++] = disk_dev(d);
 	}
 	domains = place_domains(places, count, 0);
@@ -357,7 +361,8 @@ void health_note_spare(struct pool *p)
 		      MAX(MAX((unsigned)s.large.k + s.large.m, s.copies), s.metadata_copies));
 	most = MIN(MIN(s.large.m, s.copies - 1u), s.metadata_copies - 1u);
 	most = MIN(most, domains ? domains - 1 : 0);
-	dev_group_set_most(p->group, most, n / 2 - MIN(n / 2, pending), voters, n);
+	dev_group_set_most(p->group, most, votes_there / 2 - MIN(votes_there / 2, pending), voters,
+			   n);
 }
 
 void health_note_epoch(struct pool *p, const struct root *root)

@@ -475,6 +475,32 @@ static void a_disk_that_is_needed_is_waited_for(void **state)
 	dev_close(f);
 }
 
+/* D12: nor is one waited for that was given up before it fell silent, and is still to be told so. */
+static void a_disk_that_was_given_up_is_not_waited_for(void **state)
+{
+	struct rig *r = *state;
+	struct dev_file *f;
+	struct caller c;
+	struct env_thread *t;
+	bool is_left;
+
+	assert_int_equal(dev_open(r->dev, "file", DEV_CREATE, &f), 0);
+	dev_group_set_most(r->group, 0, 0, NULL, 0);
+	dev_give_up(r->dev);
+	dev_fault_set(r->fault, &hang);
+	c = (struct caller){.dev = r->dev, .f = f, .kind = 1};
+	t = env_thread_start("caller", caller_main, &c);
+	for (int i = 0; i < 20 && !state_of(r->dev).is_hung; i++)
+		env_sleep_ms(DEADLINE_MS);
+	is_left = state_of(r->dev).is_hung;
+	dev_fault_set(r->fault, &fine);
+	env_thread_join(t);
+	assert_true(is_left);
+	assert_int_equal(c.rc, DFS_ETIMEDOUT);
+	wait_unstuck(r->dev);
+	dev_close(f);
+}
+
 /* D12: who waits for a silent disk that is given up by order goes on, though another one is waited for. */
 static void a_silent_disk_that_is_retired_is_left(void **state)
 {
@@ -902,6 +928,7 @@ int main(void)
 		L(old_answers_will_do),
 		L(an_answer_knows_what_was_done_before),
 		R(a_disk_that_is_needed_is_waited_for),
+		R(a_disk_that_was_given_up_is_not_waited_for),
 		R(a_silent_disk_that_is_retired_is_left),
 		R(a_domain_is_one_loss),
 		R(opening_a_disk_has_a_deadline),
