@@ -244,16 +244,20 @@ bool disk_move_state(struct disk *d, enum disk_state from, enum disk_state to)
 
 void disk_set_leaving(struct disk *d, bool is_leaving)
 {
-	struct disk_health h;
+	struct disk_health h, well = {DISK_HEALTHY, DISK_NO_EVENT};
 	ENV_LOCKED(&d->lock);
 
+	if (is_leaving && !d->is_leaving)
+		d->before_leaving = disk_health(d);
+	else if (!is_leaving && d->before_leaving.state != DISK_FAILED && d->before_leaving.state)
+		well = d->before_leaving;
 	d->is_leaving = is_leaving;
 	do {
 		unsigned was = health_word(h = disk_health(d));
 
 		if (h.state == DISK_FAILED || (!is_leaving && h.state != DISK_DRAINING))
 			return;
-		h = disk_well(d, (struct disk_health){DISK_HEALTHY, DISK_NO_EVENT});
+		h = disk_well(d, well);
 		if (atomic_compare_exchange_strong(&d->health, &was, health_word(h)))
 			return; /* a sync that fails at this moment fails the disk: that stays (S4) */
 	} while (true);

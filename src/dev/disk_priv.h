@@ -97,9 +97,10 @@ struct disk {
 	unsigned dirty_count;
 	bool is_syncing;
 	bool is_leaving, is_removed;
-	bool names_dirty;	       /* a segment's name has not been made durable */
-	bool root_dirty;	       /* nor that of the segment directory */
-	int sync_error;		       /* S4: what was unsynced then is in doubt for ever */
+	struct disk_health before_leaving; /* what it goes back to; state 0: it has not left */
+	bool names_dirty;		   /* a segment's name has not been made durable */
+	bool root_dirty;		   /* nor that of the segment directory */
+	int sync_error;			   /* S4: what was unsynced then is in doubt for ever */
 	bool loss_told;		       /* the last sync that had to name the lost disk has begun */
 	struct doubt *doubts;	       /* the next to be worked off first */
 	bool is_given_up;	       /* none are noted any more */

@@ -165,18 +165,16 @@ static unsigned index_on(const struct rec_extent *rec, disk_id disk)
 	return i;
 }
 
-/* Is what lies there needed? Looked at on the disks, not only in the index. */
+/* Is what lies there needed? Looked at on the disks, not only in the index. Whether its disk is there at this moment does
+ * not matter: one that is away may come back. */
 static int check_needless(struct extent_store *s, const struct rec_extent *rec, disk_id disk)
 {
-	struct disk *d = disk_get(s->cfg.disks, disk);
 	unsigned i = index_on(rec, disk), good;
 	struct extent_check check;
 	int err;
 
 	if (i == width_of(rec))
 		return DFS_ENOENT;
-	if (!d || !disk_present(d))
-		return 0;
 	err = extent_verify(s, rec, true, &check);
 	if (err)
 		return err;

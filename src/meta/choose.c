@@ -83,12 +83,12 @@ static unsigned staying(struct meta *m)
 	return n;
 }
 
-/* It lives on a disk that is being emptied (DR6). */
+/* It lives on a disk that is being emptied, and is all that is left there (DR6): until then the removal may be taken back. */
 static bool is_leaving(struct meta *m, const struct member *mb)
 {
 	const struct meta_disk *d = find_disk(m->disks, m->disk_count, mb);
 
-	return d && d->leaving && !member_dead(m, mb);
+	return d && d->emptied && !member_dead(m, mb);
 }
 
 /* Likewise, without those on disks that are being emptied. */
@@ -127,7 +127,7 @@ static unsigned members_near(struct meta *m, const struct meta_disk *d, bool onl
 		const struct meta_disk *theirs = find_disk(m->disks, m->disk_count, mb);
 
 		if (!theirs || member_dead(m, mb) || (only_whole && !mb->listed) ||
-		    (theirs->leaving && theirs != d))
+		    (theirs->emptied && theirs != d))
 			continue;
 		n += theirs == d || (d->domain[0] && !strcmp(theirs->domain, d->domain));
 	}

@@ -40,6 +40,7 @@ struct meta_disk {  /* a disk as meta sees it */
 	uint64_t capacity_bytes; /* limit set by the user; 0: all the filesystem below has */
 	bool no_new;		 /* takes no new fragments of tables (degraded, draining, ...) */
 	bool leaving;		 /* is being emptied: what lies there moves (DR6) */
+	bool emptied;		 /* leaving, and only its journal is left */
 };
 
 /* Called without locks held when a member fails; the pool marks the disk. */

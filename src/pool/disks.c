@@ -227,6 +227,15 @@ void disks_update_used(struct pool *p)
 	}
 }
 
+/* DR6: neither fragments of extents lie there, nor of tables. */
+static bool is_emptied(struct pool *p, struct disk *d)
+{
+	disk_id id = disk_info(d).id;
+
+	return disk_is_leaving(d) && !meta_counter(p->meta, META_COUNT_DISK_USED + id.v) &&
+	       !meta_disk_bytes(p->meta, id);
+}
+
 /* DR4: those of which there is no record any more. */
 static unsigned removed_known(struct pool *p, struct meta_known *ret)
 {
@@ -262,7 +271,8 @@ unsigned disks_for_meta(struct pool *p, struct meta_disk *disks, unsigned max,
 					      .dev = disk_dev(d),
 					      .capacity_bytes = info.capacity_bytes,
 					      .no_new = !disk_is_eligible(p->disks, d),
-					      .leaving = disk_is_leaving(d)};
+					      .leaving = disk_is_leaving(d),
+					      .emptied = is_emptied(p, d)};
 		memcpy(disks[n++].domain, info.domain, sizeof(info.domain));
 	}
 	*ret_known += removed_known(p, known + *ret_known);

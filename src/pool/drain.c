@@ -43,7 +43,7 @@ static int judge_content(const struct extent_leaving *c, const char *label,
 		pool_say(
 			msg,
 			"cannot remove disk %s: %llu %s can't be read without what it holds, and it is not there%s; "
-			"nothing was changed; bring it, or others, back first, or use --force to lose those files",
+			"nothing was changed; bring it, or others, back first, or delete those files (with --force it is begun, and waits for that)",
 			label, (unsigned long long)(c->lost + c->unknown),
 			plural(c->lost + c->unknown, "extent", "extents"),
 			c->unknown ? ", or this can't be told, for the index is damaged (run fsck)"
@@ -203,6 +203,7 @@ int pool_drain_cancel(struct pool *p, disk_id id)
 		return err;
 	PROBE("drain-cancelled");
 	disk_set_leaving(d, false);
+	health_ordered_again(p, d);
 	extent_do_without(p->extents, id, false);
 	note_change(p);
 	return 0;

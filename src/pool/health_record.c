@@ -181,3 +181,14 @@ void health_recall(struct pool *p, struct disk *d)
 	/* it has rested, and was opened: one trial more will do */
 	c->passed = health_trials(h) ? health_trials(h) - 1 : 0;
 }
+
+void health_ordered_again(struct pool *p, struct disk *d)
+{
+	uint8_t order;
+
+	env_mutex_lock(&p->lock);
+	order = p->care[disk_info(d).id.v].order;
+	env_mutex_unlock(&p->lock);
+	if (order && disk_state(d) == DISK_HEALTHY)
+		disk_set_health(d, state_again(&(struct rec_health){.order = order}));
+}

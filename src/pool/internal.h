@@ -182,6 +182,8 @@ void health_note(struct pool *p, struct disk *d, const char *what);
 void health_store(struct pool *p, bool all);
 /* A disk that was entered: how was it? */
 void health_recall(struct pool *p, struct disk *d);
+/* It is not to be emptied any more: what was ordered of it before holds again. */
+void health_ordered_again(struct pool *p, struct disk *d);
 /* ---- health_pace.c ---- */
 /* Is a disk far slower than the others? The background thread's, every REVIVE_RETRY_NS. */
 void health_compare(struct pool *p);

@@ -272,6 +272,25 @@ static int catch_up_table(struct pool *p)
 	return lags && !p->read_only ? members_choose(p) : 0;
 }
 
+/* Power may have gone between an order that took a disk out, or back, and the choice that follows from it. */
+static void look_at_members(struct pool *p)
+{
+	unsigned members = 0, possible = 0, copies = pool_get_settings(p).metadata_copies;
+
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+
+		possible += disk_present(d) && !disk_is_leaving(d);
+		members += disk_present(d) && !disk_is_leaving(d) &&
+			   meta_is_member(p->meta, disk_info(d).id);
+	}
+	if (members >= MIN(copies, possible))
+		return;
+	PROBE("members-lacking-at-open");
+	ENV_LOCKED(&p->lock);
+	p->members_changed = true;
+}
+
 /* DR4 (d): it was being emptied, the index does not name it any more, and the others know that it is given up. */
 static bool was_removed(struct pool *p, disk_id id, const struct uuid *uuid, struct dev *dev)
 {
@@ -568,6 +587,8 @@ int pool_start(struct pool *p, struct dev **devs, struct pool_message *msg)
 			err = enter_disks(p, devs);
 		if (!err)
 			err = catch_up_table(p);
+		if (!err)
+			look_at_members(p);
 		if (err)
 			pool_say(msg, "cannot read the settings and disks of pool %s: %s", p->dir,
 				 dfs_err_text(err));

@@ -584,6 +584,61 @@ static void test_down_to_one(void **state)
 	expect_reads(w);
 }
 
+static void give_back(struct world *w, unsigned disk)
+{
+	dev_fault_set(w->f->faults[disk], &(struct fault_plan){0});
+	disk_set_state(disk_of(w, disk), DISK_HEALTHY);
+}
+
+/* Nor because its disk is away just now: it may come back, and then all can be read. */
+static void test_force_waits_for_what_is_away(void **state)
+{
+	struct world *w = *state;
+
+	take_away(w, 0);
+	take_away(w, 1);
+	assert_int_equal(drain(w, 5, true), 0);
+	take_away(w, 5);
+	start(w);
+	expect_state(w, JOB_WAITING);
+	assert_non_null(strstr(job(w, JOB_DRAIN).reason, "needed"));
+	assert_true(used(w, 5) > 0);
+	stop(w);
+	give_back(w, 0);
+	give_back(w, 1);
+	give_back(w, 5);
+	expect_reads(w);
+}
+
+/* DR7: one that was not to take new data isn't after it was taken back, either. */
+static void test_cancelled_it_is_as_before(void **state)
+{
+	const struct disk_health before = {DISK_DEGRADED, DISK_ORDER_DEGRADED};
+	struct world *w = *state;
+
+	disk_set_health(disk_of(w, 2), before);
+	assert_int_equal(drain(w, 2, false), 0);
+	assert_int_equal(disk_state(disk_of(w, 2)), DISK_DRAINING);
+	assert_int_equal(pool_drain_cancel(w->f->p, (disk_id){3}), 0);
+	assert_int_equal(disk_health(disk_of(w, 2)).state, before.state);
+	assert_int_equal(disk_health(disk_of(w, 2)).event, before.event);
+}
+
+/* DR6: as long as something else lies there its journal stays: the removal may be taken back. */
+static void test_the_journal_leaves_last(void **state)
+{
+	struct world *w = *state;
+
+	assert_true(meta_is_member(pool_meta(w->f->p), (disk_id){1}));
+	assert_int_equal(drain(w, 0, false), 0); /* no job runs: nothing moves */
+	env_sleep_ms(1500);
+	assert_true(meta_is_member(pool_meta(w->f->p), (disk_id){1}));
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_gone(w, 0);
+	expect_whole(w);
+}
+
 /* No force gives up what is needed to read: 4+2 on four of six disks. */
 static void test_force_loses_nothing(void **state)
 {
@@ -621,6 +676,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_plans, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_down_to_one, setup_four, teardown),
 		cmocka_unit_test_setup_teardown(test_force_loses_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_force_waits_for_what_is_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancelled_it_is_as_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_journal_leaves_last, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
