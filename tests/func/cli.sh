@@ -68,6 +68,14 @@ for key in "mounted", "mountpoint", "metadata", "recovery", "counters", "warning
     r.pop(key, None)
 for key in "available_bytes", "total_bytes":
     r.get("space", {}).pop(key, None)
+for key in "raw_free_bytes", "stranded_bytes": # as far as the disks say at that moment
+    r.get("space", {}).pop(key, None)
+def untimed(o): # what counts down
+    if isinstance(o, dict):
+        o.pop("next_in_s", None)
+        for v in o.values():
+            untimed(v)
+untimed(r)
 for disk in r.get("disks", []):
     for key in "reads", "writes", "syncs", "read_bytes", "write_bytes", "free_bytes":
         del disk[key]

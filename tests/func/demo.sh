@@ -37,8 +37,8 @@ if demo "$repo/tools/demo.sh"; then
 else
 	not_ok "demo" "$(tail -n 3 "$work/said" | tr '\n' ' ')"
 fi
-[ "$(grep -c 'read back right' "$work/said")" -eq 4 ] && ok "four comparisons" ||
-	not_ok "four comparisons" "$(grep -c 'read back right' "$work/said")"
+[ "$(grep -c 'read back right' "$work/said")" -eq 6 ] && ok "six comparisons" ||
+	not_ok "six comparisons" "$(grep -c 'read back right' "$work/said")"
 grep -qE "^ *RS 4\+2 .* 0  2 more" "$work/said" && ok "the redundancy is back" ||
 	not_ok "the redundancy is back" "$(grep "more$" "$work/said" | tail -2 | tr "\n" " ")"
 check "it is left mounted" is_mounted "$build/demo/mnt"
