@@ -123,8 +123,10 @@ struct disk {
 		questions[QUESTIONS_MAX]; /* that may be answered later, oldest first */
 	unsigned question_count;
 	uint64_t moving_bytes; /* ahead, being allocated or given back: whoever has is_allocating */
-	uint64_t refused_bytes; /* of what the filesystem calls free: it did not give it */
-	uint64_t refused_free;	/* what it called free then */
+	unsigned returning;    /* segments whose unused ground is being given back */
+	uint64_t returning_bytes; /* so much */
+	uint64_t refused_bytes;	  /* of what the filesystem calls free: it did not give it */
+	uint64_t refused_free;	  /* what it called free then */
 	uint64_t refused_ns;
 	uint64_t
 		hold_bytes; /* that disk_hold_bytes() was asked for last, or data accepted by then */

@@ -153,7 +153,10 @@ static uint64_t sure_locked(struct disk *d)
 
 /* And what is on its way: off what is below already, or not yet back there. What goes to metadata is kept from
  * records by keep_bytes until it has arrived. */
-static uint64_t ahead_locked(struct disk *d) { return sure_locked(d) + d->moving_bytes; }
+static uint64_t ahead_locked(struct disk *d)
+{
+	return sure_locked(d) + d->moving_bytes + d->returning_bytes;
+}
 
 struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capacity_bytes)
 {

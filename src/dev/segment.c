@@ -302,7 +302,7 @@ void segment_replace_open(struct disk *d, struct segment *seg)
 {
 	struct segment *old;
 	struct dev_file *file;
-	uint32_t used;
+	uint32_t used, unused;
 	bool was_next = seg && d->next == seg;
 
 	while (d->is_allocating)
@@ -318,11 +318,17 @@ void segment_replace_open(struct disk *d, struct segment *seg)
 	if (!old)
 		return;
 	old->refs++;
+	unused = old->allocated > used ? old->allocated - used : 0;
+	d->returning += unused > 0;
+	d->returning_bytes += unused;
 	env_mutex_unlock(&d->lock);
 	/* what can't be given back now goes with the segment, or at the next mount */
-	if (old->allocated > used && dev_truncate(old->file, used) == 0)
+	if (unused && dev_truncate(old->file, used) == 0)
 		space_grew(d);
 	env_mutex_lock(&d->lock);
+	d->returning -= unused > 0;
+	d->returning_bytes -= unused;
+	env_cond_broadcast(&d->changed);
 	file = segment_put_locked(d, old);
 	env_mutex_unlock(&d->lock);
 	dev_close(file);
@@ -402,6 +408,12 @@ int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
 			return rc;
 		if (!disk_takes_data(d))
 			return DFS_EROFS;
+		if (d->returning) { /* what was accepted may count on it */
+			PROBE("room-on-its-way-back");
+			env_cond_wait(&d->changed, &d->lock);
+			disk_refresh_space(d);
+			continue;
+		}
 		if (disk_free_locked(d) < len && !room_is_sure(d, len))
 			return DFS_ENOSPC;
 		if (d->open && d->open_used + len <= SEGMENT_MAX_BYTES) {

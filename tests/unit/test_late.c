@@ -25,6 +25,8 @@
 static struct {
 	uint64_t used, counted; /* in truth, and by statfs */
 	unsigned commits, refused, commit_ms;
+	struct disk *watched; /* what it calls free while a file is cut: */
+	uint64_t free_meanwhile;
 } fs;
 
 /* Instead of the C library's. */
@@ -68,6 +70,15 @@ int fallocate(int fd, int mode, off_t off, off_t len)
 	} else {
 		fs.used += (uint64_t)len;
 	}
+	return 0;
+}
+
+int ftruncate(int fd, off_t len)
+{
+	(void)fd;
+	(void)len;
+	if (fs.watched)
+		fs.free_meanwhile = disk_free_bytes(fs.watched);
 	return 0;
 }
 
@@ -178,14 +189,32 @@ static void a_slow_answer_counts_what_was_taken(void **state)
 	assert_in_range(now, first - MIB(16), first);
 }
 
+/* A segment is left while others write: what was allocated of it is not lost to them on its way back. */
+static void what_comes_back_counts_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct disk *d = f->disks[0];
+	struct segment_addr addr;
+	uint64_t before;
+
+	disk_set_share_bytes(d, TOTAL);
+	assert_int_equal(segment_reserve(d, MIB(1), &addr), 0);
+	segment_settle(d, addr);
+	assert_true(disk_hold_bytes(d, MIB(100), 0) >= MIB(100));
+	before = disk_free_bytes(d);
+	fs.watched = d;
+	segment_close_open(d);
+	fs.watched = NULL;
+	assert_true(fs.free_meanwhile >= before - MIB(1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, tear_down)
-		T(what_was_taken_is_not_called_free),
-		T(what_metadata_needs_is_left),
-		T(what_was_refused_comes_back),
-		T(a_slow_answer_counts_what_was_taken),
+		T(what_was_taken_is_not_called_free), T(what_metadata_needs_is_left),
+		T(what_was_refused_comes_back),	      T(a_slow_answer_counts_what_was_taken),
+		T(what_comes_back_counts_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
