@@ -287,7 +287,7 @@ static int check_emptied(struct pool *p, struct disk *d, struct pool_message *wh
 	err = members_choose(p);
 	if (!err && (meta_is_member(p->meta, id) || meta_disk_bytes(p->meta, id)))
 		err = DFS_ENOSPC;
-	if (!err || pool_drain_forced(p, id))
+	if (!err)
 		return 0;
 	pool_say(why, "the pool's metadata can't leave it yet: %s",
 		 err == DFS_ENOSPC ? "the other disks have no room" : dfs_err_text(err));
