@@ -61,7 +61,8 @@ static void take_back(struct run *r, struct run_disk *d, disk_id id)
 	PROBE("removal-taken-back");
 	d->failed = false;
 	if (d->damage == DAMAGE_FAILED)
-		d->damage = DAMAGE_NONE;
+		d->damage =
+			DAMAGE_ANEW; /* what was written meanwhile went without it, and may bear less */
 }
 
 static void drain_main(void *arg)
