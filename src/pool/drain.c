@@ -275,7 +275,7 @@ static int check_emptied(struct pool *p, struct disk *d, struct pool_message *wh
 	unsigned count;
 	int err;
 
-	if (disk_present(d) && !disk_is_idle(d))
+	if (!disk_is_idle(d)) /* also if it is dead: whoever wrote there will name it */
 		return DFS_EBUSY;
 	err = named_in(p, TABLE_BYDISK, id, NULL, 1, &count);
 	if (err)

@@ -314,8 +314,16 @@ static void test_nothing_new_goes_there(void **state)
 	assert_int_equal(disk_state(disk_of(w, 3)), DISK_DRAINING);
 }
 
-/* DR3: a record that was reserved before the order. */
-static void test_what_is_in_flight_is_waited_for(void **state)
+static void take_away(struct world *w, unsigned disk)
+{
+	const struct fault_plan gone = {.gone = true};
+
+	dev_fault_set(w->f->faults[disk], &gone);
+	disk_set_state(disk_of(w, disk), DISK_FAILED);
+}
+
+/* DR3: a record that was reserved before the order, whether its disk is still there or not. */
+static void wait_for_what_is_in_flight(struct world *w, bool goes_away)
 {
 	struct record_piece piece = {.len = LEN};
 	struct extent_new e = {.ino = {7},
@@ -324,7 +332,6 @@ static void test_what_is_in_flight_is_waited_for(void **state)
 			       .pieces = &piece,
 			       .piece_count = 1,
 			       .wanted = {1, 2}};
-	struct world *w = *state;
 	struct extent_store *s = pool_extents(w->f->p);
 	struct meta_txn *t;
 	unsigned disk;
@@ -334,6 +341,8 @@ static void test_what_is_in_flight_is_waited_for(void **state)
 	disk = e.rec.frags[0].disk.v - 1;
 	start(w);
 	assert_int_equal(drain(w, disk, false), 0);
+	if (goes_away)
+		take_away(w, disk);
 	for (unsigned i = 0; i < 3000 && used(w, disk); i++)
 		env_sleep_ms(10);
 	env_sleep_ms(1200);
@@ -348,15 +357,17 @@ static void test_what_is_in_flight_is_waited_for(void **state)
 	expect_gone(w, disk);
 }
 
-/* ---- the disk is dead, or dies ---- */
-
-static void take_away(struct world *w, unsigned disk)
+static void test_what_is_in_flight_is_waited_for(void **state)
 {
-	const struct fault_plan gone = {.gone = true};
-
-	dev_fault_set(w->f->faults[disk], &gone);
-	disk_set_state(disk_of(w, disk), DISK_FAILED);
+	wait_for_what_is_in_flight(*state, false);
 }
+
+static void test_nor_forgotten_with_a_dead_disk(void **state)
+{
+	wait_for_what_is_in_flight(*state, true);
+}
+
+/* ---- the disk is dead, or dies ---- */
 
 static void test_a_disk_that_dies_meanwhile_is_rebuilt(void **state)
 {
@@ -663,6 +674,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_new_goes_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_in_flight_is_waited_for, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_nor_forgotten_with_a_dead_disk, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_a_disk_that_dies_meanwhile_is_rebuilt, setup,
 						teardown),
