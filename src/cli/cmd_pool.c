@@ -115,7 +115,7 @@ static const struct command_option set_options[] = {
 	{"search", 0, OPT_PATHS, "search", "DIR...", "look for disks in these directories, too"},
 	{"no-search", 0, OPT_FLAG, "no_search", NULL, "look for disks nowhere but where they were"},
 	{"rebuild-after", 0, OPT_DURATION, "rebuild_after_s", "TIME",
-	 "rebuild a disk that stays away for so long (15m)"},
+	 "rebuild a disk that stays away for so long (15m); never: nothing is written anew by itself"},
 	{"scrub-interval", 0, OPT_DURATION, "scrub_interval_s", "TIME",
 	 "verify all that is stored so often (30d), or off"},
 	{"repair-auto", 0, OPT_ONOFF, "repair_auto", "on|off",
