@@ -11,7 +11,9 @@
 struct rescue_disk {
 	char *path;
 	struct dev *dev;
-	bool known; /* its disk.json is good */
+	bool known;  /* its disk.json is good */
+	bool others; /* it is not, and there are records of another pool: */
+	struct uuid other;
 	struct disk_json json;
 	struct dev_file *file; /* the segment that was read last */
 	uint32_t segment;

@@ -106,12 +106,33 @@ static int note(struct scan *s, const struct record_header *h, const struct hash
 /* Does it lie where it says it does, and is it the pool's? (Bytes of a file may look like a record.) */
 static bool is_here(const struct scan *s, const struct record_header *h, uint64_t offset)
 {
-	const struct rescue_disk *d = &s->r->disks[s->disk];
+	struct rescue_disk *d = &s->r->disks[s->disk];
 
+	if (h->segment != s->number || h->offset != offset || (d->known && h->disk.v != d->json.id))
+		return false;
 	if (uuid_is_null(&s->r->res->pool)) /* no disk.json is left: the first record tells */
 		s->r->res->pool = h->pool;
-	return uuid_eq(&h->pool, &s->r->res->pool) && h->segment == s->number &&
-	       h->offset == offset && (!d->known || h->disk.v == d->json.id);
+	if (uuid_eq(&h->pool, &s->r->res->pool))
+		return true;
+	d->others |= !d->known;
+	d->other = h->pool;
+	return false;
+}
+
+/* Nobody may take what is written for all that these disks have. */
+static void tell_others(struct rescue *r, const struct rescue_disk *d)
+{
+	char ours[UUID_TEXT_LEN + 1], other[UUID_TEXT_LEN + 1];
+
+	if (!d->others)
+		return;
+	uuid_format(&r->res->pool, ours);
+	uuid_format(&d->other, other);
+	rescue_warn(
+		r,
+		"%s holds records of another pool (%s), which are left out: what is written is of "
+		"pool %s, of which a record was met first; rescue from the disks of one pool at a time",
+		d->path, other, ours);
 }
 
 /* Looks at one place of a window. *ret_len: where to go on. */
@@ -249,8 +270,10 @@ int rescue_scan(struct rescue *r)
 		return 0;
 	s = xcalloc(1, sizeof(*s));
 	s->r = r;
-	for (s->disk = 0; s->disk < r->count && !err; s->disk++)
+	for (s->disk = 0; s->disk < r->count && !err; s->disk++) {
 		err = scan_disk(s);
+		tell_others(r, &r->disks[s->disk]);
+	}
 	if (!err)
 		err = flush_noted(s);
 	free(s);

@@ -106,6 +106,16 @@ check "each file that is large enough is there" eval '(cd "$work/r5/unnamed" && 
 rm -f "$work/copy/disk1/dynamicfs/disk.json" "$work/copy/disk1/dynamicfs/disk-copy.json"
 check "a disk without its name gives its records" rescue "$work/r6" "$work"/copy/disk{1,2,3,4}
 check "the same" diff -r "$work/r5/unnamed" "$work/r6/unnamed"
+mkdir -p "$work/other/disk" "$work/other/mnt"
+dfs init --pool "$work/other/pool" >/dev/null
+dfs add-disk --pool "$work/other/pool" --disk "$work/other/disk" >/dev/null
+dfs mount --pool "$work/other/pool" --mountpoint "$work/other/mnt" >/dev/null
+head -c 100000 /dev/urandom >"$work/other/mnt/file"
+dfs unmount --mountpoint "$work/other/mnt" >/dev/null
+rm -rf "$work"/other/disk/dynamicfs/{meta,disk*.json}
+check "another pool's disk is named" eval 'dfs rescue --disk "$work/copy/disk1" --disk "$work/copy/disk2" --disk "$work/copy/disk3" \
+	--disk "$work/copy/disk4" --disk "$work/other/disk" --to "$work/r8" 2>&1 | grep -q "other/disk holds records of another pool"'
+check "and gives nothing" diff -r "$work/r5/unnamed" "$work/r8/unnamed"
 
 # ---- rot and garbage in the segments
 python3 - "$work"/copy/disk{2,3}/dynamicfs/segments <<'PYTHON'
