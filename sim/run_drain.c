@@ -26,16 +26,19 @@ static struct run_disk *run_disk_of(struct run *r, const struct pool_disk_status
 static struct run_disk *choose(struct run *r, struct pool_disk_status *st)
 {
 	unsigned at = (unsigned)rng_below(&r->drain_rng, r->disk_count), found = 0;
+	struct run_disk *chosen = NULL;
 
-	if (run_damaged(r) >= r->tolerance || r->disk_count < run_damaged(r) + 2)
-		return NULL;
-	for (unsigned i = 0; pool_disk_status(r->pool, i, st); i++) {
+	for (unsigned i = 0; !chosen && pool_disk_status(r->pool, i, st); i++) {
 		struct run_disk *d = run_disk_of(r, st);
 
 		if (found++ == at && d->damage == DAMAGE_NONE && !d->failed && !*d->domain)
-			return d;
+			chosen = d;
 	}
-	return NULL;
+	/* last, for asking for the states may wait, and another disk may fail meanwhile */
+	if (run_damaged(r) >= r->tolerance || r->disk_count < run_damaged(r) + 2 ||
+	    (chosen && (chosen->damage != DAMAGE_NONE || chosen->failed)))
+		return NULL;
+	return chosen;
 }
 
 static bool is_honest(struct run *r, int err)
