@@ -371,7 +371,6 @@ MUST_USE int inline_cut(struct inode *in, struct rec_inode *r, uint64_t off, uin
 void flusher(void *arg);
 void background(void *arg);
 MUST_USE int seal_everything(struct fs *fs);
-void flush_kick(struct fs *fs);
 
 /* ---- space.c ---- */
 /* F4: may so many bytes be added to what files hold, and to what the index holds (keys and values)? 0 or

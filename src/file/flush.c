@@ -11,12 +11,6 @@
 
 #define PASS_INODES 64u
 
-void flush_kick(struct fs *fs)
-{
-	ENV_LOCKED(&fs->dirty_lock);
-	env_cond_signal(&fs->flush_wake);
-}
-
 /* dirty_lock held. Once it makes room, it makes some more than is needed right now: else each write
  * would wake it again. */
 static bool pressure(struct fs *fs, bool making_room)

@@ -429,7 +429,7 @@ void put_settings(struct meta_txn *t, const struct rec_settings *r)
 	buf_put_u8(v, r->copies);
 	buf_put_u8(v, r->metadata_copies);
 	buf_put_u8(v, r->verify_writes);
-	buf_put_le64(v, r->ec_min_bytes);
+	buf_put_le64(v, SETTINGS_RESERVED);
 	buf_put_le32(v, r->next_disk);
 	value_put(t);
 }

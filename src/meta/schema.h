@@ -200,12 +200,12 @@ struct rec_health {
 	char text[HEALTH_TEXT_MAX + 1]; /* what happened, or what the order says */
 };
 
-struct rec_settings {	/* S "pool" */
-	uint8_t k, m;	/* full extents of files of ec_min_bytes and more */
-	uint8_t copies; /* everything else: copies (>= 1) */
+#define SETTINGS_RESERVED MIB(1) /* what is written where nothing is read */
+struct rec_settings {		 /* S "pool" */
+	uint8_t k, m;		 /* full extents */
+	uint8_t copies;		 /* everything else: copies (>= 1) */
 	uint8_t metadata_copies;
 	bool verify_writes;
-	uint64_t ec_min_bytes; /* 1 MiB */
 	uint32_t next_disk;
 };
 

@@ -571,7 +571,7 @@ static int parse_settings(const void *key, size_t key_len, const void *val, size
 	s.copies = reader_u8(&v);
 	s.metadata_copies = reader_u8(&v);
 	verify = reader_u8(&v);
-	s.ec_min_bytes = reader_le64(&v);
+	(void)reader_le64(&v); /* reserved */
 	s.next_disk = reader_le32(&v);
 	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || !geometry_ok(s.k, s.m) ||
 	    s.copies == 0 || s.copies > 9 || s.metadata_copies == 0 ||

@@ -229,15 +229,6 @@ uint64_t place_stripes(const struct place_disk *disks, unsigned count, unsigned 
 	return stripes_max(slots, count, width);
 }
 
-uint64_t place_usable_bytes(const struct place_disk *disks, unsigned count, struct place_geometry g,
-			    uint64_t fragment_bytes)
-{
-	uint64_t n = place_stripes(disks, count, (unsigned)g.k + g.m, fragment_bytes);
-	u128 bytes = (u128)n * g.k * fragment_bytes;
-
-	return bytes > UINT64_MAX ? UINT64_MAX : (uint64_t)bytes;
-}
-
 /* ---- sharing and taking ---- */
 
 static uint64_t limit_of(const uint64_t *limits, unsigned i)

@@ -32,9 +32,6 @@ MUST_USE int place_pick(const struct place_disk *disks, unsigned count, unsigned
  * sum over domains of min(slots, N) >= width * N. 0 when fewer than width domains have room. */
 uint64_t place_stripes(const struct place_disk *disks, unsigned count, unsigned width,
 		       uint64_t fragment_bytes);
-/* Usable bytes for geometry g on these disks' free space, in fragments of fragment_bytes. */
-uint64_t place_usable_bytes(const struct place_disk *disks, unsigned count, struct place_geometry g,
-			    uint64_t fragment_bytes);
 /*
  * Divides bytes among count takers as evenly as limits (NULL: none) let it: what one can't take goes to the
  * others. For directories that share a filesystem this counts its space once, and loses nothing: N stripes

@@ -24,7 +24,6 @@ void pool_settings_to_rec(struct pool *p, struct rec_settings *rec)
 		.copies = p->settings.copies,
 		.metadata_copies = p->settings.metadata_copies,
 		.verify_writes = p->settings.verify_writes,
-		.ec_min_bytes = EXTENT_MAX_BYTES,
 		.next_disk = p->next_disk,
 	};
 }

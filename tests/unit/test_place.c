@@ -160,8 +160,6 @@ static void known_capacities(void **state)
 	(void)state;
 	disks_init(d, 6, six);
 	assert_int_equal(place_stripes(d, 6, 6, KIB(256)), 4096);
-	assert_int_equal(place_usable_bytes(d, 6, (struct place_geometry){4, 2}, KIB(256)), GIB(4));
-	assert_int_equal(place_usable_bytes(d, 6, (struct place_geometry){1, 2}, MIB(1)), GIB(2));
 	disks_init(d, 6, mixed);
 	/* width 3: 13 GiB in all, no disk above a third of 3 N: N = 13/3 */
 	assert_int_equal(place_stripes(d, 6, 3, GIB(1)), 4);
@@ -188,7 +186,6 @@ static void huge_disks_do_not_overflow(void **state)
 	disks_init(d, 4, huge);
 	assert_true(place_stripes(d, 4, 3, 1) >= UINT64_MAX - 1);
 	assert_int_equal(place_stripes(d, 4, 4, 1), 5);
-	assert_int_equal(place_usable_bytes(d, 4, (struct place_geometry){2, 1}, 1), UINT64_MAX);
 	d[0].domain = d[1].domain = d[2].domain = "same";
 	assert_int_equal(place_stripes(d, 4, 2, 1), 5);
 	assert_int_equal(place_pick(d, 4, 2, 1, NULL, 0, 0, ids), 0);
