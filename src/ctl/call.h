@@ -139,6 +139,8 @@ const struct disk_view *disk_views_find(const struct disk_views *views, disk_id 
 /* By uuid, label or path. NULL: none (the message is set). */
 const struct disk_view *disk_views_named(struct ctl_call *c, const struct disk_views *views,
 					 const char *which);
+/* The same of the disks as they are now. 0 or DFS_ENODISK (the message is set). */
+MUST_USE int disk_info_named(struct ctl_call *c, const char *which, struct disk_info *ret_info);
 
 /* ---- how safe extents are (redundancy.c) ---- */
 struct safety { /* of a set of extents */

@@ -162,6 +162,19 @@ const struct disk_view *disk_views_named(struct ctl_call *c, const struct disk_v
 	return NULL;
 }
 
+int disk_info_named(struct ctl_call *c, const char *which, struct disk_info *ret_info)
+{
+	const struct disk_view *d;
+	struct disk_views views;
+
+	disk_views_take(c->pool, &views);
+	d = disk_views_named(c, &views, which);
+	if (d)
+		*ret_info = d->info;
+	disk_views_release(&views);
+	return d ? 0 : DFS_ENODISK;
+}
+
 static json_t *disk_json_of(const struct pool_disk_status *s)
 {
 	json_t *o = json_object();

@@ -275,23 +275,17 @@ int op_fail_disk(struct ctl_call *c)
 {
 	const char *which = arg_text(c, "disk");
 	char uuid[UUID_TEXT_LEN + 1];
-	const struct disk_view *d;
 	struct pool_fail_plan *plan;
-	struct disk_views views;
+	struct disk_info info;
 	int err;
 
 	if (!which)
 		return ctl_fail(c, DFS_EUSAGE, "cannot fail a disk: name it with --disk");
-	disk_views_take(c->pool, &views);
-	d = disk_views_named(c, &views, which);
-	if (!d) {
-		disk_views_release(&views);
+	if (disk_info_named(c, which, &info))
 		return DFS_ENODISK;
-	}
 	plan = xcalloc(1, sizeof(*plan));
-	plan->info = d->info;
-	uuid_format(&d->info.uuid, uuid);
-	disk_views_release(&views);
+	plan->info = info;
+	uuid_format(&info.uuid, uuid);
 	c->answer->result = json_object();
 	set_bool(c->answer->result, "dry_run", arg_bool(c, "dry_run", false));
 	err = fail_or_plan(c, uuid, plan);

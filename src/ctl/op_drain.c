@@ -60,22 +60,16 @@ int op_remove_disk(struct ctl_call *c)
 	const char *which = arg_text(c, "disk");
 	char uuid[UUID_TEXT_LEN + 1];
 	struct pool_drain_plan *plan;
-	const struct disk_view *d;
-	struct disk_views views;
+	struct disk_info info;
 	int err;
 
 	if (!which)
 		return ctl_fail(c, DFS_EUSAGE, "cannot remove a disk: name it with --disk");
-	disk_views_take(c->pool, &views);
-	d = disk_views_named(c, &views, which);
-	if (!d) {
-		disk_views_release(&views);
+	if (disk_info_named(c, which, &info))
 		return DFS_ENODISK;
-	}
 	plan = xcalloc(1, sizeof(*plan));
-	plan->info = d->info;
-	uuid_format(&d->info.uuid, uuid);
-	disk_views_release(&views);
+	plan->info = info;
+	uuid_format(&info.uuid, uuid);
 	c->answer->result = json_object();
 	set_bool(c->answer->result, "dry_run", arg_bool(c, "dry_run", false));
 	err = remove_or_plan(c, uuid, plan);
@@ -128,25 +122,19 @@ int op_replace_disk(struct ctl_call *c)
 	const char *old = arg_text(c, "disk");
 	bool dry_run = c->checking || arg_bool(c, "dry_run", false);
 	char uuid[UUID_TEXT_LEN + 1];
-	const struct disk_view *d;
-	struct disk_views views;
+	struct disk_info info;
 	int err;
 
 	if (!old || !path)
 		return ctl_fail(
 			c, DFS_EUSAGE,
 			"cannot replace a disk: name it with --old, and the new one with --new");
-	disk_views_take(c->pool, &views);
-	d = disk_views_named(c, &views, old);
-	if (d)
-		uuid_format(&d->info.uuid, uuid);
+	if (disk_info_named(c, old, &info))
+		return DFS_ENODISK;
+	uuid_format(&info.uuid, uuid);
 	c->answer->result = json_object();
 	set_bool(c->answer->result, "dry_run", dry_run);
-	if (d)
-		json_object_set_new(c->answer->result, "disk", info_json(&d->info));
-	disk_views_release(&views);
-	if (!d)
-		return DFS_ENODISK;
+	json_object_set_new(c->answer->result, "disk", info_json(&info));
 	if (!dry_run)
 		store_accepted(c);
 	err = add_successor(c, path, dry_run);

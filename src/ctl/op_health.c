@@ -2,21 +2,6 @@
 /* Operations on the health of disks: probe-disks, set-disk-health. What they do is pool/health_trial.c's. No locks. */
 #include "ctl/call.h"
 
-/* The disk that an order names, or 0 with the message set. */
-static disk_id named(struct ctl_call *c, const char *which)
-{
-	const struct disk_view *d;
-	struct disk_views views;
-	disk_id id = {0};
-
-	disk_views_take(c->pool, &views);
-	d = disk_views_named(c, &views, which);
-	if (d)
-		id = d->id;
-	disk_views_release(&views);
-	return id;
-}
-
 static json_t *probed_json(struct ctl_call *c, const struct pool_disk_status *s,
 			   const struct dev_trial *t)
 {
@@ -41,19 +26,18 @@ static json_t *probed_json(struct ctl_call *c, const struct pool_disk_status *s,
 int op_probe_disks(struct ctl_call *c)
 {
 	const char *which = arg_text(c, "disk");
-	disk_id only = which ? named(c, which) : (disk_id){0};
+	struct disk_info only = {0};
 	struct pool_disk_status s;
-	json_t *list = json_array();
 	unsigned failed = 0, count = 0;
+	json_t *list;
 
-	if (which && !only.v) {
-		json_decref(list);
+	if (which && disk_info_named(c, which, &only))
 		return DFS_ENODISK;
-	}
+	list = json_array();
 	for (unsigned i = 0; !c->checking && pool_disk_status(c->pool, i, &s); i++) {
 		struct dev_trial t;
 
-		if (s.given_up || (only.v && s.info.id.v != only.v))
+		if (s.given_up || (which && s.info.id.v != only.id.v))
 			continue;
 		count++;
 		failed += pool_probe_disk(c->pool, s.info.id, &t) != 0;
@@ -73,7 +57,7 @@ int op_set_disk_health(struct ctl_call *c)
 	const char *which = arg_text(c, "disk"), *word = arg_text(c, "state");
 	struct pool_message msg = {.text = ""};
 	enum disk_state to;
-	disk_id id;
+	struct disk_info info;
 	int err;
 
 	if (!which || !word)
@@ -83,18 +67,17 @@ int op_set_disk_health(struct ctl_call *c)
 		return ctl_fail(c, DFS_EUSAGE,
 				"cannot go on: %s is no state; healthy, degraded and suspect are",
 				word);
-	id = named(c, which);
-	if (!id.v)
+	if (disk_info_named(c, which, &info))
 		return DFS_ENODISK;
 	if (!c->checking && to != DISK_HEALTHY)
 		store_accepted(c);
-	err = pool_set_disk_health(c->pool, id, to, arg_text(c, "reason"), c->checking, &msg);
+	err = pool_set_disk_health(c->pool, info.id, to, arg_text(c, "reason"), c->checking, &msg);
 	if (err)
 		return ctl_fail_pool(c, err, &msg, "cannot make disk %s %s", which, word);
 	c->answer->result = json_object();
 	set_text(c->answer->result, "disk", which);
 	set_text(c->answer->result, "state",
-		 disk_state_name(disk_state(disk_get(pool_disks(c->pool), id))));
+		 disk_state_name(disk_state(disk_get(pool_disks(c->pool), info.id))));
 	set_text(c->answer->result, "reason", arg_text(c, "reason") ? arg_text(c, "reason") : "");
 	return 0;
 }

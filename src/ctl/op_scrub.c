@@ -302,18 +302,11 @@ int op_scrub(struct ctl_call *c)
 	struct scrub_order o = {.repair = arg_bool(c, "repair", false),
 				.bytes_per_s = arg_u64(c, "bytes_per_s", 0)};
 	const char *which = arg_text(c, "disk");
-	struct disk_views views;
-	const struct disk_view *d = NULL;
+	struct disk_info only = {0};
 
-	if (which) {
-		disk_views_take(c->pool, &views);
-		d = disk_views_named(c, &views, which);
-		if (d)
-			o.disk = d->id;
-		disk_views_release(&views);
-		if (!o.disk.v)
-			return DFS_ENODISK;
-	}
+	if (which && disk_info_named(c, which, &only))
+		return DFS_ENODISK;
+	o.disk = only.id;
 	return order(c, &o);
 }
 
