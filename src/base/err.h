@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Error codes of DynamicFS. Functions return 0 or a negative code of this list; errno is translated
- * at the edges (dev/ inwards, fuse/ and ctl/ outwards). Codes are specific so that a log line and a
+ * at the edges (dev/ and meta/index_dir.c inwards, fuse/ and ctl/ outwards). Codes are specific so that a log line and a
  * test can name the one cause; ids are never reused.
  */
 #ifndef DFS_BASE_ERR_H
@@ -70,5 +70,7 @@ const char *dfs_err_name(int err);
 /* A short lower-case sentence part ("no such file or directory"). Of an errno: what strerror(3) says. Static
  * storage. */
 const char *dfs_err_text(int err);
+/* The code of an errno that a call of the kernel left (> 0) at an edge; DFS_EIO for what has none. */
+int dfs_err_from_errno(int e);
 
 #endif

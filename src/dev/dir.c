@@ -78,58 +78,9 @@ static bool root_gone(struct dir_dev *d)
 	return fstat(d->root_fd, &st) != 0 || st.st_nlink == 0;
 }
 
-static int code_of(int e)
-{
-	switch (e) {
-	case ENOENT:
-		return DFS_ENOENT;
-	case EEXIST:
-		return DFS_EEXIST;
-	case ENOSPC:
-	case EDQUOT:
-		return DFS_ENOSPC;
-	case EROFS:
-		return DFS_EROFS;
-	case EACCES:
-	case EPERM:
-		return DFS_EACCES;
-	case ESTALE:
-	case ENODEV:
-	case ENXIO:
-	case ENOTCONN:
-	case ESHUTDOWN:
-	case ENOMEDIUM:
-		return DFS_EGONE;
-	case ENOTDIR:
-		return DFS_ENOTDIR;
-	case EISDIR:
-		return DFS_EISDIR;
-	case ELOOP: /* a symbolic link where we never put one */
-		return DFS_ECORRUPT;
-	case ENAMETOOLONG:
-		return DFS_ENAMETOOLONG;
-	case EXDEV:
-		return DFS_EXDEV;
-	case EMLINK:
-		return DFS_EMLINK;
-	case EFBIG:
-		return DFS_EFBIG;
-	case ENOMEM:
-		return DFS_ENOMEM;
-	case EMFILE:
-	case ENFILE: /* our own limit, not the disk's fault */
-		return DFS_EBUSY;
-	case EOPNOTSUPP:
-	case ENOSYS:
-		return DFS_ENOTSUP;
-	default:
-		return DFS_EIO;
-	}
-}
-
 static int map_errno(struct dir_dev *d, int e)
 {
-	int code = code_of(e);
+	int code = dfs_err_from_errno(e);
 
 	return code == DFS_ENOENT && root_gone(d) ? DFS_EGONE : code;
 }
@@ -864,10 +815,10 @@ int dev_dir_open(const char *dir, const char *subdir, bool create, struct dev **
 	struct stat st;
 
 	if (fd < 0) /* the way there is the user's: there links may lead in a circle */
-		return errno == ELOOP && !*subdir ? DFS_ELOOP : code_of(errno);
+		return errno == ELOOP && !*subdir ? DFS_ELOOP : dfs_err_from_errno(errno);
 	if (fstat(fd, &st)) {
 		close(fd);
-		return code_of(errno);
+		return dfs_err_from_errno(errno);
 	}
 	d = xcalloc(1, sizeof(*d));
 	d->base.ops = &dir_ops;

@@ -17,28 +17,9 @@ struct dir_lock {
 
 static int lock_error(int e)
 {
-	switch (e) {
-	case EWOULDBLOCK:
+	if (e == EWOULDBLOCK)
 		return DFS_ELOCKED;
-	case EROFS:
-		return DFS_EROFS;
-	case EACCES:
-	case EPERM:
-		return DFS_EACCES;
-	case ENOENT:
-	case ENOTDIR:
-		return DFS_ENOENT;
-	case ENOSPC:
-	case EDQUOT:
-		return DFS_ENOSPC;
-	case ELOOP: /* a symbolic link, which we never make */
-		return DFS_ECORRUPT;
-	case EMFILE:
-	case ENFILE:
-		return DFS_EBUSY;
-	default:
-		return DFS_EIO;
-	}
+	return e == ENOTDIR ? DFS_ENOENT : dfs_err_from_errno(e);
 }
 
 static long owner_pid(int fd)

@@ -23,22 +23,14 @@
 #define WARM_STEP_BYTES KIB(128)
 #define WARM_BYTES MIB(256) /* of table files, asked for when the index is opened */
 
+/* Whoever opens or restores an index tells these apart; the rest is all one to him. */
 static int err_from_errno(int e)
 {
-	switch (e) {
-	case ENOENT:
-		return DFS_ENOENT;
-	case ENOSPC:
-	case EDQUOT:
-		return DFS_ENOSPC;
-	case EROFS:
-		return DFS_EROFS;
-	case EACCES:
-	case EPERM:
-		return DFS_EACCES;
-	default:
-		return DFS_EIO;
-	}
+	int err = dfs_err_from_errno(e);
+
+	return err == DFS_ENOENT || err == DFS_ENOSPC || err == DFS_EROFS || err == DFS_EACCES
+		       ? err
+		       : DFS_EIO;
 }
 
 /* Of the index that is open: what is not found is gone. */
