@@ -10,6 +10,7 @@ import random
 import resource
 import shutil
 import sqlite3
+import struct
 import subprocess
 import time
 
@@ -259,6 +260,63 @@ def direct_io():
     equal(buf[:4097], b"B" * 4096 + b"D", "direct read after buffered write")
     os.close(direct)
     os.close(fd)
+
+
+class Aio:
+    """One asynchronous write at a time, by the kernel's own calls (x86-64 and those with its numbers: else skipped)."""
+
+    SETUP, DESTROY, GETEVENTS, SUBMIT = 206, 207, 208, 209
+
+    def __init__(self):
+        if os.uname().machine != "x86_64":
+            raise Skip("the numbers of io_submit are those of x86-64")
+        self.context = ctypes.c_ulong(0)
+        call("syscall", self.SETUP, 8, ctypes.byref(self.context))
+
+    def start(self, fd, buf, offset):
+        at = ctypes.addressof(ctypes.c_char.from_buffer(buf))
+        # struct iocb: data, key and flags, opcode (PWRITE 1), priority, descriptor, buffer, bytes, offset
+        self.iocb = ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", 0, 0, 0, 1, 0, fd, at, len(buf), offset, 0, 0, 0))
+        list_of_one = (ctypes.c_void_p * 1)(ctypes.addressof(self.iocb))
+        equal(call("syscall", self.SUBMIT, self.context, ctypes.c_long(1), list_of_one), 1, "io_submit")
+
+    def wait(self):
+        event = ctypes.create_string_buffer(32)
+        equal(call("syscall", self.GETEVENTS, self.context, ctypes.c_long(1), ctypes.c_long(1), event, None), 1, "io_getevents")
+        return struct.unpack("<QQqq", event.raw)[2]
+
+    def end(self):
+        call("syscall", self.DESTROY, self.context)
+
+
+@case
+def asynchronous_direct_writes_beside_readers():
+    size, seconds = 640 * 1024, 4
+    put("f", b"\0" * size)
+    fd, direct = os.open("f", os.O_RDONLY), os.open("f", os.O_RDWR | os.O_DIRECT)
+    buf, aio = mmap.mmap(-1, size), Aio()
+    stop = mmap.mmap(-1, 1)
+
+    def reader():
+        f = os.open("f", os.O_RDONLY)
+        while not stop[0]:
+            os.pread(f, size, 0)
+
+    readers = [in_child(reader) for _ in range(2)]
+    end, n = time.monotonic() + seconds, 0
+    try:
+        while time.monotonic() < end:
+            n += 1
+            buf[:] = bytes([n % 255 + 1]) * size
+            aio.start(direct, buf, 0)
+            equal(aio.wait(), size, "written")
+            equal(os.pread(fd, size, 0), buf[:], f"what a buffered read gives after write {n} is complete")
+    finally:
+        stop[0] = 1
+        join(readers)
+    aio.end()
+    os.close(fd)
+    os.close(direct)
 
 
 @case

@@ -361,6 +361,13 @@ def times_of_access():
         tick()
         read()
         equal(os.stat(path).st_atime_ns, again, f"{path}: atime, though nothing has changed since")
+    put("quiet", b"data")
+    before = os.stat("quiet")
+    tick()
+    fd = os.open("quiet", os.O_RDONLY | os.O_NOATIME)
+    equal(os.read(fd, 4), b"data")
+    os.close(fd)
+    equal(os.stat("quiet").st_atime_ns, before.st_atime_ns, "atime of what was opened with O_NOATIME")
 
 
 @case
