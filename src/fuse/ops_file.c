@@ -47,7 +47,8 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	}
 	if (fi->flags & O_TRUNC)
 		err = truncate_at_open(req, id);
-	else if (st->access_times && (fi->flags & O_ACCMODE) != O_WRONLY && !(fi->flags & O_NOATIME))
+	else if (st->access_times && (fi->flags & O_ACCMODE) != O_WRONLY &&
+		 !(fi->flags & O_NOATIME))
 		ops_accessed(st, id);
 	ops_prepare_handle(st, fi);
 	if (err)

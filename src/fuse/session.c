@@ -66,8 +66,9 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	 * invalidation by time stamps (nobody else changes files), asynchronous direct I/O (the kernel
 	 * keeps pages that readers made while such a write was under way). */
 	const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
-				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-				FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA;
+				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+				FUSE_CAP_EXPLICIT_INVAL_DATA;
 	struct fuse_state *st = userdata;
 
 	conn->want = conn->capable & wanted;

@@ -1,44 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The in-memory index: a persistent treap (Seidel and Aragon, "Randomized Search Trees", with path
- * copying), so that a snapshot is one counted pointer and iterators are cheap. A key's priority is
- * its hash, so the same keys always make the same tree and the simulator stays deterministic.
+ * The in-memory index: a tree (tree.h), of which iterators keep the one that was there when they were made.
  *
  * Its "disk" is the store: files as RocksDB has them, so that the simulator's checkpoints write what real
  * ones do. Each flush adds one with what has changed, deletions as well; compact() merges the newest of
  * them into one. The tree as of the last flush is what they say together.
  * A crash keeps only that.
  *
- * Locks: index_mem_store.lock protects the tree pointers and the files; nodes never change once
- * published, and their counts are atomic.
+ * Locks: index_mem_store.lock protects the tree pointers and the files.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/env.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/probe.h"
 #include "format/journal.h"
 #include "meta/index.h"
-
-struct entry { /* immutable */
-	uint32_t refs;
-	uint32_t key_len;
-	uint32_t value_len;
-	uint64_t priority;
-	uint8_t bytes[]; /* key, value */
-};
-
-struct node { /* immutable once published */
-	uint32_t refs;
-	struct entry *entry;	   /* counted */
-	struct node *left, *right; /* counted */
-};
+#include "meta/tree.h"
 
 #define MAX_FILES 256u
-#define MERGE_FILES 4u	   /* from so many on, the newest are merged */
-#define DELETED UINT32_MAX /* in place of the value's length */
+#define MERGE_FILES 4u /* from so many on, the newest are merged */
 #define MARKS 2u
 
 struct file {
@@ -49,14 +31,14 @@ struct file {
 
 struct index {
 	struct index_mem_store *store;
-	struct node *root;    /* counted; protected by store->lock */
-	struct node *changed; /* since the last flush, deletions too; likewise */
+	struct tree *root;    /* counted; protected by store->lock */
+	struct tree *changed; /* since the last flush, deletions too; likewise */
 	struct index *next_lost;
 };
 
 struct index_mem_store {
 	struct env_mutex lock;
-	struct node *flushed;	      /* counted */
+	struct tree *flushed;	      /* counted */
 	struct index *open;	      /* NULL, or the one that is open */
 	struct index *lost;	      /* abandoned by crashes: freed with the store */
 	struct file files[MAX_FILES]; /* the oldest first */
@@ -70,200 +52,9 @@ struct index_mem_store {
 };
 
 struct index_iter {
-	struct node *root;     /* counted */
-	struct entry *current; /* counted; NULL: not valid */
+	struct tree *root; /* counted */
+	struct tree_cursor cursor;
 };
-
-/* ---- the tree ---- */
-
-static struct entry *entry_get(struct entry *e)
-{
-	__atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
-	return e;
-}
-
-static void entry_put(struct entry *e)
-{
-	if (e && __atomic_sub_fetch(&e->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		free(e);
-}
-
-static struct node *node_get(struct node *n)
-{
-	if (n)
-		__atomic_add_fetch(&n->refs, 1, __ATOMIC_RELAXED);
-	return n;
-}
-
-static void node_put(struct node *n)
-{
-	while (n && __atomic_sub_fetch(&n->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-		struct node *right = n->right;
-
-		node_put(n->left);
-		entry_put(n->entry);
-		free(n);
-		n = right;
-	}
-}
-
-/* Takes over all three references. */
-static struct node *node_new(struct entry *e, struct node *left, struct node *right)
-{
-	struct node *n = xmalloc(sizeof(*n));
-
-	*n = (struct node){1, e, left, right};
-	return n;
-}
-
-/* value_len DELETED: a note that the key has no value. */
-static struct entry *entry_new(const uint8_t *key, size_t key_len, const uint8_t *value,
-			       uint32_t value_len)
-{
-	size_t stored = value_len == DELETED ? 0 : value_len;
-	struct entry *e = xmalloc(sizeof(*e) + key_len + stored);
-
-	e->refs = 1;
-	e->key_len = (uint32_t)key_len;
-	e->value_len = value_len;
-	e->priority = hash64_two(key, key_len, NULL, 0);
-	memcpy(e->bytes, key, key_len);
-	if (stored)
-		memcpy(e->bytes + key_len, value, stored);
-	return e;
-}
-
-static int compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
-{
-	int c = memcmp(a, b, MIN(a_len, b_len));
-
-	if (c != 0)
-		return c;
-	return a_len < b_len ? -1 : a_len > b_len;
-}
-
-static int entry_compare(const struct entry *e, const uint8_t *key, size_t key_len)
-{
-	return compare(e->bytes, e->key_len, key, key_len);
-}
-
-/* All keys of a are less than all keys of b. Borrows both, returns a counted tree. */
-static struct node *join(struct node *a, struct node *b)
-{
-	if (!a)
-		return node_get(b);
-	if (!b)
-		return node_get(a);
-	if (a->entry->priority >= b->entry->priority)
-		return node_new(entry_get(a->entry), node_get(a->left), join(a->right, b));
-	return node_new(entry_get(b->entry), join(a, b->left), node_get(b->right));
-}
-
-/* Splits into keys below and above key (an equal one is left out). Borrows n; gives counted trees. */
-static void split(struct node *n, const uint8_t *key, size_t key_len, struct node **ret_low,
-		  struct node **ret_high)
-{
-	struct node *part;
-	int c;
-
-	if (!n) {
-		*ret_low = *ret_high = NULL;
-		return;
-	}
-	c = entry_compare(n->entry, key, key_len);
-	if (c == 0) {
-		*ret_low = node_get(n->left);
-		*ret_high = node_get(n->right);
-	} else if (c < 0) {
-		split(n->right, key, key_len, &part, ret_high);
-		*ret_low = node_new(entry_get(n->entry), node_get(n->left), part);
-	} else {
-		split(n->left, key, key_len, ret_low, &part);
-		*ret_high = node_new(entry_get(n->entry), part, node_get(n->right));
-	}
-}
-
-/* Borrows n and e; gives a counted tree that holds e in place of an equal key. */
-static struct node *insert(struct node *n, struct entry *e)
-{
-	struct node *low, *high;
-	int c = n ? entry_compare(n->entry, e->bytes, e->key_len) : 0;
-
-	if (!n)
-		return node_new(entry_get(e), NULL, NULL);
-	if (c == 0)
-		return node_new(entry_get(e), node_get(n->left), node_get(n->right));
-	if (e->priority > n->entry->priority) {
-		split(n, e->bytes, e->key_len, &low, &high);
-		return node_new(entry_get(e), low, high);
-	}
-	if (c < 0)
-		return node_new(entry_get(n->entry), node_get(n->left), insert(n->right, e));
-	return node_new(entry_get(n->entry), insert(n->left, e), node_get(n->right));
-}
-
-static struct entry *find(struct node *n, const uint8_t *key, size_t key_len)
-{
-	while (n) {
-		int c = entry_compare(n->entry, key, key_len);
-
-		if (c == 0)
-			return n->entry;
-		n = c < 0 ? n->right : n->left;
-	}
-	return NULL;
-}
-
-/* Borrows n; gives a counted tree without key. */
-static struct node *delete_key(struct node *n, const uint8_t *key, size_t key_len)
-{
-	int c;
-
-	if (!n)
-		return NULL;
-	c = entry_compare(n->entry, key, key_len);
-	if (c == 0)
-		return join(n->left, n->right);
-	if (c < 0)
-		return node_new(entry_get(n->entry), node_get(n->left),
-				delete_key(n->right, key, key_len));
-	return node_new(entry_get(n->entry), delete_key(n->left, key, key_len), node_get(n->right));
-}
-
-/* The nearest entry after (or, if equal_ok, at) key; borrowed from n. */
-static struct entry *at_or_after(struct node *n, const uint8_t *key, size_t key_len, bool equal_ok)
-{
-	struct entry *best = NULL;
-
-	while (n) {
-		int c = entry_compare(n->entry, key, key_len);
-
-		if (c > 0 || (c == 0 && equal_ok)) {
-			best = n->entry;
-			n = n->left;
-		} else {
-			n = n->right;
-		}
-	}
-	return best;
-}
-
-static struct entry *at_or_before(struct node *n, const uint8_t *key, size_t key_len, bool equal_ok)
-{
-	struct entry *best = NULL;
-
-	while (n) {
-		int c = entry_compare(n->entry, key, key_len);
-
-		if (c < 0 || (c == 0 && equal_ok)) {
-			best = n->entry;
-			n = n->right;
-		} else {
-			n = n->left;
-		}
-	}
-	return best;
-}
 
 /* ---- files ---- */
 
@@ -273,32 +64,27 @@ static void files_free(struct file *files, unsigned count)
 		buf_release(&files[i].data);
 }
 
-static uint32_t stored_value_len(const struct entry *e)
-{
-	return e->value_len == DELETED ? 0 : e->value_len;
-}
-
 /* In key order. */
-static void file_add(struct file *f, const struct node *n, bool with_deletions)
+static void file_add(struct file *f, const struct tree *t, bool with_deletions)
 {
-	const struct entry *e;
+	struct tree_cursor c = {0};
 
-	if (!n)
-		return;
-	file_add(f, n->left, with_deletions);
-	e = n->entry;
-	if (with_deletions || e->value_len != DELETED) {
+	for (tree_seek(&c, t, "", 0); c.at; tree_next(&c)) {
+		const struct tree_entry *e = c.at;
+
+		if (!with_deletions && e->value_len == TREE_DELETED)
+			continue;
 		f->entries++;
-		f->deletions += e->value_len == DELETED;
+		f->deletions += e->value_len == TREE_DELETED;
 		buf_put_le32(&f->data, e->key_len);
 		buf_put_le32(&f->data, e->value_len);
-		buf_put(&f->data, e->bytes, (size_t)e->key_len + stored_value_len(e));
+		buf_put(&f->data, e->bytes, (size_t)e->key_len + tree_value_len(e));
 	}
-	file_add(f, n->right, with_deletions);
+	tree_cursor_release(&c);
 }
 
 /* Lock held. Appends a file of what the tree says, unless that is nothing. */
-static void file_new(struct index_mem_store *s, const struct node *tree, bool with_deletions)
+static void file_new(struct index_mem_store *s, const struct tree *tree, bool with_deletions)
 {
 	struct file *f = &s->files[s->file_count];
 
@@ -311,31 +97,29 @@ static void file_new(struct index_mem_store *s, const struct node *tree, bool wi
 	s->file_count++;
 }
 
-/* What a file says, over what the tree says; takes tree over, gives a counted one. */
-static int file_apply(const struct buf *data, bool keep_deletions, struct node **tree)
+/* What a file says, over what the tree says. */
+static int file_apply(const struct buf *data, bool keep_deletions, struct tree **tree)
 {
 	struct reader r = reader_of(data->data, data->len);
 
 	while (reader_left(&r)) {
 		uint32_t key_len = reader_le32(&r), value_len = reader_le32(&r);
-		bool deleted = value_len == DELETED;
+		bool deleted = value_len == TREE_DELETED;
 		const uint8_t *bytes = reader_bytes(&r,
 						    (size_t)key_len + (deleted ? 0 : value_len));
-		struct node *next;
 
 		if (r.bad || key_len == 0 || key_len > JOURNAL_MAX_KEY ||
 		    (!deleted && value_len > JOURNAL_MAX_VALUE))
 			return DFS_ECORRUPT;
 		if (deleted && !keep_deletions) {
-			next = delete_key(*tree, bytes, key_len);
+			*tree = tree_remove(*tree, bytes, key_len);
 		} else {
-			struct entry *e = entry_new(bytes, key_len, bytes + key_len, value_len);
+			struct tree_entry *e = tree_entry_new(bytes, key_len, bytes + key_len,
+							      value_len);
 
-			next = insert(*tree, e);
-			entry_put(e);
+			*tree = tree_insert(*tree, e);
+			tree_entry_put(e);
 		}
-		node_put(*tree);
-		*tree = next;
 	}
 	return 0;
 }
@@ -354,7 +138,7 @@ static int mem_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 		return DFS_ECHECKSUM;
 	x = xcalloc(1, sizeof(*x));
 	x->store = s;
-	x->root = node_get(s->flushed);
+	x->root = tree_get(s->flushed);
 	s->open = x;
 	*ret_index = x;
 	return 0;
@@ -366,7 +150,7 @@ static int mem_destroy(void *arg)
 
 	ENV_LOCKED(&s->lock);
 	ASSERT(!s->open);
-	node_put(s->flushed);
+	tree_put(s->flushed);
 	s->flushed = NULL;
 	files_free(s->files, s->file_count);
 	s->file_count = 0;
@@ -380,10 +164,10 @@ static int mem_flush(struct index *x)
 	ENV_LOCKED(&x->store->lock);
 	if (x->store->open != x)
 		return DFS_EIO;
-	node_put(x->store->flushed);
-	x->store->flushed = node_get(x->root);
+	tree_put(x->store->flushed);
+	x->store->flushed = tree_get(x->root);
 	file_new(x->store, x->changed, true);
-	node_put(x->changed);
+	tree_put(x->changed);
 	x->changed = NULL;
 	return 0;
 }
@@ -398,35 +182,28 @@ static void mem_close(struct index *x, bool persist)
 	if (s->open != x) /* lost in a crash: the store frees it */
 		return;
 	s->open = NULL;
-	node_put(x->root);
-	node_put(x->changed);
+	tree_put(x->root);
+	tree_put(x->changed);
 	free(x);
 }
 
 static int mem_apply(struct index *x, const struct index_op *ops, size_t count)
 {
-	struct node *old, *old_changed, *next, *tree, *changed;
+	struct tree *old, *old_changed, *tree, *changed;
 
 	env_mutex_lock(&x->store->lock);
-	tree = node_get(x->root);
-	changed = node_get(x->changed);
+	tree = tree_get(x->root);
+	changed = tree_get(x->changed);
 	env_mutex_unlock(&x->store->lock);
 	for (size_t i = 0; i < count; i++) {
-		struct entry *e = entry_new(ops[i].key, ops[i].key_len, ops[i].value,
-					    ops[i].value ? (uint32_t)ops[i].value_len : DELETED);
+		struct tree_entry *e = tree_entry_new(ops[i].key, ops[i].key_len, ops[i].value,
+						      ops[i].value ? (uint32_t)ops[i].value_len
+								   : TREE_DELETED);
 
-		next = insert(changed, e);
-		node_put(changed);
-		changed = next;
-		if (ops[i].value)
-			next = insert(tree, e);
-		else if (find(tree, ops[i].key, ops[i].key_len))
-			next = delete_key(tree, ops[i].key, ops[i].key_len);
-		else
-			next = node_get(tree);
-		entry_put(e);
-		node_put(tree);
-		tree = next;
+		changed = tree_insert(changed, e);
+		tree = ops[i].value ? tree_insert(tree, e)
+				    : tree_remove(tree, ops[i].key, ops[i].key_len);
+		tree_entry_put(e);
 	}
 	env_mutex_lock(&x->store->lock);
 	old = x->root;
@@ -434,26 +211,26 @@ static int mem_apply(struct index *x, const struct index_op *ops, size_t count)
 	x->root = tree;
 	x->changed = changed;
 	env_mutex_unlock(&x->store->lock);
-	node_put(old);
-	node_put(old_changed);
+	tree_put(old);
+	tree_put(old_changed);
 	return 0;
 }
 
-static struct node *tree_now(struct index *x)
+static struct tree *tree_now(struct index *x)
 {
 	ENV_LOCKED(&x->store->lock);
-	return node_get(x->root);
+	return tree_get(x->root);
 }
 
 static int mem_get(struct index *x, const void *key, size_t key_len, struct buf *out)
 {
-	struct node *tree = tree_now(x);
-	struct entry *e = find(tree, key, key_len);
+	struct tree *tree = tree_now(x);
+	struct tree_entry *e = tree_find(tree, key, key_len);
 
 	buf_reset(out);
 	if (e)
 		buf_put(out, e->bytes + e->key_len, e->value_len);
-	node_put(tree);
+	tree_put(tree);
 	return e ? 0 : DFS_ENOENT;
 }
 
@@ -465,57 +242,49 @@ static struct index_iter *mem_iter_new(struct index *x)
 	return it;
 }
 
-static void iter_set(struct index_iter *it, struct entry *e)
-{
-	if (e)
-		entry_get(e);
-	entry_put(it->current);
-	it->current = e;
-}
-
 static void mem_iter_free(struct index_iter *it)
 {
-	iter_set(it, NULL);
-	node_put(it->root);
+	tree_cursor_release(&it->cursor);
+	tree_put(it->root);
 	free(it);
 }
 
 static void mem_iter_seek(struct index_iter *it, const void *key, size_t key_len)
 {
-	iter_set(it, at_or_after(it->root, key, key_len, true));
+	tree_seek(&it->cursor, it->root, key, key_len);
 }
 
 static void mem_iter_seek_back(struct index_iter *it, const void *key, size_t key_len)
 {
-	iter_set(it, at_or_before(it->root, key, key_len, true));
+	tree_seek_back(&it->cursor, it->root, key, key_len);
 }
 
-static bool mem_iter_valid(struct index_iter *it) { return it->current != NULL; }
+static bool mem_iter_valid(struct index_iter *it) { return it->cursor.at != NULL; }
 
 static void mem_iter_next(struct index_iter *it)
 {
-	ASSERT(it->current);
-	iter_set(it, at_or_after(it->root, it->current->bytes, it->current->key_len, false));
+	ASSERT(it->cursor.at);
+	tree_next(&it->cursor);
 }
 
 static void mem_iter_prev(struct index_iter *it)
 {
-	ASSERT(it->current);
-	iter_set(it, at_or_before(it->root, it->current->bytes, it->current->key_len, false));
+	ASSERT(it->cursor.at);
+	tree_prev(&it->cursor);
 }
 
 static const uint8_t *mem_iter_key(struct index_iter *it, size_t *ret_len)
 {
-	ASSERT(it->current);
-	*ret_len = it->current->key_len;
-	return it->current->bytes;
+	ASSERT(it->cursor.at);
+	*ret_len = it->cursor.at->key_len;
+	return it->cursor.at->bytes;
 }
 
 static const uint8_t *mem_iter_value(struct index_iter *it, size_t *ret_len)
 {
-	ASSERT(it->current);
-	*ret_len = it->current->value_len;
-	return it->current->bytes + it->current->key_len;
+	ASSERT(it->cursor.at);
+	*ret_len = it->cursor.at->value_len;
+	return it->cursor.at->bytes + it->cursor.at->key_len;
 }
 
 static int mem_iter_error(struct index_iter *it)
@@ -529,7 +298,7 @@ static int mem_iter_error(struct index_iter *it)
 /* Lock held. From first on, all files become one. */
 static void merge(struct index_mem_store *s, unsigned first)
 {
-	struct node *tree = NULL;
+	struct tree *tree = NULL;
 	struct file old[MAX_FILES];
 	unsigned count = s->file_count - first;
 
@@ -541,7 +310,7 @@ static void merge(struct index_mem_store *s, unsigned first)
 		ASSERT(err == 0); /* we made them, or restore_end() saw that they are whole */
 	}
 	file_new(s, tree, first > 0);
-	node_put(tree);
+	tree_put(tree);
 	files_free(old, count);
 }
 
@@ -786,7 +555,7 @@ struct index_mem_store *index_mem_store_copy(struct index_mem_store *s)
 	struct index_mem_store *copy = index_mem_store_new();
 
 	ENV_LOCKED(&s->lock);
-	copy->flushed = node_get(s->flushed);
+	copy->flushed = tree_get(s->flushed);
 	for (unsigned i = 0; i < s->file_count; i++) {
 		copy->files[i] = s->files[i];
 		copy->files[i].data = (struct buf){0};
@@ -812,11 +581,15 @@ uint64_t index_mem_store_bytes(struct index_mem_store *s)
 	return sum;
 }
 
-static uint64_t tree_bytes(const struct node *n)
+static uint64_t tree_bytes(const struct tree *t)
 {
-	return n ? 8 + n->entry->key_len + stored_value_len(n->entry) + tree_bytes(n->left) +
-			       tree_bytes(n->right)
-		 : 0;
+	struct tree_cursor c = {0};
+	uint64_t sum = 0;
+
+	for (tree_seek(&c, t, "", 0); c.at; tree_next(&c))
+		sum += 8 + c.at->key_len + tree_value_len(c.at);
+	tree_cursor_release(&c);
+	return sum;
 }
 
 uint64_t index_mem_flush_bytes(struct index_mem_store *s)
@@ -834,13 +607,13 @@ void index_mem_store_crash(struct index_mem_store *s)
 		s->open = NULL;
 		x->next_lost = s->lost;
 		s->lost = x;
-		node_put(x->root);
-		node_put(x->changed);
+		tree_put(x->root);
+		tree_put(x->changed);
 		x->root = x->changed = NULL;
 	}
 	if (s->restore) { /* cut in the middle of a restore: nothing is left */
 		restore_drop(s);
-		node_put(s->flushed);
+		tree_put(s->flushed);
 		s->flushed = NULL;
 	}
 }
@@ -856,7 +629,7 @@ void index_mem_store_free(struct index_mem_store *s)
 		s->lost = x->next_lost;
 		free(x);
 	}
-	node_put(s->flushed);
+	tree_put(s->flushed);
 	files_free(s->files, s->file_count);
 	env_mutex_release(&s->lock);
 	free(s);
