@@ -38,7 +38,7 @@ HEADERS = [
     (r"fuse.*\.h", {"fuse"}),
     (r"(isa-l.*|erasure_code|gf_vect_mul|raid)\.h|isa-l/.*", {"codec"}),
     (r"blake3\.h", {"base/hash.c"}),
-    (r"rocksdb/.*", {"meta/index_rocks.c"}),
+    (r"rocksdb/.*", {"meta/index_rocks.c", "meta/index_rocks_read.c", "meta/index_rocks.h"}),
     (r"zstd\.h", {"codec", "meta"}),
     (r"jansson\.h", {"format", "meta", "pool", "ctl", "web", "cli", "daemon"}),
 ]

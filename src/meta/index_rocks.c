@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index on RocksDB: the only file that knows it. One column family, its own log switched off
- * (our journal is the log), and nothing flushed of its own accord: the write buffer is far larger
- * than what meta lets pile up between two checkpoints, and shutting down does not flush.
+ * The index on RocksDB; with index_rocks_read.c, which reads it, the only file that knows it. One column family, its own log
+ * switched off (our journal is the log). What has changed since the last flush is kept beside it (pending.h) and reaches it in
+ * flush() alone; nothing is flushed of its own accord: the write buffer is far larger than what meta lets pile up between
+ * two checkpoints, and shutting down does not flush.
  *
  * Keeps P3 (block checksums verified on every read) and P10 (a damaged block is an error, never a
  * crash). A damaged block is healed by meta from the fragments on the disks; where it can't be, the mark
@@ -15,8 +16,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <rocksdb/c.h>
-
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -24,6 +23,7 @@
 #include "dev/home.h"
 #include "meta/index_dir.h"
 #include "meta/index_merge.h"
+#include "meta/index_rocks.h"
 
 #define BLOCK_CACHE_BYTES MIB(64)
 #define WRITE_BUFFER_BYTES GIB(1)
@@ -31,6 +31,8 @@
 #define ROOM_HELD_BYTES                                                                            \
 	MIB(8) /* twice what opening needs: some is gone after each, if others take what is free */
 #define MANIFEST_AHEAD_BYTES KIB(64) /* allocated; RocksDB's default is all that opening may need */
+#define READ_TIER_CACHE 1	     /* RocksDB's kBlockCacheTier */
+#define WRITE_BATCH_BYTES MIB(1)
 #define POLL_US 1000u
 #define POLLS_TO_START 1000u
 #define POLLS_IDLE 30000u /* nothing is done any more */
@@ -40,29 +42,6 @@
 /* A table with so many deletions among so many entries in turn is merged even if no size asks for it. */
 #define DELETIONS_WINDOW 512u
 #define DELETIONS_TRIGGER 256u
-
-struct index {
-	char *dir;
-	struct stat was; /* of the directory, when it was opened */
-	rocksdb_t *db;
-	rocksdb_options_t *options;
-	rocksdb_cache_t *cache;
-	rocksdb_readoptions_t *read_options;
-	rocksdb_writeoptions_t *write_options;
-	uint64_t compaction_limit; /* max_compaction_bytes */
-
-	struct env_mutex lock; /* a leaf */
-	char suspect[32];      /* lock: the table file that the last checksum error was found in */
-	uint64_t held_bytes;   /* lock: C5 */
-};
-
-struct index_iter {
-	struct index *x;
-	rocksdb_iterator_t *it;
-	rocksdb_readoptions_t *bounded; /* NULL: without bounds */
-	uint8_t lower[INDEX_PREFIX_MAX], upper[INDEX_PREFIX_MAX];
-	int err;
-};
 
 /* RocksDB's text names the file: "... in /path/000012.sst offset 1234 size 4567". */
 static void suspect_set(struct index *x, const char *msg)
@@ -83,8 +62,7 @@ static bool rocks_suspect(struct index *x, char *ret_name, size_t size)
 	return x->suspect[0] && snprintf(ret_name, size, "%s", x->suspect) < (int)size;
 }
 
-/* Frees msg. */
-static int rocks_error(struct index *x, const char *doing, char *msg)
+int rocks_error(struct index *x, const char *doing, char *msg)
 {
 	int err = DFS_EIO;
 
@@ -113,11 +91,12 @@ static int write_error(struct index *x, const char *doing, char *msg)
 		{"Permission denied", DFS_EACCES},   {"Operation not permitted", DFS_EACCES},
 		{"Disk quota exceeded", DFS_ENOSPC},
 	};
-	int err = 0;
+	int err = 0, said;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(words) && !err; i++)
 		err = strstr(msg, words[i].text) ? words[i].err : 0;
-	return err ? (rocks_error(x, doing, msg), err) : rocks_error(x, doing, msg);
+	said = rocks_error(x, doing, msg);
+	return err ? err : said;
 }
 
 /* ---- open and close ---- */
@@ -202,6 +181,8 @@ static void index_free(struct index *x)
 {
 	if (x->db)
 		rocksdb_close(x->db);
+	pending_release(&x->pending);
+	rocksdb_readoptions_destroy(x->cached_options);
 	rocksdb_readoptions_destroy(x->read_options);
 	rocksdb_writeoptions_destroy(x->write_options);
 	rocksdb_options_destroy(x->options);
@@ -300,6 +281,10 @@ static int rocks_open(void *arg, uint64_t flush_bytes, struct index **ret_index)
 	x->compaction_limit = rocksdb_options_get_max_compaction_bytes(x->options);
 	x->read_options = rocksdb_readoptions_create();
 	rocksdb_readoptions_set_verify_checksums(x->read_options, 1);
+	x->cached_options = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(x->cached_options, 1);
+	rocksdb_readoptions_set_read_tier(x->cached_options, READ_TIER_CACHE);
+	pending_init(&x->pending);
 	x->write_options = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_disable_WAL(x->write_options, 1);
 	index_dir_warm(dir);
@@ -337,7 +322,8 @@ static uint64_t property(struct index *x, const char *name)
 /* What lies in memory, and a little more. */
 static uint64_t flush_bytes(struct index *x)
 {
-	return property(x, "rocksdb.cur-size-all-mem-tables") + FLUSH_SPARE_BYTES;
+	return property(x, "rocksdb.cur-size-all-mem-tables") + pending_bytes(&x->pending) +
+	       FLUSH_SPARE_BYTES;
 }
 
 static int look_and_try(struct index *x, uint64_t bytes)
@@ -388,6 +374,52 @@ static bool flush_ends(struct index *x, uint64_t errors)
 	return true;
 }
 
+/* All of the tree, to RocksDB's memtable, which nothing flushes before all is there. */
+static int write_tree(struct index *x, const struct tree *t)
+{
+	rocksdb_writebatch_t *b = rocksdb_writebatch_create();
+	struct tree_cursor c = {0};
+	char *msg = NULL;
+	size_t bytes = 0;
+
+	tree_seek(&c, t, "", 0);
+	while (!msg && c.at) {
+		const struct tree_entry *e = c.at;
+		const char *key = (const char *)e->bytes;
+
+		if (e->value_len == TREE_DELETED)
+			rocksdb_writebatch_delete(b, key, e->key_len);
+		else
+			rocksdb_writebatch_put(b, key, e->key_len, key + e->key_len, e->value_len);
+		bytes += e->key_len + tree_value_len(e);
+		tree_next(&c);
+		if (c.at && bytes < WRITE_BATCH_BYTES)
+			continue;
+		rocksdb_write(x->db, x->write_options, b, &msg);
+		rocksdb_writebatch_clear(b);
+		bytes = 0;
+	}
+	tree_cursor_release(&c);
+	rocksdb_writebatch_destroy(b);
+	return msg ? rocks_error(x, "write to", msg) : 0;
+}
+
+/* What a failure left frozen, and then what has changed since. */
+static int write_pending(struct index *x)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < PENDING_TREES; i++) {
+		struct tree *t = pending_freeze(&x->pending);
+
+		err = write_tree(x, t);
+		tree_put(t);
+		if (!err)
+			pending_written(&x->pending);
+	}
+	return err;
+}
+
 /*
  * A flush that waits does so for ever when it fails, for without paranoid checks nobody tells it. So it is only begun
  * here, and watched.
@@ -403,6 +435,9 @@ static int rocks_flush(struct index *x)
 		return err;
 	if (unflushed(x) >= MEMTABLES_TO_FLUSH)
 		return DFS_EIO; /* it has failed too often: the next mount makes it anew */
+	err = write_pending(x);
+	if (err)
+		return err;
 	o = rocksdb_flushoptions_create();
 	rocksdb_flushoptions_set_wait(o, 0);
 	rocksdb_flush(x->db, o, &msg);
@@ -422,131 +457,10 @@ static void rocks_close(struct index *x, bool persist)
 	index_free(x);
 }
 
-/* ---- reading and writing ---- */
-
 static int rocks_apply(struct index *x, const struct index_op *ops, size_t count)
 {
-	rocksdb_writebatch_t *b = rocksdb_writebatch_create();
-	char *msg = NULL;
-
-	for (size_t i = 0; i < count; i++) {
-		const char *key = (const char *)ops[i].key;
-
-		if (ops[i].value)
-			rocksdb_writebatch_put(b, key, ops[i].key_len, (const char *)ops[i].value,
-					       ops[i].value_len);
-		else
-			rocksdb_writebatch_delete(b, key, ops[i].key_len);
-	}
-	rocksdb_write(x->db, x->write_options, b, &msg);
-	rocksdb_writebatch_destroy(b);
-	return msg ? rocks_error(x, "write to", msg) : 0;
-}
-
-static int rocks_get(struct index *x, const void *key, size_t key_len, struct buf *out)
-{
-	rocksdb_pinnableslice_t *slice;
-	const char *value;
-	char *msg = NULL;
-	size_t len = 0;
-
-	buf_reset(out);
-	slice = rocksdb_get_pinned(x->db, x->read_options, key, key_len, &msg);
-	if (msg)
-		return rocks_error(x, "read", msg);
-	if (!slice)
-		return DFS_ENOENT;
-	value = rocksdb_pinnableslice_value(slice, &len);
-	buf_put(out, value, len);
-	rocksdb_pinnableslice_destroy(slice);
+	pending_apply(&x->pending, ops, count, rocks_may_have, x);
 	return 0;
-}
-
-static struct index_iter *rocks_iter_new(struct index *x)
-{
-	struct index_iter *it = xcalloc(1, sizeof(*it));
-
-	it->x = x;
-	it->it = rocksdb_create_iterator(x->db, x->read_options);
-	return it;
-}
-
-/*
- * Without bounds a seek walks over every deleted key up to the next living one, and with "rm -r" in the
- * order of a listing that is all that went before: quadratic.
- */
-static struct index_iter *rocks_iter_new_within(struct index *x, const void *prefix,
-						size_t prefix_len)
-{
-	struct index_iter *it;
-	size_t len = prefix_len;
-
-	ASSERT(prefix_len <= INDEX_PREFIX_MAX);
-	it = xcalloc(1, sizeof(*it));
-	it->x = x;
-	memcpy(it->lower, prefix, prefix_len);
-	memcpy(it->upper, prefix, prefix_len);
-	it->bounded = rocksdb_readoptions_create();
-	rocksdb_readoptions_set_verify_checksums(it->bounded, 1);
-	rocksdb_readoptions_set_iterate_lower_bound(it->bounded, (const char *)it->lower,
-						    prefix_len);
-	while (len > 0 && it->upper[len - 1] == 0xff)
-		len--;
-	if (len > 0) {
-		it->upper[len - 1]++;
-		rocksdb_readoptions_set_iterate_upper_bound(it->bounded, (const char *)it->upper,
-							    len);
-	}
-	it->it = rocksdb_create_iterator(x->db, it->bounded);
-	return it;
-}
-
-static void rocks_iter_free(struct index_iter *it)
-{
-	rocksdb_iter_destroy(it->it);
-	if (it->bounded)
-		rocksdb_readoptions_destroy(it->bounded);
-	free(it);
-}
-
-static void rocks_iter_seek(struct index_iter *it, const void *key, size_t key_len)
-{
-	it->err = 0;
-	rocksdb_iter_seek(it->it, key, key_len);
-}
-
-static void rocks_iter_seek_back(struct index_iter *it, const void *key, size_t key_len)
-{
-	it->err = 0;
-	rocksdb_iter_seek_for_prev(it->it, key, key_len);
-}
-
-static bool rocks_iter_valid(struct index_iter *it) { return rocksdb_iter_valid(it->it) != 0; }
-
-static void rocks_iter_next(struct index_iter *it) { rocksdb_iter_next(it->it); }
-
-static void rocks_iter_prev(struct index_iter *it) { rocksdb_iter_prev(it->it); }
-
-static const uint8_t *rocks_iter_key(struct index_iter *it, size_t *ret_len)
-{
-	return (const uint8_t *)rocksdb_iter_key(it->it, ret_len);
-}
-
-static const uint8_t *rocks_iter_value(struct index_iter *it, size_t *ret_len)
-{
-	return (const uint8_t *)rocksdb_iter_value(it->it, ret_len);
-}
-
-static int rocks_iter_error(struct index_iter *it)
-{
-	char *msg = NULL;
-
-	if (it->err)
-		return it->err;
-	rocksdb_iter_get_error(it->it, &msg);
-	if (msg)
-		it->err = rocks_error(it->x, "read", msg);
-	return it->err;
 }
 
 /* ---- compaction ---- */

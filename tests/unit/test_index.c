@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
+#include "meta/pending.h"
 #include "unit/meta_rig.h"
 
 #define KEYS 200u
@@ -155,6 +156,12 @@ static void test_random(void **state)
 	end(&f);
 }
 
+static unsigned number_of(const uint8_t *key)
+{
+	return (unsigned)atoi(
+		(const char[]){(char)key[2], (char)key[3], (char)key[4], (char)key[5], 0});
+}
+
 static void test_snapshot(void **state)
 {
 	struct fixture f;
@@ -172,9 +179,7 @@ static void test_snapshot(void **state)
 	for (f.ops->iter_seek(it, "", 0); f.ops->iter_valid(it); f.ops->iter_next(it)) {
 		size_t len;
 		const uint8_t *key = f.ops->iter_key(it, &len);
-		unsigned n = (unsigned)atoi((const char[]){(char)key[2], (char)key[3], (char)key[4],
-							   (char)key[5], 0}),
-			 value;
+		unsigned n = number_of(key), value;
 
 		assert_true(old.there[n]);
 		memcpy(&value, f.ops->iter_value(it, &len), sizeof(value));
@@ -186,6 +191,160 @@ static void test_snapshot(void **state)
 	assert_int_equal(seen, expected);
 	f.ops->iter_free(it);
 	end(&f);
+}
+
+/* A snapshot outlives flushes: what it shows from memory and from tables, and what both say. */
+static void test_snapshot_over_flushes(void **state)
+{
+	struct fixture f;
+	struct model m = {0}, old;
+	struct index_iter *its[3];
+	struct model olds[3];
+
+	begin(&f, *state != NULL);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 60; i++)
+			change(&f, &m);
+		its[round] = f.ops->iter_new(f.x);
+		olds[round] = m;
+		for (unsigned i = 0; i < 20; i++)
+			change(&f, &m);
+		assert_int_equal(f.ops->flush(f.x), 0);
+	}
+	compare(&f, f.x, &m);
+	for (unsigned round = 0; round < 3; round++) {
+		struct index_iter *it = its[round];
+		unsigned expected = 0, seen = 0;
+
+		old = olds[round];
+		for (f.ops->iter_seek_back(it, "~", 1); f.ops->iter_valid(it);
+		     f.ops->iter_prev(it)) {
+			size_t len;
+			unsigned n = number_of(f.ops->iter_key(it, &len)), value;
+
+			assert_true(old.there[n]);
+			memcpy(&value, f.ops->iter_value(it, &len), sizeof(value));
+			assert_int_equal(value, old.value[n]);
+			seen++;
+		}
+		for (unsigned n = 0; n < KEYS; n++)
+			expected += old.there[n];
+		assert_int_equal(seen, expected);
+		f.ops->iter_free(it);
+	}
+	end(&f);
+}
+
+static unsigned sorted_keys(const struct model *m, char keys[KEYS][16])
+{
+	unsigned count = 0;
+
+	for (unsigned letter = 0; letter < 3; letter++) /* key_of: by letter, then by number */
+		for (unsigned n = letter; n < KEYS; n += 3)
+			if (m->there[n])
+				key_of(n, keys[count++]);
+	return count;
+}
+
+/* To and fro, over what is flushed and what is not. */
+static void test_both_ways(void **state)
+{
+	struct fixture f;
+	struct model m = {0};
+	char keys[KEYS][16];
+	struct index_iter *it;
+
+	begin(&f, *state != NULL);
+	for (unsigned round = 0; round < 20; round++) {
+		unsigned count, at;
+
+		for (unsigned i = 0; i < 20; i++)
+			change(&f, &m);
+		if (round % 3 == 0)
+			assert_int_equal(f.ops->flush(f.x), 0);
+		count = sorted_keys(&m, keys);
+		at = count / 2;
+		it = f.ops->iter_new(f.x);
+		f.ops->iter_seek(it, keys[at], strlen(keys[at]));
+		for (unsigned i = 0; i < 200; i++) {
+			size_t len;
+			const uint8_t *key;
+			bool back = next_random(&f) % 2;
+
+			assert_true(f.ops->iter_valid(it));
+			key = f.ops->iter_key(it, &len);
+			assert_int_equal(len, strlen(keys[at]));
+			assert_memory_equal(key, keys[at], len);
+			if (back ? at == 0 : at + 1 == count)
+				continue;
+			at = back ? at - 1 : at + 1;
+			if (back)
+				f.ops->iter_prev(it);
+			else
+				f.ops->iter_next(it);
+		}
+		f.ops->iter_free(it);
+	}
+	end(&f);
+}
+
+static bool base_has_odd(void *ctx, const uint8_t *key, size_t key_len)
+{
+	(void)ctx;
+	return key_len == 6 && key[5] % 2 == 1;
+}
+
+static unsigned notes(struct pending *p, unsigned tree)
+{
+	struct tree_cursor c = {0};
+	unsigned count = 0;
+
+	for (tree_seek(&c, p->trees[tree], "", 0); c.at; tree_next(&c))
+		count++;
+	tree_cursor_release(&c);
+	return count;
+}
+
+static void pend(struct pending *p, unsigned n, const char *value)
+{
+	char key[16];
+	struct index_op op = {(uint8_t *)key, key_of(n, key), (const uint8_t *)value,
+			      value ? strlen(value) : 0};
+
+	pending_apply(p, &op, 1, base_has_odd, NULL);
+}
+
+/* What came and went since the last flush leaves nothing, unless the base has it, or is about to. */
+static void test_come_and_go(void **state)
+{
+	struct pending p;
+	struct tree *t;
+
+	(void)state;
+	pending_init(&p);
+	for (unsigned n = 0; n < 100; n++) {
+		pend(&p, n, "value");
+		pend(&p, n, "another");
+	}
+	assert_int_equal(notes(&p, 0), 100);
+	for (unsigned n = 0; n < 100; n++)
+		pend(&p, n, NULL);
+	assert_int_equal(notes(&p, 0), 50);
+	for (unsigned n = 1; n < 100; n += 2)
+		pend(&p, n, "back");
+	pend(&p, 2, "on its way");
+	t = pending_freeze(&p);
+	assert_int_equal(notes(&p, 1), 51);
+	assert_int_equal(notes(&p, 0), 0);
+	pend(&p, 2, NULL); /* must outlive what is being written */
+	pend(&p, 4, NULL);
+	assert_int_equal(notes(&p, 0), 1);
+	tree_put(t);
+	pending_written(&p);
+	assert_int_equal(notes(&p, 1), 0);
+	assert_int_equal(notes(&p, 0), 1);
+	assert_int_equal(pending_bytes(&p), 16 + 6); /* a note, with its key */
+	pending_release(&p);
 }
 
 static unsigned count_within(struct fixture *f, const char *prefix, size_t len, bool back)
@@ -591,6 +750,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_random),
 		BOTH(test_snapshot),
+		BOTH(test_snapshot_over_flushes),
+		BOTH(test_both_ways),
+		cmocka_unit_test(test_come_and_go),
 		BOTH(test_within),
 		BOTH(test_image),
 		cmocka_unit_test_prestate(test_images_beside_readers, (void *)1),
