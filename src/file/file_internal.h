@@ -565,6 +565,9 @@ void map_edit_took(struct map_edit *e); /* the part is committed */
 static inline bool map_edit_done(const struct map_edit *e) { return e->at == e->count; }
 
 /* ---- namei.c ---- */
+/* What a new inode in dir begins as: one link (a directory two), group and setgid as dir has it. dir's lock held. */
+struct rec_inode name_new_rec(const struct inode *dir, uint32_t mode, uint64_t rdev,
+			      struct fs_cred cred);
 /* Does name mean in (NULL: nothing)? dir's lock held. */
 MUST_USE int name_is_still(struct inode *dir, const char *name, const struct inode *in,
 			   bool *ret_same);

@@ -104,6 +104,12 @@ enum fs_rename_flags {
 };
 MUST_USE int fs_rename(struct fs *fs, struct inode *from_dir, const char *from,
 		       struct inode *to_dir, const char *to, unsigned flags);
+/* The same, and in the same step a whiteout (a character device 0:0, of that owner) comes where the name was: what an
+ * overlay above needs to know that a lower name is hidden. Not with FS_RENAME_EXCHANGE; DFS_ENOSPC: a name more may need
+ * room. */
+MUST_USE int fs_rename_whiteout(struct fs *fs, struct inode *from_dir, const char *from,
+				struct inode *to_dir, const char *to, unsigned flags,
+				struct fs_cred cred);
 
 /* ---- directories ---- */
 struct fs_dirent {

@@ -128,8 +128,8 @@ static void dir_took(struct inode *dir, const struct rec_inode *r, uint64_t seq)
 	dir->size = r->size;
 }
 
-static struct rec_inode new_rec(const struct inode *dir, uint32_t mode, uint64_t rdev,
-				struct fs_cred cred)
+struct rec_inode name_new_rec(const struct inode *dir, uint32_t mode, uint64_t rdev,
+			      struct fs_cred cred)
 {
 	struct dfs_time now = time_now();
 	struct rec_inode r = {.mode = mode,
@@ -212,7 +212,7 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 	rc = entry_free(dir, name);
 	if (rc)
 		return rc;
-	rec = new_rec(dir, mode, rdev, cred);
+	rec = name_new_rec(dir, mode, rdev, cred);
 	if (target) {
 		rec.inline_len = (uint32_t)strlen(target);
 		rec.size = rec.mapped_bytes = rec.inline_len;

@@ -18,7 +18,8 @@ struct rename {
 	struct inode *from_dir, *to_dir;
 	const char *from, *to;
 	unsigned flags;
-	struct inode *src, *tgt; /* tgt may be NULL */
+	const struct fs_cred *whiteout; /* its owner; NULL: none is left */
+	struct inode *src, *tgt;	/* tgt may be NULL */
 	struct rec_inode from_r, to_r, src_r, tgt_r;
 	struct victim victim;
 };
@@ -112,7 +113,7 @@ static void move_dirs(struct rename *rn)
 		from->nlink--;
 		to->nlink++;
 	}
-	if (!exchange && from->size)
+	if (!exchange && !rn->whiteout && from->size)
 		from->size--;
 	if (rn->tgt && is_dir(rn->tgt)) {
 		to->nlink--;
@@ -124,6 +125,27 @@ static void move_dirs(struct rename *rn)
 	rn->src_r.ctime = from->mtime;
 	rn->tgt_r.parent = rn->from_dir->ino;
 	rn->tgt_r.ctime = from->mtime;
+}
+
+/* Locked and counted, until whiteout_done(). */
+static struct inode *put_whiteout(struct rename *rn, struct meta_txn *t)
+{
+	struct rec_inode r = name_new_rec(rn->from_dir, S_IFCHR, 0, *rn->whiteout);
+	struct inode *in = inode_new(rn->fs, &r);
+
+	put_inode(t, in->ino, &r);
+	put_entry(t, rn->from_dir, rn->from, in);
+	meta_add(t, META_COUNT_INODES, 1);
+	return in;
+}
+
+static void whiteout_done(struct inode *in, int err, uint64_t seq)
+{
+	inode_born(in, err);
+	if (!err)
+		in->last_seq = seq;
+	env_mutex_unlock(&in->lock);
+	inode_put(in, 1);
 }
 
 static int fill(struct rename *rn, struct meta_txn *t)
@@ -139,7 +161,7 @@ static int fill(struct rename *rn, struct meta_txn *t)
 	if (exchange) {
 		put_inode(t, rn->tgt->ino, &rn->tgt_r);
 		put_entry(t, rn->from_dir, rn->from, rn->tgt);
-	} else {
+	} else if (!rn->whiteout) {
 		del_dentry(t, rn->from_dir->ino, rn->from);
 	}
 	put_inode(t, rn->from_dir->ino, &rn->from_r);
@@ -150,6 +172,8 @@ static int fill(struct rename *rn, struct meta_txn *t)
 
 static int rename_locked(struct rename *rn)
 {
+	struct inode *left = NULL; /* what the old name means then: nothing */
+	ino_id left_ino = {0};
 	struct meta_txn *t;
 	uint64_t seq;
 	int rc;
@@ -169,11 +193,16 @@ static int rename_locked(struct rename *rn)
 		meta_cancel(t);
 		return rc;
 	}
+	if (rn->whiteout)
+		left = put_whiteout(rn, t);
 	rc = meta_commit(t, &seq);
+	if (left) {
+		left_ino = left->ino;
+		whiteout_done(left, rc, seq);
+	}
 	if (rc)
 		return rc;
-	names_set(rn->from_dir, rn->from,
-		  rn->flags & FS_RENAME_EXCHANGE ? rn->tgt->ino : (ino_id){0});
+	names_set(rn->from_dir, rn->from, rn->flags & FS_RENAME_EXCHANGE ? rn->tgt->ino : left_ino);
 	names_set(rn->to_dir, rn->to, rn->src->ino);
 	inode_took(rn->src, &rn->src_r, seq);
 	inode_took(rn->from_dir, &rn->from_r, seq);
@@ -212,7 +241,8 @@ static int rename_try(struct rename *rn, bool *ret_again)
 }
 
 static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
-		       struct inode *to_dir, const char *to, unsigned flags, bool *ret_again)
+		       struct inode *to_dir, const char *to, unsigned flags,
+		       const struct fs_cred *whiteout, bool *ret_again)
 {
 	CLEANUP(rename_release)
 	struct rename rn = {.fs = fs,
@@ -220,7 +250,8 @@ static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
 			    .to_dir = to_dir,
 			    .from = from,
 			    .to = to,
-			    .flags = flags};
+			    .flags = flags,
+			    .whiteout = whiteout};
 	int rc = peek(fs, from_dir, from, &rn.src);
 
 	*ret_again = false;
@@ -243,8 +274,8 @@ static int rename_once(struct fs *fs, struct inode *from_dir, const char *from,
 	return rename_try(&rn, ret_again);
 }
 
-int fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
-	      const char *to, unsigned flags)
+static int rename_any(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
+		      const char *to, unsigned flags, const struct fs_cred *whiteout)
 {
 	bool again = true;
 	int rc = name_check(from);
@@ -261,7 +292,25 @@ int fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct in
 		return DFS_EINVAL;
 	if (fs->read_only)
 		return DFS_EROFS;
+	if (whiteout)
+		rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(from));
+	if (rc)
+		return rc;
 	while (again)
-		rc = rename_once(fs, from_dir, from, to_dir, to, flags, &again);
+		rc = rename_once(fs, from_dir, from, to_dir, to, flags, whiteout, &again);
 	return rc;
+}
+
+int fs_rename(struct fs *fs, struct inode *from_dir, const char *from, struct inode *to_dir,
+	      const char *to, unsigned flags)
+{
+	return rename_any(fs, from_dir, from, to_dir, to, flags, NULL);
+}
+
+int fs_rename_whiteout(struct fs *fs, struct inode *from_dir, const char *from,
+		       struct inode *to_dir, const char *to, unsigned flags, struct fs_cred cred)
+{
+	if (flags & FS_RENAME_EXCHANGE)
+		return DFS_EINVAL;
+	return rename_any(fs, from_dir, from, to_dir, to, flags, &cred);
 }

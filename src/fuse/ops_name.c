@@ -167,9 +167,10 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	       const char *to_name, unsigned flags)
 {
 	struct fuse_state *st = state_of(req);
+	struct inode *from_dir = node_of(st, parent), *to_dir = node_of(st, to_parent);
 	unsigned ours = 0;
 
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) {
 		ops_reply_err(req, DFS_EINVAL);
 		return;
 	}
@@ -177,6 +178,9 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 		ours |= FS_RENAME_NOREPLACE;
 	if (flags & RENAME_EXCHANGE)
 		ours |= FS_RENAME_EXCHANGE;
-	ops_reply_err(req, fs_rename(st->fs, node_of(st, parent), name, node_of(st, to_parent),
-				     to_name, ours));
+	if (flags & RENAME_WHITEOUT)
+		ops_reply_err(req, fs_rename_whiteout(st->fs, from_dir, name, to_dir, to_name, ours,
+						      ops_cred(req)));
+	else
+		ops_reply_err(req, fs_rename(st->fs, from_dir, name, to_dir, to_name, ours));
 }

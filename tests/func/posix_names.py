@@ -271,6 +271,28 @@ def rename_flags():
 
 
 @case
+def rename_leaves_a_whiteout():
+    need_root()  # mknod of a device
+    put("a", b"A")
+    put("b", b"B")
+    os.mkdir("d")
+    entries = os.stat(".").st_size
+    renameat2("a", "c", WHITEOUT)
+    w = os.lstat("a")
+    equal((stat.S_IFMT(w.st_mode), w.st_rdev, w.st_nlink), (stat.S_IFCHR, 0, 1), "what is left")
+    equal((get("c"), sorted(os.listdir("."))), (b"A", ["a", "b", "c", "d"]))
+    renameat2("c", "b", WHITEOUT)
+    equal((get("b"), stat.S_ISCHR(os.lstat("c").st_mode)), (b"A", True))
+    fails(errno.EEXIST, renameat2, "b", "a", WHITEOUT | NOREPLACE)
+    links = os.stat(".").st_nlink
+    renameat2("d", "e", WHITEOUT)
+    equal((os.stat(".").st_nlink, os.path.isdir("e")), (links, True))
+    if ON_DYNAMICFS:
+        equal(os.stat(".").st_size, entries + 2, "entries")
+    fails(errno.EINVAL, renameat2, "a", "b", WHITEOUT | EXCHANGE)
+
+
+@case
 def rename_loops_are_refused():
     os.makedirs("a/b/c")
     fails(errno.EINVAL, os.rename, "a", "a/b/c/d")

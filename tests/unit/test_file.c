@@ -326,6 +326,40 @@ static void test_rename(void **state)
 	expect_path(r, "/b/sub2/moved/e2", "one");
 }
 
+/* The name moves and the whiteout comes in one step, which a crash does not divide. */
+static void test_rename_whiteout(void **state)
+{
+	struct file_rig *r = *state;
+	struct inode *a = rig_mkdir(r, r->root, "a"), *b = rig_mkdir(r, r->root, "b"), *left;
+	struct fs_cred owner = {.uid = 7, .gid = 8};
+	struct fs_attr attr;
+
+	put(r, create_with(r, a, "f", "one"));
+	put(r, create_with(r, b, "g", "two"));
+	assert_int_equal(fs_rename_whiteout(r->fs, a, "f", b, "g", FS_RENAME_EXCHANGE, owner),
+			 DFS_EINVAL);
+	assert_int_equal(fs_rename_whiteout(r->fs, a, "f", b, "g", FS_RENAME_NOREPLACE, owner),
+			 DFS_EEXIST);
+	assert_int_equal(fs_rename_whiteout(r->fs, a, "f", b, "g", 0, owner), 0);
+	assert_int_equal(fs_rename_whiteout(r->fs, b, "g", b, "h", 0, owner), 0);
+	assert_int_equal(rig_attr(r, a).size, 1);
+	assert_int_equal(rig_attr(r, b).size, 2);
+	assert_int_equal(fs_fsync(r->fs, a, false), 0);
+	put(r, a);
+	put(r, b);
+	file_rig_crash(r);
+	expect_path(r, "/b/h", "one");
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(fs_resolve(r->fs, i ? "/b/g" : "/a/f", &left), 0);
+		assert_int_equal(fs_getattr(r->fs, left, &attr), 0);
+		assert_int_equal(attr.mode & S_IFMT, S_IFCHR);
+		assert_int_equal(attr.rdev, 0);
+		assert_int_equal(attr.uid, 7);
+		assert_int_equal(attr.nlink, 1);
+		put(r, left);
+	}
+}
+
 /* F6: after a crash the new name has the old content or the new one, never less. */
 static void test_rename_crash(void **state)
 {
@@ -591,6 +625,7 @@ int main(void)
 		T(test_orphans),
 		T(test_big_free),
 		T(test_rename),
+		T(test_rename_whiteout),
 		T(test_rename_crash),
 		T(test_readdir),
 		T(test_xattrs),
