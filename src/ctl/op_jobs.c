@@ -40,6 +40,8 @@ static json_t *job_json(struct ctl_call *c, const struct job_status *s,
 	set_u64(o, "due_in_s", s->due_in_s);
 	set_u64(o, "created_s", s->rec.created_ns / 1000000000ull);
 	set_u64(o, "changed_s", s->rec.changed_ns / 1000000000ull);
+	set_u64(o, "changed_ms", s->rec.changed_ns / 1000000ull);
+	set_u64(o, "created_ms", s->rec.created_ns / 1000000ull);
 	set_text(o, "reason", s->reason);
 	if (scrub && scrub->job == s->rec.id)
 		json_object_set_new(o, "scrub", scrub_json(c, scrub, with_list));

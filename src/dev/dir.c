@@ -286,7 +286,7 @@ static int op_read(struct dev_file *file, void *buf, size_t len, uint64_t off, u
 	struct dir_file *f = file_of(file);
 	ssize_t n;
 
-	if (flags & DEV_READ_MEDIA) {
+	if (flags & DEV_READ_MEDIA && !d->is_memory) { /* where the page cache is the medium */
 		(void)posix_fadvise(f->fd, (off_t)off, (off_t)len, POSIX_FADV_DONTNEED);
 		if (read_direct(d, f, buf, len, off, ret_len))
 			return 0;

@@ -294,6 +294,7 @@ struct dev *disk_dev(struct disk *d) { return d->dev; }
 int disk_usable(struct disk *d) { return d->dev && disk_state(d) != DISK_FAILED ? 0 : DFS_EGONE; }
 
 bool disk_present(struct disk *d) { return disk_usable(d) == 0; }
+bool disk_is_memory(struct disk *d) { return d->dev && dev_is_memory(d->dev); }
 
 /* Does what is wrong with it say nothing of writes? */
 static bool may_write(struct disk_health h)

@@ -269,6 +269,15 @@ struct disk_io {
  * all. Each .result is set; the return value is the first failure, or 0. Failures also reach on_error.
  */
 int disk_io_run(struct disk_io *ios, unsigned count);
+/*
+ * The same of reads in two steps, for who has something to do meanwhile: they are under way until disk_reads_end(), which must
+ * follow, sets each .result and frees what this returns. ios and their buffers live until then.
+ */
+struct disk_reads;
+struct disk_reads *disk_reads_start(struct disk_io *ios, unsigned count);
+void disk_reads_end(struct disk_reads *b);
+/* Its calls only touch memory: what is started is done. */
+bool disk_is_memory(struct disk *d);
 
 /* Read-ahead hint for a range of a segment. */
 void segment_prefetch(struct disk *d, struct segment_addr addr, uint32_t len);

@@ -153,6 +153,32 @@ static void run_all(struct run *runs, unsigned count)
 								  runs[i].sync.wanted);
 }
 
+struct disk_reads {
+	unsigned count;
+	struct run runs[];
+};
+
+struct disk_reads *disk_reads_start(struct disk_io *ios, unsigned count)
+{
+	struct disk_reads *b = xmalloc(sizeof(*b) + count * sizeof(b->runs[0]));
+
+	for (unsigned i = 0; i < count; i++)
+		ASSERT(ios[i].op == DISK_READ);
+	b->count = make_runs(ios, count, b->runs);
+	for (unsigned i = 0; i < b->count; i++)
+		run_begin(&b->runs[i]);
+	for (unsigned i = 0; i < b->count; i++)
+		segment_read_go_on(b->runs[i].first, &b->runs[i].io);
+	return b;
+}
+
+void disk_reads_end(struct disk_reads *b)
+{
+	for (unsigned i = 0; i < b->count; i++)
+		run_end(&b->runs[i]);
+	free(b);
+}
+
 int disk_io_run(struct disk_io *ios, unsigned count)
 {
 	struct run few[FEW_RUNS], *runs = few;

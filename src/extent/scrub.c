@@ -12,11 +12,15 @@
 #include "extent/internal.h"
 #include "extent/scrub.h"
 
-#define BATCH_BYTES MIB(4) /* of records that are read at a time */
+#define BATCH_BYTES                                                                                \
+	MIB(2) /* of records that are read at a time, while the batch before is verified */
+#define MEMORY_BATCH_BYTES                                                                         \
+	KIB(512) /* nothing is under way there: what the processor's caches hold */
 #define BATCH_RECORDS 1024u
 #define REQUEST_BYTES MIB(1) /* of one read */
 #define GAP_BYTES KIB(64)    /* that is read along between two records */
 #define ATTEMPTS 4u
+#define DISK_PREFIX 5u /* of a by-disk key: the table and the disk */
 
 struct record {
 	struct rec_bydisk by;
@@ -34,9 +38,24 @@ struct batch {
 	unsigned count;
 	struct request *requests;
 	unsigned request_count;
+	struct disk_io *ios; /* of the requests */
+	struct disk_reads *reads;
 	size_t bytes; /* of the requests */
 	uint8_t *mem;
 	size_t mem_bytes;
+};
+struct scan { /* of a disk */
+	struct extent_store *s;
+	struct disk *d;
+	struct extent_scrub *w;
+	struct meta_iter *it;	   /* at the next entry, */
+	struct buf prefix;	   /* of those that begin so */
+	struct meta_iter *extents; /* of about the same moment */
+	uint64_t asked;		   /* bytes of records, of w->max_bytes */
+	bool is_memory;
+	uint32_t
+		looked_up; /* the segment that was last, and whether its file has a name; 0: none was */
+	bool is_unnamed;
 };
 
 static bool names(const struct rec_extent *rec, const struct rec_bydisk *by)
@@ -99,43 +118,69 @@ static void add_to_request(struct batch *b, struct record *rec)
 	rec->request = b->request_count - 1;
 }
 
-static void add_record(struct extent_store *s, struct extent_scrub *w, struct batch *b,
-		       const struct rec_bydisk *by)
+/* The extent that has the record, as it was a moment ago or is now. On a disk records lie in about the order of their extents. */
+static bool find_extent(struct scan *c, const struct rec_bydisk *by, struct rec_extent *ret)
+{
+	size_t klen, vlen;
+	const uint8_t *k, *v;
+	BUF key = {0};
+
+	key_extent(&key, by->extent);
+	if (meta_iter_find(c->extents, key.data, key.len)) {
+		k = meta_iter_key(c->extents, &klen);
+		v = meta_iter_value(c->extents, &vlen);
+		if (!parse_extent(k, klen, v, vlen, ret) && names(ret, by))
+			return true;
+	}
+	return !get_extent(c->s->cfg.meta, by->extent, ret) && names(ret, by);
+}
+
+static void add_record(struct scan *c, struct batch *b, const struct rec_bydisk *by)
 {
 	struct record *r = &b->records[b->count];
 
 	*r = (struct record){.by = *by, .rec = xmalloc(sizeof(*r->rec))};
-	if (get_extent(s->cfg.meta, by->extent, r->rec) || !names(r->rec, by)) {
+	if (!find_extent(c, by, r->rec)) {
 		free(r->rec);
-		note_stray(s, w, by);
+		note_stray(c->s, c->w, by);
 		return;
 	}
 	add_to_request(b, r);
 	b->count++;
 }
 
-/* The next records; w's place is behind them. */
-static void gather(struct extent_store *s, struct extent_scrub *w, struct batch *b)
+static void begin_walk(struct scan *c)
 {
 	BUF key = {0};
-	struct meta_iter *it;
-	uint64_t bytes = 0, most = MIN(BATCH_BYTES, w->max_bytes - w->bytes);
 
-	key_bydisk(&key, w->disk, w->segment, w->offset);
-	it = meta_iter_new_within(s->cfg.meta, key.data, 5);
-	meta_iter_seek(it, key.data, key.len);
-	for (; b->count < BATCH_RECORDS && bytes < most && b->bytes < BATCH_BYTES;
-	     meta_iter_next(it)) {
+	key_bydisk(&key, c->w->disk, c->w->segment, c->w->offset);
+	buf_put(&c->prefix, key.data, DISK_PREFIX);
+	c->it = meta_iter_new_within(c->s->cfg.meta, key.data, DISK_PREFIX);
+	meta_iter_seek(c->it, key.data, key.len);
+	c->extents = meta_iter_new(c->s->cfg.meta);
+}
+
+/* The next records; w's place is behind them. */
+static void gather(struct scan *c, struct batch *b)
+{
+	struct extent_scrub *w = c->w;
+	uint64_t batch = c->is_memory ? MEMORY_BATCH_BYTES : BATCH_BYTES;
+	uint64_t bytes = 0, most = MIN(batch, w->max_bytes - c->asked);
+
+	b->count = b->request_count = 0;
+	b->bytes = 0;
+	for (; b->count < BATCH_RECORDS && bytes < most && b->bytes < batch;
+	     meta_iter_next(c->it)) {
 		size_t klen, vlen;
 		const uint8_t *k, *v;
 		struct rec_bydisk by;
 
-		w->done = !meta_iter_valid(it);
+		w->done = !meta_iter_valid(c->it);
 		if (w->done)
 			break;
-		k = meta_iter_key(it, &klen);
-		v = meta_iter_value(it, &vlen);
-		w->done = klen < 5 || memcmp(k, key.data, 5) != 0;
+		k = meta_iter_key(c->it, &klen);
+		v = meta_iter_value(c->it, &vlen);
+		w->done = klen < DISK_PREFIX || memcmp(k, c->prefix.data, DISK_PREFIX) != 0;
 		if (w->done)
 			break;
 		if (parse_bydisk(k, klen, v, vlen, &by)) {
@@ -145,16 +190,16 @@ static void gather(struct extent_store *s, struct extent_scrub *w, struct batch 
 		w->segment = by.segment;
 		w->offset = by.offset + 1;
 		bytes += by.record_len;
-		add_record(s, w, b, &by);
+		add_record(c, b, &by);
 	}
-	w->err = meta_iter_error(it);
+	w->err = meta_iter_error(c->it);
 	w->done = w->done && !w->err;
-	meta_iter_free(it);
+	c->asked += bytes;
 }
 
 /* ---- reading ---- */
 
-static void read_batch(struct disk *d, struct batch *b, struct disk_io *ios)
+static void read_begin(struct disk *d, struct batch *b)
 {
 	size_t at = 0;
 
@@ -169,25 +214,34 @@ static void read_batch(struct disk *d, struct batch *b, struct disk_io *ios)
 		q->buf = b->mem + at;
 		at += q->len;
 		q->iov = (struct iovec){q->buf, q->len};
-		ios[i] = (struct disk_io){.disk = d,
-					  .op = DISK_READ,
-					  .addr = {q->segment, q->from},
-					  .iov = &q->iov,
-					  .iovcnt = 1,
-					  .flags = DEV_READ_MEDIA,
-					  .is_old = true};
+		b->ios[i] = (struct disk_io){.disk = d,
+					     .op = DISK_READ,
+					     .addr = {q->segment, q->from},
+					     .iov = &q->iov,
+					     .iovcnt = 1,
+					     .flags = DEV_READ_MEDIA,
+					     .is_old = true};
 	}
-	(void)disk_io_run(ios, b->request_count); /* each result is looked at */
-	for (unsigned i = 0; i < b->request_count; i++) {
-		struct request *q = &b->requests[i];
+	b->reads = disk_reads_start(b->ios, b->request_count);
+}
 
-		if (i && b->requests[i - 1].segment == q->segment)
-			q->is_unnamed = b->requests[i - 1].is_unnamed;
-		else
-			q->is_unnamed = segment_named(d, q->segment) == DFS_ENOENT;
-		if (q->is_unnamed && segment_is_open(d, q->segment))
-			segment_close_open(d); /* nothing more goes where it can't last */
-	}
+/* Once for each segment. */
+static bool lost_its_name(struct scan *c, uint32_t segment)
+{
+	if (c->looked_up == segment)
+		return c->is_unnamed;
+	c->looked_up = segment;
+	c->is_unnamed = segment_named(c->d, segment) == DFS_ENOENT;
+	if (c->is_unnamed && segment_is_open(c->d, segment))
+		segment_close_open(c->d); /* nothing more goes where it can't last */
+	return c->is_unnamed;
+}
+
+static void read_end(struct scan *c, struct batch *b)
+{
+	disk_reads_end(b->reads); /* each result is looked at */
+	for (unsigned i = 0; i < b->request_count; i++)
+		b->requests[i].is_unnamed = lost_its_name(c, b->requests[i].segment);
 }
 
 /* Of a request that failed, or whose bytes are wrong: the record alone. */
@@ -206,8 +260,7 @@ static int read_alone(struct extent_store *s, const struct record *r)
 	return w.is_unnamed ? DFS_ENOENT : w.result;
 }
 
-static int check(struct extent_store *s, const struct batch *b, const struct disk_io *ios,
-		 const struct record *r)
+static int check(struct extent_store *s, const struct batch *b, const struct record *r)
 {
 	const struct request *q = &b->requests[r->request];
 	struct whole_read w = {.rec = r->rec,
@@ -215,7 +268,7 @@ static int check(struct extent_store *s, const struct batch *b, const struct dis
 			       .len = r->rec->fragment_len,
 			       .buf = q->buf + (r->by.offset - q->from)};
 
-	if (ios[r->request].result || whole_parse(&w))
+	if (b->ios[r->request].result || whole_parse(&w))
 		return read_alone(s, r);
 	record_header_release(&w.header);
 	return q->is_unnamed ? DFS_ENOENT : 0;
@@ -250,47 +303,98 @@ static bool note_bad(struct extent_store *s, struct extent_scrub *w, const struc
 	return true;
 }
 
-static void check_batch(struct extent_store *s, struct extent_scrub *w, struct batch *b,
-			const struct disk_io *ios)
+/* false: not all of them; the place is before the first of the others. */
+static bool check_batch(struct scan *c, struct batch *b)
 {
-	struct disk *d = disk_get(s->cfg.disks, w->disk);
+	struct extent_scrub *w = c->w;
 
 	for (unsigned i = 0; i < b->count; i++) {
 		const struct record *r = &b->records[i];
-		int err = check(s, b, ios, r);
+		int err = check(c->s, b, r);
 
-		if (err && !disk_present(d)) { /* it went: what was not read stays to be done */
+		if (err && !disk_present(c->d)) { /* it went: what was not read stays to be done */
 			w->segment = r->by.segment;
 			w->offset = r->by.offset;
 			w->done = false;
-			return;
+			return false;
 		}
-		if (err && !note_bad(s, w, r, err))
-			return;
+		if (err && !note_bad(c->s, w, r, err))
+			return false;
 		w->bytes += r->by.record_len;
 		w->fragments++;
 	}
+	return true;
 }
 
+/* ---- batch after batch ---- */
+
+static void batch_init(struct batch *b)
+{
+	*b = (struct batch){.records = xcalloc(BATCH_RECORDS, sizeof(*b->records)),
+			    .requests = xcalloc(BATCH_RECORDS, sizeof(*b->requests)),
+			    .ios = xcalloc(BATCH_RECORDS, sizeof(*b->ios))};
+}
+
+static void batch_release(struct batch *b)
+{
+	free(b->records);
+	free(b->requests);
+	free(b->ios);
+	free(b->mem);
+}
+
+/* The next batch is under way. false: there is none, or enough for now. */
+static bool batch_begin(struct scan *c, struct batch *b)
+{
+	const struct extent_scrub *w = c->w;
+
+	if (w->done || w->err || !disk_present(c->d) || c->asked >= w->max_bytes ||
+	    w->suspect_count == SCRUB_SUSPECTS || env_now_ns() >= w->end_ns)
+		return false;
+	gather(c, b);
+	read_begin(c->d, b);
+	return true;
+}
+
+/* check: else it is thrown away. false: the place is before what has not been verified. */
+static bool batch_end(struct scan *c, struct batch *b, bool check)
+{
+	bool all;
+
+	read_end(c, b);
+	all = check && check_batch(c, b);
+	for (unsigned i = 0; i < b->count; i++)
+		free(b->records[i].rec);
+	return all;
+}
+
+/* While one batch is verified the next one is being read. */
 void extent_scrub_disk(struct extent_store *s, struct extent_scrub *w)
 {
 	struct disk *d = disk_get(s->cfg.disks, w->disk);
-	FREE struct record *records = xcalloc(BATCH_RECORDS, sizeof(*records));
-	FREE struct request *requests = xcalloc(BATCH_RECORDS, sizeof(*requests));
-	FREE struct disk_io *ios = xcalloc(BATCH_RECORDS, sizeof(*ios));
-	struct batch b = {.records = records, .requests = requests};
+	struct scan c = {.s = s, .d = d, .w = w, .is_memory = d && disk_is_memory(d)};
+	struct batch v[2];
+	bool more;
 
-	while (!w->done && !w->err && d && disk_present(d) && w->bytes < w->max_bytes &&
-	       w->suspect_count < SCRUB_SUSPECTS && env_now_ns() < w->end_ns) {
-		b.count = b.request_count = 0;
-		b.bytes = 0;
-		gather(s, w, &b);
-		read_batch(d, &b, ios);
-		check_batch(s, w, &b, ios);
-		for (unsigned i = 0; i < b.count; i++)
-			free(records[i].rec);
+	if (!d)
+		return;
+	begin_walk(&c);
+	batch_init(&v[0]);
+	batch_init(&v[1]);
+	more = batch_begin(&c, &v[0]);
+	for (unsigned i = 0; more; i ^= !c.is_memory) {
+		bool ahead = !c.is_memory && batch_begin(&c, &v[!i]);
+		bool all = batch_end(&c, &v[i], true);
+
+		if (ahead && !all)
+			(void)batch_end(&c, &v[!i], false); /* it is read again */
+		more = all && (c.is_memory ? batch_begin(&c, &v[i]) : ahead);
 	}
-	free(b.mem);
+	meta_iter_free(c.it);
+	meta_iter_free(c.extents);
+	buf_release(&c.prefix);
+	batch_release(&v[0]);
+	batch_release(&v[1]);
 }
 
 /* ---- one extent ---- */

@@ -23,6 +23,7 @@
 #define STEPS_PER_S 4u	    /* where there is a rate */
 #define INDEX_RECORDS 4096u /* of a step */
 #define STORE_NS 1000000000ull
+#define WALKS 64u /* disks with an iterator of their own; of others each record is looked up */
 
 struct step {
 	struct jobs *j;
@@ -32,6 +33,7 @@ struct step {
 	uint64_t bytes;	     /* read */
 	uint64_t written;
 	bool found;
+	struct meta_iter *walks[WALKS]; /* index phase: by disk; NULL: not begun */
 };
 
 static struct meta *meta_of(const struct step *s) { return pool_meta(s->j->p); }
@@ -268,16 +270,44 @@ static void note_damaged_record(struct step *s, const uint8_t *k, size_t klen, c
 	     dfs_err_text(err), (int)MIN(text.len, 300), (const char *)text.data);
 }
 
+static bool is_of(const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen,
+		  const struct rec_extent *rec, unsigned i)
+{
+	struct rec_bydisk by;
+
+	return !parse_bydisk(k, klen, v, vlen, &by) && uuid_eq(&by.extent.u, &rec->id.u) &&
+	       by.index == i && by.record_len == rec->frags[i].record_len;
+}
+
 static bool bydisk_agrees(struct meta *m, const struct rec_extent *rec, unsigned i)
 {
 	const struct rec_fragment *f = &rec->frags[i];
 	BUF key = {0}, val = {0};
-	struct rec_bydisk by;
 
 	key_bydisk(&key, f->disk, f->segment, f->offset);
 	return !meta_get(m, key.data, key.len, &val) &&
-	       !parse_bydisk(key.data, key.len, val.data, val.len, &by) &&
-	       uuid_eq(&by.extent.u, &rec->id.u) && by.index == i && by.record_len == f->record_len;
+	       is_of(key.data, key.len, val.data, val.len, rec, i);
+}
+
+/* The same of a moment ago. What was written together lies together in the table, for each disk: so each of the first ones has an iterator. */
+static bool bydisk_agreed(struct step *s, const struct rec_extent *rec, unsigned i)
+{
+	const struct rec_fragment *f = &rec->frags[i];
+	BUF key = {0};
+	size_t klen, vlen;
+	struct meta_iter **it;
+	const uint8_t *k, *v;
+
+	if (f->disk.v >= WALKS)
+		return false;
+	it = &s->walks[f->disk.v];
+	*it = *it ? *it : meta_iter_new(meta_of(s));
+	key_bydisk(&key, f->disk, f->segment, f->offset);
+	if (!meta_iter_find(*it, key.data, key.len))
+		return false;
+	k = meta_iter_key(*it, &klen);
+	v = meta_iter_value(*it, &vlen);
+	return is_of(k, klen, v, vlen, rec, i);
 }
 
 /* The extent's record is of a moment ago, too. */
@@ -289,7 +319,8 @@ static void check_extent(struct step *s, const struct rec_extent *rec)
 		char id[UUID_TEXT_LEN + 1];
 		struct rec_extent now;
 
-		if (rec->frags[i].disk.v == 0 || bydisk_agrees(m, rec, i))
+		if (rec->frags[i].disk.v == 0 || bydisk_agreed(s, rec, i) ||
+		    bydisk_agrees(m, rec, i))
 			continue;
 		if (get_extent(m, rec->id, &now) || now.frags[i].disk.v == 0 ||
 		    bydisk_agrees(m, &now, i))
@@ -354,6 +385,8 @@ static int step_index(struct step *s)
 	is_end = !meta_iter_valid(it);
 	err = meta_iter_error(it);
 	meta_iter_free(it);
+	for (unsigned i = 0; i < WALKS; i++)
+		meta_iter_free(s->walks[i]);
 	if (err || !is_end)
 		return err;
 	s->r->phase = SCRUB_METADATA;

@@ -201,6 +201,8 @@ void meta_iter_free(struct meta_iter *it); /* NULL is allowed */
 void meta_iter_seek(struct meta_iter *it, const void *key, size_t key_len);
 /* Last key <= key. */
 void meta_iter_seek_back(struct meta_iter *it, const void *key, size_t key_len);
+/* Is the key there? Then the iterator is at it. Cheap for who asks in about the keys' order: the next few are looked at first. */
+bool meta_iter_find(struct meta_iter *it, const void *key, size_t key_len);
 bool meta_iter_valid(struct meta_iter *it);
 void meta_iter_next(struct meta_iter *it);
 void meta_iter_prev(struct meta_iter *it);

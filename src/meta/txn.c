@@ -499,6 +499,34 @@ void meta_iter_next(struct meta_iter *it)
 	}
 }
 
+/* Of the iterator's key and that one: as memcmp(). It is valid. */
+static int compare_key(struct meta_iter *it, const void *key, size_t key_len)
+{
+	size_t len;
+	const uint8_t *at = it->ops->iter_key(it->it, &len);
+	int order = memcmp(at, key, MIN(len, key_len));
+
+	return order || len == key_len ? order : len < key_len ? -1 : 1;
+}
+
+#define FIND_STEPS 4u
+
+bool meta_iter_find(struct meta_iter *it, const void *key, size_t key_len)
+{
+	for (unsigned i = 0; i < FIND_STEPS && meta_iter_valid(it); i++, meta_iter_next(it)) {
+		int order = compare_key(it, key, key_len);
+
+		if (order == 0)
+			return true;
+		if (order > 0 && i > 0)
+			return false; /* it would lie between the last one and this */
+		if (order > 0)
+			break;
+	}
+	meta_iter_seek(it, key, key_len);
+	return meta_iter_valid(it) && compare_key(it, key, key_len) == 0;
+}
+
 void meta_iter_prev(struct meta_iter *it)
 {
 	unsigned tries = 0;

@@ -50,7 +50,7 @@ import time
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), '..', '..'))
 BUILD = os.environ.get('BUILD', 'build')
 WORK = os.path.join(ROOT, 'build-mutate')
-COPIED = ['src', 'sim', 'tests', 'tools', 'docs', 'meson.build', 'meson_options.txt', BUILD]
+COPIED = ['src', 'sim', 'tests', 'tools', 'docs', 'bench', 'meson.build', 'meson_options.txt', BUILD]
 LANES = int(os.environ.get('MUTATE_LANES') or 2)
 JOBS = os.environ.get('MUTATE_JOBS') or str(max(1, (os.cpu_count() or 1) // LANES))
 UNIT_LIMIT_S, SIM_LIMIT_S, SCRIPT_LIMIT_S = 60, 200, 200

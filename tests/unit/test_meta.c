@@ -90,6 +90,34 @@ static void test_unsynced_is_a_prefix(void **state)
 	rig_release(&r);
 }
 
+static void test_iterators_find_keys(void **state)
+{
+	/* the next, the same, a few further, far further, before, absent at each of these places */
+	static const char *const there[] = {"k00000002", "k00000003", "k00000003", "k00000006",
+					    "k00000050", "k00000010", "k00000079"};
+	static const char *const absent[] = {"k00000079x", "k00000003x", "k00000005x", "k", "z"};
+	struct meta_iter *it;
+	struct rig r;
+
+	rig_init(&r, rocks_of(state), 1, 1);
+	rig_must_open(&r);
+	rig_fill(&r, 0, 80, 1);
+	it = meta_iter_new(r.m);
+	for (unsigned i = 0; i < ARRAY_SIZE(there); i++) {
+		size_t len;
+
+		assert_true(meta_iter_find(it, there[i], 9));
+		assert_memory_equal(meta_iter_key(it, &len), there[i], 9);
+		for (unsigned j = 0; j < ARRAY_SIZE(absent); j++)
+			if (j % 2 == i % 2)
+				assert_false(meta_iter_find(it, absent[j], strlen(absent[j])));
+	}
+	assert_int_equal(meta_iter_error(it), 0);
+	meta_iter_free(it);
+	rig_must_close(&r);
+	rig_release(&r);
+}
+
 static void test_iterators_are_snapshots(void **state)
 {
 	struct meta_iter *it;
@@ -535,6 +563,7 @@ int main(void)
 		BOTH(test_kill_and_reopen),
 		BOTH(test_unsynced_is_a_prefix),
 		BOTH(test_iterators_are_snapshots),
+		BOTH(test_iterators_find_keys),
 		BOTH(test_deletes_and_counters),
 		BOTH(test_lost_index),
 		BOTH(test_tolerance),
