@@ -686,7 +686,11 @@ void client_main(void *arg)
 		pick_at = (unsigned)rng_below(&c->rng, total);
 		while (pick_at >= choices[i].weight[c->run->weights])
 			pick_at -= choices[i++].weight[c->run->weights];
+		struct users *users = fs_users(c->run->fs);
+
+		users_enter(users);
 		choices[i].fn(c);
+		users_leave(users);
 		sim_reclaim(c->run);
 		if (c->run->pace_ms)
 			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));

@@ -113,9 +113,10 @@ static void restore(struct extent_store *s, struct repair_item *item)
 	item->bytes += extent_stored_bytes(&rec);
 }
 
-void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count)
+void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count,
+		    unsigned lanes)
 {
-	const struct repair_choice choice = {0};
+	const struct repair_choice choice = {.lanes = lanes};
 
 	extent_repair_many(s, &choice, items, count);
 	for (unsigned i = 0; i < count; i++)

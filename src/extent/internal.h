@@ -248,6 +248,7 @@ struct repair_choice {
 	bool is_scrub;			/* likewise; past the page cache */
 	disk_id doubted;		/* those on this disk that may be lost so: */
 	const struct disk_doubt *doubt; /* NULL: none */
+	unsigned lanes;			/* threads that work at it, at most REPAIR_LANES; 0: one */
 };
 /* Any number, as many at a time as memory and a transaction hold. What is met and bad is made anew, too. */
 void extent_repair_many(struct extent_store *s, const struct repair_choice *choice,

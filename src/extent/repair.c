@@ -7,7 +7,9 @@
  *
  * An extent that changes meanwhile (freed, repaired by another) is begun anew. Who calls this: heal.c.
  *
- * Locks: the records' exclusive section (refs.c) around re-reading and commit.
+ * Of many extents several threads (lanes) do some each; what they do to one and the same is as if two callers did (E6).
+ *
+ * Locks: the records' exclusive section (refs.c) around re-reading and commit; lanes.lock, a leaf.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,9 +87,8 @@ struct repair {
 	bool tried[DFS_EXTENT_MAX_FRAGMENTS], have[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged[DFS_EXTENT_MAX_FRAGMENTS];
 	int why[DFS_EXTENT_MAX_FRAGMENTS]; /* what is wrong with it; 0: nothing, or it is absent */
-	uint8_t *bufs;			   /* a header and a payload for each fragment */
-	uint8_t *payload[DFS_EXTENT_MAX_FRAGMENTS];
-	struct record_piece *pieces; /* known only to the records themselves */
+	uint8_t *payload[DFS_EXTENT_MAX_FRAGMENTS]; /* borrowed; before it the header */
+	struct record_piece *pieces;		    /* known only to the records themselves */
 	unsigned piece_count;
 	struct hash *hashes; /* of the payloads that are wanted */
 	int err;	     /* of the extent: it is left as it is */
@@ -116,17 +117,32 @@ static size_t begin(struct extent_store *s, const struct repair_choice *c, struc
 	r->new = r->old;
 	r->width = (unsigned)r->old.k + r->old.m;
 	each = (size_t)r->old.header_len + r->old.fragment_len;
-	r->bufs = xmalloc(r->width * each);
-	for (unsigned i = 0; i < r->width; i++) {
-		r->payload[i] = r->bufs + i * each + r->old.header_len;
+	for (unsigned i = 0; i < r->width; i++)
 		r->want[i] = is_wanted(s, c, &r->old.frags[i]);
-	}
 	return r->width * each;
+}
+
+/* One piece of memory for all: what is fresh costs as much as to read into it. */
+static void give_room(struct repair *rs, unsigned count, size_t bytes, struct buf *room)
+{
+	uint8_t *at;
+
+	if (room->cap < bytes) {
+		buf_release(room);
+		*room = (struct buf){.data = xmalloc(bytes), .cap = bytes};
+	}
+	at = room->data;
+	for (unsigned i = 0; i < count; i++) {
+		struct repair *r = &rs[i];
+		size_t each = (size_t)r->old.header_len + r->old.fragment_len;
+
+		for (unsigned j = 0; j < r->width; j++, at += each)
+			r->payload[j] = at + r->old.header_len;
+	}
 }
 
 static void end(struct repair *r)
 {
-	free(r->bufs);
 	free(r->pieces);
 	free(r->hashes);
 }
@@ -528,9 +544,9 @@ static bool named_before(const struct repair_item *items, unsigned n)
 	return false;
 }
 
-/* Runs as many of the items as one call of the pipeline holds. Returns how many. */
+/* Runs as many of the items as one call of the pipeline holds. Returns how many. *room: memory that it leaves to the next call. */
 static unsigned run_some(struct extent_store *s, const struct repair_choice *c,
-			 struct repair_item *items, unsigned count)
+			 struct repair_item *items, unsigned count, struct buf *room)
 {
 	FREE struct repair *rs = xcalloc(BATCH_EXTENTS, sizeof(*rs));
 	size_t bytes = 0;
@@ -540,19 +556,106 @@ static unsigned run_some(struct extent_store *s, const struct repair_choice *c,
 		bytes += begin(s, c, &items[n], &rs[n], named_before(items, n));
 		n++;
 	}
+	give_room(rs, n, bytes, room);
 	run(s, c, rs, n);
 	for (unsigned i = 0; i < n; i++)
 		end(&rs[i]);
 	return n;
 }
 
+/* ---- lanes ---- */
+
+struct lanes { /* of one call: threads that take chunks of the items until there are none */
+	struct extent_store *s;
+	const struct repair_choice *choice;
+	struct repair_item *items;
+	unsigned count;
+	struct env_mutex lock; /* a leaf */
+	unsigned next;	       /* lock */
+	unsigned chunk;
+};
+
+/* false: all are taken. */
+static bool lane_take(struct lanes *l, unsigned *ret_from, unsigned *ret_count)
+{
+	ENV_LOCKED(&l->lock);
+
+	*ret_from = l->next;
+	*ret_count = MIN(l->count - l->next, l->chunk);
+	l->next += *ret_count;
+	return *ret_count > 0;
+}
+
+static void lane_main(void *arg)
+{
+	struct lanes *l = arg;
+	unsigned from, count;
+	BUF room = {0};
+
+	while (lane_take(l, &from, &count))
+		for (unsigned i = 0; i < count;)
+			i += run_some(l->s, l->choice, l->items + from + i, count - i, &room);
+}
+
+/* What all of them take at most, if each fragment has to be made anew. */
+static uint64_t bytes_of(const struct lanes *l)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < l->count; i++) {
+		struct rec_extent rec;
+
+		if (!get_extent(l->s->cfg.meta, l->items[i].id, &rec))
+			bytes += extent_stored_bytes(&rec);
+	}
+	return bytes;
+}
+
+/* Each looks by itself at what is spare (A6): that does for more than one only where each disk has room for all of it, twice. */
+static bool has_room_for_lanes(const struct lanes *l)
+{
+	uint64_t bytes = bytes_of(l);
+	FREE struct place_snapshot *spare = spare_begin(l->s, bytes,
+							(uint64_t)l->count * INDEX_BYTES);
+	bool ample = true;
+
+	for (unsigned i = 0; i < spare->count; i++)
+		ample &= !spare->disks[i].eligible || spare->disks[i].free_bytes / 2 >= bytes;
+	spare_end(l->s, bytes);
+	return ample;
+}
+
+static void run_lanes(struct lanes *l, unsigned lanes)
+{
+	struct env_thread *threads[REPAIR_LANES];
+	unsigned n = 0;
+
+	if (lanes > 1 && has_room_for_lanes(l)) {
+		PROBE("repair-lanes");
+		for (; n + 1 < lanes; n++) {
+			threads[n] = env_thread_try_start("dfs-repair", lane_main, l);
+			if (!threads[n])
+				break;
+		}
+	}
+	lane_main(l);
+	while (n > 0)
+		env_thread_join(threads[--n]);
+}
+
 void extent_repair_many(struct extent_store *s, const struct repair_choice *c,
 			struct repair_item *items, unsigned count)
 {
-	for (unsigned i = 0; i < count;)
-		i += run_some(s, c, items + i, count - i);
+	unsigned lanes = MIN(MAX(c->lanes, 1u), REPAIR_LANES);
+	struct lanes l = {.s = s, .choice = c, .items = items, .count = count};
+	BUF room = {0};
+
+	l.chunk = MIN(DIV_UP(count, lanes), BATCH_EXTENTS);
+	env_mutex_init(&l.lock);
+	run_lanes(&l, MIN(lanes, count));
+	env_mutex_release(&l.lock);
 	for (int attempt = 1; attempt < ATTEMPTS; attempt++)
 		for (unsigned i = 0; i < count; i++)
 			if (items[i].err == DFS_EBUSY)
-				(void)run_some(s, c, &items[i], 1);
+				(void)run_some(s, c, &items[i], 1, &room);
 }

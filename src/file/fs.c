@@ -30,6 +30,8 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 		c->promise_wait_ms = 5000;
 }
 
+struct users *fs_users(struct fs *fs) { return pool_users(fs->pool); }
+
 static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 {
 	struct fs *fs = xcalloc(1, sizeof(*fs));

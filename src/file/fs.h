@@ -52,6 +52,9 @@ int fs_close(struct fs *fs);
 /* Drops everything unsaved (the simulator's power cut). */
 void fs_abandon(struct fs *fs);
 
+/* For who calls the functions below on behalf of somebody who waits: users_enter() before, users_leave() after. */
+struct users *fs_users(struct fs *fs);
+
 /* ---- inodes ---- every call that returns an inode gives one reference; fs_forget gives n back */
 MUST_USE int fs_inode_get(struct fs *fs, ino_id ino, struct inode **ret_inode);
 void fs_forget(struct fs *fs, struct inode *in, uint64_t n);

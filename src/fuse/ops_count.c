@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel's requests, counted by kind on their way to their handlers. No locks. */
+/* The kernel's requests, counted by kind on their way to their handlers; background work yields to them (Y1). No locks. */
 #include "base/metric.h"
+#include "base/users.h"
 #include "fuse/ops.h"
 
 #define COUNTED(op, parameters, arguments)                                                         \
 	static void counted_##op parameters                                                        \
 	{                                                                                          \
+		struct users *users = fs_users(state_of(req)->fs);                                 \
+                                                                                                   \
 		metric_fuse(METRIC_FUSE_##op);                                                     \
+		users_enter(users);                                                                \
 		op_##op arguments;                                                                 \
+		users_leave(users);                                                                \
 	}
 
 COUNTED(lookup, (fuse_req_t req, fuse_ino_t parent, const char *name), (req, parent, name))

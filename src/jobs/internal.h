@@ -12,6 +12,15 @@
 #include "meta/meta.h"
 #include "meta/schema_scrub.h"
 
+/* How much a step may do at once. */
+struct job_budget {
+	unsigned extents;    /* that are made anew */
+	unsigned lanes;	     /* threads that do that */
+	unsigned disks;	     /* that a scrub reads at a time, each by a thread, */
+	uint64_t disk_bytes; /* so much of each, */
+	uint64_t ns;	     /* for about so long */
+};
+
 struct job {
 	struct rec_job rec;
 	bool changed; /* rec differs from the index */
@@ -24,6 +33,17 @@ struct job {
 	uint64_t begun_left; /* what was left then */
 	uint64_t rest_ns;    /* out of a step: for how long its own rate wants it to rest */
 	uint64_t rests_until_ns;
+	bool is_urgent; /* out of a step: what it does is of data that bears no further loss */
+	struct job_budget budget; /* of the step */
+};
+
+/* The thread's: how it makes room for users (Y1 to Y4). */
+struct yield {
+	uint64_t looked_ns, busy_ns; /* the users' load, then */
+	double busy;		     /* the part of the time in which they waited, lately */
+	bool is_quiet;
+	uint64_t until_ns
+		[2]; /* what is not urgent, and what is, rests so long, while users are there */
 };
 
 struct jobs {
@@ -37,9 +57,10 @@ struct jobs {
 	uint64_t wrote_bytes, wrote_ns; /* the thread's: by the last step, and when */
 	bool may_grow;			/* the pool, a second ago */
 	uint64_t stored_ns;		/* the thread's: when cursors were last stored */
-	struct rec_scrub *scrub;	/* the newest; job 0: there is none */
-	uint64_t scrub_stored_ns;	/* the thread's */
-	unsigned scrub_turn;		/* the thread's: which disks' turn it is */
+	struct yield yield;
+	struct rec_scrub *scrub;  /* the newest; job 0: there is none */
+	uint64_t scrub_stored_ns; /* the thread's */
+	unsigned scrub_turn;	  /* the thread's: which disks' turn it is */
 };
 
 /* What kinds of work there are. */
@@ -66,6 +87,16 @@ void scrub_load(struct jobs *j);
 /* lock held. As jobs_scrub(), but for the sync. */
 MUST_USE int scrub_begin(struct jobs *j, const struct scrub_order *o, uint32_t *ret_id,
 			 uint64_t *ret_seq);
+
+/* ---- yield.c; the thread only ---- */
+/* How busy are the users? Before what follows. */
+void yield_look(struct jobs *j);
+/* What a step may do now, at that rate (0: none). */
+struct job_budget yield_budget(struct jobs *j, uint64_t bytes_per_s);
+/* A step has taken so long: for how long does what is as urgent rest? */
+void yield_after(struct jobs *j, bool is_urgent, uint64_t took_ns);
+/* For how long still; 0: it may go on. */
+uint64_t yield_rest_ns(struct jobs *j, bool is_urgent);
 
 /* ---- move.c ---- */
 /* What has no place is seen to in another way. Sets each item's err. */

@@ -20,6 +20,7 @@
 #define WAIT_NS 30000000000ull /* before the first further try; doubled */
 #define WAIT_DOUBLINGS 7u      /* an hour */
 #define MEASURE_NS 10000000000ull
+#define LOOK_AGAIN_NS 100000000ull /* whether users are still there */
 
 static const struct job_kind *const kinds[] = {&rebuild_kind, &drain_kind, &scrub_kind};
 
@@ -188,7 +189,8 @@ static struct job *choose(struct jobs *j, uint32_t after)
 	for (unsigned i = 0; i < j->count; i++) {
 		struct job *job = &j->v[i];
 
-		if (job->rec.state != JOB_RUNNING || job->rests_until_ns > env_now_ns())
+		if (job->rec.state != JOB_RUNNING || job->rests_until_ns > env_now_ns() ||
+		    yield_rest_ns(j, job->is_urgent))
 			continue;
 		if (!first || job->rec.id < first->rec.id)
 			first = job;
@@ -209,9 +211,10 @@ static bool is_due(const struct job *job, uint64_t signature)
 	return env_now_ns() >= job->retry_ns || job->signature != signature;
 }
 
-/* lock held. Those that wait and are due, or for whom something has changed, go on. */
-static void wake_due(struct jobs *j)
+/* lock held. Those that wait and are due, or for whom something has changed, go on. true: there are any. */
+static bool wake_due(struct jobs *j)
 {
+	bool any = false;
 	uint64_t signature = jobs_signature(j);
 
 	for (unsigned i = 0; i < j->count; i++) {
@@ -224,7 +227,9 @@ static void wake_due(struct jobs *j)
 		if (!job->rec.total_bytes)
 			job->rec.total_bytes = kind_of(&job->rec)->left(j, &job->rec);
 		job_set_state(job, JOB_RUNNING, "%s", "");
+		any = true;
 	}
+	return any;
 }
 
 /* " of disk 3"; "" of all. */
@@ -277,12 +282,15 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 {
 	const struct job_kind *kind = kind_of(&job->rec);
 	struct job copy = *job;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, began = env_now_ns();
 	int err;
 
+	copy.budget = yield_budget(j, pool_get_rebuild(j->p).bytes_per_s);
+	copy.is_urgent = false;
 	env_mutex_unlock(&j->lock);
 	err = kind->step(j, &copy, &bytes);
 	env_mutex_lock(&j->lock);
+	yield_after(j, copy.is_urgent, env_now_ns() - began);
 	job = find(j, copy.rec.id);
 	if (!job || job_is_over(job))
 		return bytes;
@@ -295,6 +303,7 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	job->rec.made = copy.rec.made;
 	job->rec.stuck = copy.rec.stuck;
 	job->why = copy.why;
+	job->is_urgent = copy.is_urgent;
 	job->rests_until_ns = env_now_ns() + copy.rest_ns;
 	job->changed = true;
 	if (err == DFS_EEND)
@@ -314,14 +323,22 @@ static uint64_t rest_ms(struct jobs *j)
 	return ms < 1 ? 0 : (uint64_t)MIN(ms, 1e9);
 }
 
-/* lock held. Until the first of those that rest by a rate of their own goes on; at most a tick. */
+/* lock held. Until the first of those that rest, by a rate of their own or for users, goes on; at most a tick. */
 static uint64_t own_rest_ms(struct jobs *j)
 {
 	uint64_t now = env_now_ns(), first = now + TICK_MS * 1000000ull;
 
-	for (unsigned i = 0; i < j->count; i++)
-		if (j->v[i].rec.state == JOB_RUNNING && j->v[i].rests_until_ns > now)
-			first = MIN(first, j->v[i].rests_until_ns);
+	for (unsigned i = 0; i < j->count; i++) {
+		const struct job *job = &j->v[i];
+		uint64_t rest = yield_rest_ns(j, job->is_urgent);
+
+		if (job->rec.state != JOB_RUNNING)
+			continue;
+		if (job->rests_until_ns > now)
+			first = MIN(first, job->rests_until_ns);
+		else if (rest) /* users may fall quiet before */
+			first = MIN(first, now + MIN(rest, LOOK_AGAIN_NS));
+	}
 	return MAX((first - now) / 1000000ull, 1u);
 }
 
@@ -346,6 +363,13 @@ static void ask_growth(struct jobs *j)
 	j->may_grow = may;
 }
 
+/* lock held. */
+static void look_for_work(struct jobs *j)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
+		kinds[i]->look(j);
+}
+
 static void jobs_main(void *arg)
 {
 	struct jobs *j = arg;
@@ -360,11 +384,12 @@ static void jobs_main(void *arg)
 		if (!looked_ns || env_now_ns() - looked_ns >= TICK_MS * 1000000ull) {
 			looked_ns = env_now_ns();
 			ask_growth(j);
-			for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
-				kinds[i]->look(j);
-			wake_due(j);
+			look_for_work(j);
+			if (wake_due(j)) /* all of them are known before the first one's step */
+				look_for_work(j);
 		}
 		store_now_and_then(j);
+		yield_look(j);
 		job = rest || meta_failed(pool_meta(j->p)) ? NULL : choose(j, last);
 		if (!job) {
 			(void)env_cond_wait_ms(&j->wake, &j->lock,

@@ -11,7 +11,6 @@
 #include "base/words.h"
 #include "jobs/internal.h"
 
-#define BATCH 64u	  /* extents of a step */
 #define SCANNED_MAX 4096u /* records that a step looks at */
 #define PASSES 2u
 
@@ -37,7 +36,8 @@ static bool is_endangered(struct jobs *j, extent_id id)
 }
 
 /* The next extents from the cursor on. DFS_EEND: there are no more. */
-static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items, unsigned *ret_n)
+static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items, unsigned max,
+		   unsigned *ret_n)
 {
 	struct meta_iter *it = meta_iter_new(pool_meta(j->p));
 	unsigned n = 0, scanned = 0;
@@ -46,7 +46,7 @@ static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items
 
 	key_bydisk(&key, at->disk, at->segment, at->offset);
 	for (meta_iter_seek(it, key.data, key.len);
-	     n < BATCH && scanned < SCANNED_MAX && meta_iter_valid(it);
+	     n < max && scanned < SCANNED_MAX && meta_iter_valid(it);
 	     meta_iter_next(it), scanned++) {
 		size_t klen, vlen;
 		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
@@ -73,7 +73,7 @@ static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items
 			items[n++].id = by.extent;
 	}
 	err = meta_iter_error(it);
-	if (!err && n < BATCH && scanned < SCANNED_MAX)
+	if (!err && n < max && scanned < SCANNED_MAX)
 		err = DFS_EEND;
 	meta_iter_free(it);
 	*ret_n = n;
@@ -130,8 +130,8 @@ static int end_pass(struct jobs *j, struct job *job, const char *verb, bool has_
 int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_resort,
 	      uint64_t *ret_bytes)
 {
-	struct repair_item items[BATCH] = {0};
-	unsigned n;
+	unsigned max = job->budget.extents, n;
+	FREE struct repair_item *items = xcalloc(max, sizeof(*items));
 	int err;
 
 	if (!pool_may_grow(j->p)) {
@@ -146,11 +146,12 @@ int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_re
 		job->rec.stuck = 0;
 		job->why = 0;
 	}
-	err = collect(j, &job->rec, items, &n);
+	err = collect(j, &job->rec, items, max, &n);
+	job->is_urgent = job->rec.pass == 0 && n > 0;
 	if (n) {
 		PROBE("move-step");
 		if (job->rec.pass < PASSES)
-			extent_rebuild(pool_extents(j->p), items, n);
+			extent_rebuild(pool_extents(j->p), items, n, job->budget.lanes);
 		else
 			last_resort(j, job->rec.disk, items, n);
 		sum_up(job, items, n, ret_bytes);

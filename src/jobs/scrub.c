@@ -17,8 +17,6 @@
 #include "jobs/internal.h"
 
 #define THREADS_MAX 16u
-#define STEP_NS 250000000ull
-#define STEP_BYTES MIB(64) /* of a disk */
 #define STEP_BYTES_LEAST KIB(256)
 #define STEPS_PER_S 4u	    /* where there is a rate */
 #define INDEX_RECORDS 4096u /* of a step */
@@ -170,7 +168,8 @@ static unsigned choose(struct step *s, struct reader_thread *ts)
 	struct disk_set *disks = pool_disks(s->j->p);
 	unsigned n = 0, turn = s->j->scrub_turn++;
 
-	for (unsigned i = 0; i < s->r->disk_count && n < THREADS_MAX; i++) {
+	for (unsigned i = 0; i < s->r->disk_count && n < MIN(s->job->budget.disks, THREADS_MAX);
+	     i++) {
 		struct scrub_cursor *c = &s->r->disks[(i + turn) % s->r->disk_count];
 		struct disk *d = disk_get(disks, c->disk);
 
@@ -182,8 +181,9 @@ static unsigned choose(struct step *s, struct reader_thread *ts)
 
 static void run_threads(struct step *s, struct reader_thread *ts, unsigned n)
 {
-	uint64_t rate = s->r->bytes_per_s, until = env_now_ns() + STEP_NS;
-	uint64_t each = rate ? MIN(rate / STEPS_PER_S / n, STEP_BYTES) : STEP_BYTES;
+	const struct job_budget *b = &s->job->budget;
+	uint64_t rate = s->r->bytes_per_s, until = env_now_ns() + b->ns;
+	uint64_t each = rate ? MIN(rate / STEPS_PER_S / n, b->disk_bytes) : b->disk_bytes;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct reader_thread *t = &ts[i];
@@ -368,7 +368,7 @@ static void move_cursor(struct rec_scrub *r, const uint8_t *k, size_t klen)
 static int step_index(struct step *s)
 {
 	struct meta_iter *it = meta_iter_new(meta_of(s));
-	uint64_t until = env_now_ns() + STEP_NS;
+	uint64_t until = env_now_ns() + s->job->budget.ns;
 	bool is_end;
 	int err;
 

@@ -56,6 +56,7 @@ struct pool {
 		judge_lock; /* one fail-disk is judged at a time; held across reading the index */
 	struct env_mutex lock;	    /* the fields marked (l); a leaf */
 	struct env_mutex json_lock; /* before lock; json and its file; held across writing it */
+	struct users users;	    /* has a lock of its own */
 
 	char *dir;
 	struct pool_env env;

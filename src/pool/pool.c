@@ -60,6 +60,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 	env_mutex_init(&p->judge_lock);
 	env_mutex_init(&p->lock);
 	env_mutex_init(&p->json_lock);
+	users_init(&p->users);
 	env_cond_init(&p->wake);
 	env_cond_init(&p->order_done);
 	SLIST_INIT(&p->orders);
@@ -96,6 +97,7 @@ static void pool_release(struct pool *p)
 	env_cond_release(&p->order_done);
 	env_mutex_release(&p->judge_lock);
 	env_mutex_release(&p->json_lock);
+	users_release(&p->users);
 	env_mutex_release(&p->lock);
 	env_mutex_release(&p->change_lock);
 	free(p->index_dir);

@@ -9,6 +9,7 @@
 #ifndef DFS_POOL_POOL_H
 #define DFS_POOL_POOL_H
 
+#include "base/users.h"
 #include "base/err.h"
 #include "base/types.h"
 #include "codec/codec.h"
@@ -172,6 +173,8 @@ MUST_USE int pool_set_search(struct pool *p, const char *const *dirs, unsigned c
 /* How many there are; the i-th into out. */
 unsigned pool_get_search(struct pool *p, unsigned i, char *out, size_t out_len);
 bool pool_read_only(struct pool *p);
+/* Who mounts the pool enters here what its users wait for: background work yields to them (docs/DESIGN.md, Y1 to Y4). */
+struct users *pool_users(struct pool *p);
 
 /* ---- what there is ---- */
 /* What data may get that finds no room for k + m: so it is accepted. Copies for the greater tolerance of the two. */

@@ -125,6 +125,8 @@ int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool
 
 /* ---- background work ---- */
 
+struct users *pool_users(struct pool *p) { return &p->users; }
+
 struct pool_rebuild pool_get_rebuild(struct pool *p)
 {
 	ENV_LOCKED(&p->lock);

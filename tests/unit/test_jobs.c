@@ -9,6 +9,7 @@
 
 #include "jobs/jobs.h"
 #include "unit/pool_fixture.h"
+#include "jobs/internal.h"
 
 #define DISKS 7u
 #define EXTENTS 160u
@@ -407,7 +408,7 @@ static void test_one_extent_named_twice(void **state)
 	extent_do_without(pool_extents(w->f->p), (disk_id){1}, true);
 	for (unsigned i = 0; i < 2 * EXTENTS; i++)
 		items[i].id = w->recs[i / 2].id;
-	extent_rebuild(pool_extents(w->f->p), items, 2 * EXTENTS);
+	extent_rebuild(pool_extents(w->f->p), items, 2 * EXTENTS, 4);
 	for (unsigned i = 0; i < EXTENTS; i++) {
 		struct rec_extent rec;
 
@@ -417,6 +418,59 @@ static void test_one_extent_named_twice(void **state)
 	}
 	for (unsigned i = 0; i < DISKS; i++)
 		assert_int_equal(used(w, i), sums[i + 1]);
+	expect_whole(w);
+}
+
+/* ---- users ---- */
+
+#define MS 1000000ull
+
+/* What is told of users counts, and they are not kept waiting for longer than they are kept at all. */
+static void test_it_yields_to_users(void **state)
+{
+	struct world *w = *state;
+	struct users *u = pool_users(w->f->p);
+	struct jobs *j = xcalloc(1, sizeof(*j));
+
+	j->p = w->f->p;
+	yield_look(j);
+	assert_true(yield_budget(j, 0).extents > 64 && yield_budget(j, 0).lanes > 1);
+	yield_after(j, false, 10 * MS);
+	assert_int_equal(yield_rest_ns(j, false), 0); /* nobody is there */
+
+	users_enter(u);
+	env_sleep_ms(60);
+	yield_look(j);
+	assert_true(yield_budget(j, 0).extents <= 8 && yield_budget(j, 0).lanes == 1);
+	assert_int_equal(yield_budget(j, MIB(8)).extents, 1);
+	yield_after(j, false, 500 * MS);
+	assert_in_range(yield_rest_ns(j, false), 700 * MS, 1000 * MS); /* Y3 */
+	assert_int_equal(yield_rest_ns(j, true), 0); /* what is urgent does not wait for it */
+	yield_after(j, true, 200 * MS);
+	assert_in_range(yield_rest_ns(j, true), 50 * MS, 200 * MS);
+	yield_after(j, true, 9000 * MS);
+	assert_in_range(yield_rest_ns(j, true), 100 * MS, 250 * MS);
+	users_leave(u);
+
+	env_sleep_ms(700);
+	yield_after(j, false, 900 * MS);
+	env_sleep_ms(400);
+	yield_look(j);
+	assert_int_equal(yield_rest_ns(j, false), 0); /* Y4 */
+	free(j);
+}
+
+/* Y3: users who never stop don't keep it from its end. */
+static void test_it_goes_on_beside_users(void **state)
+{
+	struct world *w = *state;
+
+	users_enter(pool_users(w->f->p));
+	give_up(w, 0);
+	set(w, 0, 0);
+	start(w);
+	expect_all(w, JOB_DONE);
+	users_leave(pool_users(w->f->p));
 	expect_whole(w);
 }
 
@@ -590,6 +644,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_rate_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_two_fragments_on_one_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_extent_named_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_it_yields_to_users, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_it_goes_on_beside_users, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_outlives_a_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_waited_goes_on_after_a_restart, setup,

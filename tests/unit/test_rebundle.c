@@ -329,7 +329,7 @@ static void test_no_disk_for_it(void **state)
 	set_state(r, 2, DISK_DRAINING);
 	n = extent_ids(r, items, 16);
 	assert_int_equal(n, 4);
-	extent_rebuild(pool_extents(r->pool), items, n);
+	extent_rebuild(pool_extents(r->pool), items, n, 1);
 	for (unsigned i = 0; i < n; i++)
 		assert_int_equal(items[i].err, 0);
 	for (unsigned i = 0; i < 3; i++)
@@ -343,7 +343,7 @@ static void test_no_disk_for_it(void **state)
 	set_state(r, 4, DISK_DRAINING);
 	r->fs->rebundle.fit_ns = 0;
 	n = extent_ids(r, items, 16);
-	extent_rebuild(pool_extents(r->pool), items, n);
+	extent_rebuild(pool_extents(r->pool), items, n, 1);
 	for (unsigned i = 0; i < 3; i++)
 		assert_geometry(in, MIB(i), 1, 1); /* 2 + 2 with two left bore none */
 	assert_geometry(in, MIB(3), 1, 2);	   /* three copies with two left bear one */
@@ -367,12 +367,12 @@ static void test_lost_disks(void **state)
 	assert_int_equal(fs_fsync(r->fs, in, false), 0);
 	set_state(r, 1, DISK_FAILED);
 	assert_int_equal(extent_ids(r, &item, 1), 1);
-	extent_rebuild(pool_extents(r->pool), &item, 1);
+	extent_rebuild(pool_extents(r->pool), &item, 1, 1);
 	assert_int_equal(item.err, DFS_ENOSPC);
 	assert_geometry(in, 0, 4, 2);
 	set_state(r, 2, DISK_FAILED);
 	r->fs->rebundle.fit_ns = 0;
-	extent_rebuild(pool_extents(r->pool), &item, 1);
+	extent_rebuild(pool_extents(r->pool), &item, 1, 1);
 	assert_int_equal(item.err, 0);
 	assert_int_equal(item.made, 2);
 	assert_geometry(in, 0, 2, 2);

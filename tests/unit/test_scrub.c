@@ -430,7 +430,7 @@ static void test_audit(void **state)
 	(void)scrub(w, true);
 	assert_int_equal(trail(w, 100)->count, 2);
 	extent_do_without(pool_extents(w->f->p), w->recs[3].frags[0].disk, true);
-	extent_rebuild(pool_extents(w->f->p), &(struct repair_item){.id = w->recs[3].id}, 1);
+	extent_rebuild(pool_extents(w->f->p), &(struct repair_item){.id = w->recs[3].id}, 1, 1);
 	assert_int_equal(trail(w, 100)->count, 2);
 }
 
