@@ -686,11 +686,15 @@ void client_main(void *arg)
 		pick_at = (unsigned)rng_below(&c->rng, total);
 		while (pick_at >= choices[i].weight[c->run->weights])
 			pick_at -= choices[i++].weight[c->run->weights];
+		bool waits = c->run->weights %
+			     2; /* else nobody does, and jobs go as fast as they can */
 		struct users *users = fs_users(c->run->fs);
 
-		users_enter(users);
+		if (waits)
+			users_enter(users);
 		choices[i].fn(c);
-		users_leave(users);
+		if (waits)
+			users_leave(users);
 		sim_reclaim(c->run);
 		if (c->run->pace_ms)
 			env_sleep_ms(rng_below(&c->rng, c->run->pace_ms));

@@ -425,6 +425,7 @@ static void order_run(void *arg)
 {
 	struct fail_order *o = arg;
 	struct pool *p = o->p;
+	bool is_left;
 	int err;
 
 	look(p);
@@ -433,14 +434,15 @@ static void order_run(void *arg)
 		err = store(o);
 	env_mutex_lock(&p->lock);
 	o->err = err;
+	is_left = o->is_left;
 	o->is_done =
 		true; /* a failed disk has no vote in the epoch that is in force by now, or there is none */
 	p->space_ns = 0;
 	env_cond_broadcast(&p->order_done);
 	env_mutex_unlock(&p->lock);
-	if (o->is_left && o->has_begun && err)
+	if (is_left && o->has_begun && err)
 		log_error("%s", o->msg.text);
-	else if (o->is_left && o->has_begun)
+	else if (is_left && o->has_begun)
 		log_info("that disk %s is given up is stored", o->plan.info.label);
 }
 
