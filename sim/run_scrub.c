@@ -47,9 +47,8 @@ static void check_one(struct run *r, const struct rec_extent *rec)
 				 "after a scrub a fragment on disk %u, at %u:%u, is damaged, and "
 				 "counts as whole",
 				 f->disk.v, f->segment, f->offset);
-		if (c.good >= rec->k && disk_is_eligible(pool_disks(r->pool), d) &&
-		    !r->small_disks && !r->lacks_room && !r->was_filled && !r->filled &&
-		    pool_may_grow(r->pool))
+		if (c.recoverable && disk_is_eligible(pool_disks(r->pool), d) && !r->small_disks &&
+		    !r->lacks_room && !r->was_filled && !r->filled && pool_may_grow(r->pool))
 			sim_fail(
 				"V3",
 				"a fragment on disk %u, at %u:%u, could have been made anew by the "

@@ -120,7 +120,7 @@ struct disk_view {
 	disk_id id;
 	bool present, member, takes_data, read_only, no_files, given_up, doubtful, is_silent,
 		is_awaited;
-	struct disk *in_doubt;	/* it may lack what it had (disk_may_lack()); NULL: nothing */
+	struct disk *in_doubt;	/* not all there can be counted on (disk_is_sure()); NULL: it can */
 	bool lacks;		/* and does */
 	enum history_role role; /* what it was when the pool was opened */
 	uint32_t domain;	/* disks of an equal number fail together; not 0 */

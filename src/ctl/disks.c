@@ -49,7 +49,8 @@ void disk_views_take(struct pool *p, struct disk_views *ret_views)
 			.doubtful = s->doubtful,
 			.is_silent = s->is_silent,
 			.is_awaited = s->is_awaited,
-			.in_doubt = s->doubtful ? disk_get(pool_disks(p), s->info.id) : NULL,
+			.in_doubt = s->doubtful || s->damaged ? disk_get(pool_disks(p), s->info.id)
+							      : NULL,
 			.lacks = s->lost_segments > 0,
 			.role = pool_meta(p) ? meta_disk_role(pool_meta(p), &s->info.uuid)
 					     : HISTORY_UNLISTED,

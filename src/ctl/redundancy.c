@@ -26,8 +26,7 @@ static int losses_left(const struct rec_extent *e, const struct disk_views *view
 
 		if (!d || !d->present)
 			continue;
-		if (!d->in_doubt ||
-		    !disk_may_lack(d->in_doubt, f->segment, f->offset, f->record_len))
+		if (!d->in_doubt || disk_is_sure(d->in_doubt, f->segment, f->offset, f->record_len))
 			domains[there++] = d->domain;
 		else if (!disk_lost_there(d->in_doubt, f->segment, f->offset, f->record_len))
 			perhaps++;

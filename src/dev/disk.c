@@ -65,6 +65,7 @@ static void disk_free(struct disk *d)
 	room_release(d);
 	dev_free(d->dev);
 	doubts_release(d);
+	damage_release(d);
 	env_cond_release(&d->changed);
 	env_mutex_release(&d->lock);
 	free(d);

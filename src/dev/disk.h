@@ -153,8 +153,16 @@ void disk_doubt_worked_off(struct disk *d, const struct disk_doubt *doubt, bool 
 void disk_note_doubt(struct disk *d, const struct disk_doubt *doubt);
 /* In how many segments there is something that it has not. */
 unsigned disk_lost_segments(struct disk *d);
-/* Is this record among what it has not, or may not have? Such a one is no fragment to count on. */
+/* Is this record among what it has not, or may not have? Such a one is no fragment to count on, and is written anew (D8). */
 bool disk_may_lack(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len);
+/* The record that begins there is damaged, and is left as it is until that is asked for (S8). */
+void disk_note_damage(struct disk *d, uint32_t segment, uint32_t offset);
+/* Is anything of that kind noted? It may have been made anew since. */
+bool disk_damaged(struct disk *d);
+/* Nothing is known of that kind any more. */
+void disk_forget_damage(struct disk *d);
+/* Can this record be counted on: neither lacking, nor in doubt, nor known to be damaged? */
+bool disk_is_sure(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len);
 /* Of a disk that was lost with unsynced writes: up to max segments that have such and were not told of yet,
  * to be remembered before anything is acknowledged (S5). The caller says when one is. */
 unsigned disk_new_doubts(struct disk *d, uint32_t *ret_segments, unsigned max);

@@ -65,6 +65,13 @@ struct doubt {
 	UT_hash_handle hh;
 };
 
+/* A record that a scrub found to be damaged (disk.lock). Its address is never used again (S1), so a note of one that was moved
+ * since says nothing of anything. */
+struct found_damage {
+	uint64_t key; /* segment << 32 | offset */
+	UT_hash_handle hh;
+};
+
 struct disk {
 	struct env_mutex lock;
 	struct env_cond changed; /* with lock: a flag below has been given back */
@@ -101,11 +108,13 @@ struct disk {
 	bool names_dirty;		   /* a segment's name has not been made durable */
 	bool root_dirty;		   /* nor that of the segment directory */
 	int sync_error;			   /* S4: what was unsynced then is in doubt for ever */
-	bool loss_told;		       /* the last sync that had to name the lost disk has begun */
-	struct doubt *doubts;	       /* the next to be worked off first */
-	bool is_given_up;	       /* none are noted any more */
-	_Atomic(unsigned) doubt_count; /* how many they are */
-	_Atomic(unsigned) lost_count;  /* of them: what is not */
+	bool loss_told;		     /* the last sync that had to name the lost disk has begun */
+	struct doubt *doubts;	     /* the next to be worked off first */
+	struct found_damage *damage; /* known, and not written anew unasked (S8) */
+	_Atomic(unsigned) damage_count;
+	bool is_given_up;		   /* none are noted any more */
+	_Atomic(unsigned) doubt_count;	   /* how many they are */
+	_Atomic(unsigned) lost_count;	   /* of them: what is not */
 	_Atomic(unsigned) unread_in_a_row; /* reads that said DFS_EIO, since one succeeded */
 
 	/* space (lock) */
@@ -185,6 +194,7 @@ uint32_t room_step(struct disk *d);
 
 /* sync.c */
 void doubts_release(struct disk *d);
+void damage_release(struct disk *d);
 
 /* segment.c */
 /* Makes a segment: the open one, or the next. Lock held, let go meanwhile. */

@@ -373,6 +373,7 @@ void disk_drop_doubts(struct disk *d)
 {
 	ENV_LOCKED(&d->lock);
 	doubts_release(d);
+	damage_release(d);
 	d->is_given_up = true;
 	atomic_store(&d->doubt_count, 0);
 	atomic_store(&d->lost_count, 0);
@@ -430,6 +431,58 @@ bool disk_may_lack(struct disk *d, uint32_t segment, uint32_t offset, uint32_t r
 	const uint64_t end = offset + (uint64_t)record_len;
 	ENV_LOCKED(&d->lock);
 	return is_noted(d, segment, false, end) || is_noted(d, segment, true, end);
+}
+
+static struct found_damage *damage_find(struct disk *d, uint32_t segment, uint32_t offset)
+{
+	const uint64_t key = (uint64_t)segment << 32 | offset;
+	struct found_damage *found;
+
+	env_assert_held(&d->lock);
+	HASH_FIND(hh, d->damage, &key, sizeof(key), found);
+	return found;
+}
+
+void disk_note_damage(struct disk *d, uint32_t segment, uint32_t offset)
+{
+	struct found_damage *note;
+	ENV_LOCKED(&d->lock);
+
+	if (d->is_given_up || damage_find(d, segment, offset))
+		return;
+	note = xcalloc(1, sizeof(*note));
+	note->key = (uint64_t)segment << 32 | offset;
+	HASH_ADD(hh, d->damage, key, sizeof(note->key), note);
+	atomic_fetch_add(&d->damage_count, 1);
+}
+
+void damage_release(struct disk *d)
+{
+	struct found_damage *at, *next;
+
+	HASH_ITER(hh, d->damage, at, next) {
+		HASH_DEL(d->damage, at);
+		free(at);
+	}
+	atomic_store(&d->damage_count, 0);
+}
+
+bool disk_damaged(struct disk *d) { return atomic_load(&d->damage_count) > 0; }
+
+void disk_forget_damage(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	damage_release(d);
+}
+
+bool disk_is_sure(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)
+{
+	if (disk_may_lack(d, segment, offset, record_len))
+		return false;
+	if (atomic_load(&d->damage_count) == 0)
+		return true;
+	ENV_LOCKED(&d->lock);
+	return !damage_find(d, segment, offset);
 }
 
 bool disk_lost_there(struct disk *d, uint32_t segment, uint32_t offset, uint32_t record_len)

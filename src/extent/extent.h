@@ -145,8 +145,10 @@ struct extent_check {
 	enum fragment_status status[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged
 		[DFS_EXTENT_MAX_FRAGMENTS]; /* bad, and not for a moment only, as far as can be told */
-	int err[DFS_EXTENT_MAX_FRAGMENTS]; /* what the read of each gave */
-	unsigned good;			   /* of k + m */
+	int err[DFS_EXTENT_MAX_FRAGMENTS];	 /* what the read of each gave */
+	unsigned good;				 /* of k + m */
+	bool recoverable;			 /* k are good, or of each block k are */
+	bool needless[DFS_EXTENT_MAX_FRAGMENTS]; /* recoverable also without that one */
 };
 /* Did the disk answer, but not with what was written, or say that it can't be read? */
 bool fragment_is_damaged(int err);
@@ -155,7 +157,7 @@ MUST_USE int extent_verify(struct extent_store *s, const struct rec_extent *rec,
 			   struct extent_check *ret_check);
 /*
  * Rewrites fragments that are bad (rot; not merely absent) on healthy disks, from at least k
- * verified ones; conservative, idempotent, leaves an audit record (P7). *ret_repaired: how many, also
+ * verified ones, or from k verified blocks for each block; conservative, idempotent, leaves an audit record (P7). *ret_repaired: how many, also
  * when another one could not be (an error).
  */
 MUST_USE int extent_repair(struct extent_store *s, extent_id id, unsigned *ret_repaired);

@@ -45,7 +45,7 @@ unsigned extent_sure_fragments(struct extent_store *s, const struct rec_extent *
 		struct disk *d = f->disk.v ? disk_get(s->cfg.disks, f->disk) : NULL;
 
 		n += d && disk_present(d) && !extent_is_without(s, f->disk) &&
-		     !disk_may_lack(d, f->segment, f->offset, f->record_len);
+		     disk_is_sure(d, f->segment, f->offset, f->record_len);
 	}
 	return n;
 }
@@ -71,10 +71,10 @@ static int origin(struct extent_store *s, const struct rec_extent *rec, uint64_t
 		struct whole_read r = {.rec = rec, .index = order[i], .len = len, .buf = buf};
 
 		wholes_read(s, &r, 1);
-		if (r.result)
+		if (!r.header.pieces)
 			continue;
 		*ret_file_offset = r.header.pieces[0].file_offset;
-		record_header_release(&r.header);
+		whole_release(&r);
 		return 0;
 	}
 	return DFS_EIO;

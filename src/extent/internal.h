@@ -218,12 +218,24 @@ struct whole_read {
 	bool is_scrub; /* past the page cache; whoever asks says what he finds */
 	int result;
 	bool is_unnamed; /* out: of a scrub: it is right, but its file has no name any more */
-	struct record_header header; /* out, if the result is 0: the caller releases it */
+	uint64_t
+		blocks; /* out: a bit for each block of the payload that is verified in buf, also if the result is an error */
+	struct record_header header; /* out: zeros, unless it is verified; whole_release() */
 };
-/* Is it what was written, by its header and the index? Sets the header. */
+/* Is it what was written, by its header and the index? Sets the header and the blocks. */
 MUST_USE int whole_parse(struct whole_read *r);
-/* Reads and verifies all of them in parallel. Sets each result; counts and reports rot. */
+/* Reads and verifies all of them in parallel. Sets each result; counts and reports rot. The caller releases them. */
 void wholes_read(struct extent_store *s, struct whole_read *reads, unsigned n);
+/*
+ * Of one that is damaged: reads header and blocks one by one, so that those that can be read and are right are in buf, and
+ * known (blocks). The result stays. Reads nothing where the disk is not there or reads nothing any more.
+ */
+void whole_salvage(struct extent_store *s, struct whole_read *r);
+void whole_release(struct whole_read *r);
+/* All the blocks of len bytes of payload. */
+uint64_t blocks_all(uint32_t len);
+/* Has each block of len bytes of payload at least k fragments (width of them) that hold it? */
+bool blocks_suffice(const uint64_t *blocks, unsigned width, unsigned k, uint32_t len);
 
 /* ---- risk.c ---- */
 void risk_init(struct risk *r);
@@ -261,7 +273,7 @@ struct audit_repair { /* of one extent; arrays: one for each fragment */
 	const struct rec_extent *old, *new;
 	const int *why;	   /* what was wrong; 0: nothing */
 	const bool *moved; /* made anew */
-	const bool *have;  /* read, and right */
+	const bool *have;  /* read, and right, or some blocks of it */
 	int err;	   /* why not all that was wrong was */
 };
 void audit_repair(struct extent_store *s, struct meta_txn *t, const struct audit_repair *a);

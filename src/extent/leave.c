@@ -25,7 +25,7 @@ static unsigned sure_without(struct extent_store *s, const struct rec_extent *re
 		struct disk *d = f->disk.v ? disk_get(s->cfg.disks, f->disk) : NULL;
 
 		sure += d && f->disk.v != disk.v && disk_present(d) &&
-			!disk_may_lack(d, f->segment, f->offset, f->record_len);
+			disk_is_sure(d, f->segment, f->offset, f->record_len);
 	}
 	return sure;
 }
@@ -169,7 +169,7 @@ static unsigned index_on(const struct rec_extent *rec, disk_id disk)
  * not matter: one that is away may come back. */
 static int check_needless(struct extent_store *s, const struct rec_extent *rec, disk_id disk)
 {
-	unsigned i = index_on(rec, disk), good;
+	unsigned i = index_on(rec, disk);
 	struct extent_check check;
 	int err;
 
@@ -178,8 +178,7 @@ static int check_needless(struct extent_store *s, const struct rec_extent *rec, 
 	err = extent_verify(s, rec, true, &check);
 	if (err)
 		return err;
-	good = check.good - (check.status[i] == FRAGMENT_GOOD);
-	return good >= rec->k ? 0 : DFS_EREFUSED;
+	return check.needless[i] ? 0 : DFS_EREFUSED;
 }
 
 static int forget(struct extent_store *s, const struct rec_extent *seen, disk_id disk)

@@ -2,7 +2,8 @@
 /*
  * Repair: one pipeline for many extents at a time, over a mask of the fragments that are to be made anew: what is rotten, in
  * doubt, or on a disk that is to be done without. Of each extent as many fragments are read as that takes, each once; what
- * is wanted and can't be read is computed from k verified ones; all are written to disks that hold none of the others;
+ * is wanted and can't be read is computed from k verified ones, or, where fewer are whole, block by block from k verified blocks
+ * each (E9); all are written to disks that hold none of the others;
  * one sync of those disks; then one transaction changes the addresses and frees the old fragments (E6, P7).
  *
  * An extent that changes meanwhile (freed, repaired by another) is begun anew. Who calls this: heal.c.
@@ -34,6 +35,22 @@ static enum fragment_status status_of(int result)
 	return result == DFS_EGONE || result == DFS_ENODISK ? FRAGMENT_ABSENT : FRAGMENT_BAD;
 }
 
+/* Do they suffice, all of them, and without each one? */
+static void check_suffices(const struct rec_extent *rec, uint32_t len, uint64_t *blocks,
+			   struct extent_check *c)
+{
+	unsigned width = (unsigned)rec->k + rec->m;
+
+	c->recoverable = blocks_suffice(blocks, width, rec->k, len);
+	for (unsigned i = 0; i < width; i++) {
+		uint64_t own = blocks[i];
+
+		blocks[i] = 0;
+		c->needless[i] = blocks_suffice(blocks, width, rec->k, len);
+		blocks[i] = own;
+	}
+}
+
 static void verify(struct extent_store *s, const struct rec_extent *rec, bool deep, bool is_scrub,
 		   struct extent_check *ret_check)
 {
@@ -42,6 +59,7 @@ static void verify(struct extent_store *s, const struct rec_extent *rec, bool de
 	uint32_t len = deep ? rec->fragment_len : MIN(rec->fragment_len, RECORD_BLOCK_BYTES);
 	size_t each = (size_t)rec->header_len + len;
 	FREE uint8_t *bufs = xmalloc(width * each);
+	uint64_t blocks[DFS_EXTENT_MAX_FRAGMENTS];
 
 	for (unsigned i = 0; i < width; i++)
 		reads[i] = (struct whole_read){.rec = rec,
@@ -59,9 +77,14 @@ static void verify(struct extent_store *s, const struct rec_extent *rec, bool de
 		ret_check->good += ret_check->status[i] == FRAGMENT_GOOD;
 		ret_check->damaged[i] = ret_check->status[i] == FRAGMENT_BAD &&
 					fragment_is_damaged(err);
-		if (!reads[i].result)
-			record_header_release(&reads[i].header);
 	}
+	for (unsigned i = 0; i < width; i++) {
+		if (ret_check->good < rec->k && ret_check->damaged[i] && !reads[i].blocks)
+			whole_salvage(s, &reads[i]);
+		blocks[i] = reads[i].blocks;
+		whole_release(&reads[i]);
+	}
+	check_suffices(rec, len, blocks, ret_check);
 }
 
 int extent_verify(struct extent_store *s, const struct rec_extent *rec, bool deep,
@@ -83,6 +106,9 @@ struct repair {
 	struct repair_item *item;
 	struct rec_extent old, new;
 	unsigned width, good;
+	uint64_t blocks
+		[DFS_EXTENT_MAX_FRAGMENTS]; /* verified in the payload; 0: of a fragment that was not read */
+	bool by_block;
 	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be made anew */
 	bool tried[DFS_EXTENT_MAX_FRAGMENTS], have[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged[DFS_EXTENT_MAX_FRAGMENTS];
@@ -206,11 +232,24 @@ static void leave_homeless(struct extent_store *s, const struct repair_choice *c
 	}
 }
 
+/* Which blocks can be relied on, and what only the records know. Releases the read. */
+static void note_blocks(struct repair *r, struct whole_read *w)
+{
+	struct record_header *h = &w->header;
+
+	r->blocks[w->index] = w->blocks;
+	if (!r->pieces && h->pieces) {
+		r->pieces = h->pieces;
+		r->piece_count = h->piece_count;
+		h->pieces = NULL;
+	}
+	whole_release(w);
+}
+
 /* What is bad is wanted, but not all that a disk holds on which nothing can be read any more: whether to do
  * without it is its owner's to say. */
 static void note_read(struct extent_store *s, struct repair *r, struct whole_read *w)
 {
-	struct record_header *h = &w->header;
 	unsigned i = w->index;
 
 	switch (status_of(w->result)) {
@@ -219,12 +258,6 @@ static void note_read(struct extent_store *s, struct repair *r, struct whole_rea
 		r->good++;
 		r->want[i] |= w->is_unnamed;
 		r->why[i] = w->is_unnamed ? DFS_ENOENT : 0;
-		if (!r->pieces) {
-			r->pieces = h->pieces;
-			r->piece_count = h->piece_count;
-			h->pieces = NULL;
-		}
-		record_header_release(h);
 		break;
 	case FRAGMENT_BAD:
 		r->damaged[i] = fragment_is_damaged(w->result);
@@ -234,6 +267,7 @@ static void note_read(struct extent_store *s, struct repair *r, struct whole_rea
 	case FRAGMENT_ABSENT:
 		break;
 	}
+	note_blocks(r, w);
 }
 
 /* false: there is nothing more to read. */
@@ -265,19 +299,66 @@ static bool read_round(struct extent_store *s, const struct repair_choice *c, st
 	return n > 0;
 }
 
+/* Fewer than k are whole: what of the damaged ones can be read, and is right. */
+static void salvage(struct extent_store *s, const struct repair_choice *c, struct repair *r)
+{
+	for (unsigned i = 0; i < r->width; i++) {
+		struct whole_read w = {.rec = &r->old,
+				       .index = i,
+				       .len = r->old.fragment_len,
+				       .buf = r->payload[i] - r->old.header_len,
+				       .is_scrub = c->is_scrub};
+
+		if (!r->damaged[i] || r->blocks[i])
+			continue;
+		whole_salvage(s, &w);
+		note_blocks(r, &w);
+	}
+}
+
+/* E9: each block from k verified ones of its own. All or nothing: an extent of which a block is lost stays as it is. */
+static int decode_blocks(struct repair *r, const bool *want)
+{
+	struct geometry g = {r->old.k, r->old.m};
+	uint32_t len = r->old.fragment_len;
+	int err = 0;
+
+	if (!blocks_suffice(r->blocks, r->width, g.k, len))
+		return DFS_EIO;
+	for (uint32_t b = 0, at = 0; at < len && !err; b++, at += RECORD_BLOCK_BYTES) {
+		bool have_it[DFS_EXTENT_MAX_FRAGMENTS], want_it[DFS_EXTENT_MAX_FRAGMENTS];
+		uint8_t *from[DFS_EXTENT_MAX_FRAGMENTS];
+
+		for (unsigned i = 0; i < r->width; i++) {
+			have_it[i] = r->blocks[i] >> b & 1;
+			want_it[i] = want[i] && !have_it[i];
+			from[i] = r->payload[i] + at;
+		}
+		err = codec_decode(g, MIN(RECORD_BLOCK_BYTES, len - at), from, have_it, want_it);
+	}
+	r->by_block = err == 0;
+	if (!err)
+		PROBE("repaired-block-by-block");
+	return err;
+}
+
 /* Computes what is wanted and could not be read. What can't be had so stays as it is. */
-static void decode(struct repair *r)
+static void decode(struct extent_store *s, const struct repair_choice *c, struct repair *r)
 {
 	bool want[DFS_EXTENT_MAX_FRAGMENTS] = {false};
-	int err = DFS_EIO;
+	int err;
 
 	for (unsigned i = 0; i < r->width; i++)
 		want[i] = r->want[i] && !r->have[i];
 	if (!memchr(want, true, sizeof(want)))
 		return;
-	if (r->good >= r->old.k)
+	if (r->good >= r->old.k) {
 		err = codec_decode((struct geometry){r->old.k, r->old.m}, r->old.fragment_len,
 				   r->payload, r->have, want);
+	} else {
+		salvage(s, c, r);
+		err = decode_blocks(r, want);
+	}
 	if (!err)
 		return;
 	r->item->err = err;
@@ -372,7 +453,8 @@ static void sync_moved(struct extent_store *s, struct repair *rs, unsigned count
 
 static void put_moves(struct extent_store *s, struct meta_txn *t, const struct repair *r)
 {
-	bool moved[DFS_EXTENT_MAX_FRAGMENTS] = {false}, mended = false;
+	bool moved[DFS_EXTENT_MAX_FRAGMENTS] = {false}, from_it[DFS_EXTENT_MAX_FRAGMENTS] = {false};
+	bool mended = false;
 
 	for (unsigned i = 0; i < r->width; i++) {
 		const struct rec_fragment *from = &r->old.frags[i], *to = &r->new.frags[i];
@@ -381,6 +463,7 @@ static void put_moves(struct extent_store *s, struct meta_txn *t, const struct r
 		struct rec_bydisk by = {to->disk,	to->segment, to->offset,
 					to->record_len, r->old.id,   (uint8_t)i};
 
+		from_it[i] = r->have[i] || (r->by_block && r->blocks[i]);
 		if (same_fragment(from, to))
 			continue;
 		if (from->disk.v) {
@@ -396,7 +479,7 @@ static void put_moves(struct extent_store *s, struct meta_txn *t, const struct r
 	}
 	if (mended)
 		audit_repair(s, t,
-			     &(struct audit_repair){&r->old, &r->new, r->why, moved, r->have,
+			     &(struct audit_repair){&r->old, &r->new, r->why, moved, from_it,
 						    r->item->err});
 }
 /* Publishes the new addresses of those extents that are still as they were read. */
@@ -511,7 +594,7 @@ static void run(struct extent_store *s, const struct repair_choice *c, struct re
 	while (read_round(s, c, rs, count))
 		;
 	for (unsigned i = 0; i < count; i++) {
-		decode(&rs[i]);
+		decode(s, c, &rs[i]);
 		for (unsigned j = 0; j < rs[i].width; j++)
 			bytes += rs[i].want[j]
 					 ? record_len(rs[i].piece_count, rs[i].old.fragment_len)

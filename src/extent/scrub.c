@@ -254,8 +254,7 @@ static int read_alone(struct extent_store *s, const struct record *r)
 			       .is_scrub = true};
 
 	wholes_read(s, &w, 1);
-	if (!w.result)
-		record_header_release(&w.header);
+	whole_release(&w);
 	free(w.buf);
 	return w.is_unnamed ? DFS_ENOENT : w.result;
 }
@@ -268,9 +267,11 @@ static int check(struct extent_store *s, const struct batch *b, const struct rec
 			       .len = r->rec->fragment_len,
 			       .buf = q->buf + (r->by.offset - q->from)};
 
-	if (b->ios[r->request].result || whole_parse(&w))
+	int err = b->ios[r->request].result ? b->ios[r->request].result : whole_parse(&w);
+
+	whole_release(&w);
+	if (err)
 		return read_alone(s, r);
-	record_header_release(&w.header);
 	return q->is_unnamed ? DFS_ENOENT : 0;
 }
 
@@ -475,7 +476,7 @@ int extent_examine(struct extent_store *s, extent_id id, bool want_repair, struc
 	note_issues(&rec, &c, ret, &damaged);
 	if (!damaged)
 		return 0;
-	ret->verdict = c.good < rec.k ? SCRUB_UNRECOVERABLE : SCRUB_DEGRADED;
+	ret->verdict = c.recoverable ? SCRUB_DEGRADED : SCRUB_UNRECOVERABLE;
 	if (want_repair || ret->verdict == SCRUB_UNRECOVERABLE)
 		repair(s, ret, ret_done);
 	return 0;

@@ -112,6 +112,17 @@ static void tell(const struct rec_finding *f)
 		 f->err ? ": " : "", f->err ? dfs_err_text(-f->err) : "");
 }
 
+/* S8: at once, for what was known before is known until the end. */
+static void note_damage(struct step *s, const struct rec_finding *f)
+{
+	for (unsigned i = 0; i < f->count; i++) {
+		struct disk *d = disk_get(pool_disks(s->j->p), f->issues[i].disk);
+
+		if (d && fragment_is_damaged(-(int)f->issues[i].err))
+			disk_note_damage(d, f->issues[i].segment, f->issues[i].offset);
+	}
+}
+
 static void count(struct step *s, const struct rec_finding *f)
 {
 	struct scrub_counts *c = &s->r->counts;
@@ -127,6 +138,7 @@ static void count(struct step *s, const struct rec_finding *f)
 		return;
 	s->r->findings++;
 	put_finding(s->t, f);
+	note_damage(s, f);
 }
 
 static int examine(struct step *s, const struct scrub_suspect *suspect)
@@ -531,6 +543,8 @@ static int store(struct step *s)
 	env_mutex_unlock(&j->lock);
 	if (!err && is_end)
 		err = meta_sync(meta_of(s), seq);
+	if (!err && is_end)
+		err = pool_note_scrubbed(j->p, s->r->disk);
 	return err;
 }
 

@@ -120,7 +120,7 @@ static void count_without(struct pool *p, const struct rec_extent *rec, disk_id 
 		    disk_lost_there(d, f->segment, f->offset, f->record_len))
 			continue;
 		perhaps++;
-		if (disk_may_lack(d, f->segment, f->offset, f->record_len))
+		if (!disk_is_sure(d, f->segment, f->offset, f->record_len))
 			continue;
 		sure++;
 		left += f->disk.v != id.v;

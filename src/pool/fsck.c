@@ -378,9 +378,9 @@ static void verify_extent(struct fsck *f, const struct rec_extent *rec, const ch
 				"fragment %u of extent %s on disk %u, segment %08x at %u is damaged%s",
 				i, id, rec->frags[i].disk.v, rec->frags[i].segment,
 				rec->frags[i].offset,
-				c.good >= rec->k ? "; the others suffice to rebuild it" : "");
-	f->res->endangered_extents += c.good < width && c.good >= rec->k;
-	if (c.good >= rec->k)
+				c.recoverable ? "; the others suffice to rebuild it" : "");
+	f->res->endangered_extents += c.good < width && c.recoverable;
+	if (c.recoverable)
 		return;
 	f->res->lost_extents++;
 	pool_inode_path(f->p, rec->ino, path, sizeof(path));

@@ -243,6 +243,8 @@ void lacks_find(struct pool *p, struct disk *d);
 bool lacks_look(struct pool *p, uint64_t ns);
 /* And what is remembered of it, from before (S5)? Before the above. */
 MUST_USE int lacks_recall(struct pool *p, struct disk *d);
+/* And what the last scrub found to be damaged, and left as it is (S8). */
+MUST_USE int lacks_recall_damage(struct pool *p);
 /* The index names nothing of that any more: it is forgotten. */
 MUST_USE int lacks_settled(struct pool *p, disk_id id, const struct disk_doubt *doubt);
 /* The disk is given up for good: all is. */

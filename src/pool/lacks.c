@@ -3,7 +3,7 @@
  * A disk that was set back to an older copy of itself within one epoch shows the newest root and lacks what
  * was written since (H8). Its newest segments tell: addresses are given out in order (S1), so what the index
  * names there last must lie within its file. And what it was written before a sync of it failed, and was not
- * written anew since, may not be there: that is remembered (S5). Keeps P1 (what may be lacking is not counted
+ * written anew since, may not be there: that is remembered (S5), and so is what a scrub found to be damaged (S8). Keeps P1 (what may be lacking is not counted
  * as there) and P8.
  *
  * The newest are looked at when the pool is opened, before anything is written: no locks. The others, which a disk
@@ -11,6 +11,7 @@
  */
 #include "base/probe.h"
 #include "base/words.h"
+#include "meta/schema_scrub.h"
 #include "pool/internal.h"
 
 #define WHOLE_ENOUGH 4u /* segments in a row that lack nothing: older ones were there before them */
@@ -223,6 +224,10 @@ struct recall {
 	struct disk *d;
 	unsigned count;
 };
+struct recall_damage {
+	struct pool *p;
+	disk_id only; /* 0: all */
+};
 
 static void recall_one(void *arg, disk_id id, const struct disk_doubt *doubt)
 {
@@ -248,6 +253,39 @@ int lacks_recall(struct pool *p, struct disk *d)
 		"where it can be, and is written anew",
 		info.id.v, info.label, info.path, r.count, plural(r.count, "segment", "segments"));
 	return err;
+}
+
+/* Those that were made anew are somewhere else. */
+static int recall_finding(void *ctx, const struct rec_finding *f)
+{
+	const struct recall_damage *r = ctx;
+
+	for (unsigned i = 0; i < f->count; i++) {
+		const struct scrub_issue *at = &f->issues[i];
+		struct disk *d = disk_get(r->p->disks, at->disk);
+
+		if (d && fragment_is_damaged(-(int)at->err) &&
+		    (r->only.v == 0 || r->only.v == at->disk.v))
+			disk_note_damage(d, at->segment, at->offset);
+	}
+	return 0;
+}
+
+int lacks_recall_damage(struct pool *p)
+{
+	return each_finding(p->meta, recall_finding, &(struct recall_damage){.p = p});
+}
+
+int pool_note_scrubbed(struct pool *p, disk_id only)
+{
+	for (unsigned i = 0; i < disk_count(p->disks); i++) {
+		struct disk *d = disk_at(p->disks, i);
+
+		/* of one that was not there nothing is known anew */
+		if (disk_present(d) && (only.v == 0 || only.v == disk_info(d).id.v))
+			disk_forget_damage(d);
+	}
+	return each_finding(p->meta, recall_finding, &(struct recall_damage){.p = p, .only = only});
 }
 
 static void forget_one(void *arg, disk_id id, const struct disk_doubt *doubt)

@@ -152,6 +152,8 @@ const char *pool_dir(struct pool *p);
 struct uuid pool_uuid(struct pool *p);
 struct meta *pool_meta(struct pool *p);		   /* NULL while there are no disks */
 struct extent_store *pool_extents(struct pool *p); /* likewise */
+/* S8: a scrub of this disk (0: all) has come to its end: what it found and left is what is known to be damaged there. */
+MUST_USE int pool_note_scrubbed(struct pool *p, disk_id only);
 struct disk_set *pool_disks(struct pool *p);
 struct pool_settings pool_get_settings(struct pool *p);
 MUST_USE int pool_set_settings(struct pool *p, const struct pool_settings *s,
@@ -242,6 +244,7 @@ struct pool_disk_status {
 	bool given_up; /* by order, for good; else a failed disk gets another chance at the next mount */
 	bool is_awaited; /* it does not answer, and neither do too many others to go on without it (D11) */
 	bool is_silent;		/* failed, for it does not answer: it is taken back when it does */
+	bool damaged;		/* a scrub found damage there that was not made anew yet (S8) */
 	bool doubtful;		/* what may be lost there, or is, is being written anew (D8, H8) */
 	unsigned lost_segments; /* in so many it lacks what it has had: it was set back */
 	uint64_t total_bytes, used_bytes, free_bytes, fs_id;

@@ -346,7 +346,7 @@ static int enter_disks(struct pool *p, struct dev **devs)
 	if (!err)
 		err = meta_iter_error(it);
 	meta_iter_free(it);
-	return err;
+	return err ? err : lacks_recall_damage(p);
 }
 
 static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *out, unsigned max)

@@ -15,7 +15,7 @@
 
 #define DISKS 7u
 #define EXTENTS 60u
-#define LEN KIB(48)
+#define LEN KIB(96) /* of each fragment two blocks at least */
 
 struct world {
 	struct fixture *f;
@@ -64,6 +64,7 @@ static void sync_all(struct world *w)
 
 static void (*on_read)(struct world *w, void *buf, size_t len, uint64_t off);
 static struct world *now;
+static size_t no_more_than; /* longer reads of the medium fail; 0: none does */
 static int (*real_read)(struct dev_file *f, void *buf, size_t len, uint64_t off, unsigned flags,
 			size_t *ret_len);
 
@@ -72,6 +73,8 @@ static int hooked_read(struct dev_file *f, void *buf, size_t len, uint64_t off, 
 {
 	int err = real_read(f, buf, len, off, flags, ret_len);
 
+	if (no_more_than && len > no_more_than && (flags & DEV_READ_MEDIA))
+		return DFS_EIO;
 	if (on_read && (flags & DEV_READ_MEDIA))
 		on_read(now, buf, len, off);
 	return err;
@@ -92,6 +95,7 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 
 	on_read = NULL;
+	no_more_than = 0;
 	now = w;
 	w->f = fixture_new(DISKS, 0, hook);
 	for (unsigned i = 0; i < EXTENTS; i++)
@@ -351,6 +355,116 @@ static void test_what_cannot_be_recovered(void **state)
 					  f->offset, f->record_len));
 	}
 	assert_int_equal(newest(w).rec.stuck, 1);
+}
+
+/* E9: more fragments are damaged than the extent bears, but no block of too many. */
+static void damage_in_parts(struct world *w)
+{
+	uint32_t second = RECORD_BLOCK_BYTES;
+
+	for (unsigned i = 0; i < 3; i++) /* copies: none is whole */
+		damage(w, 0, i, w->recs[0].header_len + i * RECORD_BLOCK_BYTES + 5);
+	for (unsigned i = 0; i < 4; i++) /* two of six are */
+		damage(w, 1, i, w->recs[1].header_len + (i < 2 ? 0 : second) + 5);
+}
+
+static void test_repaired_block_by_block(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_counts *c;
+	unsigned made;
+
+	damage_in_parts(w);
+	c = scrub(w, false);
+	assert_int_equal(c->degraded, 2);
+	assert_int_equal(c->unrecoverable, 0);
+	c = scrub(w, true);
+	assert_int_equal(c->repaired, 2);
+	assert_int_equal(c->degraded + c->unrecoverable, 0);
+	assert_int_equal(c->made, 7);
+	expect_whole(w);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &w->recs[i]), 0);
+	damage_in_parts(w); /* and by what reads call */
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(extent_repair(pool_extents(w->f->p), w->recs[i].id, &made), 0);
+		assert_int_equal(made, i ? 4 : 3);
+	}
+	expect_whole(w);
+}
+
+/* One block is lost, others are not: nothing is written, also not what could be. */
+static void test_a_lost_block_leaves_all(void **state)
+{
+	struct world *w = *state;
+	const struct scrub_counts *c;
+	struct rec_extent rec;
+
+	damage_in_parts(w);
+	damage(w, 1, 4, w->recs[1].header_len + 5);
+	damage(w, 0, 0, 10); /* a header: none of its blocks can be relied on */
+	damage(w, 0, 2, w->recs[0].header_len + RECORD_BLOCK_BYTES + 5);
+	c = scrub(w, true);
+	assert_int_equal(c->unrecoverable, 2);
+	assert_int_equal(c->repaired + c->degraded + c->made, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &rec), 0);
+		assert_memory_equal(rec.frags, w->recs[i].frags, sizeof(rec.frags));
+	}
+}
+
+/* What can't be read in one piece is read in pieces, where nothing else helps. */
+static void test_read_in_parts(void **state)
+{
+	struct world *w = *state;
+	struct scrub_repair done;
+	struct rec_finding f;
+
+	no_more_than = 2 * RECORD_BLOCK_BYTES - 1;
+	assert_int_equal(extent_examine(pool_extents(w->f->p), w->recs[0].id, false, &f, &done), 0);
+	assert_int_equal(f.verdict, SCRUB_DEGRADED);
+	assert_int_equal(f.count, 3);
+	assert_int_equal(extent_examine(pool_extents(w->f->p), w->recs[0].id, true, &f, &done), 0);
+	assert_int_equal(done.made, 3);
+	no_more_than = 0;
+	expect_whole(w);
+}
+
+/* S8: what was found and not repaired counts as not there, until it is made anew: also after a mount, and it is not moved. */
+static void test_what_was_found_counts(void **state)
+{
+	struct world *w = *state;
+	const struct rec_fragment *f = &w->recs[1].frags[2], *g = &w->recs[1].frags[3];
+	struct pool_fail_plan plan;
+	struct pool_message msg;
+	struct rec_extent rec;
+	const char *path = w->f->disk[g->disk.v - 1];
+
+	for (unsigned i = 1; i < 3; i++)
+		damage(w, 1, i, w->recs[1].header_len + 5);
+	assert_int_equal(pool_plan_fail(w->f->p, path, &plan, &msg), 0);
+	for (unsigned mounts = 0; mounts < 2; mounts++) {
+		if (mounts == 0)
+			assert_int_equal(scrub(w, false)->degraded, 1);
+		assert_false(disk_is_sure(disk_get(pool_disks(w->f->p), f->disk), f->segment,
+					  f->offset, f->record_len));
+		assert_true(disk_is_sure(disk_get(pool_disks(w->f->p), g->disk), g->segment,
+					 g->offset, g->record_len));
+		assert_int_equal(extent_sure_fragments(pool_extents(w->f->p), &w->recs[1]), 4);
+		assert_int_not_equal(pool_plan_fail(w->f->p, path, &plan, &msg), 0);
+		assert_int_equal(plan.extents_lost, 1);
+		jobs_free(w->jobs);
+		assert_int_equal(pool_close(w->f->p), 0);
+		fixture_reopen(w->f);
+		w->jobs = jobs_load(w->f->p);
+		jobs_start(w->jobs);
+	}
+	assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[1].id, &rec), 0);
+	assert_memory_equal(rec.frags, w->recs[1].frags, sizeof(rec.frags));
+	assert_int_equal(scrub(w, true)->repaired, 1);
+	assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[1].id, &rec), 0);
+	assert_int_equal(extent_sure_fragments(pool_extents(w->f->p), &rec), 6);
+	assert_int_equal(pool_plan_fail(w->f->p, path, &plan, &msg), 0);
 }
 
 /* V7: due by the setting; what it begins repairs, or not; and none follows at once. */
@@ -764,6 +878,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damage_is_repaired, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_segments_that_are_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_recovered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_repaired_block_by_block, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_lost_block_leaves_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_in_parts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_was_found_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_audit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_audit_is_bounded, setup, teardown),
