@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,4 +137,75 @@ bool child_dir_answers(const char *dir, const char *name)
 	char out[1];
 
 	return child_ask(ask_file, path, CHILD_PATIENCE_MS, out, sizeof(out)) != DFS_ETIMEDOUT;
+}
+
+/* ---- programs ---- */
+
+#define ASK_CHILD_MS 20u
+#define KILLED_MS 200u /* what has ended by then leaves nothing behind */
+
+extern char **environ;
+
+/* With the signals' masks and actions that a program expects. */
+static int spawn(const char *const *argv, pid_t *ret_pid)
+{
+	static const char *const dirs[] = {"", "/usr/sbin/"};
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int err = ENOENT;
+
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawn_file_actions_init(&files);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(dirs) && err == ENOENT; i++) {
+		FREE char *path = xasprintf("%s%s", dirs[i], argv[0]);
+
+		err = posix_spawnp(ret_pid, path, &files, &attr, (char *const *)(uintptr_t)argv,
+				   environ);
+	}
+	posix_spawn_file_actions_destroy(&files);
+	posix_spawnattr_destroy(&attr);
+	return err ? DFS_ENOENT : 0;
+}
+
+/* False: it has not ended within the time. */
+static bool has_ended(pid_t pid, unsigned timeout_ms, const atomic_bool *stop, int *ret_status)
+{
+	for (unsigned ms = 0;; ms += ASK_CHILD_MS) {
+		if (waitpid(pid, ret_status, WNOHANG) != 0)
+			return true;
+		if (ms >= timeout_ms || (stop && atomic_load(stop)))
+			return false;
+		env_sleep_ms(ASK_CHILD_MS);
+	}
+}
+
+int child_run(const char *const *argv, unsigned timeout_ms, const atomic_bool *stop,
+	      int *ret_status, int *left)
+{
+	int status = 0;
+	pid_t pid;
+
+	if (*left && !has_ended(*left, 0, NULL, &status))
+		return DFS_EBUSY;
+	*left = 0;
+	if (spawn(argv, &pid))
+		return DFS_ENOENT;
+	if (!has_ended(pid, timeout_ms, stop, &status)) {
+		(void)kill(pid, SIGKILL);
+		if (!has_ended(pid, KILLED_MS, NULL, &status))
+			*left = pid;
+		return DFS_ETIMEDOUT;
+	}
+	if (!WIFEXITED(status))
+		return DFS_ENOENT;
+	*ret_status = WEXITSTATUS(status);
+	return 0;
 }

@@ -2,11 +2,12 @@
 /*
  * Questions to filesystems that may not answer, asked by a child process: a system call that hangs can't
  * be cancelled, and neither can the end of a process that has a thread in one. For commands; a process
- * that has threads must not fork, and has dev/deadline.h.
+ * that has threads must not fork, and has dev/deadline.h; but it may run a program.
  */
 #ifndef DFS_BASE_CHILD_H
 #define DFS_BASE_CHILD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -14,6 +15,14 @@
 #include "base/types.h"
 
 #define CHILD_PATIENCE_MS 8000u /* a disk that sleeps takes some seconds to wake */
+
+/*
+ * Runs a program (argv[0] by PATH, then in /usr/sbin) without input and output, also from a process of several threads. *ret_status: its exit
+ * status. stop: set, it is killed. DFS_ENOENT: there is none, or it was ended by a signal; DFS_ETIMEDOUT: killed.
+ * *left, 0 at first: a child that did not end when it was killed; while it is there none is begun (DFS_EBUSY).
+ */
+MUST_USE int child_run(const char *const *argv, unsigned timeout_ms, const atomic_bool *stop,
+		       int *ret_status, int *left);
 
 /* Answers in out (NUL-terminated, at most room bytes with it); 0 or a code. Runs in the child: in a
  * process of several threads it must not allocate. */

@@ -191,6 +191,7 @@ static json_t *disk_json_of(const struct pool_disk_status *s)
 	set_text(o, "reason", s->reason);
 	set_text(o, "reason_text", s->text);
 	set_u64(o, "since_wall_s", s->since_s);
+	set_text(o, "smart", s->smart);
 	set_bool(o, "ordered", s->is_ordered);
 	set_u64(o, "errors",
 		s->counters.read_errors + s->counters.write_errors + s->counters.checksum_errors);

@@ -153,7 +153,8 @@ static const struct command mount_command = {
 	.about =
 		"Returns when the filesystem answers; the daemon logs to the pool's log. Options of its\n"
 		"own after -o: ro, rw, foreground, force, dirty_limit=SIZE, flush_interval=MS,\n"
-		"io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB, remount.\n"
+		"io_timeout=MS, smart_interval=SECONDS, seal_workers=N, inode_cache=N, name_cache=SIZE,\n"
+		"read_ahead=KIB, remount.\n"
 		"Works as 'mount -t fuse.dynamicfs POOL MOUNTPOINT' and from fstab, too.",
 	.options = mount_options,
 	.max_words = 2,

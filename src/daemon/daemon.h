@@ -15,7 +15,7 @@ struct daemon_options {
 	const char *pool_dir;	/* made absolute by daemon_mount */
 	const char *mountpoint; /* likewise */
 	/* "-o" options joined by commas, or NULL. Ours: ro, rw, foreground, force, dirty_limit=SIZE,
-	 * flush_interval=MS, io_timeout=MS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB, and remount. What
+	 * flush_interval=MS, io_timeout=MS, smart_interval=SECONDS, seal_workers=N, inode_cache=N, name_cache=SIZE, read_ahead=KIB, and remount. What
 	 * becomes of those of mount(8) and FUSE, generic.c says. */
 	const char *fuse_opts;
 	bool foreground; /* stay in this process; log to stderr, too */

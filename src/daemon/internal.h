@@ -18,7 +18,8 @@ struct mount_options {
 	bool allow_root;			/* then not all users: it is in fuse_opts */
 	unsigned long flags_set, flags_cleared; /* of mount(2); also in fuse_opts */
 	unsigned read_ahead_kib;
-	uint64_t io_timeout_ms; /* 0: the default */
+	uint64_t io_timeout_ms;	    /* 0: the default */
+	uint64_t smart_interval_ms; /* 0: the disks are not asked what they say of themselves */
 	struct fs_config fs;
 	char *fuse_opts; /* what is libfuse's; owned; may be NULL */
 };

@@ -17,6 +17,8 @@
 #define IO_TIMEOUT_MIN_MS 500
 #define IO_TIMEOUT_MAX_MS 3600000
 #define SEAL_WORKERS_MAX 64
+#define SMART_INTERVAL_DEFAULT_MS 3600000
+#define SMART_INTERVAL_MAX_S 31536000
 
 int fail(struct pool_message *msg, int err, const char *fmt, ...)
 {
@@ -99,6 +101,10 @@ static enum taken take_value(const char *word, struct mount_options *o)
 	} else if ((value = value_of(word, "io_timeout"))) {
 		if (!take_count(value, IO_TIMEOUT_MIN_MS, IO_TIMEOUT_MAX_MS, &o->io_timeout_ms))
 			return BAD;
+	} else if ((value = value_of(word, "smart_interval"))) {
+		if (!take_count(value, 0, SMART_INTERVAL_MAX_S, &n))
+			return BAD;
+		o->smart_interval_ms = n * 1000;
 	} else if ((value = value_of(word, "seal_workers"))) {
 		if (!take_count(value, 1, SEAL_WORKERS_MAX, &n))
 			return BAD;
@@ -226,6 +232,7 @@ int mount_options_parse(const struct daemon_options *opt, struct mount_options *
 		.foreground = opt->foreground,
 		.remount = has_word(copy, "remount"),
 		.read_ahead_kib = READ_AHEAD_KIB_DEFAULT,
+		.smart_interval_ms = SMART_INTERVAL_DEFAULT_MS,
 	};
 	while (!err && (word = next_word(&rest)) != NULL) {
 		switch (take_word(word, ret_o)) {

@@ -132,6 +132,9 @@ static int open_pool(struct mount *m)
 		.read_only = cfg->options->read_only,
 		.force = cfg->options->force,
 		.io_timeout_ms = cfg->options->io_timeout_ms,
+		.smart_interval_ms = cfg->options->smart_interval_ms,
+		.sysfs = getenv(
+			"DYNAMICFS_TEST_SYSFS"), /* for the tests, which have no such disks */
 	};
 	struct pool_message said;
 	int attempts = POOL_LOCK_ATTEMPTS;

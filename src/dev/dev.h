@@ -42,6 +42,7 @@ struct dev_space {
 	uint64_t free_bytes; /* what we may still use of it; 0: also where no file can be created */
 	uint64_t files, free_files; /* inodes; 0, 0: the filesystem does not count them */
 	uint64_t fs_id;	   /* equal for two devs on the same filesystem: one space, one fate */
+	uint64_t st_dev;   /* stat()'s; 0: none */
 	bool read_only;	   /* the filesystem is mounted so */
 	bool cached_only;  /* reads can't bypass the page cache: DEV_READ_MEDIA proves nothing */
 	bool is_old;	   /* to an earlier question: the disk takes its time with a new one */

@@ -672,6 +672,7 @@ static int op_space(struct dev *dev, struct dev_space *ret_space)
 		.files = v.f_files,
 		.free_files = v.f_favail,
 		.fs_id = d->fs_id,
+		.st_dev = d->st_dev,
 		.read_only = (v.f_flag & ST_RDONLY) != 0,
 		.cached_only = d->is_memory || !takes_direct(d),
 	};

@@ -117,6 +117,7 @@ void pool_background(void *arg)
 			tick_seal(p);
 		}
 		health_revive(p);
+		smart_tick(p);
 		health_store(p, false);
 		health_settle_doubts(p);
 		orphans_tick(p);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "dev/deadline.h"
 #include "dev/lock.h"
+#include "dev/smart.h"
 #include "format/diskjson.h"
 #include "format/pooljson.h"
 #include "pool/pool.h"
@@ -48,6 +49,18 @@ struct disk_care {
 	uint64_t rot_since_ns, rot_before;
 	uint8_t full_asks, slow_rounds;
 	uint64_t calls_before, ns_before;
+};
+
+struct smart { /* K5; the background thread's, and, until is_over is set, its round's */
+	uint64_t interval_ns, next_ns; /* 0: nobody is asked */
+	char *sysfs;
+	struct env_thread *thread; /* a round; NULL: none */
+	atomic_bool stop, is_over;
+	struct smart_of {		   /* by disk */
+		_Atomic(unsigned) verdict; /* enum smart_verdict */
+		uint8_t in_a_row;
+		int left; /* child_run() */
+	} of[DISK_ID_MAX + 1];
 };
 
 struct pool {
@@ -90,6 +103,7 @@ struct pool {
 	int line_err;		   /* likewise: why what is durable could not be noted (H10) */
 	uint8_t missing[DISK_ID_MAX + 1]; /* likewise: asks in a row (D10) */
 	struct disk_care care[DISK_ID_MAX + 1];
+	struct smart smart;
 	struct doubts {	       /* likewise: what is being written anew (D8) */
 		unsigned turn; /* which disk */
 		uint32_t segment, from;
@@ -195,6 +209,12 @@ void health_try(struct pool *p, struct disk *d);
 bool health_passed(struct pool *p, struct disk *d, bool suffices);
 /* It came back from failure. */
 void health_returned(struct pool *p, struct disk *d);
+/* ---- health_smart.c ---- */
+/* Begins a round, off this thread, when it is time. The background thread's. */
+void smart_tick(struct pool *p);
+/* Ends the one that is under way. After the background thread. */
+void smart_end(struct pool *p);
+const char *smart_word(struct pool *p, disk_id id);
 /* ---- home.c ---- */
 /* Does the pool directory answer again, if it did not? Waits for it. The background thread's. */
 void home_revive(struct pool *p);

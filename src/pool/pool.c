@@ -73,6 +73,8 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 	p->only_named = opt && opt->only_named;
 	p->silent = opt ? opt->silent : NULL;
 	p->silent_count = opt ? opt->silent_count : 0;
+	p->smart.interval_ns = opt && !opt->read_only ? opt->smart_interval_ms * 1000000u : 0;
+	p->smart.sysfs = xstrdup(opt && opt->sysfs ? opt->sysfs : "/sys");
 	p->group = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->home = dev_group_new(opt ? opt->io_timeout_ms : 0);
 	p->disks = disk_set_new(health_disk_error, p);
@@ -101,6 +103,7 @@ static void pool_release(struct pool *p)
 	env_mutex_release(&p->lock);
 	env_mutex_release(&p->change_lock);
 	free(p->index_dir);
+	free(p->smart.sysfs);
 	free(p->dir);
 	free(p);
 }
@@ -237,6 +240,7 @@ static void stop_threads(struct pool *p)
 		env_thread_join(p->thread);
 		p->thread = NULL;
 	}
+	smart_end(p);
 	fail_orders_end(p);
 }
 

@@ -63,6 +63,9 @@ struct pool_open_options {
 	/* disks that are not looked for: they did not answer a moment ago */
 	const disk_id *silent;
 	unsigned silent_count;
+	uint64_t
+		smart_interval_ms; /* the disks are asked so often what they say of themselves; 0: never */
+	const char *sysfs;	   /* borrowed; NULL: /sys */
 };
 /* Takes the lock, opens the disks, recovers. DFS_ENOTPOOL, DFS_ELOCKED (another process has it),
  * DFS_ENOQUORUM, DFS_ESTALE, ... A pool with no disk yet opens, too (pool_has_disks is false). */
@@ -254,6 +257,7 @@ struct pool_disk_status {
 	uint64_t since_s;      /* since when, wall clock; 0: not known */
 	char text[201];	       /* what happened, or what an order said */
 	bool is_ordered;       /* an order keeps it in its state */
+	const char *smart;     /* "passed", "failing" or "unknown": what it said of itself last */
 };
 /* i in 0..pool_disk_count()-1. False past the end. */
 bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_status);

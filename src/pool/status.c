@@ -197,6 +197,7 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 	st.is_awaited = disk_is_awaited(d);
 	st.doubtful = disk_doubtful(d, &doubt);
 	st.damaged = disk_damaged(d);
+	st.smart = smart_word(p, st.info.id);
 	st.lost_segments = disk_lost_segments(d);
 	if (st.present) {
 		st.total_bytes = disk_total_bytes(d);

@@ -17,6 +17,7 @@ sys.exit(str(d[sys.argv[2]]) != sys.argv[3])' "$@"
 json() { python3 -c "import json; r = json.load(open('$work/probed')); exit(not ($1))"; }
 
 make_pool
+refuse "an interval that is none" 2 "smart_interval" dfs mount --pool "$pool" --mountpoint "$mnt" -o smart_interval=often
 head -c 3000000 /dev/urandom >"$work/file"
 start
 cp "$work/file" "$mnt/file" && sync "$mnt"
@@ -29,6 +30,8 @@ check "one disk, as JSON" json 'len(r["disks"]) == 1 and r["disks"][0]["label"] 
 	r["disks"][0]["passed"] and r["disks"][0]["state"] == "healthy"'
 refuse "no such disk" 3 "cannot find a disk" dfs probe-disks --pool "$pool" --disk disk9
 check "nothing is left there" test -z "$(find "$work"/disk?/dynamicfs -name '.tmp-trial*')"
+
+check "what has no device says nothing of itself" is disk2 smart unknown
 
 # ---- orders
 check "an order" dfs set-disk-health --pool "$pool" --disk disk1 degraded --reason "it clicks"
