@@ -502,7 +502,8 @@ void oracle_fsck(struct run *r)
 	for (unsigned i = 0; i < r->disk_count; i++)
 		damaged |= r->disks[i].damage != DAMAGE_NONE;
 	fs_pause_folding(r->fs, true);
-	err = pool_fsck(r->pool, true, fsck_line, NULL, &res);
+	err = pool_fsck_within(r->pool, true, r->disk_count % 2 ? 7 : POOL_FSCK_ENTRIES, fsck_line,
+			       NULL, &res);
 	fs_pause_folding(r->fs, false);
 	if (err && err != DFS_EDAMAGED)
 		sim_fail("fsck", "it can't run: %s", dfs_err_name(err));

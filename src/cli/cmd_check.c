@@ -74,6 +74,8 @@ static int prepare_inspect(struct invocation *inv)
 static const struct command_option fsck_options[] = {
 	{"quick", 0, OPT_FLAG, "quick", NULL, "check headers, not every byte of the files"},
 	{"force", 0, OPT_FLAG, "force_open", NULL, "though the newest state can't be known"},
+	{"scratch", 0, OPT_PATH, "scratch", "DIR",
+	 "where to copy the index to ($TMPDIR, /var/tmp)"},
 	{NULL, 0, OPT_FLAG, NULL, NULL, NULL},
 };
 static const struct command_option inspect_options[] = {
@@ -85,10 +87,12 @@ static const struct command_option inspect_options[] = {
 static const struct command fsck_command = {
 	.name = "fsck",
 	.summary = "check everything that can be checked, changing nothing",
-	.usage = "--pool DIR [--quick] [--force] [--json]",
+	.usage = "--pool DIR [--quick] [--force] [--scratch DIR] [--json]",
 	.about =
-		"Only while the pool is not mounted. Checks the index against the disks, the checksums of\n"
-		"metadata and data, reference counts and space counters. Exit code 5: damage found.",
+		"Only while the pool is not mounted. Works on a copy of the index, which needs as much room as\n"
+		"that, and changes nothing in the pool directory or on the disks. Checks the index against the\n"
+		"disks, the checksums of metadata and data, reference counts and space counters. Exit code 5:\n"
+		"damage found.",
 	.options = fsck_options,
 	.op = "fsck",
 	.print = print_fsck,

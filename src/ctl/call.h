@@ -34,6 +34,8 @@ enum ctl_op_flags {
 	OP_NO_DISKS = 16, /* works on a pool that has no disk yet */
 	OP_PROMPT =
 		32, /* waits for no other order: they may wait for disks that this one gives up (D12) */
+	OP_COPY =
+		64, /* works on a copy of the index: changes nothing in the pool directory, either */
 };
 /* Returns 0 or a DFS_ code, having set the message (ctl_fail). */
 typedef int (*ctl_op_fn)(struct ctl_call *c);

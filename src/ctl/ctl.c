@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,7 +45,7 @@ static const struct ctl_op ops[] = {
 	{"order-job", op_order_job, OP_WRITES},
 	{"scrub", op_scrub, OP_WRITES},
 	{"audit", op_audit, 0},
-	{"fsck", op_fsck, OP_OFFLINE},
+	{"fsck", op_fsck, OP_OFFLINE | OP_COPY},
 };
 
 static ctl_progress_fn progress_fn;
@@ -144,6 +145,16 @@ struct silent {
 	unsigned count;
 };
 
+/* Where what is only read is copied to: asked for, or where temporary files go that may be large. */
+static const char *scratch_of(struct ctl_call *c)
+{
+	const char *asked = arg_text(c, "scratch"), *tmp = getenv("TMPDIR");
+
+	if (asked)
+		return asked;
+	return tmp && tmp[0] == '/' ? tmp : "/var/tmp";
+}
+
 /* Opens the pool, asks, closes it again. Disks that are silent are waited for once: the next opening is told. */
 static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only,
 		    struct silent *silent)
@@ -153,7 +164,11 @@ static int run_open(struct ctl_call *c, const struct ctl_op *op, bool read_only,
 					.silent = silent->ids,
 					.silent_count = silent->count};
 	struct pool_message msg = {.text = ""};
-	int err = pool_open(c->pool_dir, &opt, NULL, &c->pool, &msg);
+	int err;
+
+	if (op->flags & OP_COPY)
+		opt.scratch = scratch_of(c);
+	err = pool_open(c->pool_dir, &opt, NULL, &c->pool, &msg);
 
 	if (err) {
 		c->answer->error = ctl_fail_pool(c, err, &msg, "cannot open the pool %s",

@@ -31,15 +31,13 @@ static long owner_pid(int fd)
 	return strtol(text, NULL, 10);
 }
 
-int dir_lock_take(const char *dir, struct dir_lock **ret_lock, long *ret_pid)
+static int take(const char *dir, int flags, struct dir_lock **ret_lock, long *ret_pid)
 {
 	FREE char *path = xasprintf("%s/lock", dir);
-	struct dir_lock *l;
-	char text[32];
-	int fd, len, err;
+	int fd, err;
 
 	*ret_pid = 0;
-	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return lock_error(errno);
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -48,13 +46,33 @@ int dir_lock_take(const char *dir, struct dir_lock **ret_lock, long *ret_pid)
 		close(fd);
 		return err;
 	}
+	*ret_lock = xmalloc(sizeof(**ret_lock));
+	(*ret_lock)->fd = fd;
+	return 0;
+}
+
+int dir_lock_take(const char *dir, struct dir_lock **ret_lock, long *ret_pid)
+{
+	char text[32];
+	int len, err = take(dir, O_RDWR | O_CREAT, ret_lock, ret_pid);
+
+	if (err)
+		return err;
 	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	/* the id only helps messages: the lock holds without it */
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len)
+	if (ftruncate((*ret_lock)->fd, 0) != 0 ||
+	    pwrite((*ret_lock)->fd, text, (size_t)len, 0) != len)
 		*ret_pid = 0;
-	l = xmalloc(sizeof(*l));
-	l->fd = fd;
-	*ret_lock = l;
+	return 0;
+}
+
+int dir_lock_take_as_it_is(const char *dir, struct dir_lock **ret_lock, long *ret_pid)
+{
+	int err = take(dir, O_RDONLY, ret_lock, ret_pid);
+
+	if (err != DFS_ENOENT)
+		return err;
+	*ret_lock = NULL;
 	return 0;
 }
 

@@ -13,6 +13,8 @@ struct dir_lock;
  * DFS_ENOENT, DFS_EIO.
  */
 MUST_USE int dir_lock_take(const char *dir, struct dir_lock **ret_lock, long *ret_pid);
+/* The same, but writes nothing: where there is no such file, nobody is kept off, and *ret_lock is NULL. */
+MUST_USE int dir_lock_take_as_it_is(const char *dir, struct dir_lock **ret_lock, long *ret_pid);
 void dir_lock_release(struct dir_lock *l); /* NULL is allowed */
 
 #endif

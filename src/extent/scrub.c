@@ -266,7 +266,6 @@ static int check(struct extent_store *s, const struct batch *b, const struct rec
 			       .index = r->by.index,
 			       .len = r->rec->fragment_len,
 			       .buf = q->buf + (r->by.offset - q->from)};
-
 	int err = b->ios[r->request].result ? b->ios[r->request].result : whole_parse(&w);
 
 	whole_release(&w);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fsck: a read-only check of every promise that can be checked, over one snapshot of the index. Tables
- * are walked one after the other; what must agree between them is held in two hash tables, of inodes
- * and of extents (about 150 bytes for each).
+ * fsck: a read-only check of every promise that can be checked. Tables are walked one after the other; what must agree between
+ * them is held in two hash tables, of inodes and of extents, for a range of these at a time (FS2): all that is in a table by
+ * inode is walked along with its range, and names and maps, which lead anywhere, once for each range.
  *
  * What is checked: every record parses and has the right check value; names lead to inodes, link counts
  * and parents agree, directories are reachable from the root; map entries don't overlap, stay inside
@@ -37,28 +37,50 @@ void fsck_problem(struct fsck *f, const char *fmt, ...)
 
 typedef int (*fsck_record_fn)(struct fsck *f, const uint8_t *key, size_t key_len,
 			      const uint8_t *val, size_t val_len);
+struct fsck_pass {
+	enum table table;
+	fsck_record_fn fn;
+};
 
-/* Calls fn for every record of a table; a record that does not parse is a problem, not an end. */
-static int walk(struct fsck *f, enum table table, fsck_record_fn fn)
+/* Returned by a record_fn: the range ends before this record. */
+#define RANGE_ENDS 1
+
+static void tell_record(struct fsck *f, enum table table, const uint8_t *k, size_t klen,
+			const uint8_t *v, size_t vlen, int err)
 {
-	const uint8_t first = (uint8_t)table;
-	struct meta_iter *it = meta_iter_new(f->p->meta);
-	int err;
+	BUF text = {0};
 
-	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
+	record_to_text(k, klen, v, vlen, &text);
+	fsck_problem(f, "a record of table %c cannot be read: %s: %.*s", table, dfs_err_text(err),
+		     (int)MIN(text.len, 500), (char *)text.data);
+}
+
+static bool is_at_end(const uint8_t *k, size_t klen, const struct buf *end)
+{
+	int order = end->len ? memcmp(k, end->data, MIN(klen, end->len)) : -1;
+
+	return order > 0 || (order == 0 && klen >= end->len);
+}
+
+/* Calls fn for every record of a table from a key on and before another one (end_len 0: to the table's end); a record that does
+ * not parse is a problem, not an end. */
+static int walk_range(struct fsck *f, enum table table, const struct buf *from,
+		      const struct buf *end, fsck_record_fn fn)
+{
+	struct meta_iter *it = meta_iter_new(f->p->meta);
+	int err = 0;
+
+	for (meta_iter_seek(it, from->data, from->len); meta_iter_valid(it); meta_iter_next(it)) {
 		size_t klen, vlen;
 		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
 
-		if (klen == 0 || k[0] != first)
+		if (klen == 0 || k[0] != (uint8_t)table || is_at_end(k, klen, end))
 			break;
 		err = fn(f, k, klen, v, vlen);
-		if (err) {
-			BUF text = {0};
-
-			record_to_text(k, klen, v, vlen, &text);
-			fsck_problem(f, "a record of table %c cannot be read: %s: %.*s", table,
-				     dfs_err_text(err), (int)MIN(text.len, 500), (char *)text.data);
-		}
+		if (err == RANGE_ENDS)
+			break;
+		if (err)
+			tell_record(f, table, k, klen, v, vlen, err);
 	}
 	err = meta_iter_error(it);
 	meta_iter_free(it);
@@ -68,6 +90,46 @@ static int walk(struct fsck *f, enum table table, fsck_record_fn fn)
 		fsck_problem(f, "the index cannot be read on in table %c: %s", table,
 			     dfs_err_text(err));
 	return err;
+}
+
+static void key_of_table(struct buf *k, enum table table)
+{
+	k->len = 0;
+	buf_put_u8(k, (uint8_t)table);
+}
+
+static int walk(struct fsck *f, enum table table, fsck_record_fn fn)
+{
+	BUF from = {0}, end = {0};
+
+	key_of_table(&from, table);
+	return walk_range(f, table, &from, &end, fn);
+}
+
+/* Of a table by inode: those of the range. */
+static int walk_inodes(struct fsck *f, enum table table, fsck_record_fn fn)
+{
+	BUF from = {0}, end = {0};
+
+	key_of_table(&from, table);
+	if (f->first_ino)
+		buf_put_be64(&from, f->first_ino);
+	if (!f->is_last) {
+		key_of_table(&end, table);
+		buf_put_be64(&end, f->end_ino);
+	}
+	return walk_range(f, table, &from, &end, fn);
+}
+
+static bool has_inode(const struct fsck *f, uint64_t ino)
+{
+	return ino >= f->first_ino && (f->is_last || ino < f->end_ino);
+}
+
+static bool has_extent(const struct fsck *f, extent_id id)
+{
+	return memcmp(&id, &f->first_extent, sizeof(id)) >= 0 &&
+	       (f->is_last || memcmp(&id, &f->end_extent, sizeof(id)) < 0);
 }
 
 /* ---- inodes and names ---- */
@@ -89,6 +151,11 @@ static int on_inode(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 
 	if (err)
 		return err;
+	if (HASH_COUNT(f->inodes) == f->max_entries) {
+		f->end_ino = ino.v;
+		f->is_last = false;
+		return RANGE_ENDS;
+	}
 	i = xcalloc(1, sizeof(*i));
 	i->ino = ino.v;
 	i->mode = rec.mode;
@@ -145,43 +212,55 @@ static int on_orphan(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 	return 0;
 }
 
-static int on_dentry(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+/* The directory that it is in. */
+static void check_parent(struct fsck *f, ino_id dir, const struct rec_dentry *d)
 {
-	struct rec_dentry d;
-	struct fsck_inode *i, *parent;
-	ino_id dir;
-	int err = parse_dentry(k, klen, v, vlen, &dir, &d);
+	struct fsck_inode *parent = fsck_find_inode(f, dir);
 
-	if (err)
-		return err;
-	f->res->dentries++;
-	i = fsck_find_inode(f, d.ino);
-	parent = fsck_find_inode(f, dir);
 	if (!parent || !S_ISDIR(parent->mode))
-		fsck_problem(f, "the name \"%s\" is in inode %llu, which is no directory", d.name,
+		fsck_problem(f, "the name \"%s\" is in inode %llu, which is no directory", d->name,
 			     (unsigned long long)dir.v);
+	else
+		parent->subdirs += S_ISDIR(d->mode);
+}
+
+/* The inode that it leads to. */
+static void check_target(struct fsck *f, ino_id dir, const struct rec_dentry *d)
+{
+	struct fsck_inode *i = fsck_find_inode(f, d->ino);
+
 	if (!i) {
 		fsck_problem(
 			f,
 			"the name \"%s\" in directory %llu leads to inode %llu, which does not exist",
-			d.name, (unsigned long long)dir.v, (unsigned long long)d.ino.v);
-		return 0;
+			d->name, (unsigned long long)dir.v, (unsigned long long)d->ino.v);
+		return;
 	}
 	i->links++;
-	if ((i->mode & S_IFMT) != (d.mode & S_IFMT))
+	if ((i->mode & S_IFMT) != (d->mode & S_IFMT))
 		fsck_problem(f,
 			     "the name \"%s\" in directory %llu has another type than inode %llu",
-			     d.name, (unsigned long long)dir.v, (unsigned long long)d.ino.v);
-	if (S_ISDIR(i->mode)) {
-		if (parent)
-			parent->subdirs++;
-		if (i->parent != dir.v)
-			fsck_problem(
-				f,
-				"directory %llu (\"%s\") names %llu as its parent, but is in %llu",
-				(unsigned long long)d.ino.v, d.name, (unsigned long long)i->parent,
-				(unsigned long long)dir.v);
-	}
+			     d->name, (unsigned long long)dir.v, (unsigned long long)d->ino.v);
+	if (S_ISDIR(i->mode) && i->parent != dir.v)
+		fsck_problem(f, "directory %llu (\"%s\") names %llu as its parent, but is in %llu",
+			     (unsigned long long)d->ino.v, d->name, (unsigned long long)i->parent,
+			     (unsigned long long)dir.v);
+}
+
+/* Once for each range. */
+static int on_dentry(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct rec_dentry d;
+	ino_id dir;
+	int err = parse_dentry(k, klen, v, vlen, &dir, &d);
+
+	if (err)
+		return f->first_ino ? 0 : err;
+	f->res->dentries += f->first_ino == 0;
+	if (has_inode(f, dir.v))
+		check_parent(f, dir, &d);
+	if (has_inode(f, d.ino.v))
+		check_target(f, dir, &d);
 	return 0;
 }
 
@@ -210,24 +289,10 @@ static int on_xattr(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t
 
 /* ---- maps ---- */
 
-struct fsck_extent *fsck_extent_entry(struct fsck *f, extent_id id)
-{
-	struct fsck_extent *e;
-
-	HASH_FIND(hh, f->extents, &id, sizeof(id), e);
-	if (!e) {
-		e = xcalloc(1, sizeof(*e));
-		e->id = id;
-		HASH_ADD(hh, f->extents, id, sizeof(e->id), e);
-	}
-	return e;
-}
-
 static int on_map(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
 {
 	struct rec_map m;
 	struct fsck_inode *i;
-	struct fsck_extent *e;
 	ino_id ino;
 	int err = parse_map(k, klen, v, vlen, &ino, &m);
 
@@ -256,34 +321,57 @@ static int on_map(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *
 				(unsigned long long)ino.v, (unsigned long long)m.file_offset,
 				(unsigned long long)i->size);
 	}
-	e = fsck_extent_entry(f, m.extent);
-	e->refs++;
-	e->end = MAX(e->end, (uint64_t)m.extent_offset + m.len);
-	if (e->ino != 0 && e->ino != ino.v)
-		fsck_problem(f, "inodes %llu and %llu share an extent", (unsigned long long)e->ino,
-			     (unsigned long long)ino.v);
-	e->ino = ino.v;
 	fsck_usage_map(f, ino, &m);
 	return 0;
 }
 
-/* Does the chain of parents end at the root? What is found out holds for all on the way, so that the whole
- * tree is climbed once, however deep it is. */
+/* 0: it is none, or not a directory. */
+static uint64_t parent_of(struct fsck *f, uint64_t ino)
+{
+	struct fsck_inode *i = fsck_find_inode(f, (ino_id){ino});
+	struct rec_inode rec;
+
+	if (i)
+		return S_ISDIR(i->mode) ? i->parent : 0;
+	if (has_inode(f, ino) || get_inode(f->p->meta, (ino_id){ino}, &rec) || !S_ISDIR(rec.mode))
+		return 0;
+	return rec.parent.v;
+}
+
+static enum fsck_climb known(struct fsck *f, uint64_t ino)
+{
+	struct fsck_inode *i = fsck_find_inode(f, (ino_id){ino});
+
+	if (ino == DFS_ROOT_INO)
+		return CLIMB_REACHES;
+	return ino == 0 ? CLIMB_LOST : i ? i->climb : CLIMB_UNKNOWN;
+}
+
+/*
+ * Does the chain of parents end at the root? What is found out holds for all on the way, so that a tree is climbed once, however
+ * deep it is, as far as it lies in the range. A circle is met by a second climber who waits at places ever further up (Brent).
+ */
 static bool reaches_root(struct fsck *f, struct fsck_inode *dir)
 {
-	struct fsck_inode *up = dir, *next;
-	bool reaches;
+	uint64_t up = dir->ino, waits = up, steps = 0, most = 1;
+	enum fsck_climb climb;
 
-	while (up && up->ino != DFS_ROOT_INO && up->climb == CLIMB_UNKNOWN) {
-		up->climb = CLIMB_GOING_ON;
-		up = fsck_find_inode(f, (ino_id){up->parent});
+	while ((climb = known(f, up)) == CLIMB_UNKNOWN) {
+		up = parent_of(f, up);
+		if (up == waits)
+			climb = CLIMB_LOST;
+		if (up == waits)
+			break;
+		if (++steps == most) {
+			waits = up;
+			steps = 0;
+			most *= 2;
+		}
 	}
-	reaches = up && (up->ino == DFS_ROOT_INO || up->climb == CLIMB_REACHES);
-	for (up = dir; up && up->climb == CLIMB_GOING_ON; up = next) {
-		up->climb = reaches ? CLIMB_REACHES : CLIMB_LOST;
-		next = fsck_find_inode(f, (ino_id){up->parent});
-	}
-	return reaches;
+	for (struct fsck_inode *i = dir; i && i->climb == CLIMB_UNKNOWN && i->ino != DFS_ROOT_INO;
+	     i = fsck_find_inode(f, (ino_id){i->parent}))
+		i->climb = climb;
+	return climb == CLIMB_REACHES;
 }
 
 static void check_inode(struct fsck *f, struct fsck_inode *i)
@@ -409,6 +497,73 @@ static void tell_progress(struct fsck *f)
 	f->report(f->ctx, "progress", text);
 }
 
+static struct fsck_extent *find_extent(struct fsck *f, extent_id id)
+{
+	struct fsck_extent *e;
+
+	HASH_FIND(hh, f->extents, &id, sizeof(id), e);
+	return e;
+}
+
+static struct fsck_extent *add_extent(struct fsck *f, extent_id id)
+{
+	struct fsck_extent *e = xcalloc(1, sizeof(*e));
+
+	e->id = id;
+	HASH_ADD(hh, f->extents, id, sizeof(e->id), e);
+	return e;
+}
+
+/* Which ones are in the range. One whose record is damaged is told of later. */
+static int on_extent_id(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v,
+			size_t vlen)
+{
+	struct rec_extent rec;
+
+	if (parse_extent(k, klen, v, vlen, &rec))
+		return 0;
+	if (HASH_COUNT(f->extents) == f->max_entries) {
+		f->end_extent = rec.id;
+		f->is_last = false;
+		return RANGE_ENDS;
+	}
+	(void)add_extent(f, rec.id);
+	return 0;
+}
+
+static void tell_missing(struct fsck *f, extent_id extent, uint64_t ino)
+{
+	char id[UUID_TEXT_LEN + 1];
+
+	uuid_format(&extent.u, id);
+	fsck_problem(f, "inode %llu maps extent %s, which has no record", (unsigned long long)ino,
+		     id);
+}
+
+/* Once for each range. Entries that can't be read are told of where the map is checked. */
+static int on_mapped(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
+{
+	struct fsck_extent *e;
+	struct rec_map m;
+	ino_id ino;
+
+	if (parse_map(k, klen, v, vlen, &ino, &m) || !has_extent(f, m.extent))
+		return 0;
+	e = find_extent(f, m.extent);
+	if (!e && HASH_COUNT(f->extents) >= 2 * (uint64_t)f->max_entries) {
+		tell_missing(f, m.extent, ino.v); /* so many that each is told of alone */
+		return 0;
+	}
+	e = e ? e : add_extent(f, m.extent);
+	e->refs++;
+	e->end = MAX(e->end, (uint64_t)m.extent_offset + m.len);
+	if (e->ino != 0 && e->ino != ino.v)
+		fsck_problem(f, "inodes %llu and %llu share an extent", (unsigned long long)e->ino,
+			     (unsigned long long)ino.v);
+	e->ino = ino.v;
+	return 0;
+}
+
 static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)
 {
 	char id[UUID_TEXT_LEN + 1];
@@ -420,11 +575,12 @@ static int on_extent(struct fsck *f, const uint8_t *k, size_t klen, const uint8_
 		return err;
 	f->res->extents++;
 	uuid_format(&rec.id.u, id);
-	HASH_FIND(hh, f->extents, &rec.id, sizeof(rec.id), e);
-	if (!e) {
+	e = find_extent(f, rec.id);
+	if (e)
+		e->seen = true;
+	if (!e || e->refs == 0) {
 		fsck_problem(f, "extent %s belongs to no file", id);
 	} else {
-		e->seen = true;
 		if (e->refs != rec.refs)
 			fsck_problem(f, "extent %s has %u %s, but its record says %u", id, e->refs,
 				     plural(e->refs, "reference", "references"), rec.refs);
@@ -536,20 +692,8 @@ static void check_counter(struct fsck *f, uint32_t counter, uint64_t seen, const
 
 static void check_totals(struct fsck *f)
 {
-	struct fsck_inode *i, *inext;
-	struct fsck_extent *e, *enext;
 	char what[64];
 
-	HASH_ITER(hh, f->inodes, i, inext)
-		check_inode(f, i);
-	HASH_ITER(hh, f->extents, e, enext)
-		if (!e->seen) {
-			char id[UUID_TEXT_LEN + 1];
-
-			uuid_format(&e->id.u, id);
-			fsck_problem(f, "inode %llu maps extent %s, which has no record",
-				     (unsigned long long)e->ino, id);
-		}
 	if (f->fragments != f->bydisk_seen)
 		fsck_problem(f, "fragments: %llu, but by-disk records: %llu",
 			     (unsigned long long)f->fragments, (unsigned long long)f->bydisk_seen);
@@ -667,46 +811,123 @@ static void release(struct fsck *f)
 	}
 }
 
-int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
-	      struct pool_fsck_result *ret_result)
+/* ---- ranges (FS2) ---- */
+
+static int check_inodes(struct fsck *f)
 {
-	static const struct {
-		enum table table;
-		fsck_record_fn fn;
-	} passes[] = {
-		{TABLE_DISK, on_disk},
-		{TABLE_INODE, on_inode},
+	static const struct fsck_pass passes[] = {
+		{TABLE_INODE, on_inode}, /* which says where the range ends */
 		{TABLE_INLINE, on_inline},
 		{TABLE_ORPHAN, on_orphan},
-		{TABLE_DENTRY, on_dentry},
 		{TABLE_XATTR, on_xattr},
 		{TABLE_MAP, on_map},
-		{TABLE_USAGE, fsck_on_usage},
-		{TABLE_FOLD, fsck_on_fold},
 		{TABLE_PREALLOC, fsck_on_prealloc},
-		{TABLE_NARROW, fsck_on_narrow},
-		{TABLE_EXTENT, on_extent},
-		{TABLE_BYDISK, on_bydisk},
-		{TABLE_FREED, on_freed},
-		{TABLE_NUMBERS, on_numbers},
-		{TABLE_DOUBT, on_doubt},
-		{TABLE_JOB, on_job},
-		{TABLE_HEALTH, on_health},
+	};
+	struct fsck_inode *i, *next;
+	int err;
+
+	f->is_last = true;
+	for (unsigned n = 0; n < ARRAY_SIZE(passes); n++) {
+		err = walk_inodes(f, passes[n].table, passes[n].fn);
+		if (err)
+			return err;
+	}
+	err = walk(f, TABLE_DENTRY, on_dentry);
+	if (err)
+		return err;
+	HASH_ITER(hh, f->inodes, i, next)
+		check_inode(f, i);
+	return 0;
+}
+
+static int walk_extents(struct fsck *f, fsck_record_fn fn)
+{
+	BUF from = {0}, end = {0};
+
+	key_extent(&from, f->first_extent);
+	if (!f->has_begun)
+		key_of_table(&from, TABLE_EXTENT);
+	if (!f->is_last)
+		key_extent(&end, f->end_extent);
+	return walk_range(f, TABLE_EXTENT, &from, &end, fn);
+}
+
+static int check_extents(struct fsck *f)
+{
+	struct fsck_extent *e, *next;
+	int err;
+
+	f->is_last = true;
+	err = walk_extents(f, on_extent_id);
+	if (!err)
+		err = walk(f, TABLE_MAP, on_mapped);
+	if (!err)
+		err = walk_extents(f, on_extent);
+	if (err)
+		return err;
+	HASH_ITER(hh, f->extents, e, next)
+		if (!e->seen)
+			tell_missing(f, e->id, e->ino);
+	return 0;
+}
+
+static int check_ranges(struct fsck *f)
+{
+	int err;
+
+	do {
+		f->first_ino = f->has_begun ? f->end_ino : 0;
+		err = check_inodes(f);
+		f->has_begun = true;
+		release(f);
+	} while (!err && !f->is_last);
+	f->has_begun = false;
+	while (!err) {
+		err = check_extents(f);
+		f->has_begun = true;
+		f->first_extent = f->end_extent;
+		release(f);
+		if (f->is_last)
+			break;
+	}
+	return err;
+}
+
+static int check_others(struct fsck *f)
+{
+	static const struct fsck_pass passes[] = {
+		{TABLE_DISK, on_disk},	     {TABLE_USAGE, fsck_on_usage},
+		{TABLE_FOLD, fsck_on_fold},  {TABLE_NARROW, fsck_on_narrow},
+		{TABLE_BYDISK, on_bydisk},   {TABLE_FREED, on_freed},
+		{TABLE_NUMBERS, on_numbers}, {TABLE_DOUBT, on_doubt},
+		{TABLE_JOB, on_job},	     {TABLE_HEALTH, on_health},
 		{TABLE_SCRUB, on_scrub},
 	};
+	int err = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(passes) && !err; i++)
+		err = walk(f, passes[i].table, passes[i].fn);
+	return err;
+}
+
+int pool_fsck_within(struct pool *p, bool deep, unsigned max_entries, pool_fsck_report_fn report,
+		     void *ctx, struct pool_fsck_result *ret_result)
+{
 	struct fsck *f = xcalloc(1, sizeof(*f));
 	int err = 0;
 
 	*ret_result = (struct pool_fsck_result){0};
 	f->p = p;
 	f->deep = deep;
+	f->max_entries = max_entries;
 	f->report = report;
 	f->ctx = ctx;
 	f->res = ret_result;
 	f->began_ns = f->told_ns = env_now_ns();
 	if (p->meta) {
-		for (unsigned i = 0; i < ARRAY_SIZE(passes) && !err; i++)
-			err = walk(f, passes[i].table, passes[i].fn);
+		err = check_ranges(f);
+		if (!err)
+			err = check_others(f);
 		if (!err)
 			check_totals(f);
 		check_members(f);
@@ -719,4 +940,10 @@ int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 	free(f->slot.extents);
 	free(f);
 	return ret_result->problems ? DFS_EDAMAGED : err;
+}
+
+int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
+	      struct pool_fsck_result *ret_result)
+{
+	return pool_fsck_within(p, deep, POOL_FSCK_ENTRIES, report, ctx, ret_result);
 }

@@ -14,7 +14,6 @@ struct fsck_inode { /* what the tables say of one inode */
 	bool inlined, may_have_xattrs, beyond, may_have_usage;
 	enum fsck_climb {
 		CLIMB_UNKNOWN,
-		CLIMB_GOING_ON,
 		CLIMB_REACHES,
 		CLIMB_LOST
 	} climb; /* of directories: do their parents lead to the root? */
@@ -25,7 +24,6 @@ struct fsck_extent { /* what the maps say of one extent */
 	uint32_t refs;
 	bool seen;
 	uint64_t end, ino;
-	bool alone; /* its slot has no usage record: then it must be mapped whole */
 	UT_hash_handle hh;
 };
 struct fsck_slot { /* what the map says of the slot that is being walked */
@@ -41,8 +39,14 @@ struct fsck {
 	pool_fsck_report_fn report;
 	void *ctx;
 	struct pool_fsck_result *res;
+	unsigned
+		max_entries; /* of either table; of extents twice as many where their records are gone */
 	struct fsck_inode *inodes;
 	struct fsck_extent *extents;
+	/* the range that they are of, which is the last one, or ends before this */
+	bool has_begun, is_last;
+	uint64_t first_ino, end_ino;
+	extent_id first_extent, end_extent;
 	uint64_t began_ns, told_ns; /* for progress */
 	uint64_t map_ino, map_end;  /* of the last map entry */
 	struct fsck_slot slot;
@@ -54,9 +58,8 @@ struct fsck {
 
 void fsck_problem(struct fsck *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* NULL when there is none; the other makes one. */
+/* NULL when there is none, or it is not in the range. */
 struct fsck_inode *fsck_find_inode(struct fsck *f, ino_id ino);
-struct fsck_extent *fsck_extent_entry(struct fsck *f, extent_id id);
 
 /* ---- fsck_usage.c ---- */
 /* Map entries come in order; the last slot ends with fsck_usage_end(). */

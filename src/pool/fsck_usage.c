@@ -50,8 +50,6 @@ void fsck_usage_end(struct fsck *f)
 				     "inode %llu has %u map entries in slot %llu, but no usage "
 				     "record of it",
 				     ino, s->entries, slot);
-		else
-			fsck_extent_entry(f, s->extents[0])->alone = true;
 	} else if (!err) {
 		f->usages_seen++;
 		stored = stored_bytes(f);

@@ -88,6 +88,8 @@ struct pool {
 	struct meta *meta; /* set once, under change_lock, when the first disk is there */
 	struct extent_store *extents; /* likewise */
 	struct meta_recovery recovery;
+	const char *scratch;	 /* borrowed; where the index is copied to; NULL: it is not */
+	struct index_copy *copy; /* index_dir lies there */
 	bool read_only, force;
 	bool only_named;       /* disks are looked for only where pool.json says */
 	const disk_id *silent; /* only while it is opened */

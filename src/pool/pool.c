@@ -12,6 +12,7 @@
 
 #include "base/limits.h"
 #include "base/owner.h"
+#include "meta/index_copy.h"
 #include "pool/internal.h"
 
 void pool_say(struct pool_message *msg, const char *fmt, ...)
@@ -69,6 +70,7 @@ static struct pool *pool_alloc(const char *dir, const struct pool_open_options *
 	if (env)
 		p->env = *env;
 	p->read_only = opt && opt->read_only;
+	p->scratch = opt && opt->read_only ? opt->scratch : NULL;
 	p->force = opt && opt->force;
 	p->only_named = opt && opt->only_named;
 	p->silent = opt ? opt->silent : NULL;
@@ -102,6 +104,7 @@ static void pool_release(struct pool *p)
 	users_release(&p->users);
 	env_mutex_release(&p->lock);
 	env_mutex_release(&p->change_lock);
+	index_copy_free(p->copy);
 	free(p->index_dir);
 	free(p->smart.sysfs);
 	free(p->dir);
@@ -162,7 +165,8 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 
 	if (p->env.no_lock)
 		return 0;
-	err = dir_lock_take(p->dir, &p->dir_lock, &pid);
+	err = p->scratch ? dir_lock_take_as_it_is(p->dir, &p->dir_lock, &pid)
+			 : dir_lock_take(p->dir, &p->dir_lock, &pid);
 	if (err == DFS_ELOCKED)
 		pool_say(
 			msg,
@@ -190,6 +194,26 @@ static int lock_pool(struct pool *p, struct pool_message *msg)
 	return err;
 }
 
+/* The index, so that what opening it writes goes elsewhere. After the lock. */
+static int copy_index(struct pool *p, struct pool_message *msg)
+{
+	uint64_t bytes;
+	int err = index_copy_make(p->index_dir, p->scratch, &p->copy, &bytes);
+
+	if (!err) {
+		free(p->index_dir);
+		p->index_dir = xstrdup(index_copy_dir(p->copy));
+		return 0;
+	}
+	pool_say(
+		msg,
+		"cannot copy the index of pool %s (%llu MiB) to %s: %s; nothing was changed; name a directory "
+		"that has room for it: --scratch DIR",
+		p->dir, (unsigned long long)((bytes + MIB(1) - 1) / MIB(1)), p->scratch,
+		dfs_err_text(err));
+	return err;
+}
+
 int pool_open(const char *dir, const struct pool_open_options *opt, const struct pool_env *env,
 	      struct pool **ret_pool, struct pool_message *msg)
 {
@@ -207,6 +231,8 @@ int pool_open(const char *dir, const struct pool_open_options *opt, const struct
 		err = check_limits(p, msg);
 	if (!err)
 		err = lock_pool(p, msg);
+	if (!err && p->scratch)
+		err = copy_index(p, msg);
 	if (!err)
 		p->settings = (struct pool_settings){.large = {p->json.large_k, p->json.large_m},
 						     .copies = p->json.copies,

@@ -66,6 +66,9 @@ struct pool_open_options {
 	uint64_t
 		smart_interval_ms; /* the disks are asked so often what they say of themselves; 0: never */
 	const char *sysfs;	   /* borrowed; NULL: /sys */
+	/* with read_only: nothing at all is changed in the pool directory, the index is copied below this directory, and
+	 * removed again; borrowed; NULL: no */
+	const char *scratch;
 };
 /* Takes the lock, opens the disks, recovers. DFS_ENOTPOOL, DFS_ELOCKED (another process has it),
  * DFS_ENOQUORUM, DFS_ESTALE, ... A pool with no disk yet opens, too (pool_has_disks is false). */
@@ -281,6 +284,12 @@ typedef void (*pool_fsck_report_fn)(void *ctx, const char *severity, const char 
 /* deep: verify payload bytes as well as headers. 0, or DFS_EDAMAGED, or why it can't run. */
 MUST_USE int pool_fsck(struct pool *p, bool deep, pool_fsck_report_fn report, void *ctx,
 		       struct pool_fsck_result *ret_result);
+/* What is held in memory of inodes, and then of extents, at a time (FS2): about 220 bytes of each. */
+#define POOL_FSCK_ENTRIES (256u * 1024u)
+/* The same with fewer at a time, for tests. */
+MUST_USE int pool_fsck_within(struct pool *p, bool deep, unsigned max_entries,
+			      pool_fsck_report_fn report, void *ctx,
+			      struct pool_fsck_result *ret_result);
 
 /* ---- orphans between live records (G6) ---- */
 #define POOL_ORPHAN_AGES 5u /* below an hour, a day, a week, 30 days; more */

@@ -94,7 +94,7 @@ void file_rig_fsck(struct file_rig *r)
 {
 	struct pool_open_options opt = {.read_only = true};
 	struct pool_message msg = {""};
-	struct pool_fsck_result result;
+	struct pool_fsck_result result, some;
 	struct pool *p;
 	int rc = pool_open(r->pool_dir, &opt, NULL, &p, &msg);
 
@@ -102,6 +102,8 @@ void file_rig_fsck(struct file_rig *r)
 		print_message("%s\n", msg.text);
 	assert_int_equal(rc, 0);
 	rc = pool_fsck(p, true, report, NULL, &result);
+	assert_int_equal(pool_fsck_within(p, true, 3, report, NULL, &some), rc);
+	assert_memory_equal(&some, &result, sizeof(some)); /* FS2 */
 	pool_abandon(p);
 	assert_int_equal(rc, 0);
 	assert_int_equal(result.problems, 0);

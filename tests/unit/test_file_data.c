@@ -394,12 +394,14 @@ static unsigned lies_found(struct file_rig *r)
 {
 	struct pool_open_options opt = {.read_only = true};
 	struct pool_message msg = {""};
-	struct pool_fsck_result result;
+	struct pool_fsck_result result, one;
 	struct pool *p;
 
 	file_rig_close(r);
 	assert_int_equal(pool_open(r->pool_dir, &opt, NULL, &p, &msg), 0);
 	assert_int_equal(pool_fsck(p, false, hear_fsck, NULL, &result), DFS_EDAMAGED);
+	assert_int_equal(pool_fsck_within(p, false, 1, hear_fsck, NULL, &one), DFS_EDAMAGED);
+	assert_memory_equal(&one, &result, sizeof(one)); /* FS2 */
 	pool_abandon(p);
 	file_rig_open(r);
 	return (unsigned)result.problems;
