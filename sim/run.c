@@ -98,7 +98,7 @@ static void set_up_disks(struct run *r)
 	bool can_hang;
 
 	r->disk_count = counts[rng_below(&r->rng, ARRAY_SIZE(counts))];
-	r->small_disks = rng_one_in(&r->rng, 6);
+	r->small_disks = rng_one_in(&r->rng, 6) || r->no_holes;
 	can_hang = rng_one_in(&r->rng, 3) || r->silent;
 	r->disk_total = MIN(r->disk_count + 2, SIM_DISKS);
 	for (unsigned i = 0; i < r->disk_total; i++) {
@@ -109,7 +109,7 @@ static void set_up_disks(struct run *r)
 		snprintf(r->disks[i].path, sizeof(r->disks[i].path), "/d%u", i);
 		cfg.total_bytes = r->small_disks ? MIB(rng_between(&r->rng, 16, 40))
 						 : base * rng_between(&r->rng, 4, 16);
-		cfg.can_punch = !rng_one_in(&r->rng, 10);
+		cfg.can_punch = !rng_one_in(&r->rng, 10) && !r->no_holes;
 		cfg.can_hang = can_hang;
 		cfg.unlocked = r->opt->meta_only ? NULL : run_unlocked;
 		cfg.copies_on_write = r->copies_on_write;
@@ -143,6 +143,7 @@ static void set_up_faults(struct run *r)
 	r->rebuilds = rng_one_in(&r->jobs_rng, 2);
 	rng_seed(&r->scrub_rng, rng_mix(r->opt->seed ^ 0x5c20b));
 	r->scrubs = !r->opt->meta_only && rng_one_in(&r->scrub_rng, 2);
+	compact_set_up(r);
 	rng_seed(&r->orphans_rng, rng_mix(r->opt->seed ^ 0x0aba));
 	r->silent = !r->opt->meta_only && rng_one_in(&r->silent_rng, 10);
 	r->home_silent = r->silent && rng_one_in(&r->silent_rng, 4);
@@ -479,7 +480,7 @@ static void jobs_begin(struct run *r)
 	struct pool_message msg;
 
 	r->jobs = NULL;
-	if (!rebuilds && ((!r->scrubs && !r->drains) || r->beyond))
+	if (!rebuilds && ((!r->scrubs && !r->drains && !r->no_holes) || r->beyond))
 		return;
 	if (!rebuilds)
 		settings.after_s = POOL_REBUILD_NEVER;
@@ -638,6 +639,7 @@ static void round_main(void *arg)
 	stays_forget_replaced(r);
 	stays_meet(r);
 	scrub_meet(r);
+	compact_meet(r);
 	run_arm_faults(r);
 	work(r);
 	sim_disks_at_op(0, NULL, NULL);

@@ -168,9 +168,12 @@ struct run {
 	struct rng stays_rng;
 	struct run_stay stays_at[RUN_STAYS];
 	unsigned stay_count;
-	bool lossy;	    /* and it was opened without what that held */
-	bool foreign;	    /* what is not ours is found */
-	bool foreign_world; /* another pool is being made */
+	bool no_holes; /* no disk can punch */
+	struct rng compact_rng;
+	unsigned rest_steps; /* of a file that no client has, durable */
+	bool lossy;	     /* and it was opened without what that held */
+	bool foreign;	     /* what is not ours is found */
+	bool foreign_world;  /* another pool is being made */
 	struct sim_disk *foreign_home, *foreign_disks[FOREIGN_DISKS], *clone;
 	struct index_mem_store *foreign_index;
 	struct rng foreign_rng;
@@ -273,6 +276,10 @@ void stays_forget_replaced(struct run *r);
 /* run_scrub.c: before clients work, to its end; and beside them. */
 void scrub_meet(struct run *r);
 void scrub_begin_one(struct run *r, struct jobs *jobs);
+/* run_compact.c: when the world is made; before clients work. */
+void compact_set_up(struct run *r);
+void compact_meet(struct run *r);
+unsigned compact_files(struct run *r); /* that are not the clients' */
 /* No transaction since the opening was greater than its bound (B1). */
 void oracle_check_txns(struct run *r);
 

@@ -61,6 +61,14 @@
 	  "Extents that scrubs found short or damaged, and problems of the metadata")               \
 	X(SCRUB_REPAIRS, "scrub_repairs_total", COUNTER, "", "",                                    \
 	  "Those of them that were repaired")                                                       \
+	X(DISK_DEAD, "disk_dead_bytes", GAUGE, "bytes", "disk",                                     \
+	  "What dead fragments take on a disk that can't punch holes, until a compaction")          \
+	X(COMPACT_SEGMENTS, "compacted_segments_total", COUNTER, "segments", "",                    \
+	  "Segments that were mostly dead and have been copied and removed")                        \
+	X(COMPACT_BYTES, "compacted_bytes_total", COUNTER, "bytes", "",                             \
+	  "What compactions wrote for that")                                                        \
+	X(COMPACT_FREED, "compacted_freed_bytes_total", COUNTER, "bytes", "",                       \
+	  "What these segments had taken")                                                          \
 	X(JOBS_BEGUN, "jobs_begun_total", COUNTER, "", "", "Jobs that were begun")                  \
 	X(JOBS_DONE, "jobs_done_total", COUNTER, "", "", "Jobs that came to their end")             \
 	X(JOBS, "jobs", GAUGE, "", "state", "Jobs by state")                                        \

@@ -78,6 +78,7 @@ static void put_one_disk(struct answer *a, struct disk *d, const struct pool_dis
 	put(a, METRIC_DISK_PRESENT, label, NULL, s->present);
 	put(a, METRIC_DISK_USED, label, NULL, s->used_bytes);
 	put(a, METRIC_DISK_FREE, label, NULL, s->free_bytes);
+	put(a, METRIC_DISK_DEAD, label, NULL, d ? disk_dead_bytes(d) : 0);
 	put(a, METRIC_DISK_CHECKSUM_ERRORS, label, NULL, s->counters.checksum_errors);
 	if (!d || !disk_dev(d) || !dev_counts(disk_dev(d), &c))
 		return;
@@ -183,7 +184,8 @@ static void put_cells(struct answer *a)
 		METRIC_REBUILD_SUCCESSES, METRIC_REBUILD_FAILURES, METRIC_REBUILD_BYTES,
 		METRIC_SCRUB_COMPLETIONS, METRIC_SCRUB_ISSUES,	   METRIC_SCRUB_REPAIRS,
 		METRIC_JOBS_BEGUN,	  METRIC_JOBS_DONE,	   METRIC_CACHE_HITS,
-		METRIC_CACHE_MISSES,
+		METRIC_CACHE_MISSES,	  METRIC_COMPACT_SEGMENTS, METRIC_COMPACT_BYTES,
+		METRIC_COMPACT_FREED,
 	};
 	uint64_t hits = metric_get(METRIC_CACHE_HITS), misses = metric_get(METRIC_CACHE_MISSES);
 

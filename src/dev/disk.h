@@ -214,10 +214,19 @@ struct disk_room {
 	uint64_t kept_bytes;  /* allocated for metadata */
 	uint64_t limit_bytes; /* of capacity still left, with what is ahead; UINT64_MAX: no limit */
 	uint64_t reserve_bytes; /* that records leave, of the filesystem or of the capacity */
+	uint64_t
+		apart_bytes; /* and new data, for copies of what lives in segments that are mostly dead */
 };
 struct disk_room disk_room(struct disk *d);
 /* What it would be for a new, empty disk there (before it is added). */
 struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capacity_bytes);
+/* Its filesystem gives back whole files only, as far as is known: what is dead in a segment takes space until it goes (CP1). */
+bool disk_cannot_punch(const struct disk *d);
+/* So long a new segment gets at most: shorter there, so that its copy has room. */
+uint32_t disk_segment_bytes(struct disk *d);
+/* What the dead records in segments take there, as it was found last. */
+void disk_set_dead_bytes(struct disk *d, uint64_t dead_bytes);
+uint64_t disk_dead_bytes(struct disk *d);
 /* Bytes that metadata will need there: never given to records. */
 void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes);
 /* Somebody else has written there: what the filesystem has is asked for anew. */

@@ -57,6 +57,13 @@ struct room_question {
 };
 #define QUESTIONS_MAX 4u
 
+/* Does the filesystem give back a part of a file? Asked once. */
+enum punch {
+	PUNCH_UNKNOWN,
+	PUNCH_CAN,
+	PUNCH_CANNOT
+};
+
 /* Of a segment: what may not be there, or, a note of its own, is not, of what was written (disk.lock). */
 struct doubt {
 	uint64_t key; /* segment << 1 | is_lost */
@@ -82,6 +89,7 @@ struct disk {
 
 	struct disk_info info;	  /* lock; but for .state, which is below */
 	_Atomic(unsigned) health; /* disk_health(), as one word */
+	_Atomic(unsigned) punch;  /* enum punch */
 
 	/* segments (lock) */
 	struct segment *segments;   /* by number */
@@ -122,7 +130,8 @@ struct disk {
 	uint64_t space_asked_ns; /* 0: never */
 	bool space_failed;	 /* it was an error */
 	bool is_asking;
-	uint64_t used_bytes;	  /* live records, from the pool */
+	uint64_t used_bytes; /* live records, from the pool */
+	uint64_t dead_bytes; /* what dead ones take beside them, where holes can't be punched */
 	uint64_t in_flight_bytes; /* reserved, not settled */
 	uint64_t unwritten_bytes; /* of those, on ground that was not allocated, not yet written */
 	struct room_taken taken;  /* so far */
@@ -189,6 +198,10 @@ bool room_is_sure(struct disk *d, uint32_t len);
 MUST_USE int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t want);
 /* The disk is freed, or let go of. */
 void room_release(struct disk *d);
+/* So long a new segment gets at most; lock held. */
+uint32_t room_segment_bytes(struct disk *d);
+/* And so long this one, of which more may be allocated already; lock held. */
+uint32_t room_segment_limit(struct disk *d, const struct segment *seg);
 /* A good step of allocation for this disk. */
 uint32_t room_step(struct disk *d);
 

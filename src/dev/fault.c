@@ -179,6 +179,8 @@ static int f_punch(struct dev_file *f, uint64_t off, uint64_t len)
 {
 	int rc = before_name(f->dev);
 
+	if (!rc && plan_of(f->dev).no_punch)
+		rc = DFS_ENOTSUP;
 	return rc ? rc : dev_punch(below_of(f), off, len);
 }
 
@@ -266,6 +268,8 @@ static int space_as_planned(struct dev *d, int (*ask)(struct dev *, struct dev_s
 	struct fault_plan p = plan_of(d);
 	int rc = p.gone ? DFS_EGONE : ask(fault_of(d)->below, ret_space);
 
+	if (!rc && p.most_total)
+		ret_space->total_bytes = MIN(ret_space->total_bytes, p.most_total);
 	if (!rc && p.most_free)
 		ret_space->free_bytes = MIN(ret_space->free_bytes, p.most_free);
 	if (!rc && (p.no_space || p.no_files))

@@ -22,6 +22,8 @@ struct fault_plan {
 	bool no_space_anew;  /* those that overwrite, too: it never writes in place */
 	uint64_t most_files; /* says that no more can be created; 0: the truth */
 	uint64_t most_free;  /* says to have no more than that; 0: the truth */
+	uint64_t most_total; /* nor to be larger than that */
+	bool no_punch;	     /* no part of a file can be given back: DFS_ENOTSUP */
 	bool gone;	     /* every call fails with DFS_EGONE */
 	uint64_t gone_after; /* so many calls, it is gone from then on; 0: never */
 	bool hang; /* every call but close waits until a plan without it is set; then it goes on */

@@ -32,6 +32,9 @@
 #define STEP_MIN_BYTES MIB(1)
 #define STEP_MAX_BYTES MIB(64)
 #define STEP_OF_DISK 64u
+#define SEGMENTS_OF_DISK                                                                           \
+	64u /* where holes can't be punched, at least: what is mostly dead is copied whole */
+#define SEGMENT_MIN_BYTES MIB(2)
 #define RECORD_MAX_BYTES (MIB(1) + KIB(8)) /* what may not fit any more at a segment's end */
 
 static uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
@@ -171,6 +174,12 @@ struct disk_room disk_room_when_new(const struct dev_space *space, uint64_t capa
 	};
 }
 
+/* What counts against the capacity that the user allows. */
+static uint64_t taken_locked(const struct disk *d)
+{
+	return d->used_bytes + d->dead_bytes + d->in_flight_bytes;
+}
+
 uint64_t disk_free_locked(struct disk *d)
 {
 	uint64_t cap = d->info.capacity_bytes, room;
@@ -181,7 +190,7 @@ uint64_t disk_free_locked(struct disk *d)
 	room = minus(ahead_locked(d) + minus(below_locked(d), disk_reserve_of(total_locked(d))),
 		     minus(d->keep_bytes, d->kept_bytes));
 	if (cap)
-		room = MIN(room, minus(cap, d->used_bytes + d->in_flight_bytes + d->keep_bytes +
+		room = MIN(room, minus(cap, taken_locked(d) + d->keep_bytes +
 						    disk_reserve_of(total_locked(d))));
 	return room;
 }
@@ -199,8 +208,9 @@ struct disk_room disk_room(struct disk *d)
 		.taken_bytes = minus(d->space.free_bytes, below_locked(d)),
 		.ahead_bytes = ahead_locked(d),
 		.kept_bytes = d->kept_bytes,
-		.limit_bytes = cap ? minus(cap, d->used_bytes + d->in_flight_bytes) : UINT64_MAX,
+		.limit_bytes = cap ? minus(cap, taken_locked(d)) : UINT64_MAX,
 		.reserve_bytes = disk_reserve_of(total_locked(d)),
+		.apart_bytes = disk_cannot_punch(d) ? room_segment_bytes(d) : 0,
 	};
 }
 
@@ -234,6 +244,20 @@ void disk_set_used_bytes(struct disk *d, uint64_t used_bytes)
 	d->used_bytes = used_bytes;
 }
 
+void disk_set_dead_bytes(struct disk *d, uint64_t dead_bytes)
+{
+	ENV_LOCKED(&d->lock);
+
+	d->dead_bytes = dead_bytes;
+}
+
+uint64_t disk_dead_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return d->dead_bytes;
+}
+
 void disk_set_keep_bytes(struct disk *d, uint64_t keep_bytes)
 {
 	ENV_LOCKED(&d->lock);
@@ -255,6 +279,28 @@ void disk_set_share_bytes(struct disk *d, uint64_t share_bytes)
 	d->share_bytes = share_bytes;
 }
 
+uint32_t room_segment_bytes(struct disk *d)
+{
+	env_assert_held(&d->lock);
+	if (!disk_cannot_punch(d))
+		return SEGMENT_MAX_BYTES;
+	return (uint32_t)ALIGN_DOWN(MIN(MAX(total_locked(d) / SEGMENTS_OF_DISK, SEGMENT_MIN_BYTES),
+					SEGMENT_MAX_BYTES),
+				    SEGMENT_ALIGN);
+}
+
+uint32_t room_segment_limit(struct disk *d, const struct segment *seg)
+{
+	return MAX(room_segment_bytes(d), seg->allocated);
+}
+
+uint32_t disk_segment_bytes(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+
+	return room_segment_bytes(d);
+}
+
 /* ---- allocating ahead ---- */
 
 uint32_t room_step(struct disk *d)
@@ -274,10 +320,9 @@ bool room_is_sure(struct disk *d, uint32_t len)
 	uint64_t cap = d->info.capacity_bytes;
 
 	if (d->no_allocate ||
-	    (cap &&
-	     d->used_bytes + d->in_flight_bytes + len + disk_reserve_of(total_locked(d)) > cap))
+	    (cap && taken_locked(d) + len + disk_reserve_of(total_locked(d)) > cap))
 		return false;
-	if (d->open && d->open_used + (uint64_t)len <= SEGMENT_MAX_BYTES)
+	if (d->open && d->open_used + (uint64_t)len <= room_segment_limit(d, d->open))
 		return d->open_used + (uint64_t)len <= d->open->allocated;
 	return d->next && len <= d->next->allocated;
 }
@@ -331,7 +376,7 @@ static void note_refusal(struct disk *d)
 
 int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t want)
 {
-	uint32_t from = seg->allocated, to = from, most;
+	uint32_t from = seg->allocated, to = from, most, limit = room_segment_limit(d, seg);
 	struct dev_file *file;
 	uint64_t left, beyond;
 	int rc;
@@ -345,8 +390,8 @@ int room_extend(struct disk *d, struct segment *seg, uint32_t least, uint32_t wa
 	/* A2 */
 	left = left_locked(d);
 	beyond = MIN(minus(below_locked(d), left), share_locked(d));
-	most = (uint32_t)MIN(from + MIN(beyond, SEGMENT_MAX_BYTES), SEGMENT_MAX_BYTES);
-	want = MAX(MIN(MIN(want, SEGMENT_MAX_BYTES), most), least);
+	most = (uint32_t)MIN(from + MIN(beyond, limit), limit);
+	want = MAX(MIN(MIN(want, limit), most), least);
 	d->is_allocating = true;
 	d->taken.allocated += want - from;
 	d->share_bytes = minus(d->share_bytes, want - from);
@@ -383,8 +428,8 @@ static uint64_t held_locked(struct disk *d)
 {
 	uint64_t bytes = sure_locked(d);
 
-	if (d->open && d->open->allocated == SEGMENT_MAX_BYTES)
-		bytes -= MIN(SEGMENT_MAX_BYTES - d->open_used, RECORD_MAX_BYTES);
+	if (d->open && d->open->allocated >= room_segment_bytes(d))
+		bytes -= MIN(minus(d->open->allocated, d->open_used), RECORD_MAX_BYTES);
 	return MIN(bytes, disk_free_locked(d));
 }
 
@@ -392,10 +437,10 @@ static uint64_t held_locked(struct disk *d)
 static int hold_more(struct disk *d, uint64_t missing, bool *ret_again)
 {
 	struct segment *seg = d->open;
-	uint32_t least, want;
+	uint32_t least, want, limit = room_segment_bytes(d);
 
 	*ret_again = true;
-	if (!seg || seg->allocated == SEGMENT_MAX_BYTES)
+	if (!seg || seg->allocated >= limit)
 		seg = d->next;
 	if (!seg && d->creating) {
 		env_cond_wait(&d->changed, &d->lock);
@@ -403,12 +448,12 @@ static int hold_more(struct disk *d, uint64_t missing, bool *ret_again)
 	}
 	if (!seg)
 		return segment_make(d, true);
-	*ret_again = seg->allocated < SEGMENT_MAX_BYTES;
+	least = MAX(seg->allocated, seg == d->open ? d->open_used : 0);
+	*ret_again = least < limit;
 	if (!*ret_again)
 		return 0;
-	least = MAX(seg->allocated, seg == d->open ? d->open_used : 0);
-	least = (uint32_t)MIN(least + KIB(64), SEGMENT_MAX_BYTES);
-	want = (uint32_t)MIN(least + missing + room_step(d), SEGMENT_MAX_BYTES);
+	least = (uint32_t)MIN(least + KIB(64), limit);
+	want = (uint32_t)MIN(least + missing + room_step(d), limit);
 	return room_extend(d, seg, least, want);
 }
 

@@ -280,6 +280,21 @@ static void space_grew(struct disk *d)
 	d->space_asked_ns = 0;
 }
 
+static void note_punch(struct disk *d, int rc)
+{
+	if (rc == DFS_ENOTSUP)
+		atomic_store(&d->punch, PUNCH_CANNOT);
+	else if (!rc && atomic_load(&d->punch) == PUNCH_UNKNOWN)
+		atomic_store(&d->punch, PUNCH_CAN);
+}
+
+/* Behind all that is ever given out, so that nothing changes where it can. */
+static void ask_punch(struct disk *d, struct dev_file *file)
+{
+	if (atomic_load(&d->punch) == PUNCH_UNKNOWN)
+		note_punch(d, dev_punch(file, SEGMENT_MAX_BYTES, SEGMENT_ALIGN));
+}
+
 /* A directory that was there and is no more means that the disk has been emptied. */
 static int file_create(struct disk *d, uint32_t number, bool has_dir, struct dev_file **ret_file)
 {
@@ -352,6 +367,8 @@ int segment_make(struct disk *d, bool as_next)
 		number = d->creating = d->next_number++;
 		env_mutex_unlock(&d->lock);
 		rc = file_create(d, number, has_dir, &file);
+		if (!rc)
+			ask_punch(d, file);
 		env_mutex_lock(&d->lock);
 	}
 	if (!rc) {
@@ -416,7 +433,7 @@ int segment_reserve(struct disk *d, uint32_t len, struct segment_addr *ret_addr)
 		}
 		if (disk_free_locked(d) < len && !room_is_sure(d, len))
 			return DFS_ENOSPC;
-		if (d->open && d->open_used + len <= SEGMENT_MAX_BYTES) {
+		if (d->open && d->open_used + len <= room_segment_limit(d, d->open)) {
 			if (room_is_held(d, len))
 				break;
 			rc = room_extend(d, d->open, d->open_used + len,
@@ -530,6 +547,8 @@ static int tidy_one(struct disk *d, uint32_t number)
 	if (rc)
 		return rc;
 	rc = dev_size(seg->file, &size);
+	if (!rc)
+		ask_punch(d, seg->file);
 	if (!rc && size)
 		rc = dev_truncate(seg->file, size);
 	segment_put(d, seg);
@@ -764,6 +783,7 @@ bool segment_is_open(struct disk *d, uint32_t segment)
 }
 
 uint32_t segment_first_own(struct disk *d) { return d->first_own; }
+bool disk_cannot_punch(const struct disk *d) { return atomic_load(&d->punch) == PUNCH_CANNOT; }
 
 /* len 0: to its end, which then is at off. */
 static int give_back(struct disk *d, uint32_t segment, uint32_t off, uint32_t len)
@@ -780,6 +800,8 @@ static int give_back(struct disk *d, uint32_t segment, uint32_t off, uint32_t le
 		return rc;
 	rc = len ? dev_punch(seg->file, off, len) : dev_truncate(seg->file, off);
 	segment_put(d, seg);
+	if (len)
+		note_punch(d, rc);
 	if (!rc)
 		space_grew(d);
 	if (rc && rc != DFS_ENOTSUP)

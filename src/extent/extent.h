@@ -234,6 +234,37 @@ bool extent_at_risk_on(struct extent_store *s, disk_id disk);
 MUST_USE int extent_reclaim(struct extent_store *s, unsigned max, unsigned *ret_done);
 
 /*
+ * Compaction, of disks that can't punch holes (CP1..CP6): what lives in segments that are mostly dead is written anew, and the
+ * segments go. One at a time on a disk: who comes meanwhile waits for a moment.
+ */
+struct compact_order {
+	bool is_urgent; /* somebody needs the room */
+	bool with_old; /* also segments that were there before this process: only while the index is whole (G3) */
+};
+struct compact_done {
+	uint64_t bytes;	      /* that were written */
+	unsigned fragments;   /* of these */
+	unsigned segments;    /* that went */
+	uint64_t freed_bytes; /* their files' */
+	/* when the pass is over: */
+	unsigned pass_segments; /* that went */
+	unsigned stuck;		/* extents that could not be moved */
+	int stuck_err;		/* why not */
+};
+/* Finds out how much is dead on each such disk (disk_dead_bytes). Takes I/O; now and then. */
+void extent_compact_measure(struct extent_store *s);
+/* Is there so much that a pass is worth it? By what was measured last. */
+bool extent_compact_due(struct extent_store *s, struct disk *d, bool is_urgent);
+/*
+ * Some of it. 0: there is more to do; DFS_EEND: the pass is over, the next call begins another; DFS_ENOSPC: what has to be copied has
+ * no room now; or why it can't go on.
+ */
+MUST_USE int extent_compact_step(struct extent_store *s, struct disk *d,
+				 const struct compact_order *o, struct compact_done *ret);
+/* By order nothing is compacted there (or is again). */
+void extent_compact_stop(struct extent_store *s, disk_id disk, bool is_stopped);
+
+/*
  * Gives back what crashes left in old segments of a disk: those without a live record, and the ends of
  * others. Only while the index is known to be whole (G3). One disk after the other, from one thread.
  */

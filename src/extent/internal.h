@@ -60,6 +60,29 @@ struct risk_group { /* the disks that one group commit depends on */
 	bool used[CODEC_MAX_M + 1][RISK_MAX_DISKS];
 };
 
+/* ---- compact.c ---- */
+struct compact_segment {
+	uint32_t number, bytes;
+	uint64_t live;
+};
+struct compact_pass { /* over one disk */
+	bool is_busy; /* compactor.lock: somebody has all that follows */
+	bool is_begun, is_urgent, is_scanned;
+	struct compact_segment *v;
+	unsigned count, at;
+	uint32_t offset; /* in v[at] */
+	unsigned stuck;
+	int stuck_err;
+	unsigned gone;		/* segments */
+	uint64_t vain_until_ns; /* an urgent one has given nothing: not before */
+};
+struct compactor {
+	struct env_mutex lock; /* a leaf */
+	struct env_cond idle;  /* with lock */
+	struct compact_pass of[DISK_ID_MAX + 1];
+	atomic_bool is_stopped[DISK_ID_MAX + 1];
+};
+
 struct extent_store {
 	struct env_mutex record_lock; /* guards the two fields below; see refs.c */
 	struct env_cond record_cond;
@@ -82,6 +105,7 @@ struct extent_store {
 	struct extent_config cfg;
 	struct extent_cache cache;
 	struct healer healer;
+	struct compactor compactor;
 	struct risk risk;
 	atomic_bool verify_writes;
 	unsigned audit_lines, audit_nth; /* records_exclusive, with the next */
@@ -122,6 +146,7 @@ struct place_snapshot {
 	struct place_disk disks[PLACE_MAX_DISKS]; /* free_bytes: for file data */
 	char domains[PLACE_MAX_DISKS][64];
 	uint64_t lacking_bytes; /* of what metadata will need there is no room for so many */
+	uint64_t apart[PLACE_MAX_DISKS]; /* not in free_bytes: for compactions (CP3) */
 };
 /* Today's disks, each filesystem counted once, metadata's next need taken off. The caller frees. */
 struct place_snapshot *place_snapshot_new(struct extent_store *s);
@@ -132,6 +157,8 @@ struct place_snapshot *place_snapshot_beside(struct extent_store *s, uint64_t in
 /* As if that disk took nothing. */
 struct place_snapshot *place_snapshot_without(struct extent_store *s, disk_id disk,
 					      uint64_t index_bytes);
+/* For a compaction, and for what was accepted: what was set apart is theirs, too. */
+void place_snapshot_lend(struct place_snapshot *snap);
 struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of);
 /* After so much was given to a disk; exclude: it takes nothing more. */
 void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude);
@@ -152,7 +179,8 @@ uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g);
 #define UNASKED_INDEX_BYTES KIB(16) /* of a few extents */
 /* What so many bytes, with so many in the index, may take that nobody has asked for (A6). The caller frees; spare_end() follows, with the same
  * number, once the bytes are reserved on their disks and what names them is committed, or nothing is. */
-struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes);
+struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes,
+				   bool compacts);
 void spare_end(struct extent_store *s, uint64_t bytes);
 /* What would be spare without that disk; changes nothing. The caller frees. */
 struct place_snapshot *spare_without(struct extent_store *s, disk_id disk);
@@ -261,6 +289,7 @@ struct repair_choice {
 	disk_id doubted;		/* those on this disk that may be lost so: */
 	const struct disk_doubt *doubt; /* NULL: none */
 	unsigned lanes;			/* threads that work at it, at most REPAIR_LANES; 0: one */
+	bool compacts;			/* it may take what is set apart for that (CP3) */
 };
 /* Any number, as many at a time as memory and a transaction hold. What is met and bad is made anew, too. */
 void extent_repair_many(struct extent_store *s, const struct repair_choice *choice,
@@ -278,6 +307,9 @@ struct audit_repair { /* of one extent; arrays: one for each fragment */
 };
 void audit_repair(struct extent_store *s, struct meta_txn *t, const struct audit_repair *a);
 void audit_add(struct extent_store *s, struct meta_txn *t, const char *json);
+
+void compactor_init(struct compactor *c);
+void compactor_release(struct compactor *c);
 
 /* ---- heal.c ---- */
 void healer_start(struct extent_store *s);

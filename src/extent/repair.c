@@ -216,6 +216,8 @@ static void leave_homeless(struct extent_store *s, const struct repair_choice *c
 {
 	FREE struct place_snapshot *snap = c->verify ? NULL : place_snapshot_new(s);
 
+	if (snap && c->compacts)
+		place_snapshot_lend(snap);
 	for (unsigned i = 0; i < count && snap; i++) {
 		disk_id taken[DFS_EXTENT_MAX_FRAGMENTS], id;
 		struct repair *r = &rs[i];
@@ -608,7 +610,7 @@ static void run(struct extent_store *s, const struct repair_choice *c, struct re
 		bytes = 0;
 	}
 	if (bytes) {
-		spare = spare_begin(s, bytes, index_bytes);
+		spare = spare_begin(s, bytes, index_bytes, c->compacts);
 		write_wanted(s, rs, count, spare);
 		sync_moved(s, rs, count); /* durable before reachable (E6) */
 		publish(s, rs, count);

@@ -8,7 +8,8 @@
  *  2. off that, by failure domains as tables are written (C4), what metadata will need: what the next checkpoints write beside what lies there, what
  *     journals may still grow by, and once more what the index has taken in since the last checkpoint. What
  *     is taken so is told to each disk, which keeps it;
- *  3. the rest is for file data. If metadata's need can't
+ *  3. off that, on a disk that can't punch holes, what a compaction needs (CP3);
+ *  4. the rest is for file data. If metadata's need can't
  *     be met, nothing is: only what was accepted before still goes to allocated ground.
  */
 #include <stdio.h>
@@ -137,6 +138,8 @@ static void take_metadata(struct extent_store *s, struct place_snapshot *snap, s
 		/* what is allocated for metadata beyond its need comes back later */
 		snap->disks[i].free_bytes -= MIN(snap->disks[i].free_bytes,
 						 kept - MIN(kept, taken[i]));
+		snap->apart[i] = MIN(snap->disks[i].free_bytes, r->v[i].apart_bytes);
+		snap->disks[i].free_bytes -= snap->apart[i];
 		if (!d || what_if)
 			continue;
 		disk_set_keep_bytes(d, taken[i]);
@@ -223,6 +226,14 @@ struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of)
 	for (unsigned i = 0; i < snap->count; i++)
 		snap->disks[i].domain = snap->domains[i];
 	return snap;
+}
+
+void place_snapshot_lend(struct place_snapshot *snap)
+{
+	for (unsigned i = 0; i < snap->count; i++) {
+		snap->disks[i].free_bytes += snap->apart[i];
+		snap->apart[i] = 0;
+	}
 }
 
 void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude)
@@ -320,6 +331,7 @@ struct place_snapshot *place_snapshot_accepted(struct extent_store *s)
 {
 	struct place_snapshot *snap = place_snapshot_new(s);
 
+	place_snapshot_lend(snap);
 	for (unsigned i = 0; i < snap->count; i++)
 		if (snap->disks[i].eligible)
 			snap->disks[i].free_bytes =

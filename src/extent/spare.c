@@ -64,11 +64,14 @@ static void leave(struct extent_store *s, struct place_snapshot *snap,
 	}
 }
 
-struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes)
+struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes,
+				   bool compacts)
 {
 	struct extent_accepted a = tell(s, (int64_t)bytes);
 	struct place_snapshot *snap = place_snapshot_beside(s, a.index_bytes + index_bytes);
 
+	if (compacts)
+		place_snapshot_lend(snap);
 	leave(s, snap, &a, bytes, false);
 	return snap;
 }
@@ -87,7 +90,7 @@ void spare_end(struct extent_store *s, uint64_t bytes) { (void)tell(s, -(int64_t
 void extent_spare_begin(struct extent_store *s, uint64_t bytes, struct place_disk *disks,
 			unsigned count)
 {
-	FREE struct place_snapshot *snap = spare_begin(s, bytes, UNASKED_INDEX_BYTES);
+	FREE struct place_snapshot *snap = spare_begin(s, bytes, UNASKED_INDEX_BYTES, false);
 
 	for (unsigned i = 0; i < count; i++)
 		for (unsigned j = 0; j < snap->count; j++)

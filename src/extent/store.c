@@ -46,6 +46,7 @@ struct extent_store *extent_store_new(const struct extent_config *cfg)
 	cache_init(&s->cache, cfg->header_cache_bytes ? cfg->header_cache_bytes : MIB(32));
 	if (cfg->meta)
 		follow_last_id(cfg->meta);
+	compactor_init(&s->compactor);
 	healer_start(s);
 	return s;
 }
@@ -55,6 +56,7 @@ void extent_store_free(struct extent_store *s)
 	if (!s)
 		return;
 	healer_release(s);
+	compactor_release(&s->compactor);
 	cache_release(&s->cache);
 	risk_release(&s->risk);
 	env_mutex_release(&s->numbers_lock);

@@ -186,7 +186,7 @@ static uint64_t cost(const struct extent_new *extents, unsigned count)
 int extent_write_unasked(struct extent_store *s, struct extent_new *extents, unsigned count)
 {
 	uint64_t bytes = cost(extents, count);
-	FREE struct place_snapshot *spare = spare_begin(s, bytes, UNASKED_INDEX_BYTES);
+	FREE struct place_snapshot *spare = spare_begin(s, bytes, UNASKED_INDEX_BYTES, false);
 	int err = write_all(s, extents, count, spare);
 
 	spare_end(s, bytes);

@@ -5,7 +5,7 @@
  * than data does. The budget comes from the one capacity
  * function (P6) at most every 200 ms, and what was accepted since is subtracted; when it is used up,
  * everything is sealed, deleted files are freed and that made durable, their space is reclaimed, what
- * overwriting has left behind is folded (fold.c), a checkpoint made, and the question asked again. So
+ * overwriting has left behind is folded (fold.c), segments that are partly dead are copied, a checkpoint made, and the question asked again. So
  * ENOSPC comes at write(), early and clean; deleting and shortening never ask.
  *
  * Owns fs.space_lock.
@@ -22,6 +22,7 @@
 #define PROMISE_STEP_MS 100
 #define FOLD_BATCH 8u
 #define FOLD_ROUNDS 256u
+#define COMPACT_ROUNDS 64u
 
 static int64_t data_cost(uint64_t bytes) { return (int64_t)pool_data_cost(bytes); }
 
@@ -266,6 +267,10 @@ static bool make_room(struct fs *fs, struct budget need)
 		if (try_take(fs, need, true, true))
 			return true;
 	}
+	/* On disks that can't punch holes garbage takes space until its segment goes (CP4). */
+	for (unsigned i = 0; i < COMPACT_ROUNDS && pool_compact_now(fs->pool); i++)
+		if (try_take(fs, need, true, true))
+			return true;
 	return checkpoint_helps(fs) && try_take(fs, need, true, true);
 }
 

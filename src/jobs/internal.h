@@ -67,6 +67,7 @@ struct jobs {
 struct job_kind {
 	enum job_kind_id id;
 	const char *name;
+	bool is_routine; /* it begins again and again: its end is no news for the audit trail */
 	/* Looks for work: once a second. May add jobs, cancel them, and change when they are due. */
 	void (*look)(struct jobs *j);
 	/*
@@ -80,7 +81,7 @@ struct job_kind {
 	/* By order; NULL: nothing but that it does not run. Without the lock. Not resumed then. */
 	int (*cancel)(struct jobs *j, disk_id disk);
 };
-extern const struct job_kind rebuild_kind, drain_kind, scrub_kind;
+extern const struct job_kind rebuild_kind, drain_kind, scrub_kind, compact_kind;
 
 /* scrub.c: before anything runs. */
 void scrub_load(struct jobs *j);

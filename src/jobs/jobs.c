@@ -22,7 +22,8 @@
 #define MEASURE_NS 10000000000ull
 #define LOOK_AGAIN_NS 100000000ull /* whether users are still there */
 
-static const struct job_kind *const kinds[] = {&rebuild_kind, &drain_kind, &scrub_kind};
+static const struct job_kind *const kinds[] = {&rebuild_kind, &drain_kind, &scrub_kind,
+					       &compact_kind};
 
 static const struct job_kind *kind_of(const struct rec_job *rec)
 {
@@ -256,10 +257,10 @@ static void wait_on(struct jobs *j, struct job *job, const char *reason)
 	job->signature = jobs_signature(j);
 }
 
-static void finish(struct jobs *j, struct job *job)
+static void note_end(struct jobs *j, const struct job *job)
 {
 	struct meta_txn *t = meta_begin(pool_meta(j->p));
-	char text[32], json[200];
+	char json[200];
 	uint64_t seq;
 
 	snprintf(json, sizeof(json),
@@ -269,7 +270,14 @@ static void finish(struct jobs *j, struct job *job)
 	put_audit(t, env_wall_ns(), UINT32_MAX - job->rec.id, json);
 	if (meta_commit(t, &seq))
 		log_warn("the end of job %u could not be put into the audit trail", job->rec.id);
+}
 
+static void finish(struct jobs *j, struct job *job)
+{
+	char text[32];
+
+	if (!kind_of(&job->rec)->is_routine)
+		note_end(j, job);
 	PROBE("job-done");
 	metric_add(METRIC_JOBS_DONE, 1);
 	job_set_state(job, JOB_DONE, "%s", "");

@@ -140,6 +140,7 @@ enum job_kind_id { /* append-only */
 	JOB_REBUILD = 1,
 	JOB_DRAIN = 2,
 	JOB_SCRUB = 3,
+	JOB_COMPACT = 4,
 };
 enum job_state {	 /* append-only */
 	JOB_WAITING = 1, /* until due_ns, or something has changed */

@@ -396,7 +396,7 @@ static bool job_kind_ok(const struct rec_job *r)
 {
 	if (r->kind == JOB_SCRUB && r->disk.v == 0)
 		return true;
-	return r->kind >= JOB_REBUILD && r->kind <= JOB_SCRUB && disk_id_valid(r->disk);
+	return r->kind >= JOB_REBUILD && r->kind <= JOB_COMPACT && disk_id_valid(r->disk);
 }
 
 int parse_job(const void *key, size_t key_len, const void *val, size_t val_len, struct rec_job *ret)

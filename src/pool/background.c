@@ -133,6 +133,7 @@ void pool_background(void *arg)
 		}
 		if (tick % RECLAIM_TICKS == 0) {
 			tick_reclaim(p);
+			extent_compact_measure(p->extents);
 			extent_hold_metadata(p->extents);
 		}
 	}

@@ -235,6 +235,11 @@ const char *pool_dir_what(int err);
 const char *pool_dir_what_to_do(int err);
 /* May anything be added, as far as the pool directory is concerned? */
 bool pool_may_grow(struct pool *p);
+/* extent_compact_step() with what the pool allows. */
+MUST_USE int pool_compact_step(struct pool *p, struct disk *d, bool is_urgent,
+			       struct compact_done *ret);
+/* Room is wanted now: on each disk that can't punch holes a segment that is partly dead goes. false: there is none. Takes I/O. */
+bool pool_compact_now(struct pool *p);
 /* The pool directory does not answer: what needs the index may never return. */
 bool pool_dir_silent(struct pool *p);
 /* verify_writes is on, and on some disks what is read back comes from the page cache: their labels, and

@@ -2,7 +2,7 @@
 /*
  * lossyfs: a directory that loses what was not synced, for power cuts below a real mount.
  *
- * usage: lossyfs BACKING MOUNTPOINT SEED LOSS      (in the foreground; ends when it is unmounted)
+ * usage: lossyfs BACKING MOUNTPOINT SEED LOSS [no-holes]     (in the foreground; ends when it is unmounted)
  *
  * All operations go to the directory BACKING (on any filesystem) at once, and an undo record is kept of
  * each until the fsync or fdatasync that makes it durable: a file's for its bytes and its size, its
@@ -14,7 +14,8 @@
  *           those of one of its versions since the last sync.
  *   names   a tail of all changes, of any length up to all of them, in order (as a journal would).
  *
- * This is less than most filesystems keep (ext4 makes a new file's name durable with its fsync), and no
+ * With no-holes it can't punch, nor allocate, as exFAT, and what is removed gives its
+ * space back at once. This is less than most filesystems keep (ext4 makes a new file's name durable with its fsync), and no
  * more than POSIX promises. After the cut a line on stdout tells what was lost. Hidden files that unlink
  * and rename have replaced lie in BACKING/.lossyfs until they are durable; who starts lossyfs removes what an
  * earlier one left there.
@@ -76,7 +77,7 @@ static int root_fd;
 static unsigned loss_percent;
 static uint64_t chance;
 static unsigned hidden_count;
-static bool is_cut;
+static bool is_cut, no_holes;
 static struct node *nodes;
 static struct name_undo *names;
 
@@ -505,6 +506,10 @@ static int op_fallocate(const char *path, int mode, off_t off, off_t len, struct
 	(void)path;
 	if (rc)
 		return rc;
+	if (no_holes) {
+		errno = EOPNOTSUPP;
+		return leave(-1);
+	}
 	u = keep_bytes((int)fi->fh, off, mode & FALLOC_FL_PUNCH_HOLE ? len : 0);
 	rc = fallocate((int)fi->fh, mode, off, len);
 	keep_size_after(u, (int)fi->fh);
@@ -586,6 +591,8 @@ static int remove_name(const char *path, bool is_dir)
 		hidden = hidden_name();
 		if (mkdirat(root_fd, hidden, 0700))
 			die("mkdir aside");
+	} else if (no_holes) {
+		return leave(unlinkat(root_fd, rel(path), 0));
 	} else {
 		hidden = hidden_name();
 		rc = renameat(root_fd, rel(path), root_fd, hidden);
@@ -729,8 +736,9 @@ int main(int argc, char **argv)
 	static sigset_t cuts;
 	pthread_t thread;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: lossyfs BACKING MOUNTPOINT SEED LOSS\n");
+	no_holes = argc == 6 && strcmp(argv[5], "no-holes") == 0;
+	if (argc != 5 && !no_holes) {
+		fprintf(stderr, "usage: lossyfs BACKING MOUNTPOINT SEED LOSS [no-holes]\n");
 		return 2;
 	}
 	backing = argv[1];
