@@ -30,6 +30,23 @@ static void print_effort(struct out *o, const json_t *r)
 	fprintf(o->f, ". Without it there is room for %s more.\n", bytes);
 }
 
+static void print_content(struct out *o, const json_t *r)
+{
+	print_effort(o, r);
+	print_extents(o, format_u64(r, "extents_narrowed"),
+		      "will be stored anew, over fewer disks, and bear as many losses");
+	print_extents(o, format_u64(r, "extents_reduced"), "would bear one loss less");
+	print_extents(o, format_u64(r, "extents_without_room"), "must wait for room");
+	print_extents(o, format_u64(r, "extents_lost"), "could not be read any more");
+}
+
+static void print_job(struct out *o, const json_t *r)
+{
+	fprintf(o->f, "What it holds moves to the others %s (job %llu); then it is forgotten.\n",
+		json_is_true(json_object_get(r, "running")) ? "now" : "when the pool is mounted",
+		(unsigned long long)format_u64(r, "job"));
+}
+
 static void print_remove(struct invocation *inv, const json_t *r)
 {
 	bool dry_run = json_is_true(json_object_get(r, "dry_run"));
@@ -40,17 +57,9 @@ static void print_remove(struct invocation *inv, const json_t *r)
 	fputs(" (", o->f);
 	out_text(o, format_str(r, "disk.path"));
 	fputs(").\n", o->f);
-	print_effort(o, r);
-	print_extents(o, format_u64(r, "extents_narrowed"),
-		      "will be stored anew, over fewer disks, and bear as many losses");
-	print_extents(o, format_u64(r, "extents_reduced"), "would bear one loss less");
-	print_extents(o, format_u64(r, "extents_without_room"), "must wait for room");
-	print_extents(o, format_u64(r, "extents_lost"), "could not be read any more");
-	if (dry_run)
-		return;
-	fprintf(o->f, "What it holds moves to the others %s (job %llu); then it is forgotten.\n",
-		json_is_true(json_object_get(r, "running")) ? "now" : "when the pool is mounted",
-		(unsigned long long)format_u64(r, "job"));
+	print_content(o, r);
+	if (!dry_run)
+		print_job(o, r);
 }
 
 static const struct command_option remove_options[] = {
@@ -81,24 +90,31 @@ static void print_replace(struct invocation *inv, const json_t *r)
 	struct out *o = &inv->out;
 
 	if (json_is_true(json_object_get(r, "dry_run"))) {
-		fputs("Would add the new disk, move what ", o->f);
+		fputs("Would have the new disk take the place of ", o->f);
 		out_text(o, format_str(r, "disk.label"));
-		fputs(" holds, and forget that.\n", o->f);
+		fputs(", and forget that.\n", o->f);
+		print_content(o, r);
 		return;
 	}
-	fputs("Added disk ", o->f);
+	fputs(json_is_true(json_object_get(r, "new_disk_was_there")) ? "Disk " : "Added disk ",
+	      o->f);
 	out_text(o, format_str(r, "new_disk.label"));
 	fputs(" (", o->f);
 	out_text(o, format_str(r, "new_disk.path"));
-	fputs(").\n", o->f);
-	print_remove(inv, r);
+	fputs("). It takes the place of ", o->f);
+	out_text(o, format_str(r, "disk.label"));
+	if (strcmp(format_str(r, "label"), format_str(r, "disk.label")) == 0)
+		fputs(", and its name in the end", o->f);
+	fputs(".\n", o->f);
+	print_content(o, r);
+	print_job(o, r);
 }
 
 static const struct command_option replace_options[] = {
 	{"old", 0, OPT_PLACE, "disk", "DISK", "its directory, label or uuid"},
 	{"new", 0, OPT_PATH, "new", "DIR", "a directory on the disk that takes its place"},
-	{"label", 0, OPT_TEXT, "label", "L", "the new one's name (else the last part of DIR)"},
-	{"domain", 0, OPT_TEXT, "domain", "D", "its failure domain"},
+	{"label", 0, OPT_TEXT, "label", "L", "the new one's name (else the old one's, in the end)"},
+	{"domain", 0, OPT_TEXT, "domain", "D", "its failure domain (else the old one's)"},
 	{"dry-run", 0, OPT_FLAG, "dry_run", NULL, "only say whether that can be"},
 	{"wait", 0, OPT_FLAG, "wait", NULL, "until it is done"},
 	{"force", 0, OPT_FLAG, "force", NULL, "though files then bear fewer losses"},
@@ -108,12 +124,13 @@ static const char *const replace_required[] = {"old", "new", NULL};
 
 const struct command cli_replace_command = {
 	.name = "replace-disk",
-	.summary = "add a disk, and have another one leave",
+	.summary = "have another disk take the place of one",
 	.usage =
 		"--pool DIR --old DIR|LABEL|UUID --new DIR [--label L] [--domain D] [--dry-run] [--wait] [--force]",
 	.about =
-		"As add-disk, then remove-disk: what the old one holds goes where most room is, so to the new\n"
-		"one above all. The old one may be dead: then it is rebuilt, at once.",
+		"What the old one holds goes to the new one, in one pass, and never bears less meanwhile; then the\n"
+		"old one is forgotten, and the new one has its name. The old one may be dead: then it is rebuilt\n"
+		"there, at once. DIR may be a disk of the pool already. 'jobs cancel' keeps both.",
 	.options = replace_options,
 	.required = replace_required,
 	.op = "replace-disk",

@@ -377,6 +377,47 @@ static const struct command fail_command = {
 	.op = "fail-disk",
 	.print = print_fail_disk,
 };
+/* set-label --disk DISK LABEL */
+static int prepare_label(struct invocation *inv)
+{
+	if (inv->word_count != 1)
+		return cli_fail(inv, DFS_EUSAGE,
+				"cannot go on: which label? usage: dynamicfs set-label %s",
+				inv->cmd->usage);
+	/* as it is: pool/ says what may be one */
+	if (json_object_set_new(inv->args, "label", json_string(inv->words[0])))
+		return cli_fail(inv, DFS_EUSAGE, "cannot go on: a label is UTF-8");
+	return CLI_DONE;
+}
+
+static void print_label(struct invocation *inv, const json_t *r)
+{
+	fputs("Disk ", inv->out.f);
+	out_text(&inv->out, format_str(r, "disk.label"));
+	fputs(" (", inv->out.f);
+	out_text(&inv->out, format_str(r, "disk.path"));
+	fputs(") is called ", inv->out.f);
+	out_text(&inv->out, format_str(r, "label"));
+	fputs(" now.\n", inv->out.f);
+}
+
+static const struct command_option label_options[] = {
+	{"disk", 0, OPT_PLACE, "disk", "DISK", "its directory, label or uuid"},
+	END_OPTIONS,
+};
+static const struct command label_command = {
+	.name = "set-label",
+	.summary = "give a disk another label",
+	.usage = "--pool DIR --disk DIR|LABEL|UUID LABEL",
+	.about = "Works mounted and not, also for a disk that is not there.\n"
+		 "A label has 1 to 63 bytes, and no other disk in use has it.",
+	.options = label_options,
+	.required = disk_required,
+	.max_words = 1,
+	.op = "set-label",
+	.prepare = prepare_label,
+	.print = print_label,
+};
 static const struct command list_command = {
 	.name = "list-disks",
 	.summary = "list the disks",
@@ -386,8 +427,21 @@ static const struct command list_command = {
 };
 
 const struct command *const cli_pool_commands[] = {
-	&init_command,		 &add_command,	      &list_command,	    &cli_status_command,
-	&fail_command,		 &set_command,	      &import_command,	    &cli_jobs_command,
-	&cli_metrics_command,	 &cli_scrub_command,  &cli_audit_command,   &cli_probe_command,
-	&cli_set_health_command, &cli_remove_command, &cli_replace_command, NULL,
+	&init_command,
+	&add_command,
+	&list_command,
+	&cli_status_command,
+	&fail_command,
+	&set_command,
+	&import_command,
+	&cli_jobs_command,
+	&cli_metrics_command,
+	&cli_scrub_command,
+	&cli_audit_command,
+	&cli_probe_command,
+	&cli_set_health_command,
+	&cli_remove_command,
+	&cli_replace_command,
+	&label_command,
+	NULL,
 };

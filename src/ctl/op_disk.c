@@ -74,6 +74,21 @@ static bool shares_filesystem(struct pool *p, uint64_t fs_id)
 	return found;
 }
 
+bool room_when_new(const char *path, uint64_t capacity_bytes, struct disk_room *ret_room)
+{
+	struct dev_space space;
+	struct dev *dev;
+	int err = dev_dir_open(path, "", false, &dev);
+
+	if (err)
+		return false;
+	err = dev_space(dev, &space);
+	dev_free(dev);
+	if (!err)
+		*ret_room = disk_room_when_new(&space, capacity_bytes);
+	return !err;
+}
+
 /* What adding the disk would bring. *ret_usable: room for files, those there included; 0 and false when it
  * can't be told. */
 static bool plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
@@ -81,11 +96,8 @@ static bool plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 {
 	const char *slash = strrchr(spec->path, '/');
 	struct pool_space now;
-	struct dev_space space;
-	struct dev *dev;
 	struct disk_room room;
 	uint64_t free_bytes;
-	int err = dev_dir_open(spec->path, "", false, &dev);
 
 	snprintf(ret_info->path, sizeof(ret_info->path), "%s", spec->path);
 	snprintf(ret_info->label, sizeof(ret_info->label), "%.63s",
@@ -97,14 +109,9 @@ static bool plan_disk(struct ctl_call *c, const struct pool_disk_spec *spec,
 	ret_info->capacity_bytes = spec->capacity_bytes;
 	ret_info->state = DISK_HEALTHY;
 	*ret_usable = 0;
-	if (err)
+	if (!room_when_new(spec->path, spec->capacity_bytes, &room))
 		return false;
-	err = dev_space(dev, &space);
-	dev_free(dev);
-	if (err)
-		return false;
-	*ret_same_fs = shares_filesystem(c->pool, space.fs_id);
-	room = disk_room_when_new(&space, spec->capacity_bytes);
+	*ret_same_fs = shares_filesystem(c->pool, room.fs_id);
 	free_bytes = MIN(room.free_bytes, room.limit_bytes);
 	*ret_usable = free_bytes - MIN(free_bytes, room.reserve_bytes); /* one disk: one copy */
 	if (!pool_has_disks(c->pool))
@@ -217,6 +224,29 @@ int op_add_disk(struct ctl_call *c)
 		return ctl_fail(c, DFS_EUSAGE, "cannot add a disk: name its directory with --disk");
 	info = xcalloc(1, sizeof(*info));
 	return add_disk(c, &spec, info);
+}
+
+int op_set_label(struct ctl_call *c)
+{
+	const char *which = arg_text(c, "disk"), *label = arg_text(c, "label");
+	struct pool_message msg = {.text = ""};
+	char uuid[UUID_TEXT_LEN + 1];
+	struct disk_info info;
+	int err;
+
+	if (!which || !label)
+		return ctl_fail(c, DFS_EUSAGE,
+				"cannot go on: name a disk with --disk, and its new label");
+	if (disk_info_named(c, which, &info))
+		return DFS_ENODISK;
+	uuid_format(&info.uuid, uuid);
+	c->answer->result = json_object();
+	json_object_set_new(c->answer->result, "disk", info_json(&info));
+	err = pool_set_label(c->pool, uuid, label, c->checking, &msg);
+	if (err)
+		return ctl_fail_pool(c, err, &msg, "cannot give disk %s another label", which);
+	set_text(c->answer->result, "label", label);
+	return 0;
 }
 
 /* For people: how safe the extents would be without the disk. */

@@ -270,6 +270,24 @@ bool disk_is_leaving(struct disk *d)
 	return d->is_leaving;
 }
 
+void disk_set_heir(struct disk *d, disk_id heir)
+{
+	ENV_LOCKED(&d->lock);
+	d->heir = heir;
+}
+
+disk_id disk_heir(struct disk *d)
+{
+	ENV_LOCKED(&d->lock);
+	return d->is_leaving ? d->heir : (disk_id){0};
+}
+
+void disk_set_label(struct disk *d, const char *label)
+{
+	ENV_LOCKED(&d->lock);
+	snprintf(d->info.label, sizeof(d->info.label), "%s", label);
+}
+
 void disk_set_removed(struct disk *d)
 {
 	disk_set_state(d, DISK_FAILED);

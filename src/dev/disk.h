@@ -110,6 +110,10 @@ bool disk_move_health(struct disk *d, struct disk_health from, struct disk_healt
 /* It is to be emptied (DR1): wherever it would be healthy it is DISK_DRAINING. */
 void disk_set_leaving(struct disk *d, bool is_leaving);
 bool disk_is_leaving(struct disk *d);
+/* What moves from it goes there, where that may be (DR8). 0: none; also when it does not leave any more. */
+void disk_set_heir(struct disk *d, disk_id heir);
+disk_id disk_heir(struct disk *d);
+void disk_set_label(struct disk *d, const char *label);
 /* No record is in flight there. */
 bool disk_is_idle(struct disk *d);
 /* The pool has forgotten it (DR4): failed for good, and of no account. It stays in the set, so that pointers stay valid. */

@@ -112,6 +112,7 @@ struct disk {
 	unsigned dirty_count;
 	bool is_syncing;
 	bool is_leaving, is_removed;
+	disk_id heir;
 	struct disk_health before_leaving; /* what it goes back to; state 0: it has not left */
 	bool names_dirty;		   /* a segment's name has not been made durable */
 	bool root_dirty;		   /* nor that of the segment directory */

@@ -202,8 +202,14 @@ struct extent_leaving {
 	uint64_t lost;	   /* can't be read now, or not without what is in doubt */
 	uint64_t unknown;  /* damaged records */
 };
-/* Changes nothing. DFS_EIO and such: the index can't be read. */
-MUST_USE int extent_plan_leaving(struct extent_store *s, disk_id disk,
+/* As if a disk were not there, and a further one were. */
+struct extent_what_if {
+	disk_id without;	      /* 0: none */
+	const struct disk_room *with; /* borrowed; NULL: none */
+	const char *domain;	      /* of that one; "": its own */
+};
+/* what_if.without is the disk. Changes nothing. DFS_EIO and such: the index can't be read. */
+MUST_USE int extent_plan_leaving(struct extent_store *s, const struct extent_what_if *what_if,
 				 struct extent_leaving *ret_plan);
 /*
  * What these extents have on that disk, and no other disk can take, is given up: they bear less from now on. Not where it is
@@ -211,8 +217,9 @@ MUST_USE int extent_plan_leaving(struct extent_store *s, disk_id disk,
  */
 void extent_unplace(struct extent_store *s, disk_id disk, struct repair_item *items,
 		    unsigned count);
-/* So much data would fit without that disk, with geometry g. */
-uint64_t extent_usable_bytes_without(struct extent_store *s, struct geometry g, disk_id disk);
+/* So much data would fit then, with geometry g. */
+uint64_t extent_usable_bytes_if(struct extent_store *s, struct geometry g,
+				const struct extent_what_if *what_if);
 
 /*
  * Writes up to max fragments that may be lost, or are (disk_doubtful), anew, elsewhere or on that disk,
@@ -333,9 +340,6 @@ void extent_set_acceptor(struct extent_store *s, extent_accepted_fn fn, void *ct
 void extent_spare_begin(struct extent_store *s, uint64_t bytes, struct place_disk *disks,
 			unsigned count);
 void extent_spare_end(struct extent_store *s, uint64_t bytes);
-/* The same as if there were a further disk (in failure domain `domain`; "": its own). */
-uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
-				  const struct disk_room *room, const char *domain);
 /* The geometry that a write of so many bytes wanting g would get now. */
 MUST_USE int extent_fit(struct extent_store *s, struct geometry g, uint64_t extent_bytes,
 			struct geometry *ret_geometry);

@@ -154,11 +154,12 @@ struct place_snapshot *place_snapshot_new(struct extent_store *s);
 struct place_snapshot *place_snapshot_accepted(struct extent_store *s);
 /* The same beside so many bytes of keys and values more in the index. */
 struct place_snapshot *place_snapshot_beside(struct extent_store *s, uint64_t index_bytes);
-/* As if that disk took nothing. */
-struct place_snapshot *place_snapshot_without(struct extent_store *s, disk_id disk,
-					      uint64_t index_bytes);
 /* For a compaction, and for what was accepted: what was set apart is theirs, too. */
 void place_snapshot_lend(struct place_snapshot *snap);
+/* As if; nobody is told. */
+struct place_snapshot *place_snapshot_if(struct extent_store *s,
+					 const struct extent_what_if *what_if,
+					 uint64_t index_bytes);
 struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of);
 /* After so much was given to a disk; exclude: it takes nothing more. */
 void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude);
@@ -182,8 +183,8 @@ uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g);
 struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint64_t index_bytes,
 				   bool compacts);
 void spare_end(struct extent_store *s, uint64_t bytes);
-/* What would be spare without that disk; changes nothing. The caller frees. */
-struct place_snapshot *spare_without(struct extent_store *s, disk_id disk);
+/* What would be spare then; changes nothing. The caller frees. */
+struct place_snapshot *spare_if(struct extent_store *s, const struct extent_what_if *what_if);
 
 /* ---- put.c ---- */
 /* An extent's fragments on their way to the disks: those that have a payload here and no disk (0) yet. Zero-initialise the rest. */

@@ -116,16 +116,17 @@ static bool is_damage(int err)
 	return err == DFS_ECORRUPT || err == DFS_ECHECKSUM || err == DFS_EVERSION;
 }
 
-int extent_plan_leaving(struct extent_store *s, disk_id disk, struct extent_leaving *ret_plan)
+int extent_plan_leaving(struct extent_store *s, const struct extent_what_if *what_if,
+			struct extent_leaving *ret_plan)
 {
-	FREE struct place_snapshot *snap = spare_without(s, disk);
+	FREE struct place_snapshot *snap = spare_if(s, what_if);
 	struct meta_iter *it = meta_iter_new(s->cfg.meta);
 	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
 	struct extent_leaving plan = {0};
 	int err = 0;
 	BUF key = {0};
 
-	key_bydisk(&key, disk, 0, 0);
+	key_bydisk(&key, what_if->without, 0, 0);
 	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
 	     meta_iter_next(it)) {
 		size_t klen, vlen;

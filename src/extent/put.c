@@ -102,6 +102,24 @@ static int pick_sound(struct extent_store *s, const struct place_snapshot *snap,
 	return place_pick(snap->disks, snap->count, wanted, need, taken, ntaken, salt, ids);
 }
 
+/* DR8: what leaves a disk that has an heir goes there, if it is well and may have it; else where most room is. */
+static int pick_anew(struct extent_store *s, const struct put *p, unsigned i,
+		     const struct place_snapshot *snap, const disk_id *taken, unsigned ntaken,
+		     disk_id *ret_id)
+{
+	uint32_t need = record_len(p->piece_count, p->rec->fragment_len);
+	struct disk *from = disk_get(s->cfg.disks, p->old->frags[i].disk), *heir;
+	disk_id id = from ? disk_heir(from) : (disk_id){0};
+
+	heir = id.v ? disk_get(s->cfg.disks, id) : NULL;
+	if (!heir || disk_state(heir) != DISK_HEALTHY ||
+	    !place_allows(snap->disks, snap->count, id, need, taken, ntaken))
+		return pick_sound(s, snap, need, 1, taken, ntaken, ret_id);
+	PROBE("moved-to-the-heir");
+	*ret_id = id;
+	return 0;
+}
+
 /* So many disks for fragments of the put: as planned, or by what is left. */
 static int pick(struct extent_store *s, struct put *p, struct place_snapshot *snap, unsigned wanted,
 		const disk_id *taken, unsigned ntaken, disk_id *ids)
@@ -139,7 +157,7 @@ static void place_anew(struct extent_store *s, struct put *p, struct place_snaps
 				taken[ntaken++] = at;
 		}
 		do { /* one that takes nothing is not picked again */
-			err = pick_sound(s, snap, need, 1, taken, ntaken, &id);
+			err = pick_anew(s, p, i, snap, taken, ntaken, &id);
 			if (err)
 				p->stays = err;
 			else if (prepare(s, p, i, id, &ios[*io_count]) == 0)

@@ -158,11 +158,9 @@ static struct disk_room room_of(struct extent_store *s, struct disk *d)
 	return room;
 }
 
-/* more: bytes of keys and values that the index will take in; new_room: of a further disk, that does not exist
- * yet; NULL: none; without: a disk that does not count; 0: none. */
-static struct place_snapshot *snapshot_of(struct extent_store *s, uint64_t more,
-					  const struct disk_room *new_room, const char *domain,
-					  disk_id without)
+/* more: bytes of keys and values that the index will take in; if what_if says nothing, disks are told. */
+struct place_snapshot *place_snapshot_if(struct extent_store *s,
+					 const struct extent_what_if *what_if, uint64_t more)
 {
 	struct place_snapshot *snap = xcalloc(1, sizeof(*snap));
 	FREE struct rooms *r = xcalloc(1, sizeof(*r));
@@ -176,46 +174,38 @@ static struct place_snapshot *snapshot_of(struct extent_store *s, uint64_t more,
 		memcpy(snap->domains[snap->count], info.domain, sizeof(info.domain));
 		p->id = info.id;
 		p->domain = snap->domains[snap->count];
-		p->eligible = info.id.v != without.v && disk_is_eligible(s->cfg.disks, d);
+		p->eligible = info.id.v != what_if->without.v && disk_is_eligible(s->cfg.disks, d);
 		if (p->eligible)
 			r->v[snap->count] = room_of(s, d);
 		snap->count++;
 	}
-	if (new_room && snap->count < PLACE_MAX_DISKS) {
-		snprintf(snap->domains[snap->count], sizeof(snap->domains[0]), "%s", domain);
+	if (what_if->with && snap->count < PLACE_MAX_DISKS) {
+		snprintf(snap->domains[snap->count], sizeof(snap->domains[0]), "%s",
+			 what_if->domain);
 		snap->disks[snap->count] = (struct place_disk){
 			.id = {UINT32_MAX},
 			.domain = snap->domains[snap->count],
 			.eligible = true,
 		};
-		r->v[snap->count++] = *new_room;
+		r->v[snap->count++] = *what_if->with;
 	}
 	if (s->cfg.home_fs)
 		r->home_bytes = meta_index_need(s->cfg.meta, true, more);
 	divide_all(s->cfg.home_fs, snap, r);
-	take_metadata(s, snap, r, more, new_room || more || without.v);
+	take_metadata(s, snap, r, more, what_if->with || more || what_if->without.v);
 	return snap;
-}
-
-static struct place_snapshot *snapshot_with(struct extent_store *s, uint64_t more,
-					    const struct disk_room *new_room, const char *domain)
-{
-	return snapshot_of(s, more, new_room, domain, (disk_id){0});
-}
-
-struct place_snapshot *place_snapshot_without(struct extent_store *s, disk_id disk, uint64_t more)
-{
-	return snapshot_of(s, more, NULL, NULL, disk);
-}
-
-struct place_snapshot *place_snapshot_new(struct extent_store *s)
-{
-	return snapshot_with(s, 0, NULL, NULL);
 }
 
 struct place_snapshot *place_snapshot_beside(struct extent_store *s, uint64_t index_bytes)
 {
-	return snapshot_with(s, index_bytes, NULL, NULL);
+	const struct extent_what_if as_it_is = {.domain = ""};
+
+	return place_snapshot_if(s, &as_it_is, index_bytes);
+}
+
+struct place_snapshot *place_snapshot_new(struct extent_store *s)
+{
+	return place_snapshot_beside(s, 0);
 }
 
 struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of)
@@ -321,7 +311,7 @@ uint64_t place_snapshot_usable(struct place_snapshot *snap, struct geometry g)
 
 uint64_t extent_usable_bytes(struct extent_store *s, struct geometry g, uint64_t index_bytes)
 {
-	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
+	FREE struct place_snapshot *snap = place_snapshot_beside(s, index_bytes);
 
 	return place_snapshot_usable(snap, g);
 }
@@ -360,7 +350,7 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 			   uint64_t accepted_bytes, uint64_t index_bytes)
 {
 	FREE struct place_snapshot *now = place_snapshot_new(s);
-	FREE struct place_snapshot *snap = snapshot_with(s, index_bytes, NULL, NULL);
+	FREE struct place_snapshot *snap = place_snapshot_beside(s, index_bytes);
 	FREE struct place_snapshot *held = xmalloc(sizeof(*held));
 	unsigned width = (unsigned)g.k + g.m;
 	unsigned domains = place_domains(snap->disks, snap->count, 0);
@@ -393,17 +383,10 @@ uint64_t extent_hold_bytes(struct extent_store *s, struct geometry g, uint64_t b
 	return usable;
 }
 
-uint64_t extent_usable_bytes_with(struct extent_store *s, struct geometry g,
-				  const struct disk_room *room, const char *domain)
+uint64_t extent_usable_bytes_if(struct extent_store *s, struct geometry g,
+				const struct extent_what_if *what_if)
 {
-	FREE struct place_snapshot *snap = snapshot_with(s, 0, room, domain);
-
-	return place_snapshot_usable(snap, g);
-}
-
-uint64_t extent_usable_bytes_without(struct extent_store *s, struct geometry g, disk_id disk)
-{
-	FREE struct place_snapshot *snap = place_snapshot_without(s, disk, 0);
+	FREE struct place_snapshot *snap = place_snapshot_if(s, what_if, 0);
 
 	return place_snapshot_usable(snap, g);
 }

@@ -76,10 +76,10 @@ struct place_snapshot *spare_begin(struct extent_store *s, uint64_t bytes, uint6
 	return snap;
 }
 
-struct place_snapshot *spare_without(struct extent_store *s, disk_id disk)
+struct place_snapshot *spare_if(struct extent_store *s, const struct extent_what_if *what_if)
 {
 	struct extent_accepted a = tell(s, 0);
-	struct place_snapshot *snap = place_snapshot_without(s, disk, a.index_bytes);
+	struct place_snapshot *snap = place_snapshot_if(s, what_if, a.index_bytes);
 
 	leave(s, snap, &a, 0, true);
 	return snap;

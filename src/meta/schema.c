@@ -411,7 +411,7 @@ void put_disk(struct meta_txn *t, const struct rec_disk *r)
 	buf_put_le64(v, r->capacity_bytes);
 	buf_put_u8(v, r->state);
 	buf_put_le16(v, (uint16_t)r->heir.v);
-	buf_put_le16(v, (uint16_t)(r->leaving | r->leaving_forced << 1));
+	buf_put_le16(v, (uint16_t)(r->leaving | r->leaving_forced << 1 | r->hands_label << 2));
 	buf_put_le64(v, r->added_epoch);
 	put_string(v, r->label, sizeof(r->label));
 	put_string(v, r->domain, sizeof(r->domain));

@@ -185,6 +185,7 @@ struct rec_disk {
 	bool leaving;	     /* it is to be emptied, and then forgotten (DR1) */
 	bool leaving_forced; /* also where extents then bear less (DR5) */
 	disk_id heir;	     /* leaving: takes its place; 0: none */
+	bool hands_label;    /* and its label, once this one is forgotten */
 	uint64_t added_epoch;
 	char label[64], domain[64], path[1024];
 };

@@ -518,14 +518,15 @@ int parse_disk(const void *key, size_t key_len, const void *val, size_t val_len,
 	flags = reader_le16(&v);
 	d.leaving = flags & 1;
 	d.leaving_forced = flags & 2;
+	d.hands_label = flags & 4;
 	d.added_epoch = reader_le64(&v);
 	strings = read_string(&v, d.label, sizeof(d.label)) &&
 		  read_string(&v, d.domain, sizeof(d.domain)) &&
 		  read_string(&v, d.path, sizeof(d.path));
 	/* The states are those of dev/disk.h, 1 to 5; its functions take no other number. */
 	if (!strings || end(&k, &v) || !disk_id_valid(d.id) || uuid_is_null(&d.uuid) ||
-	    d.state < 1 || d.state > 5 || flags > 3 || (!d.leaving && (flags || d.heir.v)) ||
-	    (d.heir.v && !disk_id_valid(d.heir)))
+	    d.state < 1 || d.state > 5 || flags > 7 || (!d.leaving && (flags || d.heir.v)) ||
+	    (d.heir.v && !disk_id_valid(d.heir)) || (d.hands_label && !d.heir.v))
 		return DFS_ECORRUPT;
 	*ret = d;
 	return 0;

@@ -299,9 +299,10 @@ static int disk_text(const void *key, size_t key_len, const void *val, size_t va
 		return err;
 	say(out, "disk %u: uuid=", r.id.v);
 	say_uuid(out, &r.uuid);
-	say(out, " capacity=%llu state=%u%s%s heir=%u added_epoch=%llu label=",
+	say(out, " capacity=%llu state=%u%s%s heir=%u%s added_epoch=%llu label=",
 	    (unsigned long long)r.capacity_bytes, r.state, r.leaving ? " leaving" : "",
-	    r.leaving_forced ? " forced" : "", r.heir.v, (unsigned long long)r.added_epoch);
+	    r.leaving_forced ? " forced" : "", r.heir.v, r.hands_label ? " label" : "",
+	    (unsigned long long)r.added_epoch);
 	say_bytes(out, r.label, strlen(r.label));
 	say(out, " domain=");
 	say_bytes(out, r.domain, strlen(r.domain));

@@ -169,6 +169,22 @@ int place_pick(const struct place_disk *disks, unsigned count, unsigned width, u
 	return rc;
 }
 
+bool place_allows(const struct place_disk *disks, unsigned count, disk_id id, uint64_t need_bytes,
+		  const disk_id *others, unsigned other_count)
+{
+	const struct place_disk *to = NULL;
+
+	for (unsigned i = 0; i < count; i++)
+		if (disks[i].id.v == id.v)
+			to = &disks[i];
+	if (!to || !to->eligible || to->free_bytes < need_bytes)
+		return false;
+	for (unsigned i = 0; i < count; i++)
+		if (same_domain(to, &disks[i]) && is_excluded(disks[i].id, others, other_count))
+			return false;
+	return true;
+}
+
 /* ---- capacity ---- */
 
 /* Slots of each domain, at the index of its first disk. */

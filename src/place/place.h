@@ -28,6 +28,10 @@ struct place_geometry {
 MUST_USE int place_pick(const struct place_disk *disks, unsigned count, unsigned width,
 			uint64_t need_bytes, const disk_id *exclude, unsigned exclude_count,
 			uint32_t salt, disk_id *ret_ids);
+/* May that disk have a fragment of so many bytes, beside those on the disks `others`? It is eligible, has room, holds none of
+ * them, and its domain holds none either. */
+bool place_allows(const struct place_disk *disks, unsigned count, disk_id id, uint64_t need_bytes,
+		  const disk_id *others, unsigned other_count);
 /* Largest number of stripes of `width` fragments of fragment_bytes that fit: the largest N with
  * sum over domains of min(slots, N) >= width * N. 0 when fewer than width domains have room. */
 uint64_t place_stripes(const struct place_disk *disks, unsigned count, unsigned width,

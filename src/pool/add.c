@@ -27,23 +27,18 @@ static const char *last_part(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-/* reusable: those of disks that were given up are free. */
-static bool label_taken(struct pool *p, const char *label, bool reusable)
+/* Also those of disks that were given up. */
+static bool label_seen(struct pool *p, const char *label)
 {
-	for (unsigned i = 0; i < disk_count(p->disks); i++) {
-		struct disk_info info = disk_info(disk_at(p->disks, i));
-		struct rec_disk rec;
-
-		if (strcmp(info.label, label) != 0 || disk_is_removed(disk_at(p->disks, i)))
-			continue;
-		if (!reusable || get_disk(p->meta, info.id, &rec) != 0 || rec.state != DISK_FAILED)
+	for (unsigned i = 0; i < disk_count(p->disks); i++)
+		if (strcmp(disk_info(disk_at(p->disks, i)).label, label) == 0 &&
+		    !disk_is_removed(disk_at(p->disks, i)))
 			return true;
-	}
 	return false;
 }
 
 /*
- * The label asked for, or the path's last part, made unique; UTF-8 or refused by disk_json_encode. A disk
+ * The label asked for, or the path's last part, made unique. A disk
  * that was given up keeps its label in lists and logs, so a successor is named apart from it unless the
  * person asks for the same name; a command that names it then means the one that lives.
  */
@@ -51,22 +46,17 @@ static int choose_label(struct pool *p, const struct pool_disk_spec *spec, const
 			char out[64], struct pool_message *msg)
 {
 	if (spec->label) {
-		if (spec->label[0] == '\0' || strlen(spec->label) > 63) {
-			pool_say(msg, "cannot add %s: a label has 1 to 63 bytes", path);
-			return DFS_EINVAL;
-		}
-		if (label_taken(p, spec->label, true)) {
-			pool_say(msg, "cannot add %s: another disk has the label %s", path,
-				 spec->label);
-			return DFS_EEXIST;
-		}
-		snprintf(out, 64, "%s", spec->label);
-		return 0;
+		FREE char *cannot = xasprintf("cannot add %s", path);
+		int err = label_check(p, spec->label, (disk_id){0}, cannot, msg);
+
+		if (!err)
+			snprintf(out, 64, "%s", spec->label);
+		return err;
 	}
 	utf8_copy(out, 51, last_part(path));
 	if (out[0] == '\0' || out[0] == '/')
 		snprintf(out, 64, "disk%u", p->next_disk);
-	if (label_taken(p, out, false)) {
+	if (label_seen(p, out)) {
 		char base[64];
 
 		memcpy(base, out, sizeof(base));

@@ -190,6 +190,8 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 	snprintf(info.path, sizeof(info.path), "%s", rec->path);
 	env_mutex_lock(&p->json_lock);
 	struct pool_json_disk *j = pool_json_find(&p->json, rec->id);
+	if (j)
+		memcpy(j->label, rec->label, sizeof(j->label)); /* DR9 */
 	if (j && j->path[0])
 		snprintf(info.path, sizeof(info.path), "%s", j->path);
 	env_mutex_unlock(&p->json_lock);
@@ -209,6 +211,7 @@ int disk_enter(struct pool *p, const struct rec_disk *rec, struct dev *dev)
 	}
 	if (err)
 		return err;
+	disk_set_heir(disk_get(p->disks, rec->id), rec->heir);
 	disk_set_leaving(disk_get(p->disks, rec->id), rec->leaving);
 	disk_set_used_bytes(disk_get(p->disks, rec->id),
 			    (uint64_t)meta_counter(p->meta, META_COUNT_DISK_USED + rec->id.v));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A disk leaves, while the pool is in use: whether it may, the order, taking it back, and the end. What lies there is moved in
- * between, by a job (jobs/drain.c). DR1 to DR7 of docs/DESIGN.md; the order of writes at the end is DR4's.
+ * between, by a job (jobs/drain.c). DR1 to DR8 of docs/DESIGN.md; the order of writes at the end is DR4's.
  *
  * Lock: change_lock.
  */
@@ -70,20 +70,22 @@ static int judge_content(const struct extent_leaving *c, const char *label,
 }
 
 /* change_lock held. */
-static int plan_drain(struct pool *p, struct disk *d, struct pool_drain_plan *ret_plan,
+static int plan_drain(struct pool *p, struct disk *d, const struct disk_room *room,
+		      const char *domain, struct pool_drain_plan *ret_plan,
 		      struct pool_message *msg)
 {
 	struct pool_drain_plan plan = {.info = disk_info(d), .is_there = disk_present(d)};
+	const struct extent_what_if what_if = {plan.info.id, room, domain};
 	const char *label = plan.info.label;
 	struct rec_disk rec;
 	int err = get_disk(p->meta, plan.info.id, &rec);
 
 	if (!err)
-		err = extent_plan_leaving(p->extents, plan.info.id, &plan.content);
-	plan.disks_left = others_that_take(p, d);
+		err = extent_plan_leaving(p->extents, &what_if, &plan.content);
+	plan.disks_left = others_that_take(p, d) + (room != NULL);
 	plan.seconds = seconds_for(p, plan.content.bytes);
-	plan.usable_bytes = extent_usable_bytes_without(p->extents, p->settings.large,
-							plan.info.id);
+	plan.usable_bytes = extent_usable_bytes_if(p->extents, pool_get_settings(p).large,
+						   &what_if);
 	*ret_plan = plan;
 	if (err)
 		pool_say(msg, "cannot tell what disk %s holds: %s", label, dfs_err_text(err));
@@ -120,17 +122,30 @@ static int find_to_drain(struct pool *p, const char *which, struct disk **ret,
 int pool_plan_drain(struct pool *p, const char *which, struct pool_drain_plan *ret_plan,
 		    struct pool_message *msg)
 {
+	return pool_plan_replace(p, which, NULL, "", ret_plan, msg);
+}
+
+int pool_plan_replace(struct pool *p, const char *which, const struct disk_room *room,
+		      const char *domain, struct pool_drain_plan *ret_plan,
+		      struct pool_message *msg)
+{
 	struct disk *d;
 	int err;
 	ENV_LOCKED(&p->change_lock);
 
 	err = find_to_drain(p, which, &d, msg);
-	return err ? err : plan_drain(p, d, ret_plan, msg);
+	return err ? err : plan_drain(p, d, room, domain, ret_plan, msg);
 }
 
 /* ---- the order ---- */
 
-static int store_leaving(struct pool *p, struct disk *d, bool leaving, bool forced)
+struct drain_order {
+	bool leaving, forced;
+	disk_id heir; /* 0: none */
+	bool hands_label;
+};
+
+static int store_leaving(struct pool *p, struct disk *d, const struct drain_order *o)
 {
 	disk_id id = disk_info(d).id;
 	struct rec_disk rec;
@@ -140,9 +155,10 @@ static int store_leaving(struct pool *p, struct disk *d, bool leaving, bool forc
 
 	if (err)
 		return err;
-	rec.leaving = leaving;
-	rec.leaving_forced = leaving && forced;
-	rec.heir.v = 0;
+	rec.leaving = o->leaving;
+	rec.leaving_forced = o->forced;
+	rec.heir = o->heir;
+	rec.hands_label = o->hands_label;
 	t = meta_begin(p->meta);
 	put_disk(t, &rec);
 	err = meta_commit(t, &seq);
@@ -158,8 +174,24 @@ static void note_change(struct pool *p)
 	env_cond_signal(&p->wake);
 }
 
-int pool_drain(struct pool *p, const char *which, bool force, struct pool_drain_plan *ret_plan,
-	       struct pool_message *msg)
+/* DR8: only one that can take what moves. */
+static int check_heir(struct pool *p, const struct disk *old, disk_id id, struct pool_message *msg)
+{
+	struct disk *heir = disk_get(p->disks, id);
+
+	if (!id.v)
+		return 0;
+	if (heir && heir != old && !disk_is_removed(heir) && disk_is_eligible(p->disks, heir))
+		return 0;
+	pool_say(
+		msg,
+		"cannot have disk %u take the place of another one: it takes no data; nothing was changed",
+		id.v);
+	return DFS_EREFUSED;
+}
+
+static int order(struct pool *p, const char *which, const struct drain_order *o,
+		 struct pool_drain_plan *ret_plan, struct pool_message *msg)
 {
 	struct disk *d;
 	int err;
@@ -167,16 +199,19 @@ int pool_drain(struct pool *p, const char *which, bool force, struct pool_drain_
 
 	err = find_to_drain(p, which, &d, msg);
 	if (!err)
-		err = plan_drain(p, d, ret_plan, msg);
-	if (err == DFS_EREFUSED && force && ret_plan->disks_left)
+		err = plan_drain(p, d, NULL, "", ret_plan, msg);
+	if (err == DFS_EREFUSED && o->forced && ret_plan->disks_left)
 		err = 0;
+	if (!err)
+		err = check_heir(p, d, o->heir, msg);
 	if (!err && p->read_only)
 		err = DFS_EROFS;
 	if (err)
 		return err;
 	msg->text[0] = '\0';
+	disk_set_heir(d, o->heir);
 	disk_set_leaving(d, true); /* DR1: nothing new goes there from here on */
-	err = store_leaving(p, d, true, force);
+	err = store_leaving(p, d, o);
 	if (err) {
 		disk_set_leaving(d, false);
 		pool_say(msg, "cannot store that disk %s is to be removed: %s",
@@ -190,15 +225,33 @@ int pool_drain(struct pool *p, const char *which, bool force, struct pool_drain_
 	return 0;
 }
 
+int pool_drain(struct pool *p, const char *which, bool force, struct pool_drain_plan *ret_plan,
+	       struct pool_message *msg)
+{
+	const struct drain_order o = {.leaving = true, .forced = force};
+
+	return order(p, which, &o, ret_plan, msg);
+}
+
+int pool_replace(struct pool *p, const char *which, disk_id heir, bool hands_label, bool force,
+		 struct pool_drain_plan *ret_plan, struct pool_message *msg)
+{
+	const struct drain_order o = {
+		.leaving = true, .forced = force, .heir = heir, .hands_label = hands_label};
+
+	return order(p, which, &o, ret_plan, msg);
+}
+
 int pool_drain_cancel(struct pool *p, disk_id id)
 {
+	const struct drain_order stays = {0};
 	struct disk *d = disk_get(p->disks, id);
 	int err;
 	ENV_LOCKED(&p->change_lock);
 
 	if (!d || disk_is_removed(d) || !disk_is_leaving(d))
 		return DFS_ENOENT;
-	err = store_leaving(p, d, false, false);
+	err = store_leaving(p, d, &stays);
 	if (err)
 		return err;
 	PROBE("drain-cancelled");
@@ -294,8 +347,20 @@ static int check_emptied(struct pool *p, struct disk *d, struct pool_message *wh
 	return err;
 }
 
-/* DR4 (a). */
-static int forget_record(struct pool *p, struct disk *d)
+/* DR8. Is there a disk to get the label? *ret_heir: its record, as it is to be. */
+static bool hands_label_on(struct pool *p, disk_id id, struct rec_disk *ret_heir)
+{
+	struct rec_disk rec;
+
+	if (get_disk(p->meta, id, &rec) || !rec.hands_label ||
+	    get_disk(p->meta, rec.heir, ret_heir) || ret_heir->state == DISK_FAILED)
+		return false;
+	memcpy(ret_heir->label, rec.label, sizeof(ret_heir->label));
+	return true;
+}
+
+/* DR4 (a). heir: gets its label in the same moment; NULL: none does. */
+static int forget_record(struct pool *p, struct disk *d, const struct rec_disk *heir)
 {
 	disk_id id = disk_info(d).id;
 	struct meta_txn *t;
@@ -308,6 +373,8 @@ static int forget_record(struct pool *p, struct disk *d)
 		return err;
 	t = meta_begin(p->meta);
 	del_disk(t, id);
+	if (heir)
+		put_disk(t, heir);
 	del_numbers(t, id);
 	del_health(t, id);
 	err = meta_commit(t, &seq);
@@ -350,7 +417,8 @@ static void leave_disk(struct pool *p, struct disk *d)
 int pool_drain_finish(struct pool *p, disk_id id, struct pool_message *why)
 {
 	struct disk *d = disk_get(p->disks, id);
-	bool was_there;
+	bool was_there, has_heir;
+	struct rec_disk heir;
 	int err;
 	ENV_LOCKED(&p->change_lock);
 
@@ -364,7 +432,8 @@ int pool_drain_finish(struct pool *p, disk_id id, struct pool_message *why)
 		pool_say(why, "no other disk takes data");
 	if (err)
 		return err;
-	err = forget_record(p, d);
+	has_heir = hands_label_on(p, id, &heir);
+	err = forget_record(p, d, has_heir ? &heir : NULL);
 	if (err) {
 		pool_say(why, "that it is empty can't be stored: %s", dfs_err_text(err));
 		return err;
@@ -372,6 +441,8 @@ int pool_drain_finish(struct pool *p, disk_id id, struct pool_message *why)
 	PROBE("drain-left");
 	was_there = disk_present(d);
 	disk_set_removed(d);
+	if (has_heir)
+		label_apply(p, heir.id, heir.label);
 	extent_do_without(p->extents, id, false);
 	if (was_there)
 		leave_disk(p, d);
@@ -380,6 +451,8 @@ int pool_drain_finish(struct pool *p, disk_id id, struct pool_message *why)
 	if (disk_dev(d))
 		dev_retire(disk_dev(d)); /* it can be unmounted, and used for something else */
 	pool_retire_spares(p, id);
+	if (has_heir)
+		(void)pool_json_store(p); /* logged; tried again */
 	note_change(p);
 	log_info("disk %u (%s) at %s is removed from the pool", id.v, disk_info(d).label,
 		 disk_info(d).path);

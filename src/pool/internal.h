@@ -237,6 +237,14 @@ unsigned health_voters(struct pool *p);
 /* Does the pool wait for it, since too many don't answer (D11)? */
 bool disk_is_awaited(struct disk *d);
 
+/* ---- label.c; change_lock held ---- */
+#define LABEL_MAX 63u /* bytes */
+/* May that disk (0: one that is to be added) have this label? cannot: how the message begins. DFS_EINVAL, DFS_EEXIST. */
+MUST_USE int label_check(struct pool *p, const char *label, disk_id self, const char *cannot,
+			 struct pool_message *msg);
+/* The index has it: now memory, and pool.json, which is not written yet. */
+void label_apply(struct pool *p, disk_id id, const char *label);
+
 /* ---- removed.c ---- */
 #define DISK_JSON_REMOVED "removed"
 bool removed_is(const struct disk_json *j);

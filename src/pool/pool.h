@@ -118,6 +118,12 @@ struct pool_fail_plan { /* what giving a disk up would do */
  */
 MUST_USE int pool_plan_fail(struct pool *p, const char *which, struct pool_fail_plan *ret_plan,
 			    struct pool_message *msg);
+/*
+ * Another label, unique among those in use, of 1 to 63 bytes of UTF-8 without control characters. Durable when it returns 0. DFS_ENODISK,
+ * DFS_EINVAL, DFS_EEXIST; dry_run: only whether it may be.
+ */
+MUST_USE int pool_set_label(struct pool *p, const char *which, const char *label, bool dry_run,
+			    struct pool_message *msg);
 /* Marks it failed: not used any more, not believed later. As pool_plan_fail, but for force. Both return in time also
  * while the pool waits for disks (D12): DFS_ETIMEDOUT, and msg says what stands. */
 MUST_USE int pool_fail_disk(struct pool *p, const char *which, bool force,
@@ -136,9 +142,16 @@ struct pool_drain_plan { /* what removing a disk takes */
  */
 MUST_USE int pool_plan_drain(struct pool *p, const char *which, struct pool_drain_plan *ret_plan,
 			     struct pool_message *msg);
+/* The same if another one, of that room and failure domain, came first. */
+MUST_USE int pool_plan_replace(struct pool *p, const char *which, const struct disk_room *room,
+			       const char *domain, struct pool_drain_plan *ret_plan,
+			       struct pool_message *msg);
 /* It is to be emptied, and then forgotten: durable when it returns 0. As pool_plan_drain, but for force. */
 MUST_USE int pool_drain(struct pool *p, const char *which, bool force,
 			struct pool_drain_plan *ret_plan, struct pool_message *msg);
+/* The same with a disk of the pool as heir (DR8): what moves goes there, where it may. hands_label: the label, too, in the end. */
+MUST_USE int pool_replace(struct pool *p, const char *which, disk_id heir, bool hands_label,
+			  bool force, struct pool_drain_plan *ret_plan, struct pool_message *msg);
 /* It stays after all. DFS_ENOENT: it is not leaving (any more). */
 MUST_USE int pool_drain_cancel(struct pool *p, disk_id id);
 /* Also what has no place elsewhere is to be given up. */

@@ -27,8 +27,9 @@ uint64_t pool_room_with(struct pool *p, const struct disk_room *room, const char
 {
 	struct pool_settings s = pool_get_settings(p);
 	struct geometry copies = pool_copies(&s);
-	uint64_t usable = extent_usable_bytes_with(p->extents, s.large, room, domain);
-	uint64_t all = extent_usable_bytes_with(p->extents, copies, room, domain);
+	const struct extent_what_if what_if = {.with = room, .domain = domain};
+	uint64_t usable = extent_usable_bytes_if(p->extents, s.large, &what_if);
+	uint64_t all = extent_usable_bytes_if(p->extents, copies, &what_if);
 	uint64_t cost = pool_data_cost(promised_bytes(p)) + POOL_MARGIN_BYTES;
 
 	if (all < cost + pool_data_cost(1))

@@ -68,13 +68,38 @@ check "all is whole" eval 'dfs status --pool "$pool" | grep -q "all extents are 
 
 # ---- another one in its place
 mkdir "$work/disk9"
+label() { dfs set-label --pool "$pool" --disk "$@"; }
+refuse "a label that another one has" 1 "has the label disk3" label disk2 disk3
+refuse "an empty label" 2 "1 to 63 bytes" label disk2 ""
+refuse "a label with a line feed" 2 "control characters" label disk2 $'a\nb'
+refuse "a label that is no text" 2 "UTF-8" label disk2 $'\xff'
+refuse "no label" 2 "which label" label disk2
+refuse "a label for nobody" 3 "cannot find a disk" label nobody x
+check "another label, mounted" label disk2 "zwei ö"
+check "it is listed" lists "zwei ö"
+check "by its new label, not mounted too" eval 'stop && label "zwei ö" disk2 && start'
+check "it has the old one again" lists disk2
+check "pool.json has it" grep -q '"label": *"disk2"' "$pool/pool.json"
+check "so has the disk itself" eval 'wait_for 5 grep -q "\"label\": *\"disk2\"" "$work/disk2/dynamicfs/disk.json"'
 refuse "no new one" 2 "new" dfs replace-disk --pool "$pool" --old disk2
+refuse "one that is the old one's directory" 1 "already" dfs replace-disk --pool "$pool" --old disk2 --new "$work/disk2"
 check "said beforehand" dfs replace-disk --pool "$pool" --old disk2 --new "$work/disk9" --dry-run
 check "nothing was done" eval '! lists disk9'
 check "replaced, to the end" dfs replace-disk --pool "$pool" --old disk2 --new "$work/disk9" --label ninth --wait
 check "the old one is gone" eval '! lists disk2'
 check "the new one is there" lists ninth
 check "files read right after it" same
+
+# ---- the new one gets what the old one held, and its label; also by the same command after a half
+held=$(dfs list-disks --pool "$pool" --json | python3 -c 'import json,sys
+print([d["used_bytes"] for d in json.load(sys.stdin)["disks"] if d["label"] == "ninth"][0])')
+mkdir "$work/disk10"
+check "it was added before" dfs add-disk --pool "$pool" --disk "$work/disk10"
+check "and takes a place then" dfs replace-disk --pool "$pool" --old ninth --new "$work/disk10" --wait
+check "under the old label" eval 'dfs list-disks --pool "$pool" | grep ninth | grep -q disk10'
+check "with what the old one held" eval 'dfs list-disks --pool "$pool" --json | python3 -c "import json,sys
+sys.exit([d[\"used_bytes\"] for d in json.load(sys.stdin)[\"disks\"] if d[\"label\"] == \"ninth\"][0] < $held)"'
+check "files read right in its place" same
 
 # ---- fewer than RS 4+2 needs: what is stored so becomes narrower, and bears as much
 check "six are left" remove again --wait

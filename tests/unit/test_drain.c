@@ -666,6 +666,193 @@ static void test_force_loses_nothing(void **state)
 	expect_reads(w);
 }
 
+/* ---- one in its place ---- */
+
+/* A further disk, whose id is DISKS + 1. */
+static struct disk *newcomer(struct world *w)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/new", w->f->top);
+	fixture_shell("mkdir %s", path);
+	add(w, path);
+	return disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1});
+}
+
+static int replace(struct world *w, unsigned disk, bool hands_label)
+{
+	struct pool_drain_plan plan;
+	struct pool_message msg = {""};
+
+	return pool_replace(w->f->p, w->f->disk[disk], (disk_id){DISKS + 1}, hands_label, false,
+			    &plan, &msg);
+}
+
+/* Of the fragments that were on the disk at first: where are they now? */
+static void expect_moved_to(struct world *w, unsigned disk, uint32_t to)
+{
+	unsigned seen = 0;
+
+	for (unsigned i = 0; i < EXTENTS; i++) {
+		struct rec_extent rec;
+
+		assert_int_equal(get_extent(pool_meta(w->f->p), w->recs[i].id, &rec), 0);
+		for (unsigned j = 0; j < width(&rec); j++) {
+			if (w->recs[i].frags[j].disk.v != disk + 1)
+				continue;
+			assert_int_equal(rec.frags[j].disk.v, to);
+			seen++;
+		}
+	}
+	assert_true(seen > 0);
+}
+
+/* DR8: though others have more room. Also after a crash; and the label goes along. */
+static void test_the_heir_gets_it_all(void **state)
+{
+	struct world *w = *state;
+	struct disk *heir = newcomer(w);
+	char label[64];
+
+	memcpy(label, disk_info(disk_of(w, 2)).label, sizeof(label));
+	set_rate(w, MIB(1));
+	assert_int_equal(replace(w, 2, true), 0);
+	for (unsigned i = 0; i < EXTENTS; i++) /* the emptiest it is not */
+		put(w, i, (struct geometry){i % 2 ? 4 : 1, 2});
+	sync_all(w);
+	crash(w);
+	heir = disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1});
+	assert_string_not_equal(disk_info(heir).label, label);
+	set_rate(w, 0);
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_whole(w);
+	expect_gone(w, 2);
+	assert_string_equal(disk_info(heir).label, label);
+	stop(w);
+	assert_int_equal(pool_close(w->f->p), 0);
+	fixture_reopen(w->f);
+	heir = disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1});
+	assert_string_equal(disk_info(heir).label, label);
+	fixture_shell("grep -q '\"label\": *\"%s\"' %s/new/dynamicfs/disk.json", label, w->f->top);
+}
+
+static void test_the_heir_gets_what_moves(void **state)
+{
+	struct world *w = *state;
+
+	(void)newcomer(w);
+	assert_int_equal(replace(w, 2, false), 0);
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_whole(w);
+	expect_moved_to(w, 2, DISKS + 1);
+	assert_string_equal(disk_info(disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1})).label,
+			    "new");
+}
+
+/* A dead one is rebuilt there. */
+static void test_a_dead_one_has_an_heir(void **state)
+{
+	struct world *w = *state;
+
+	take_away(w, 2);
+	(void)newcomer(w);
+	assert_int_equal(replace(w, 2, true), 0);
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_whole(w);
+	expect_moved_to(w, 2, DISKS + 1);
+	expect_gone(w, 2);
+}
+
+/* When the heir is lost the others take what is left, and its label is not the old one's. */
+static void test_the_heir_dies(void **state)
+{
+	struct world *w = *state;
+	struct disk *heir = newcomer(w);
+
+	assert_int_equal(replace(w, 2, true), 0);
+	disk_set_state(heir, DISK_FAILED);
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_gone(w, 2);
+	expect_reads(w);
+	assert_false(used(w, DISKS));
+}
+
+/* Taken back, there is no heir any more: what leaves later goes anywhere. */
+static void test_taken_back_there_is_no_heir(void **state)
+{
+	struct world *w = *state;
+	struct rec_disk rec;
+
+	(void)newcomer(w);
+	assert_int_equal(replace(w, 2, true), 0);
+	assert_int_equal(disk_heir(disk_of(w, 2)).v, DISKS + 1);
+	assert_int_equal(pool_drain_cancel(w->f->p, (disk_id){3}), 0);
+	assert_int_equal(disk_heir(disk_of(w, 2)).v, 0);
+	assert_int_equal(get_disk(pool_meta(w->f->p), (disk_id){3}, &rec), 0);
+	assert_int_equal(rec.heir.v, 0);
+	assert_false(rec.hands_label);
+	assert_int_equal(drain(w, 2, false), 0);
+	assert_int_equal(disk_heir(disk_of(w, 2)).v, 0);
+}
+
+static int set_label(struct world *w, unsigned disk, const char *label)
+{
+	struct pool_message msg = {""};
+
+	return pool_set_label(w->f->p, w->f->disk[disk], label, false, &msg);
+}
+
+/* DR9 */
+static void test_labels(void **state)
+{
+	struct world *w = *state;
+	char long_one[65], other[64];
+	struct rec_disk rec;
+
+	memset(long_one, 'x', 64);
+	long_one[64] = '\0';
+	memcpy(other, disk_info(disk_of(w, 1)).label, sizeof(other));
+	assert_int_equal(set_label(w, 0, ""), DFS_EINVAL);
+	assert_int_equal(set_label(w, 0, long_one), DFS_EINVAL);
+	assert_int_equal(set_label(w, 0, "a\nb"), DFS_EINVAL);
+	assert_int_equal(set_label(w, 0, "\xff"), DFS_EINVAL);
+	assert_int_equal(set_label(w, 0, other), DFS_EEXIST);
+	assert_int_equal(set_label(w, 1, other), 0); /* its own */
+	take_away(w, 0);
+	assert_int_equal(set_label(w, 0, long_one + 1), 0); /* of one that is not there, too */
+	assert_int_equal(get_disk(pool_meta(w->f->p), (disk_id){1}, &rec), 0);
+	assert_string_equal(rec.label, long_one + 1);
+	give_back(w, 0);
+	crash(w);
+	assert_string_equal(disk_info(disk_of(w, 0)).label, long_one + 1);
+	fixture_shell("grep -q %s %s/pool.json", long_one + 1, w->f->pool);
+	assert_int_equal(pool_close(w->f->p), 0);
+	fixture_shell("grep -q %s %s/dynamicfs/disk.json", long_one + 1, w->f->disk[0]);
+	fixture_reopen(w->f);
+}
+
+/* Whoever names the heir wants that name. */
+static void test_a_named_heir_keeps_its_name(void **state)
+{
+	struct world *w = *state;
+	struct pool_message msg = {""};
+	char path[160];
+
+	(void)newcomer(w);
+	snprintf(path, sizeof(path), "%s/new", w->f->top);
+	assert_int_equal(replace(w, 2, true), 0);
+	assert_int_equal(pool_set_label(w->f->p, path, "mine", false, &msg), 0);
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_gone(w, 2);
+	assert_string_equal(disk_info(disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1})).label,
+			    "mine");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -692,6 +879,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_force_waits_for_what_is_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled_it_is_as_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_journal_leaves_last, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_heir_gets_it_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_heir_gets_what_moves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_dead_one_has_an_heir, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_heir_dies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_taken_back_there_is_no_heir, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_named_heir_keeps_its_name, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

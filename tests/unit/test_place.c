@@ -531,6 +531,30 @@ static void losses_are_counted_by_domain(void **state)
 	assert_int_equal(place_losses_left(two, 6, 1), 2);
 }
 
+/* One disk, by name: beside others it may have no fragment where it, or its domain, has one; whether that one's disk is well or not. */
+static void one_disk_is_allowed_apart(void **state)
+{
+	static const uint64_t room[] = {100, 100, 100, 100};
+	static const disk_id two[] = {{2}};
+	struct place_disk d[4];
+
+	(void)state;
+	disks_init(d, 4, room);
+	assert_true(place_allows(d, 4, (disk_id){1}, 100, two, 1));
+	assert_false(place_allows(d, 4, (disk_id){1}, 101, two, 1));
+	assert_false(place_allows(d, 4, (disk_id){2}, 1, two, 1));
+	assert_false(place_allows(d, 4, (disk_id){5}, 1, two, 1));
+	d[0].domain = d[1].domain = "rack";
+	d[2].domain = "other";
+	assert_false(place_allows(d, 4, (disk_id){1}, 1, two, 1));
+	assert_true(place_allows(d, 4, (disk_id){1}, 1, NULL, 0));
+	assert_true(place_allows(d, 4, (disk_id){3}, 1, two, 1));
+	d[1].eligible = false;
+	assert_false(place_allows(d, 4, (disk_id){1}, 1, two, 1));
+	d[3].eligible = false;
+	assert_false(place_allows(d, 4, (disk_id){4}, 1, two, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -550,6 +574,7 @@ int main(void)
 		cmocka_unit_test(what_is_taken_holds_the_stripes),
 		cmocka_unit_test(what_stripes_leave_is_there),
 		cmocka_unit_test(losses_are_counted_by_domain),
+		cmocka_unit_test(one_disk_is_allowed_apart),
 	};
 
 	return cmocka_run_group_tests_name("place", tests, NULL, NULL);

@@ -194,6 +194,7 @@ static void test_extent_and_others(void **state)
 			     .state = 1,
 			     .leaving = true,
 			     .heir = {17},
+			     .hands_label = true,
 			     .added_epoch = 2,
 			     .label = "left",
 			     .domain = "shelf-1",
