@@ -30,6 +30,14 @@ void cli_print_progress(struct out *o, const json_t *job)
 	fprintf(o->f, ", %s left", text);
 }
 
+static void print_reason(struct out *o, const json_t *job)
+{
+	if (!format_str(job, "reason")[0])
+		return;
+	fputs("   ", o->f);
+	out_wrapped(o, "   ", 3, format_str(job, "reason"));
+}
+
 static void print_job(struct out *o, const json_t *job)
 {
 	char text[FORMAT_VALUE_BYTES];
@@ -52,6 +60,7 @@ static void print_job(struct out *o, const json_t *job)
 				plural(format_u64(job, "stuck_extents"), "problem stays",
 				       "problems stay"));
 		fputc('\n', o->f);
+		print_reason(o, job);
 		return;
 	}
 	cli_print_progress(o, job);
@@ -61,10 +70,7 @@ static void print_job(struct out *o, const json_t *job)
 		out_bar(o, (double)format_u64(job, "done_bytes") / (double)total, 30);
 		fputc('\n', o->f);
 	}
-	if (format_str(job, "reason")[0]) {
-		fputs("   ", o->f);
-		out_wrapped(o, "   ", 3, format_str(job, "reason"));
-	}
+	print_reason(o, job);
 }
 
 static void print_jobs(struct invocation *inv, const json_t *r)

@@ -443,5 +443,7 @@ const struct command *const cli_pool_commands[] = {
 	&cli_remove_command,
 	&cli_replace_command,
 	&label_command,
+	&cli_rebalance_command,
+	&cli_rebalance_command,
 	NULL,
 };

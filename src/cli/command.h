@@ -132,7 +132,7 @@ extern const struct command cli_rescue_command, cli_metrics_command, cli_detect_
 	cli_cleanup_orphans_command, cli_orphan_stats_command;
 extern const struct command cli_scrub_command, cli_audit_command;
 extern const struct command cli_probe_command, cli_set_health_command;
-extern const struct command cli_remove_command, cli_replace_command;
+extern const struct command cli_remove_command, cli_replace_command, cli_rebalance_command;
 extern const struct command cli_jobs_command, cli_status_command, cli_help_command,
 	cli_version_command;
 extern const struct command *const cli_pool_commands[];	 /* NULL-ended */

@@ -165,7 +165,12 @@ int cli_finish_waiting(struct invocation *inv, struct ctl_answer *a)
 	} else if (end.error) {
 		code = cli_finish(inv, end.error, end.message, NULL, NULL);
 	} else {
-		fprintf(inv->out.f, "Job %llu is done.\n", (unsigned long long)id);
+		fprintf(inv->out.f, "Job %llu is done", (unsigned long long)id);
+		if (format_str(job, "reason")[0]) {
+			fputs(": ", inv->out.f);
+			out_text(&inv->out, format_str(job, "reason"));
+		}
+		fputs(".\n", inv->out.f);
 		code = cli_finish(inv, 0, "", NULL, NULL);
 	}
 	ctl_answer_release(&end);

@@ -212,6 +212,7 @@ int op_fail_disk(struct ctl_call *c);
 int op_remove_disk(struct ctl_call *c);
 int op_replace_disk(struct ctl_call *c);
 int op_set_label(struct ctl_call *c);
+int op_rebalance(struct ctl_call *c);
 json_t *info_json(const struct disk_info *info);
 /* What a new disk there would have. False: that can't be told. */
 MUST_USE bool room_when_new(const char *path, uint64_t capacity_bytes, struct disk_room *ret_room);

@@ -32,6 +32,7 @@ static const struct ctl_op ops[] = {
 	{"add-disk", op_add_disk, OP_WRITES | OP_NO_DISKS},
 	{"remove-disk", op_remove_disk, OP_WRITES},
 	{"replace-disk", op_replace_disk, OP_WRITES},
+	{"rebalance", op_rebalance, OP_WRITES},
 	{"set-label", op_set_label, OP_WRITES},
 	{"fail-disk", op_fail_disk, OP_WRITES | OP_PROMPT},
 	{"probe-disks", op_probe_disks, OP_WRITES},

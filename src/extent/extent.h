@@ -221,6 +221,40 @@ void extent_unplace(struct extent_store *s, disk_id disk, struct repair_item *it
 uint64_t extent_usable_bytes_if(struct extent_store *s, struct geometry g,
 				const struct extent_what_if *what_if);
 
+/* ---- levelling (RB1..): caller's memory, no locks ---- */
+#define EXTENT_LEVEL_PART                                                                          \
+	50u /* a disk is level within this part of its room of what all together are full */
+#define EXTENT_LEVEL_MAX (DISK_ID_MAX + 1u)
+struct extent_level_disk {
+	disk_id id;
+	uint64_t used_bytes, usable_bytes; /* by fragments; they, and what is free for more */
+	int64_t over_bytes;   /* beyond its part of what the pool holds; negative: below it */
+	uint64_t slack_bytes; /* so much of that is tolerated */
+};
+struct extent_level {
+	unsigned count;
+	uint64_t used_bytes, usable_bytes;		  /* of all together */
+	struct extent_level_disk disks[EXTENT_LEVEL_MAX]; /* that are well and take data, by id */
+};
+/* As it is now. What was freed and not given back yet counts as nobody's. */
+void extent_level_measure(struct extent_store *s, struct extent_level *ret);
+/* What each holds by now; what they can hold is left as it was measured. False: they are other disks by now. */
+MUST_USE bool extent_level_update(struct extent_store *s, struct extent_level *l);
+bool extent_level_is_reached(const struct extent_level *l);
+/* At least so much has to move. */
+uint64_t extent_level_left(const struct extent_level *l);
+/* Might something that lies there move? */
+bool extent_level_gives(const struct extent_level *l, disk_id id);
+/* Moves what these extents have on that disk to emptier ones, as far as RB2 lets it; l is told. Items: as extent_rebuild(); what has no place is no error. */
+void extent_level_move(struct extent_store *s, struct extent_level *l, disk_id from,
+		       struct repair_item *items, unsigned count);
+struct extent_level_plan {
+	struct extent_level now, then;
+	uint64_t fragments, bytes; /* that would move */
+};
+/* Changes nothing. Reads what the index has of the fuller disks. */
+MUST_USE int extent_level_plan(struct extent_store *s, struct extent_level_plan *ret);
+
 /*
  * Writes up to max fragments that may be lost, or are (disk_doubtful), anew, elsewhere or on that disk,
  * whatever they read as. *from: where to begin; moved on. DFS_ENOENT: there are no more.

@@ -160,6 +160,8 @@ void place_snapshot_lend(struct place_snapshot *snap);
 struct place_snapshot *place_snapshot_if(struct extent_store *s,
 					 const struct extent_what_if *what_if,
 					 uint64_t index_bytes);
+/* What each has for data and metadata together; nobody is told. */
+struct place_snapshot *place_snapshot_rooms(struct extent_store *s);
 struct place_snapshot *place_snapshot_copy(const struct place_snapshot *of);
 /* After so much was given to a disk; exclude: it takes nothing more. */
 void place_snapshot_take(struct place_snapshot *snap, disk_id id, uint64_t bytes, bool exclude);
@@ -199,8 +201,9 @@ struct put {
 	bool is_planned;		    /* becomes false */
 	/* a repair: the extent as it is, where what no disk takes (its disk stays 0 here) goes on lying; the others are written */
 	const struct rec_extent *old;
-	int stays;	  /* out: why one of them does */
-	uint8_t *headers; /* private */
+	disk_id to[DFS_EXTENT_MAX_FRAGMENTS]; /* of a repair: there, or it stays; 0: anywhere */
+	int stays;			      /* out: why one of them does */
+	uint8_t *headers;		      /* private */
 	struct iovec iov[DFS_EXTENT_MAX_FRAGMENTS][3];
 };
 /*
@@ -291,10 +294,20 @@ struct repair_choice {
 	const struct disk_doubt *doubt; /* NULL: none */
 	unsigned lanes;			/* threads that work at it, at most REPAIR_LANES; 0: one */
 	bool compacts;			/* it may take what is set apart for that (CP3) */
+	disk_id levelled;		/* those on this disk that another one is to have by: */
+	struct extent_level *level;	/* NULL: none */
 };
 /* Any number, as many at a time as memory and a transaction hold. What is met and bad is made anew, too. */
 void extent_repair_many(struct extent_store *s, const struct repair_choice *choice,
 			struct repair_item *items, unsigned count);
+
+/* ---- level.c ---- */
+/* RB2: where that fragment goes. False: it stays. */
+bool level_choose(struct extent_store *s, const struct extent_level *l,
+		  const struct place_snapshot *snap, const struct rec_extent *rec, unsigned i,
+		  disk_id *ret_to);
+/* So much goes from one to the other. */
+void level_note(struct extent_level *l, disk_id from, disk_id to, uint32_t len);
 
 /* ---- audit.c; within records_exclusive ---- */
 #define AUDIT_MAX_LINES 10000u

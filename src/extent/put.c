@@ -102,7 +102,7 @@ static int pick_sound(struct extent_store *s, const struct place_snapshot *snap,
 	return place_pick(snap->disks, snap->count, wanted, need, taken, ntaken, salt, ids);
 }
 
-/* DR8: what leaves a disk that has an heir goes there, if it is well and may have it; else where most room is. */
+/* RB2: what is levelled goes where it was to go, or stays. DR8: what leaves a disk that has an heir goes there, if it is well and may have it; else where most room is. */
 static int pick_anew(struct extent_store *s, const struct put *p, unsigned i,
 		     const struct place_snapshot *snap, const disk_id *taken, unsigned ntaken,
 		     disk_id *ret_id)
@@ -111,6 +111,12 @@ static int pick_anew(struct extent_store *s, const struct put *p, unsigned i,
 	struct disk *from = disk_get(s->cfg.disks, p->old->frags[i].disk), *heir;
 	disk_id id = from ? disk_heir(from) : (disk_id){0};
 
+	if (p->to[i].v) {
+		*ret_id = p->to[i];
+		return place_allows(snap->disks, snap->count, p->to[i], need, taken, ntaken)
+			       ? 0
+			       : DFS_ENOSPC;
+	}
 	heir = id.v ? disk_get(s->cfg.disks, id) : NULL;
 	if (!heir || disk_state(heir) != DISK_HEALTHY ||
 	    !place_allows(snap->disks, snap->count, id, need, taken, ntaken))

@@ -110,6 +110,7 @@ struct repair {
 		[DFS_EXTENT_MAX_FRAGMENTS]; /* verified in the payload; 0: of a fragment that was not read */
 	bool by_block;
 	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be made anew */
+	disk_id to[DFS_EXTENT_MAX_FRAGMENTS]; /* 0: anywhere */
 	bool tried[DFS_EXTENT_MAX_FRAGMENTS], have[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged[DFS_EXTENT_MAX_FRAGMENTS];
 	int why[DFS_EXTENT_MAX_FRAGMENTS]; /* what is wrong with it; 0: nothing, or it is absent */
@@ -124,6 +125,8 @@ static bool is_wanted(struct extent_store *s, const struct repair_choice *c,
 		      const struct rec_fragment *f)
 {
 	if (f->disk.v == 0 || extent_is_without(s, f->disk))
+		return true;
+	if (c->level && f->disk.v == c->levelled.v)
 		return true;
 	return c->doubt && f->disk.v == c->doubted.v && f->segment == c->doubt->segment &&
 	       f->offset + (uint64_t)f->record_len > c->doubt->from;
@@ -210,6 +213,23 @@ static unsigned ask(struct extent_store *s, const struct repair_choice *c, struc
 	return n;
 }
 
+/* What is levelled, and has no place on an emptier disk, stays. */
+static void level(struct extent_store *s, const struct repair_choice *c,
+		  struct place_snapshot *snap, struct repair *r)
+{
+	for (unsigned i = 0; i < r->width && !r->err; i++) {
+		const struct rec_fragment *f = &r->old.frags[i];
+
+		if (!r->want[i] || f->disk.v != c->levelled.v || extent_is_without(s, f->disk))
+			continue;
+		r->want[i] = level_choose(s, c->level, snap, &r->old, i, &r->to[i]);
+		if (!r->want[i])
+			continue;
+		level_note(c->level, f->disk, r->to[i], f->record_len);
+		place_snapshot_take(snap, r->to[i], f->record_len, false);
+	}
+}
+
 /* Extents of which no disk can take what is wanted are not read in vain. */
 static void leave_homeless(struct extent_store *s, const struct repair_choice *c, struct repair *rs,
 			   unsigned count)
@@ -223,6 +243,8 @@ static void leave_homeless(struct extent_store *s, const struct repair_choice *c
 		struct repair *r = &rs[i];
 		unsigned n = 0;
 
+		if (c->level)
+			level(s, c, snap, r);
 		for (unsigned j = 0; j < r->width; j++)
 			if (!r->want[j])
 				taken[n++] = r->old.frags[j].disk;
@@ -393,6 +415,7 @@ static void prepare(struct repair *r, struct put *put)
 			continue;
 		record_hash_blocks(r->payload[i], r->old.fragment_len, blocks);
 		put->payload[i] = r->payload[i];
+		put->to[i] = r->to[i];
 		put->blocks[i] = blocks;
 		r->new.frags[i].disk.v = 0;
 	}

@@ -158,12 +158,11 @@ static struct disk_room room_of(struct extent_store *s, struct disk *d)
 	return room;
 }
 
-/* more: bytes of keys and values that the index will take in; if what_if says nothing, disks are told. */
-struct place_snapshot *place_snapshot_if(struct extent_store *s,
-					 const struct extent_what_if *what_if, uint64_t more)
+/* Step 1. more: bytes of keys and values that the index will take in. */
+static struct place_snapshot *gather(struct extent_store *s, const struct extent_what_if *what_if,
+				     uint64_t more, struct rooms *r)
 {
 	struct place_snapshot *snap = xcalloc(1, sizeof(*snap));
-	FREE struct rooms *r = xcalloc(1, sizeof(*r));
 	unsigned count = MIN(disk_count(s->cfg.disks), PLACE_MAX_DISKS);
 
 	for (unsigned i = 0; i < count; i++) {
@@ -192,7 +191,28 @@ struct place_snapshot *place_snapshot_if(struct extent_store *s,
 	if (s->cfg.home_fs)
 		r->home_bytes = meta_index_need(s->cfg.meta, true, more);
 	divide_all(s->cfg.home_fs, snap, r);
+	return snap;
+}
+
+/* If what_if says nothing, disks are told. */
+struct place_snapshot *place_snapshot_if(struct extent_store *s,
+					 const struct extent_what_if *what_if, uint64_t more)
+{
+	FREE struct rooms *r = xcalloc(1, sizeof(*r));
+	struct place_snapshot *snap = gather(s, what_if, more, r);
+
 	take_metadata(s, snap, r, more, what_if->with || more || what_if->without.v);
+	return snap;
+}
+
+struct place_snapshot *place_snapshot_rooms(struct extent_store *s)
+{
+	const struct extent_what_if as_it_is = {.domain = ""};
+	FREE struct rooms *r = xcalloc(1, sizeof(*r));
+	struct place_snapshot *snap = gather(s, &as_it_is, 0, r);
+
+	for (unsigned i = 0; i < snap->count; i++)
+		snap->disks[i].free_bytes = r->shares[i] + r->v[i].ahead_bytes + r->v[i].kept_bytes;
 	return snap;
 }
 

@@ -33,6 +33,7 @@ struct job {
 	uint64_t begun_left; /* what was left then */
 	uint64_t rest_ns;    /* out of a step: for how long its own rate wants it to rest */
 	uint64_t rests_until_ns;
+	bool yields; /* out of a step: it waits for what is more urgent */
 	bool is_urgent; /* out of a step: what it does is of data that bears no further loss */
 	struct job_budget budget; /* of the step */
 };
@@ -61,6 +62,8 @@ struct jobs {
 	struct rec_scrub *scrub;  /* the newest; job 0: there is none */
 	uint64_t scrub_stored_ns; /* the thread's */
 	unsigned scrub_turn;	  /* the thread's: which disks' turn it is */
+	struct extent_level *level; /* the thread's: of this pass of a rebalance; NULL: none */
+	uint32_t level_of; /* which job's */
 };
 
 /* What kinds of work there are. */
@@ -81,7 +84,7 @@ struct job_kind {
 	/* By order; NULL: nothing but that it does not run. Without the lock. Not resumed then. */
 	int (*cancel)(struct jobs *j, disk_id disk);
 };
-extern const struct job_kind rebuild_kind, drain_kind, scrub_kind, compact_kind;
+extern const struct job_kind rebuild_kind, drain_kind, scrub_kind, compact_kind, rebalance_kind;
 
 /* scrub.c: before anything runs. */
 void scrub_load(struct jobs *j);
@@ -105,9 +108,20 @@ typedef void (*move_fn)(struct jobs *j, disk_id disk, struct repair_item *items,
 /* A step of making anew elsewhere what job->rec.disk holds, as job_kind.step. verb: "restored". last_resort: NULL: none. */
 int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_resort,
 	      uint64_t *ret_bytes);
+#define MOVE_BATCH 64u /* extents of a step */
+/* Is this one for now? */
+typedef bool (*move_wants_fn)(struct jobs *j, const struct rec_job *at,
+			      const struct rec_bydisk *by);
+/* The next extents, at most max, with a fragment on that disk, from at's segment and offset on, which it moves on. DFS_EEND: there are no more. */
+MUST_USE int move_collect(struct jobs *j, struct rec_job *at, disk_id disk, move_wants_fn wants,
+			  struct repair_item *items, unsigned max, unsigned *ret_n);
+/* C3. False: job->reason says so. */
+bool move_may_grow(struct jobs *j, struct job *job);
 /* What the disk holds still. */
 uint64_t move_left(struct jobs *j, const struct rec_job *rec);
 
+/* lock held: puts the records that have changed into the index. */
+MUST_USE int jobs_store(struct jobs *j, uint64_t *ret_seq);
 /* lock held: a new job of this kind for a disk, waiting until due (wall clock). NULL: there are too many. */
 struct job *job_add(struct jobs *j, enum job_kind_id kind, disk_id disk, uint64_t due_ns);
 /* lock held: one that is not over. NULL: there is none. */

@@ -23,7 +23,7 @@
 #define LOOK_AGAIN_NS 100000000ull /* whether users are still there */
 
 static const struct job_kind *const kinds[] = {&rebuild_kind, &drain_kind, &scrub_kind,
-					       &compact_kind};
+					       &compact_kind, &rebalance_kind};
 
 static const struct job_kind *kind_of(const struct rec_job *rec)
 {
@@ -162,7 +162,7 @@ static void load(struct jobs *j)
 }
 
 /* lock held. Stores the records that have changed; what can't be stored is tried again. */
-static int store(struct jobs *j, uint64_t *ret_seq)
+int jobs_store(struct jobs *j, uint64_t *ret_seq)
 {
 	struct meta_txn *t = NULL;
 	int err;
@@ -272,7 +272,7 @@ static void note_end(struct jobs *j, const struct job *job)
 		log_warn("the end of job %u could not be put into the audit trail", job->rec.id);
 }
 
-static void finish(struct jobs *j, struct job *job)
+static void finish(struct jobs *j, struct job *job, const char *outcome)
 {
 	char text[32];
 
@@ -280,7 +280,7 @@ static void finish(struct jobs *j, struct job *job)
 		note_end(j, job);
 	PROBE("job-done");
 	metric_add(METRIC_JOBS_DONE, 1);
-	job_set_state(job, JOB_DONE, "%s", "");
+	job_set_state(job, JOB_DONE, "%s", outcome);
 	log_info("job %u (%s%s) is done: %llu fragments were written", job->rec.id,
 		 kind_of(&job->rec)->name, of_disk(job, text), (unsigned long long)job->rec.made);
 }
@@ -293,6 +293,7 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	uint64_t bytes = 0, began = env_now_ns();
 	int err;
 
+	copy.yields = false;
 	copy.budget = yield_budget(j, pool_get_rebuild(j->p).bytes_per_s);
 	copy.is_urgent = false;
 	env_mutex_unlock(&j->lock);
@@ -310,12 +311,15 @@ static uint64_t run_step(struct jobs *j, struct job *job)
 	job->rec.offset = copy.rec.offset;
 	job->rec.made = copy.rec.made;
 	job->rec.stuck = copy.rec.stuck;
+	job->rec.from = copy.rec.from;
+	job->rec.moved_bytes = copy.rec.moved_bytes;
+	job->yields = copy.yields;
 	job->why = copy.why;
 	job->is_urgent = copy.is_urgent;
 	job->rests_until_ns = env_now_ns() + copy.rest_ns;
 	job->changed = true;
 	if (err == DFS_EEND)
-		finish(j, job);
+		finish(j, job, copy.reason);
 	else if (err && job->rec.state == JOB_RUNNING)
 		wait_on(j, job, copy.reason);
 	return bytes;
@@ -357,7 +361,7 @@ static void store_now_and_then(struct jobs *j)
 	if (now - j->stored_ns < STORE_NS)
 		return;
 	j->stored_ns = now;
-	(void)!store(j, &seq); /* tried again */
+	(void)!jobs_store(j, &seq); /* tried again */
 }
 
 /* lock held, but not while the pool directory is asked: it may hang. */
@@ -408,7 +412,7 @@ static void jobs_main(void *arg)
 		j->wrote_bytes = run_step(j, job);
 		j->wrote_ns = env_now_ns();
 	}
-	(void)!store(j, &seq);
+	(void)!jobs_store(j, &seq);
 	env_mutex_unlock(&j->lock);
 }
 
@@ -444,6 +448,7 @@ void jobs_free(struct jobs *j)
 	env_cond_release(&j->wake);
 	env_mutex_release(&j->lock);
 	free(j->scrub);
+	free(j->level);
 	free(j);
 }
 
@@ -543,7 +548,7 @@ uint32_t jobs_find(struct jobs *j, enum job_kind_id kind, disk_id disk)
 		if (kinds[i]->id == kind)
 			kinds[i]->look(j);
 	job = job_of(j, kind, disk);
-	(void)!store(j, &seq); /* else it is found anew */
+	(void)!jobs_store(j, &seq); /* else it is found anew */
 	env_cond_broadcast(&j->wake);
 	return job ? job->rec.id : 0;
 }
@@ -570,7 +575,7 @@ int jobs_order(struct jobs *j, uint32_t id, enum job_order order)
 			job_set_state(job, JOB_RUNNING, "%s", "");
 		job->waits = 0;
 		job->rec.due_ns = 0;
-		err = store(j, &seq);
+		err = jobs_store(j, &seq);
 	}
 	env_cond_broadcast(&j->wake);
 	env_mutex_unlock(&j->lock);

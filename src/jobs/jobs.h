@@ -44,6 +44,10 @@ enum job_order {
 /* DFS_ENOENT: no such job; DFS_EINVAL: it is over, or not paused nor waiting. Durable when it returns 0. */
 MUST_USE int jobs_order(struct jobs *j, uint32_t id, enum job_order order);
 
+/* Levels the disks (RB1..), moving at most so many bytes in a second; 0: no limit of its own. DFS_EBUSY: one is not over: *ret_id. Durable when
+ * it returns 0. */
+MUST_USE int jobs_rebalance(struct jobs *j, uint64_t bytes_per_s, uint32_t *ret_id);
+
 /* ---- scrub ---- */
 #define SCRUB_FINDINGS_KEPT 1000u /* extents that are told one by one; of more only how many */
 #define SCRUB_NOTES_KEPT 100u	  /* problems of metadata, likewise */

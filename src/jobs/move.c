@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What lies on a disk is made anew on the others: the part that rebuild and drain share. By the by-disk table, so its cost is
+ * What lies on a disk is made anew on the others: the part that rebuild and drain share (rebalance takes some of it). By the by-disk table, so its cost is
  * that of what the disk holds; the cursor is a key of that table. Two passes: first what does not bear another loss, then
  * the rest; perhaps a third one, for what has no place.
  */
@@ -13,6 +13,7 @@
 
 #define SCANNED_MAX 4096u /* records that a step looks at */
 #define PASSES 2u
+#define BATCH MOVE_BATCH
 
 uint64_t move_left(struct jobs *j, const struct rec_job *rec)
 {
@@ -35,16 +36,20 @@ static bool is_endangered(struct jobs *j, extent_id id)
 	return there <= rec.k;
 }
 
-/* The next extents from the cursor on. DFS_EEND: there are no more. */
-static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items, unsigned max,
-		   unsigned *ret_n)
+static bool is_of_pass(struct jobs *j, const struct rec_job *at, const struct rec_bydisk *by)
+{
+	return at->pass > 0 || is_endangered(j, by->extent);
+}
+
+int move_collect(struct jobs *j, struct rec_job *at, disk_id disk, move_wants_fn wants,
+		 struct repair_item *items, unsigned max, unsigned *ret_n)
 {
 	struct meta_iter *it = meta_iter_new(pool_meta(j->p));
 	unsigned n = 0, scanned = 0;
 	BUF key = {0};
 	int err = 0;
 
-	key_bydisk(&key, at->disk, at->segment, at->offset);
+	key_bydisk(&key, disk, at->segment, at->offset);
 	for (meta_iter_seek(it, key.data, key.len);
 	     n < max && scanned < SCANNED_MAX && meta_iter_valid(it);
 	     meta_iter_next(it), scanned++) {
@@ -58,18 +63,18 @@ static int collect(struct jobs *j, struct rec_job *at, struct repair_item *items
 			struct reader r;
 
 			r = reader_of(k + 1, klen - 1);
-			if (reader_be32(&r) != at->disk.v)
+			if (reader_be32(&r) != disk.v)
 				break;
 			at->segment = reader_be32(&r);
 			at->offset = reader_be32(&r) + 1;
 			at->stuck++; /* fsck names it */
 			continue;
 		}
-		if (by.disk.v != at->disk.v)
+		if (by.disk.v != disk.v)
 			break;
 		at->segment = by.segment;
 		at->offset = by.offset + 1;
-		if (at->pass > 0 || is_endangered(j, by.extent))
+		if (wants(j, at, &by))
 			items[n++].id = by.extent;
 	}
 	err = meta_iter_error(it);
@@ -127,6 +132,16 @@ static int end_pass(struct jobs *j, struct job *job, const char *verb, bool has_
 	return why ? why : DFS_EIO;
 }
 
+bool move_may_grow(struct jobs *j, struct job *job)
+{
+	if (pool_may_grow(j->p))
+		return true;
+	snprintf(job->reason, sizeof(job->reason),
+		 "the pool directory takes nothing more (see 'status'): what is left of the "
+		 "journal is for deletions");
+	return false;
+}
+
 int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_resort,
 	      uint64_t *ret_bytes)
 {
@@ -134,19 +149,14 @@ int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_re
 	FREE struct repair_item *items = xcalloc(max, sizeof(*items));
 	int err;
 
-	if (!pool_may_grow(j->p)) {
-		snprintf(
-			job->reason, sizeof(job->reason),
-			"the pool directory takes nothing more (see 'status'): what is left of the "
-			"journal is for deletions");
+	if (!move_may_grow(j, job))
 		return DFS_ENOSPC;
-	}
 	extent_do_without(pool_extents(j->p), job->rec.disk, true);
 	if (job->rec.segment == 0 && job->rec.offset == 0) {
 		job->rec.stuck = 0;
 		job->why = 0;
 	}
-	err = collect(j, &job->rec, items, max, &n);
+	err = move_collect(j, &job->rec, job->rec.disk, is_of_pass, items, max, &n);
 	job->is_urgent = job->rec.pass == 0 && n > 0;
 	if (n) {
 		PROBE("move-step");

@@ -360,6 +360,11 @@ void put_job(struct meta_txn *t, const struct rec_job *r)
 	buf_put_le64(v, r->total_bytes);
 	buf_put_le64(v, r->made);
 	buf_put_le64(v, r->stuck);
+	if (r->kind == JOB_REBALANCE) {
+		buf_put_le32(v, r->from.v);
+		buf_put_le64(v, r->bytes_per_s);
+		buf_put_le64(v, r->moved_bytes);
+	}
 	value_put(t);
 }
 

@@ -141,6 +141,7 @@ enum job_kind_id { /* append-only */
 	JOB_DRAIN = 2,
 	JOB_SCRUB = 3,
 	JOB_COMPACT = 4,
+	JOB_REBALANCE = 5,
 };
 enum job_state {	 /* append-only */
 	JOB_WAITING = 1, /* until due_ns, or something has changed */
@@ -155,11 +156,14 @@ struct rec_job {
 	uint8_t kind, state;
 	uint8_t pass; /* these three: where it goes on */
 	uint32_t segment, offset;
-	disk_id disk;				 /* of which; of a scrub 0: all */
+	disk_id disk;				 /* of which; of a scrub and a rebalance 0: all */
 	uint64_t created_ns, changed_ns, due_ns; /* wall clock */
 	uint64_t total_bytes;			 /* when it was begun */
 	uint64_t made;				 /* fragments that were written */
 	uint64_t stuck; /* extents of this pass that could not be seen to */
+	/* of a rebalance: */
+	disk_id from; /* segment and offset are of; 0: the next pass begins */
+	uint64_t bytes_per_s, moved_bytes;
 };
 
 struct rec_freed { /* key only + length: space to give back once the freeing is durable */

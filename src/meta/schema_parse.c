@@ -396,6 +396,8 @@ static bool job_kind_ok(const struct rec_job *r)
 {
 	if (r->kind == JOB_SCRUB && r->disk.v == 0)
 		return true;
+	if (r->kind == JOB_REBALANCE)
+		return r->disk.v == 0 && (r->from.v == 0 || disk_id_valid(r->from));
 	return r->kind >= JOB_REBUILD && r->kind <= JOB_COMPACT && disk_id_valid(r->disk);
 }
 
@@ -419,6 +421,13 @@ int parse_job(const void *key, size_t key_len, const void *val, size_t val_len, 
 	ret->total_bytes = reader_le64(&v);
 	ret->made = reader_le64(&v);
 	ret->stuck = reader_le64(&v);
+	ret->from.v = 0;
+	ret->bytes_per_s = ret->moved_bytes = 0;
+	if (ret->kind == JOB_REBALANCE) {
+		ret->from.v = reader_le32(&v);
+		ret->bytes_per_s = reader_le64(&v);
+		ret->moved_bytes = reader_le64(&v);
+	}
 	if (end(&k, &v) || ret->id == 0 || !job_kind_ok(ret) || ret->state < JOB_WAITING ||
 	    ret->state > JOB_CANCELLED || ret->pass >= JOB_PASSES_MAX)
 		return DFS_ECORRUPT;

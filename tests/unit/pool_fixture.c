@@ -58,6 +58,13 @@ void fixture_open_at(struct fixture *f, const char *pool)
 
 struct fixture *fixture_new(unsigned disk_count, unsigned copies, void (*opened)(struct dev *below))
 {
+	return fixture_new_of(disk_count, copies, opened, NULL, NULL);
+}
+
+struct fixture *fixture_new_of(unsigned disk_count, unsigned copies,
+			       void (*opened)(struct dev *below), const uint64_t *capacities,
+			       const char *const *domains)
+{
 	struct fixture *f = calloc(1, sizeof(*f));
 	const char *tmp = getenv("TMPDIR");
 	struct pool_message msg;
@@ -78,7 +85,9 @@ struct fixture *fixture_new(unsigned disk_count, unsigned copies, void (*opened)
 	assert_int_equal(pool_init(f->pool, &s, NULL, &msg), 0);
 	fixture_reopen(f);
 	for (unsigned i = 0; i < disk_count; i++) {
-		struct pool_disk_spec spec = {.path = f->disk[i]};
+		struct pool_disk_spec spec = {.path = f->disk[i],
+					      .capacity_bytes = capacities ? capacities[i] : 0,
+					      .domain = domains ? domains[i] : NULL};
 
 		snprintf(f->disk[i], sizeof(f->disk[i]), "%s/disk%u", f->top, i);
 		assert_int_equal(mkdir(f->disk[i], 0755), 0);

@@ -23,6 +23,10 @@ struct fixture {
 /* copies of metadata: 0 for the default; opened: may be NULL. */
 struct fixture *fixture_new(unsigned disk_count, unsigned copies,
 			    void (*opened)(struct dev *below));
+/* The same with a capacity for each disk (NULL: none), and a failure domain (NULL: none). */
+struct fixture *fixture_new_of(unsigned disk_count, unsigned copies,
+			       void (*opened)(struct dev *below), const uint64_t *capacities,
+			       const char *const *domains);
 void fixture_free(struct fixture *f);
 /* After the pool was closed or abandoned. */
 void fixture_reopen(struct fixture *f);
