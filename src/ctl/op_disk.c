@@ -196,6 +196,8 @@ static int add_disk(struct ctl_call *c, struct pool_disk_spec *spec, struct disk
 		err = pool_add_disk(c->pool, spec, info, &same_fs, &msg);
 		pool_space(c->pool, &after);
 	}
+	if (!err && msg.text[0])
+		ctl_warn(c, "%s", msg.text);
 	if (err)
 		return ctl_fail_pool(c, err == DFS_ENOENT ? DFS_ENODISK : err, &msg,
 				     "cannot add %s", spec->path);

@@ -239,6 +239,8 @@ MUST_USE int meta_set_disks(struct meta *m, const struct meta_disk *disks, unsig
 unsigned meta_known_disks(struct meta *m, struct meta_known *out);
 /* In the epoch in force the disk is given up, and that is formed (DR4). */
 bool meta_has_given_up(struct meta *m, disk_id id);
+/* Is that the epoch in force, or one before it that it remembers? */
+bool meta_descends_from(struct meta *m, const struct uuid *epoch);
 bool meta_is_member(struct meta *m, disk_id id);
 bool meta_is_only_member(struct meta *m, disk_id id);
 uint64_t meta_epoch(struct meta *m);

@@ -526,6 +526,15 @@ bool meta_has_given_up(struct meta *m, disk_id id)
 	return false;
 }
 
+bool meta_descends_from(struct meta *m, const struct uuid *epoch)
+{
+	ENV_LOCKED(&m->state);
+	for (unsigned i = 0; i < m->root.history_count; i++)
+		if (uuid_eq(&m->root.history[i].id, epoch))
+			return true;
+	return uuid_eq(&m->root.epoch_id, epoch);
+}
+
 enum history_role meta_disk_role(struct meta *m, const struct uuid *uuid)
 {
 	for (unsigned i = 0; i < m->role_count; i++)

@@ -152,10 +152,13 @@ static int check_unknown(struct pool *p, struct dev *dev, const struct disk_json
 			 const char *path, struct pool_message *msg)
 {
 	char what[80];
-	int err = removed_is(j) && p->meta ? 0 : find_holdings(p, dev, what, sizeof(what));
+	int err = p->meta ? removed_while_away(p, dev, j, path, msg) : DFS_ENOENT;
 
-	if (removed_is(j) && p->meta)
-		return 0; /* whatever is left there counts for nothing (DR4) */
+	if ((removed_is(j) && p->meta) || err != DFS_ENOENT)
+		return removed_is(j)
+			       ? 0
+			       : err; /* whatever is left there counts for nothing (DR4, DR10) */
+	err = find_holdings(p, dev, what, sizeof(what));
 	if (err || !what[0])
 		return err;
 	if (!p->meta)
@@ -252,13 +255,17 @@ static bool shares_filesystem(struct pool *p, struct dev *dev, disk_id self)
 }
 
 /* A ring that an adding cut short has left would be another history than what is written next. */
-static int clear_leftover(struct dev *dev)
+static int clear_leftover(struct pool *p, struct dev *dev)
 {
 	struct disk_json j;
 	int err;
 
-	if (disk_json_read(dev, &j) == 0 && removed_is(&j))
+	err = disk_json_read(dev, &j);
+	if (!err && removed_is(&j))
 		return removed_clear(dev);
+	err = !err && p->meta ? removed_forget(p, dev, &j) : DFS_ENOENT;
+	if (err != DFS_ENOENT)
+		return err;
 	err = dev_remove(dev, "meta/roots");
 	if (!err)
 		err = dev_sync_dir(dev, "meta");
@@ -274,7 +281,7 @@ static int make_disk(struct pool *p, struct dev *dev, const struct rec_disk *rec
 			      .capacity_bytes = rec->capacity_bytes,
 			      .written_wall_s = env_wall_ns() / 1000000000u};
 	struct pool_json_disk *pj;
-	int err = clear_leftover(dev);
+	int err = clear_leftover(p, dev);
 
 	if (err)
 		return err;
@@ -378,10 +385,27 @@ static int open_new(struct pool *p, const struct pool_disk_spec *spec, const cha
 	return err;
 }
 
+/* For whoever adds it: the pool had it before. */
+static void note_return(struct pool *p, struct dev *dev, const char *path,
+			struct pool_message *ret_note)
+{
+	struct disk_json j;
+
+	if (!p->meta || disk_json_read(dev, &j) || removed_is(&j) ||
+	    !uuid_eq(&j.pool, &p->json.pool) || !meta_has_given_up(p->meta, (disk_id){j.id}))
+		return;
+	pool_say(
+		ret_note,
+		"%s was disk %u (%s) of this pool, and was removed while it was away: all that is needed of "
+		"it lies on the others, so it is taken as a new, empty disk",
+		path, j.id, j.label);
+}
+
 static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const char *path,
 		       struct disk_info *ret_info, bool *ret_same_fs, struct pool_message *msg)
 {
 	struct rec_disk rec = {.id = {p->next_disk}, .state = DISK_HEALTHY};
+	struct pool_message note = {""};
 	struct dev *dev = NULL;
 	int err;
 
@@ -396,17 +420,20 @@ static int add_checked(struct pool *p, const struct pool_disk_spec *spec, const 
 	snprintf(rec.domain, sizeof(rec.domain), "%s", spec->domain ? spec->domain : "");
 	snprintf(rec.path, sizeof(rec.path), "%.1023s", path);
 	*ret_same_fs = shares_filesystem(p, dev, rec.id);
+	note_return(p, dev, path, &note);
 	err = make_disk(p, dev, &rec, path);
 	if (err)
 		dev_free(dev);
 	else
 		err = join_disk(p, dev, &rec, msg);
-	if (!err)
+	if (!err) {
 		*ret_info = disk_info(disk_get(p->disks, rec.id));
-	else if (msg->text[0] == '\0')
+		*msg = note;
+	} else if (msg->text[0] == '\0') {
 		pool_say(msg,
 			 "cannot add %s: %s; the pool is as it was, and adding it again is safe",
 			 path, dfs_err_text(err));
+	}
 	return err;
 }
 

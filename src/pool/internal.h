@@ -252,6 +252,12 @@ bool removed_is(const struct disk_json *j);
 void removed_mark(struct dev *dev, const struct disk_json *as);
 /* What the pool wrote there, but for disk.json. */
 MUST_USE int removed_clear(struct dev *dev);
+/* DR10: was it removed while it was away, and is nothing that it holds needed? 0: so it is. DFS_ENOENT: it was not, or holds what this history
+ * has not had. DFS_EREFUSED: it may be needed, and msg says for what. Changes nothing. */
+MUST_USE int removed_while_away(struct pool *p, struct dev *dev, const struct disk_json *j,
+				const char *path, struct pool_message *msg);
+/* What should have been done with it when it left (DR4 (d), (e)). DFS_ENOENT: it is no such disk. */
+MUST_USE int removed_forget(struct pool *p, struct dev *dev, const struct disk_json *j);
 
 /* ---- fail.c ---- */
 /* By path, label or uuid; not one that was removed. NULL: there is none. */

@@ -16,8 +16,7 @@ bool orphans_index_is_whole(struct pool *p)
 {
 	struct meta_loss loss;
 
-	if (p->read_only || meta_failed(p->meta) || p->recovery.journals_short ||
-	    meta_was_forced(p->meta)) {
+	if (meta_failed(p->meta) || p->recovery.journals_short || meta_was_forced(p->meta)) {
 		PROBE("orphans-left-alone");
 		return false;
 	}
@@ -87,7 +86,7 @@ static unsigned cost(const struct extent_sweep *w)
 static unsigned step(struct pool *p)
 {
 	struct extent_sweep *w = &p->orphans.sweep;
-	struct disk *d = orphans_index_is_whole(p) ? next_disk(p) : NULL;
+	struct disk *d = !p->read_only && orphans_index_is_whole(p) ? next_disk(p) : NULL;
 	unsigned before = 0;
 	disk_id id;
 	int err = 0;

@@ -101,7 +101,7 @@ struct pool_disk_spec {
 };
 /* The pool is mounted: no directory on that device (stat()'s st_dev) may become a disk. Any thread. */
 void pool_note_mount(struct pool *p, uint64_t dev);
-/* Works while the pool is in use. *ret_same_fs: shares a filesystem with another disk (warn). */
+/* Works while the pool is in use. *ret_same_fs: shares a filesystem with another disk (warn). msg may say something of note though it returns 0. */
 MUST_USE int pool_add_disk(struct pool *p, const struct pool_disk_spec *spec,
 			   struct disk_info *ret_info, bool *ret_same_fs, struct pool_message *msg);
 struct pool_fail_plan { /* what giving a disk up would do */

@@ -38,7 +38,7 @@ check "another disk" dfs add-disk --pool "$pool" --disk "$work/disk7" --capacity
 check "said beforehand" eval 'balance --dry-run | grep -q "Would move"'
 check "and nothing was done" eval '[ "$(used disk7)" -lt 1000000 ]'
 check "they are not level" eval '[ "$(spread)" -gt 15 ]'
-check "it is begun" balance --rate 2M
+check "it is begun" balance --rate 500K
 refuse "not twice" 4 "does so already" balance
 check "it is under way" eval 'wait_for 20 eval "[ \$(used disk7) -gt 1000000 ]"'
 check "kill -9" kill -9 "$(daemon_pid "$pool")"

@@ -33,7 +33,7 @@ check "said beforehand" eval 'remove disk6 --dry-run | grep -q "Would remove dis
 check "and nothing was done" eval '! lists draining'
 
 # ---- a kill in the middle, a cancel, and to the end
-dfs set --pool "$pool" --background-rate 1M >/dev/null
+dfs set --pool "$pool" --background-rate 200K >/dev/null
 check "it is begun" remove disk6
 check "it is draining" lists draining
 refuse "not twice" 1 "removed already" remove disk6
@@ -65,6 +65,16 @@ check "files read right all the same" same
 stop
 check "mounted once more" start
 check "all is whole" eval 'dfs status --pool "$pool" | grep -q "all extents are whole"'
+
+# ---- it was away when it left: its directory can be added again, and says what it was
+stop
+mv "$work/disk4/dynamicfs" "$work/away"
+check "mounted without disk4" start -o force
+check "the one that is away is removed" remove disk4 --wait
+mv "$work/away" "$work/disk4/dynamicfs"
+check "said beforehand that it was one" dfs add-disk --pool "$pool" --disk "$work/disk4" --dry-run
+check "it is back as a new one" eval 'dfs add-disk --pool "$pool" --disk "$work/disk4" --label disk4 2>&1 | grep -q "removed while it was away"'
+check "files read right with it" same
 
 # ---- another one in its place
 mkdir "$work/disk9"

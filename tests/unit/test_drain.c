@@ -853,6 +853,51 @@ static void test_a_named_heir_keeps_its_name(void **state)
 			    "mine");
 }
 
+/* ---- one that was away when it left ---- */
+
+static int try_add(struct world *w, unsigned disk, struct pool_message *msg)
+{
+	struct pool_disk_spec spec = {.path = w->f->disk[disk]};
+	struct disk_info info;
+	bool same;
+
+	return pool_add_disk(w->f->p, &spec, &info, &same, msg);
+}
+
+/* DR10: taken as new when nothing that lies there can be needed; else it is left as it is. */
+static void test_one_that_was_away_can_be_added(void **state)
+{
+	struct world *w = *state;
+	const char *dir = w->f->disk[5];
+	struct pool_message msg = {""};
+
+	take_away(w, 5);
+	assert_int_equal(drain(w, 5, false), 0);
+	start(w);
+	expect_state(w, JOB_DONE);
+	expect_gone(w, 5);
+	stop(w);
+	/* without its roots nothing tells of which history it is */
+	fixture_shell("mv %s/dynamicfs/meta/roots %s/roots", dir, w->f->top);
+	assert_int_equal(try_add(w, 5, &msg), DFS_EEXIST);
+	fixture_shell("mv %s/roots %s/dynamicfs/meta/roots", w->f->top, dir);
+	/* what can't be read without it might be there */
+	for (unsigned disk = 0; disk < 3; disk++)
+		take_away(w, disk);
+	assert_int_equal(try_add(w, 5, &msg), DFS_EREFUSED);
+	assert_non_null(strstr(msg.text, "not all files can be read"));
+	fixture_shell("test -e %s/dynamicfs/segments -a -e %s/dynamicfs/meta/roots", dir, dir);
+	for (unsigned disk = 0; disk < 3; disk++)
+		give_back(w, disk);
+	assert_int_equal(try_add(w, 5, &msg), 0);
+	assert_non_null(strstr(msg.text, "removed while it was away"));
+	assert_int_equal(disk_info(disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1})).id.v,
+			 DISKS + 1);
+	expect_reads(w);
+	crash(w);
+	expect_whole(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -885,8 +930,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_heir_dies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_taken_back_there_is_no_heir, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_that_was_away_can_be_added, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_a_named_heir_keeps_its_name, setup, teardown),
 	};
 
+	if (getenv("FILTER"))
+		cmocka_set_test_filter(getenv("FILTER"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
