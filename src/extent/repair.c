@@ -723,8 +723,8 @@ static uint64_t bytes_of(const struct lanes *l)
 static bool has_room_for_lanes(const struct lanes *l)
 {
 	uint64_t bytes = bytes_of(l);
-	FREE struct place_snapshot *spare = spare_begin(l->s, bytes,
-							(uint64_t)l->count * INDEX_BYTES);
+	FREE struct place_snapshot *spare = spare_begin(
+		l->s, bytes, (uint64_t)l->count * INDEX_BYTES, l->choice->compacts);
 	bool ample = true;
 
 	for (unsigned i = 0; i < spare->count; i++)
