@@ -4,6 +4,7 @@
  * before, each fragment is whole or known to be in doubt.
  */
 #include "base/probe.h"
+#include "meta/cursor.h"
 #include "sim/run.h"
 
 /* Are the disk's errors all that has befallen it? */
@@ -61,19 +62,13 @@ static void check_extent(struct run *r, const struct rec_extent *rec)
 
 void oracle_each_extent(struct run *r, void (*fn)(struct run *r, const struct rec_extent *rec))
 {
-	const uint8_t first = TABLE_EXTENT;
-	struct meta_iter *it = meta_iter_new(pool_meta(r->pool));
+	struct rec_extent rec;
+	struct cursor c;
 
-	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-		struct rec_extent rec;
-
-		if (klen == 0 || k[0] != TABLE_EXTENT || parse_extent(k, klen, v, vlen, &rec))
-			break;
+	cursor_of_table(&c, pool_meta(r->pool), TABLE_EXTENT);
+	while (cursor_next(&c) && cursor_extent(&c, &rec) == 0)
 		fn(r, &rec);
-	}
-	meta_iter_free(it);
+	(void)cursor_close(&c, 0);
 }
 
 void oracle_doubts(struct run *r) { oracle_each_extent(r, check_extent); }

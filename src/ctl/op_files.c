@@ -9,7 +9,7 @@
 
 #include "base/words.h"
 #include "ctl/call.h"
-#include "meta/meta.h"
+#include "meta/cursor.h"
 
 #define DEFAULT_ROWS 1000u
 #define MAX_ROWS 10000u /* some 1 KiB each: fits a frame */
@@ -123,27 +123,17 @@ static int add_file(struct files_ctx *f, const char *path, ino_id ino)
 
 static int add_tree(struct files_ctx *f, const char *path, ino_id dir, unsigned depth)
 {
-	struct meta_iter *it = meta_iter_new(pool_meta(f->c->pool));
-	BUF key = {0};
+	struct cursor c;
 	int err = 0;
 
-	if (depth > MAX_DEPTH) {
-		meta_iter_free(it);
+	if (depth > MAX_DEPTH)
 		return DFS_ECORRUPT; /* a loop: no path is that long */
-	}
-	key_dentry_from(&key, dir, 0);
-	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it) && !err;
-	     meta_iter_next(it)) {
+	cursor_of_inode(&c, pool_meta(f->c->pool), TABLE_DENTRY, dir);
+	while (!err && cursor_next(&c)) {
 		struct rec_dentry d;
-		ino_id owner;
-		size_t key_len, val_len;
-		const uint8_t *k = meta_iter_key(it, &key_len);
-		const uint8_t *v = meta_iter_value(it, &val_len);
 		FREE char *child = NULL;
 
-		if (key_len < 9 || memcmp(k, key.data, 9) != 0)
-			break;
-		err = parse_dentry(k, key_len, v, val_len, &owner, &d);
+		err = cursor_dentry(&c, &d);
 		if (err)
 			break;
 		child = xasprintf("%s/%s", strcmp(path, "/") == 0 ? "" : path, d.name);
@@ -152,10 +142,7 @@ static int add_tree(struct files_ctx *f, const char *path, ino_id dir, unsigned 
 		else if (S_ISREG(d.mode))
 			err = add_file(f, child, d.ino);
 	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
-	return err;
+	return cursor_close(&c, err);
 }
 
 static void set_wanted(json_t *o, struct ctl_call *c)
@@ -332,29 +319,24 @@ static int extents_of_file(struct files_ctx *f, const char *path)
 
 static int extents_of_pool(struct files_ctx *f)
 {
-	struct meta_iter *it = meta_iter_new(pool_meta(f->c->pool));
 	const char *from = arg_text(f->c, "from_extent");
 	json_t *o = f->c->answer->result = json_object(), *next = json_null();
-	BUF key = {0};
 	extent_id start = {{{0}}};
+	struct cursor c;
+	BUF key = {0};
 	int err = 0;
 
-	if (from && uuid_parse(from, &start.u) != 0) {
-		meta_iter_free(it);
+	if (from && uuid_parse(from, &start.u) != 0)
 		return ctl_fail(f->c, DFS_EUSAGE, "cannot start at '%s': not an extent's uuid",
 				from);
-	}
 	key_extent(&key, start);
-	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
+	cursor_of_table(&c, pool_meta(f->c->pool), TABLE_EXTENT);
+	cursor_seek(&c, key.data, key.len);
+	while (cursor_next(&c)) {
 		char text[UUID_TEXT_LEN + 1];
 		struct rec_extent e;
-		size_t key_len, val_len;
-		const uint8_t *k = meta_iter_key(it, &key_len);
-		const uint8_t *v = meta_iter_value(it, &val_len);
 
-		if (key_len == 0 || k[0] != TABLE_EXTENT)
-			break;
-		err = parse_extent(k, key_len, v, val_len, &e);
+		err = cursor_extent(&c, &e);
 		if (err)
 			break;
 		if (json_array_size(f->rows) >= f->limit) {
@@ -364,9 +346,7 @@ static int extents_of_pool(struct files_ctx *f)
 		}
 		json_array_append_new(f->rows, extent_json(&e, &f->views));
 	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
+	err = cursor_close(&c, err);
 	json_object_set_new(o, "path", json_null());
 	json_object_set_new(o, "next_from", next);
 	return err;

@@ -5,7 +5,7 @@
  */
 #include "base/env.h"
 #include "ctl/call.h"
-#include "meta/meta.h"
+#include "meta/cursor.h"
 
 void safety_table_init(struct safety_table *t)
 {
@@ -117,33 +117,25 @@ json_t *safety_rows_json(const struct safety_table *t)
 int safety_scan(struct pool *p, const struct disk_views *views, uint64_t limit_ms,
 		struct safety_table *ret_table, bool *ret_whole)
 {
-	struct meta_iter *it = meta_iter_new(pool_meta(p));
 	const uint64_t end_ns = limit_ms ? env_now_ns() + limit_ms * 1000000ull : UINT64_MAX;
-	const uint8_t table = TABLE_EXTENT;
 	bool whole = true;
+	struct cursor c;
 	int err = 0;
 
 	safety_table_init(ret_table);
-	for (meta_iter_seek(it, &table, 1); meta_iter_valid(it); meta_iter_next(it)) {
+	cursor_of_table(&c, pool_meta(p), TABLE_EXTENT);
+	while (!err && cursor_next(&c)) {
 		struct rec_extent e;
-		size_t key_len, val_len;
-		const uint8_t *key = meta_iter_key(it, &key_len);
-		const uint8_t *val = meta_iter_value(it, &val_len);
 
-		if (key_len == 0 || key[0] != TABLE_EXTENT)
-			break;
 		if (ret_table->total.extents % 1024 == 1023 && env_now_ns() > end_ns) {
 			whole = false;
 			break;
 		}
-		err = parse_extent(key, key_len, val, val_len, &e);
-		if (err)
-			break;
-		safety_add(ret_table, &e, e.len, views);
+		err = cursor_extent(&c, &e);
+		if (!err)
+			safety_add(ret_table, &e, e.len, views);
 	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
+	err = cursor_close(&c, err);
 	*ret_whole = whole;
 	return err;
 }

@@ -8,7 +8,7 @@
 
 #include "ctl/call.h"
 #include "file/fs.h"
-#include "meta/meta.h"
+#include "meta/cursor.h"
 
 /* The part of path below the mountpoint ("/" for itself), or NULL when it is not below it. */
 static const char *below(const char *mountpoint, const char *path)
@@ -109,26 +109,19 @@ void settle_inode(struct ctl_call *c, ino_id ino)
 
 int each_map(struct pool *p, ino_id ino, uint64_t from, map_fn fn, void *ctx)
 {
-	struct meta_iter *it = meta_iter_new(pool_meta(p));
+	struct cursor c;
 	BUF key = {0};
 	int err = 0;
 
 	key_map(&key, ino, from);
-	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
+	cursor_of_inode(&c, pool_meta(p), TABLE_MAP, ino);
+	cursor_seek(&c, key.data, key.len);
+	while (!err && cursor_next(&c)) {
 		struct rec_map m;
-		ino_id owner;
-		size_t key_len, val_len;
-		const uint8_t *k = meta_iter_key(it, &key_len);
-		const uint8_t *v = meta_iter_value(it, &val_len);
 
-		if (key_len < 9 || memcmp(k, key.data, 9) != 0)
-			break; /* another inode's, or another table's */
-		err = parse_map(k, key_len, v, val_len, &owner, &m);
-		if (err || fn(ctx, &m))
+		err = cursor_map(&c, &m);
+		if (!err && fn(ctx, &m))
 			break;
 	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
-	return err;
+	return cursor_close(&c, err);
 }

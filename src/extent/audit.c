@@ -17,41 +17,31 @@
 static void trim(struct extent_store *s, struct meta_txn *t)
 {
 	uint64_t now = env_wall_ns(), oldest = now - MIN(now, AUDIT_MAX_AGE_NS);
-	struct meta_iter *it = meta_iter_new(s->cfg.meta);
-	const uint8_t first = TABLE_AUDIT;
 	unsigned gone = 0;
+	struct cursor c;
 
-	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it) && gone < 2 * TRIM_EVERY;
-	     meta_iter_next(it)) {
-		size_t klen;
-		const uint8_t *k = meta_iter_key(it, &klen);
-		struct reader r = reader_of(k + 1, klen - 1);
+	cursor_of_table(&c, s->cfg.meta, TABLE_AUDIT);
+	while (gone < 2 * TRIM_EVERY && cursor_next(&c)) {
+		struct reader r = reader_of(c.key + 1, c.key_len - 1);
 
-		if (klen == 0 || k[0] != TABLE_AUDIT ||
-		    (reader_be64(&r) >= oldest && s->audit_lines <= AUDIT_MAX_LINES))
+		if (reader_be64(&r) >= oldest && s->audit_lines <= AUDIT_MAX_LINES)
 			break;
-		meta_del(t, k, klen);
+		meta_del(t, c.key, c.key_len);
 		s->audit_lines -= s->audit_lines > 0;
 		gone++;
 	}
-	meta_iter_free(it);
+	(void)cursor_close(&c, 0);
 }
 
 static void count(struct extent_store *s)
 {
-	struct meta_iter *it = meta_iter_new(s->cfg.meta);
-	const uint8_t first = TABLE_AUDIT;
+	struct cursor c;
 
 	s->audit_lines = 0;
-	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen;
-		const uint8_t *k = meta_iter_key(it, &klen);
-
-		if (klen == 0 || k[0] != TABLE_AUDIT)
-			break;
+	cursor_of_table(&c, s->cfg.meta, TABLE_AUDIT);
+	while (cursor_next(&c))
 		s->audit_lines++;
-	}
-	meta_iter_free(it);
+	(void)cursor_close(&c, 0);
 	s->audit_counted = true;
 }
 

@@ -193,6 +193,12 @@ void extent_set_restorer(struct extent_store *s, extent_restore_fn fn, void *ctx
 /* How many fragments are sure to be there, and lie on no disk that is done without. */
 unsigned extent_sure_fragments(struct extent_store *s, const struct rec_extent *rec);
 
+/* One that has a fragment on a disk, and where. */
+typedef void (*extent_on_fn)(void *ctx, const struct rec_extent *rec, const struct rec_bydisk *by);
+/* Calls fn for each extent of which the index names a fragment on the disk. *ret_unknown: how many damaged records were passed
+ * over. DFS_EIO and such: the index can't be read. */
+MUST_USE int extent_each_on(struct meta *m, disk_id disk, extent_on_fn fn, void *ctx,
+			    uint64_t *ret_unknown);
 /* What the emptying of a disk would be, by the index and by what room there is. */
 struct extent_leaving {
 	uint64_t extents, bytes; /* that have a fragment there; what these take */

@@ -130,29 +130,21 @@ void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned 
 static int next_in_segment(struct extent_store *s, disk_id disk, uint32_t segment, uint32_t offset,
 			   struct rec_bydisk *ret)
 {
-	struct meta_iter *it = meta_iter_new(s->cfg.meta);
-	size_t klen, vlen;
-	const uint8_t *k, *v;
+	struct cursor c;
 	BUF key = {0};
 	int err;
 
 	key_bydisk(&key, disk, segment, offset);
-	meta_iter_seek(it, key.data, key.len);
-	if (!meta_iter_valid(it)) {
-		err = meta_iter_error(it);
-		err = err ? err : DFS_ENOENT;
-	} else {
-		k = meta_iter_key(it, &klen);
-		v = meta_iter_value(it, &vlen);
-		if (klen == 0 || k[0] != TABLE_BYDISK)
-			err = DFS_ENOENT;
-		else
-			err = parse_bydisk(k, klen, v, vlen, ret);
-		if (!err && (ret->disk.v != disk.v || ret->segment != segment))
-			err = DFS_ENOENT;
+	cursor_of_disk(&c, s->cfg.meta, TABLE_BYDISK, disk);
+	cursor_seek(&c, key.data, key.len);
+	if (!cursor_next(&c)) {
+		err = cursor_close(&c, 0);
+		return err ? err : DFS_ENOENT;
 	}
-	meta_iter_free(it);
-	return err;
+	err = cursor_bydisk(&c, ret);
+	if (!err && ret->segment != segment)
+		err = DFS_ENOENT;
+	return cursor_close(&c, err);
 }
 
 #define RECLAIM_BATCH 1024u

@@ -9,7 +9,7 @@
 #include "base/env.h"
 #include "base/log.h"
 #include "extent/extent.h"
-#include "meta/meta.h"
+#include "meta/cursor.h"
 #include "place/place.h"
 
 /*

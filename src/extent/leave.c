@@ -116,41 +116,52 @@ static bool is_damage(int err)
 	return err == DFS_ECORRUPT || err == DFS_ECHECKSUM || err == DFS_EVERSION;
 }
 
+int extent_each_on(struct meta *m, disk_id disk, extent_on_fn fn, void *ctx, uint64_t *ret_unknown)
+{
+	struct cursor c;
+	int err = 0;
+
+	*ret_unknown = 0;
+	cursor_of_disk(&c, m, TABLE_BYDISK, disk);
+	while (!err && cursor_next(&c)) {
+		struct rec_bydisk by;
+		struct rec_extent rec;
+
+		err = cursor_bydisk(&c, &by);
+		if (!err)
+			err = get_extent(m, by.extent, &rec);
+		if (!err)
+			fn(ctx, &rec, &by);
+		*ret_unknown += is_damage(err);
+		if (is_damage(err) || err == DFS_ENOENT) /* freed since the snapshot */
+			err = 0;
+	}
+	return cursor_close(&c, err);
+}
+
+struct leaving {
+	struct extent_store *s;
+	struct place_snapshot *snap;
+	struct extent_leaving *plan;
+};
+
+static void one_leaves(void *ctx, const struct rec_extent *rec, const struct rec_bydisk *by)
+{
+	struct leaving *l = ctx;
+
+	l->plan->extents++;
+	l->plan->bytes += by->record_len;
+	place_one(l->s, rec, by, l->snap, l->plan);
+}
+
 int extent_plan_leaving(struct extent_store *s, const struct extent_what_if *what_if,
 			struct extent_leaving *ret_plan)
 {
 	FREE struct place_snapshot *snap = spare_if(s, what_if);
-	struct meta_iter *it = meta_iter_new(s->cfg.meta);
-	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
 	struct extent_leaving plan = {0};
-	int err = 0;
-	BUF key = {0};
+	struct leaving l = {s, snap, &plan};
+	int err = extent_each_on(s->cfg.meta, what_if->without, one_leaves, &l, &plan.unknown);
 
-	key_bydisk(&key, what_if->without, 0, 0);
-	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-		struct rec_bydisk by;
-		struct rec_extent rec;
-
-		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
-			break;
-		err = parse_bydisk(k, klen, v, vlen, &by);
-		if (!err)
-			err = get_extent(s->cfg.meta, by.extent, &rec);
-		if (!err) {
-			plan.extents++;
-			plan.bytes += by.record_len;
-			place_one(s, &rec, &by, snap, &plan);
-		}
-		plan.unknown += is_damage(err);
-		if (is_damage(err) || err == DFS_ENOENT) /* freed since the snapshot */
-			err = 0;
-	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
 	*ret_plan = plan;
 	return err;
 }

@@ -23,8 +23,7 @@
 #include "base/log.h"
 #include "extent/extent.h"
 #include "file/fs.h"
-#include "meta/meta.h"
-#include "meta/schema.h"
+#include "meta/cursor.h"
 #include "pool/pool.h"
 
 #define uthash_malloc(size) xmalloc(size)

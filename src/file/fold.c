@@ -374,35 +374,26 @@ int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool 
 static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 {
 	const uint8_t table = TABLE_FOLD;
-	struct meta_iter *it = meta_iter_new_within(fs->meta, &table, 1);
-	int rc = DFS_ENOENT;
+	bool found = false;
+	struct cursor c;
 	BUF key = {0};
+	int rc;
 
+	cursor_of_table(&c, fs->meta, TABLE_FOLD);
 	env_mutex_lock(&fs->fold_lock);
 	key_fold(&key, fs->fold_at.ino, fs->fold_at.slot + 1);
 	env_mutex_unlock(&fs->fold_lock);
-	for (unsigned lap = 0; rc == DFS_ENOENT && lap < 2; lap++) {
-		if (lap == 0)
-			meta_iter_seek(it, key.data, key.len);
-		else
-			meta_iter_seek(it, &table, 1);
-		for (; rc == DFS_ENOENT && meta_iter_valid(it); meta_iter_next(it)) {
-			size_t klen, vlen;
-			const uint8_t *k = meta_iter_key(it, &klen);
-			const uint8_t *v = meta_iter_value(it, &vlen);
-
-			if (!klen || k[0] != table)
-				break;
-			if (parse_fold(k, klen, v, vlen, ret_ino, ret_slot) == 0 &&
-			    !fold_is_bad(fs, *ret_ino, *ret_slot))
-				rc = 0; /* what can't be read is fsck's to tell */
-		}
+	cursor_seek(&c, key.data, key.len);
+	for (unsigned lap = 0; !found && lap < 2; lap++) {
+		if (lap == 1)
+			cursor_seek(&c, &table, 1);
+		while (!found && cursor_next(&c)) /* what can't be read is fsck's to tell */
+			found = cursor_fold(&c, ret_ino, ret_slot) == 0 &&
+				!fold_is_bad(fs, *ret_ino, *ret_slot);
 	}
-	if (rc && meta_iter_error(it))
-		rc = meta_iter_error(it);
-	meta_iter_free(it);
-	if (rc)
-		return rc;
+	rc = cursor_close(&c, 0);
+	if (rc || !found)
+		return rc ? rc : DFS_ENOENT;
 	ENV_LOCKED(&fs->fold_lock);
 	fs->fold_at.ino = *ret_ino;
 	fs->fold_at.slot = *ret_slot;

@@ -319,26 +319,13 @@ int fs_link(struct fs *fs, struct inode *in, struct inode *dir, const char *name
 
 int dir_empty(struct inode *dir)
 {
-	struct meta_iter *it;
-	const uint8_t *key;
-	BUF from = {0};
-	size_t len;
-	int rc = 0;
+	struct cursor c;
 
 	if (dir->rec.size)
 		return DFS_ENOTEMPTY;
 	/* The count says so; the entries themselves have the last word. */
-	key_dentry_from(&from, dir->ino, 0);
-	it = meta_iter_new_within(dir->fs->meta, from.data, 1 + sizeof(dir->ino.v));
-	meta_iter_seek(it, from.data, from.len);
-	if (meta_iter_valid(it)) {
-		key = meta_iter_key(it, &len);
-		rc = len >= 9 && !memcmp(key, from.data, 9) ? DFS_ENOTEMPTY : 0;
-	} else {
-		rc = meta_iter_error(it);
-	}
-	meta_iter_free(it);
-	return rc;
+	cursor_of_inode(&c, dir->fs->meta, TABLE_DENTRY, dir->ino);
+	return cursor_close(&c, cursor_next(&c) ? DFS_ENOTEMPTY : 0);
 }
 
 int name_is_still(struct inode *dir, const char *name, const struct inode *in, bool *ret_same)

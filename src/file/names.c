@@ -78,29 +78,18 @@ static void add(struct names *n, const char *text, ino_id ino)
 
 static int scan(struct inode *dir, struct names *n)
 {
-	struct meta_iter *it;
-	BUF from = {0};
+	struct cursor c;
 	int rc = 0;
 
-	key_dentry_from(&from, dir->ino, 0);
-	it = meta_iter_new_within(dir->fs->meta, from.data, 1 + sizeof(dir->ino.v));
-	for (meta_iter_seek(it, from.data, from.len); rc == 0 && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t key_len, val_len;
-		const uint8_t *key = meta_iter_key(it, &key_len), *val;
+	cursor_of_inode(&c, dir->fs->meta, TABLE_DENTRY, dir->ino);
+	while (rc == 0 && cursor_next(&c)) {
 		struct rec_dentry d;
 
-		if (key_len < 9 || memcmp(key, from.data, 9) != 0)
-			break;
-		val = meta_iter_value(it, &val_len);
-		rc = parse_dentry(key, key_len, val, val_len, NULL, &d);
+		rc = cursor_dentry(&c, &d);
 		if (rc == 0)
 			add(n, d.name, d.ino);
 	}
-	if (rc == 0)
-		rc = meta_iter_error(it);
-	meta_iter_free(it);
-	return rc;
+	return cursor_close(&c, rc);
 }
 
 /* Is a scan worth its time and its memory? dir's lock held. */

@@ -15,35 +15,26 @@
 /* Keys of attributes, each behind its length (le16), as many as may be deleted in room bytes. */
 static int gather_xattrs(struct inode *in, size_t room, struct buf *keys, bool *ret_all)
 {
-	struct meta_iter *it;
-	BUF from = {0};
-	int rc;
+	const size_t prefix = 1 + sizeof(in->ino.v); /* the table and the inode */
+	struct cursor c;
 
 	*ret_all = true;
 	buf_reset(keys);
 	if (!(in->rec.flags & INODE_XATTRS))
 		return 0;
-	key_xattr(&from, in->ino, "");
-	it = meta_iter_new_within(in->fs->meta, from.data, from.len);
-	for (meta_iter_seek(it, from.data, from.len); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t len;
-		const uint8_t *key = meta_iter_key(it, &len);
-
-		if (len < from.len || memcmp(key, from.data, from.len) != 0)
-			break;
-		if (len > from.len + DFS_NAME_MAX)
+	cursor_of_inode(&c, in->fs->meta, TABLE_XATTR, in->ino);
+	while (cursor_next(&c)) {
+		if (c.key_len > prefix + DFS_NAME_MAX)
 			continue; /* no key of ours (P10) */
 		if (keys->len && (room < XATTR_DEL_BYTES || keys->len > room - XATTR_DEL_BYTES)) {
 			*ret_all = false;
 			break;
 		}
-		buf_put_le16(keys, (uint16_t)len);
-		buf_put(keys, key, len);
+		buf_put_le16(keys, (uint16_t)c.key_len);
+		buf_put(keys, c.key, c.key_len);
 		room -= MIN(room, 6); /* what a deletion takes more than its key's length */
 	}
-	rc = meta_iter_error(it);
-	meta_iter_free(it);
-	return rc;
+	return cursor_close(&c, 0);
 }
 
 static void del_xattrs(struct meta_txn *t, const struct buf *keys)
@@ -334,19 +325,13 @@ static int recover_one(struct fs *fs, const struct rec_orphan *o)
 
 int orphans_recover(struct fs *fs)
 {
-	struct meta_iter *it = meta_iter_new(fs->meta);
-	const uint8_t table = TABLE_ORPHAN;
-	int rc;
+	struct cursor c;
 
-	for (meta_iter_seek(it, &table, 1); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t key_len, val_len;
-		const uint8_t *key = meta_iter_key(it, &key_len);
-		const uint8_t *val = meta_iter_value(it, &val_len);
+	cursor_of_table(&c, fs->meta, TABLE_ORPHAN);
+	while (cursor_next(&c)) {
 		struct rec_orphan o;
+		int rc = cursor_orphan(&c, &o);
 
-		if (!key_len || key[0] != table)
-			break;
-		rc = parse_orphan(key, key_len, val, val_len, &o);
 		if (rc == 0)
 			rc = recover_one(fs, &o);
 		if (rc == DFS_EFAILED || rc == DFS_EROFS)
@@ -357,7 +342,5 @@ int orphans_recover(struct fs *fs)
 				"stays taken; run fsck",
 				dfs_err_text(rc));
 	}
-	rc = meta_iter_error(it);
-	meta_iter_free(it);
-	return rc;
+	return cursor_close(&c, 0);
 }

@@ -71,29 +71,21 @@ void rebundle_look(struct fs *fs)
 /* The slot after the last one that was tried. DFS_ENOENT: that was the last one. */
 static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 {
-	const uint8_t table = TABLE_NARROW;
-	struct meta_iter *it = meta_iter_new_within(fs->meta, &table, 1);
-	size_t klen, vlen;
-	int rc = DFS_ENOENT;
+	bool found = false;
+	struct cursor c;
 	BUF key = {0};
+	int rc;
 
+	cursor_of_table(&c, fs->meta, TABLE_NARROW);
 	env_mutex_lock(&fs->fold_lock);
 	key_narrow(&key, fs->rebundle.at_ino, fs->rebundle.at_slot + 1);
 	env_mutex_unlock(&fs->fold_lock);
-	for (meta_iter_seek(it, key.data, key.len); rc == DFS_ENOENT && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-
-		if (!klen || k[0] != table)
-			break;
-		if (parse_narrow(k, klen, v, vlen, ret_ino, ret_slot) == 0 &&
-		    !fold_is_bad(fs, *ret_ino, *ret_slot))
-			rc = 0; /* what can't be read is fsck's to tell */
-	}
-	if (rc && meta_iter_error(it))
-		rc = meta_iter_error(it);
-	meta_iter_free(it);
-	return rc;
+	cursor_seek(&c, key.data, key.len);
+	while (!found && cursor_next(&c)) /* what can't be read is fsck's to tell */
+		found = cursor_narrow(&c, ret_ino, ret_slot) == 0 &&
+			!fold_is_bad(fs, *ret_ino, *ret_slot);
+	rc = cursor_close(&c, 0);
+	return rc || found ? rc : DFS_ENOENT;
 }
 
 static void end_walk(struct fs *fs)

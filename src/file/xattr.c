@@ -44,31 +44,24 @@ static int touch(struct inode *in, struct meta_txn *t)
 static int check_room(struct inode *in, const char *name, size_t value_len)
 {
 	size_t count = 1, names = strlen(name) + 1, total = strlen(name) + value_len;
-	struct meta_iter *it;
-	BUF from = {0};
+	const size_t prefix = 1 + sizeof(in->ino.v); /* the table and the inode */
+	struct cursor c;
 	int rc;
 
 	env_assert_held(&in->lock);
 	if (!(in->rec.flags & INODE_XATTRS))
 		return 0;
-	key_xattr(&from, in->ino, "");
-	it = meta_iter_new_within(in->fs->meta, from.data, from.len);
-	for (meta_iter_seek(it, from.data, from.len); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t key_len, val_len;
-		const uint8_t *key = meta_iter_key(it, &key_len);
+	cursor_of_inode(&c, in->fs->meta, TABLE_XATTR, in->ino);
+	while (cursor_next(&c)) {
+		size_t name_len = c.key_len - prefix;
 
-		if (key_len < from.len || memcmp(key, from.data, from.len) != 0)
-			break;
-		if (key_len - from.len == strlen(name) &&
-		    !memcmp(key + from.len, name, strlen(name)))
+		if (name_len == strlen(name) && !memcmp(c.key + prefix, name, name_len))
 			continue; /* replaced */
-		(void)meta_iter_value(it, &val_len);
 		count++;
-		names += key_len - from.len + 1;
-		total += key_len - from.len + val_len;
+		names += name_len + 1;
+		total += name_len + c.val_len;
 	}
-	rc = meta_iter_error(it);
-	meta_iter_free(it);
+	rc = cursor_close(&c, 0);
 	if (rc)
 		return rc;
 	return count > COUNT_MAX || names > NAMES_MAX || total > TOTAL_MAX ? DFS_ENOSPC : 0;
@@ -120,26 +113,19 @@ int fs_getxattr(struct fs *fs, struct inode *in, const char *name, struct buf *o
 
 int fs_listxattr(struct fs *fs, struct inode *in, struct buf *out)
 {
-	struct meta_iter *it;
-	BUF from = {0};
+	struct cursor c;
 	int rc = 0;
 
 	buf_reset(out);
 	if (!may_have(in))
 		return 0;
-	key_xattr(&from, in->ino, "");
-	it = meta_iter_new_within(fs->meta, from.data, from.len);
-	for (meta_iter_seek(it, from.data, from.len); rc == 0 && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t key_len, val_len, name_len, value_len;
-		const uint8_t *key = meta_iter_key(it, &key_len), *val, *value;
+	cursor_of_inode(&c, fs->meta, TABLE_XATTR, in->ino);
+	while (rc == 0 && cursor_next(&c)) {
+		size_t name_len, value_len;
+		const uint8_t *value;
 		const char *name;
 
-		if (key_len < from.len || memcmp(key, from.data, from.len) != 0)
-			break;
-		val = meta_iter_value(it, &val_len);
-		rc = parse_xattr(key, key_len, val, val_len, NULL, &name, &name_len, &value,
-				 &value_len);
+		rc = cursor_xattr(&c, &name, &name_len, &value, &value_len);
 		if (rc)
 			break;
 		buf_put(out, name, name_len);
@@ -147,10 +133,7 @@ int fs_listxattr(struct fs *fs, struct inode *in, struct buf *out)
 	}
 	if (rc)
 		inode_log(in, "list the attributes", rc, "the call fails; run fsck");
-	else
-		rc = meta_iter_error(it);
-	meta_iter_free(it);
-	return rc;
+	return cursor_close(&c, rc);
 }
 
 int fs_removexattr(struct fs *fs, struct inode *in, const char *name)

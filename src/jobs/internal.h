@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "extent/extent.h"
 #include "jobs/jobs.h"
-#include "meta/meta.h"
+#include "meta/cursor.h"
 #include "meta/schema_scrub.h"
 
 /* How much a step may do at once. */

@@ -134,19 +134,15 @@ uint64_t jobs_signature(struct jobs *j)
 
 static void load(struct jobs *j)
 {
-	struct meta_iter *it = meta_iter_new(pool_meta(j->p));
-	const uint8_t first = TABLE_JOB;
-	size_t klen, vlen;
+	struct cursor c;
+	int err;
 
-	for (meta_iter_seek(it, &first, 1); meta_iter_valid(it) && j->count < JOBS_MAX;
-	     meta_iter_next(it)) {
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+	cursor_of_table(&c, pool_meta(j->p), TABLE_JOB);
+	while (j->count < JOBS_MAX && cursor_next(&c)) {
 		struct job *job = &j->v[j->count];
 
-		if (klen == 0 || k[0] != TABLE_JOB)
-			break;
 		*job = (struct job){0};
-		if (parse_job(k, klen, v, vlen, &job->rec)) {
+		if (cursor_job(&c, &job->rec)) {
 			log_warn(
 				"a job's record in the index is damaged: what it was about is found "
 				"anew");
@@ -154,11 +150,11 @@ static void load(struct jobs *j)
 		}
 		j->count++;
 	}
-	if (meta_iter_error(it))
+	err = cursor_close(&c, 0);
+	if (err)
 		log_warn(
 			"cannot read the jobs that were begun: %s; what they were about is found anew",
-			dfs_err_text(meta_iter_error(it)));
-	meta_iter_free(it);
+			dfs_err_text(err));
 }
 
 /* lock held. Stores the records that have changed; what can't be stored is tried again. */

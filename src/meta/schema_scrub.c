@@ -2,6 +2,7 @@
 /* The table of the newest scrub: its records, and the check of any record of the index. Pure but for the index; no locks. */
 #include <stdlib.h>
 
+#include "meta/cursor.h"
 #include "meta/internal.h"
 #include "meta/schema_scrub.h"
 
@@ -327,24 +328,14 @@ typedef int (*record_fn)(void *ctx, const uint8_t *k, size_t klen, const uint8_t
 static int each_kind(struct meta *m, uint8_t kind, record_fn fn, void *ctx)
 {
 	BUF key = {0};
-	struct meta_iter *it;
+	struct cursor c;
 	int err = 0;
 
 	key_kind(&key, kind);
-	it = meta_iter_new_within(m, key.data, key.len);
-	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-
-		if (klen < key.len || memcmp(k, key.data, key.len) != 0)
-			break;
-		err = fn(ctx, k, klen, v, vlen);
-	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
-	return err;
+	cursor_open(&c, m, key.data, key.len);
+	while (!err && cursor_next(&c))
+		err = fn(ctx, c.key, c.key_len, c.val, c.val_len);
+	return cursor_close(&c, err);
 }
 
 struct each {

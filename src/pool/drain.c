@@ -275,30 +275,13 @@ bool pool_drain_forced(struct pool *p, disk_id id)
 static int named_in(struct pool *p, uint8_t table, disk_id id, struct meta_txn *t, unsigned max,
 		    unsigned *ret_count)
 {
-	struct meta_iter *it = meta_iter_new(p->meta);
-	const size_t prefix = 1 + sizeof(uint32_t);
-	BUF key = {0};
-	int err;
+	struct cursor c;
 
-	if (table == TABLE_BYDISK)
-		key_bydisk(&key, id, 0, 0);
-	else
-		key_freed(&key, id, 0, 0);
-	*ret_count = 0;
-	for (meta_iter_seek(it, key.data, key.len); *ret_count < max && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen;
-		const uint8_t *k = meta_iter_key(it, &klen);
-
-		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
-			break;
+	cursor_of_disk(&c, p->meta, table, id);
+	for (*ret_count = 0; *ret_count < max && cursor_next(&c); ++*ret_count)
 		if (t)
-			meta_del(t, k, klen);
-		++*ret_count;
-	}
-	err = meta_iter_error(it);
-	meta_iter_free(it);
-	return err;
+			meta_del(t, c.key, c.key_len);
+	return cursor_close(&c, 0);
 }
 
 /* What was freed there is of no account any more. In steps (B1). */

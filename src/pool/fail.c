@@ -103,18 +103,23 @@ struct disk *pool_find_disk(struct pool *p, const char *which)
 	return NULL;
 }
 
+struct without { /* the pool, without a disk */
+	struct pool *p;
+	struct pool_fail_plan *plan;
+};
+
 /*
  * What would become of the extent? It is lost if it is readable now, and would not be. What is in doubt may be there or
  * not: if there are enough fragments only with such, and too few that are sure would be left, it may be lost.
  */
-static void count_without(struct pool *p, const struct rec_extent *rec, disk_id id,
-			  struct pool_fail_plan *plan)
+static void count_without(void *ctx, const struct rec_extent *rec, const struct rec_bydisk *by)
 {
+	struct without *w = ctx;
 	unsigned sure = 0, perhaps = 0, left = 0;
 
 	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++) {
 		const struct rec_fragment *f = &rec->frags[i];
-		struct disk *d = disk_get(p->disks, f->disk);
+		struct disk *d = disk_get(w->p->disks, f->disk);
 
 		if (!d || !disk_present(d) ||
 		    disk_lost_there(d, f->segment, f->offset, f->record_len))
@@ -123,48 +128,21 @@ static void count_without(struct pool *p, const struct rec_extent *rec, disk_id 
 		if (!disk_is_sure(d, f->segment, f->offset, f->record_len))
 			continue;
 		sure++;
-		left += f->disk.v != id.v;
+		left += f->disk.v != by->disk.v;
 	}
-	plan->extents_lost += sure >= rec->k && left < rec->k;
-	plan->extents_unsure += sure < rec->k && perhaps >= rec->k;
-}
-
-static bool is_damage(int err)
-{
-	return err == DFS_ECORRUPT || err == DFS_ECHECKSUM || err == DFS_EVERSION;
+	w->plan->extents_lost += sure >= rec->k && left < rec->k;
+	w->plan->extents_unsure += sure < rec->k && perhaps >= rec->k;
 }
 
 /* What a damaged record names may be needed: it counts as lost. */
 static int count_lost_without(struct pool *p, disk_id id, struct pool_fail_plan *plan)
 {
-	struct meta_iter *it = meta_iter_new(p->meta);
-	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
-	int err = 0;
-	BUF key = {0};
+	struct without w = {p, plan};
+	uint64_t unknown;
+	int err = extent_each_on(p->meta, id, count_without, &w, &unknown);
 
-	key_bydisk(&key, id, 0, 0);
-	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-		struct rec_bydisk by;
-		struct rec_extent rec;
-
-		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
-			break;
-		err = parse_bydisk(k, klen, v, vlen, &by);
-		if (!err)
-			err = get_extent(p->meta, by.extent, &rec);
-		plan->unknown += is_damage(err);
-		plan->extents_lost += is_damage(err);
-		if (!err)
-			count_without(p, &rec, id, plan);
-		if (is_damage(err) || err == DFS_ENOENT) /* freed since the snapshot */
-			err = 0;
-	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
+	plan->unknown += unknown;
+	plan->extents_lost += unknown;
 	return err;
 }
 

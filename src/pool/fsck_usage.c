@@ -123,25 +123,17 @@ int fsck_on_narrow(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t 
 /* U6: else it would stay so for ever. */
 void fsck_check_narrow(struct fsck *f, const struct rec_extent *rec, const char *id)
 {
-	struct meta_iter *it;
+	struct cursor c;
 	uint64_t slot;
-	ino_id ino = {0};
-	BUF key = {0};
+	bool found;
+	ino_id ino;
 
 	if (!extent_is_narrow(rec))
 		return;
-	key_narrow(&key, rec->ino, 0);
-	it = meta_iter_new(f->p->meta);
-	meta_iter_seek(it, key.data, key.len);
-	if (meta_iter_valid(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-
-		if (parse_narrow(k, klen, v, vlen, &ino, &slot))
-			ino.v = 0;
-	}
-	meta_iter_free(it);
-	if (ino.v != rec->ino.v)
+	cursor_of_inode(&c, f->p->meta, TABLE_NARROW, rec->ino);
+	found = cursor_next(&c) && cursor_narrow(&c, &ino, &slot) == 0;
+	(void)cursor_close(&c, 0);
+	if (!found)
 		fsck_problem(
 			f,
 			"extent %s of inode %llu is narrower than wanted, but no slot of that is "
@@ -153,33 +145,25 @@ void fsck_check_narrow(struct fsck *f, const struct rec_extent *rec, const char 
 static int check_prealloc_range(struct fsck *f, const struct rec_prealloc *r, uint64_t start,
 				uint64_t end)
 {
-	struct meta_iter *it;
 	struct rec_map m;
-	size_t klen, vlen;
-	const uint8_t *k, *v;
+	struct cursor c;
 	BUF key = {0};
-	ino_id ino;
-	int err;
 
 	/* an entry is at most a slot long, and within one */
 	key_map(&key, r->ino, start & ~((uint64_t)RECORD_MAX_PAYLOAD - 1));
-	it = meta_iter_new_within(f->p->meta, key.data, 9);
-	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
-		k = meta_iter_key(it, &klen);
-		v = meta_iter_value(it, &vlen);
-		if (parse_map(k, klen, v, vlen, &ino, &m) || ino.v != r->ino.v ||
-		    m.file_offset >= end)
+	cursor_of_inode(&c, f->p->meta, TABLE_MAP, r->ino);
+	cursor_seek(&c, key.data, key.len);
+	while (cursor_next(&c)) {
+		if (cursor_map(&c, &m) || m.file_offset >= end)
 			break;
 		if (m.file_offset + m.len <= start)
 			continue;
 		fsck_problem(f, "inode %llu: bytes from %llu on are mapped and preallocated",
-			     (unsigned long long)ino.v,
+			     (unsigned long long)r->ino.v,
 			     (unsigned long long)MAX(m.file_offset, start));
 		break;
 	}
-	err = meta_iter_error(it);
-	meta_iter_free(it);
-	return err;
+	return cursor_close(&c, 0);
 }
 
 int fsck_on_prealloc(struct fsck *f, const uint8_t *k, size_t klen, const uint8_t *v, size_t vlen)

@@ -12,6 +12,7 @@
 #include "dev/smart.h"
 #include "format/diskjson.h"
 #include "format/pooljson.h"
+#include "meta/cursor.h"
 #include "pool/pool.h"
 
 struct lacks_found {		  /* of one disk */

@@ -191,22 +191,14 @@ bool lacks_look(struct pool *p, uint64_t ns)
 static int each_doubt(struct pool *p, disk_id id,
 		      void (*fn)(void *arg, disk_id id, const struct disk_doubt *doubt), void *arg)
 {
-	struct meta_iter *it = meta_iter_new(p->meta);
-	const size_t prefix = 1 + sizeof(uint32_t); /* the table and the disk */
-	BUF key = {0};
-	int err;
+	struct cursor c;
 
-	key_doubt(&key, id, 0);
-	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+	cursor_of_disk(&c, p->meta, TABLE_DOUBT, id);
+	while (cursor_next(&c)) {
 		struct disk_doubt doubt = {0};
-		disk_id of;
 
-		if (klen < prefix || memcmp(k, key.data, prefix) != 0)
-			break;
-		if (parse_doubt(k, klen, v, vlen, &of, &doubt.segment, &doubt.from)) {
-			struct reader r = reader_of(k + prefix, klen - prefix);
+		if (cursor_doubt(&c, &doubt.segment, &doubt.from)) {
+			struct reader r = reader_of(c.key + c.prefix_len, c.key_len - c.prefix_len);
 
 			log_error("the note of what disk %u may lack is damaged; the whole segment "
 				  "counts as lost until it is written anew",
@@ -215,9 +207,7 @@ static int each_doubt(struct pool *p, disk_id id,
 		}
 		fn(arg, id, &doubt);
 	}
-	err = meta_iter_error(it);
-	meta_iter_free(it);
-	return err;
+	return cursor_close(&c, 0);
 }
 
 struct recall {

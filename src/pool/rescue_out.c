@@ -191,23 +191,15 @@ static int put_entry(struct rescue *r, int fd, const struct rec_map *m, uint64_t
 static int put_map_content(struct rescue *r, int fd, ino_id ino, uint64_t size,
 			   struct rescue_lost *lost)
 {
-	struct meta_iter *it;
-	BUF key = {0};
 	uint64_t damaged_from = UINT64_MAX, end = 0;
+	struct cursor c;
 	int err = 0;
 
-	key_map(&key, ino, 0);
-	it = meta_iter_new_within(r->meta, key.data, 9);
-	for (meta_iter_seek(it, key.data, key.len); !err && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+	cursor_of_inode(&c, r->meta, TABLE_MAP, ino);
+	while (!err && cursor_next(&c)) {
 		struct rec_map m;
-		ino_id of;
 
-		if (klen < 9 || memcmp(k, key.data, 9) != 0)
-			break;
-		if (parse_map(k, klen, v, vlen, &of, &m)) {
+		if (cursor_map(&c, &m)) {
 			damaged_from = MIN(damaged_from, end);
 			continue;
 		}
@@ -220,9 +212,9 @@ static int put_map_content(struct rescue *r, int fd, ino_id ino, uint64_t size,
 		end = MAX(end, m.file_offset + m.len);
 		rescue_progress(r, "writing files");
 	}
-	if (!err && (damaged_from != UINT64_MAX || meta_iter_error(it)) && end < size)
+	if (!err && (damaged_from != UINT64_MAX || cursor_error(&c)) && end < size)
 		rescue_lost_add(lost, MIN(damaged_from, end), size);
-	meta_iter_free(it);
+	(void)cursor_close(&c, 0);
 	return err;
 }
 
@@ -291,21 +283,16 @@ int rescue_file(struct rescue *r, int dir_fd, const char *name, ino_id ino,
 
 static void set_xattrs(struct rescue *r, const char *proc_path, ino_id ino, const char *path)
 {
-	struct meta_iter *it;
-	BUF key = {0};
 	char name[DFS_NAME_MAX + 1];
+	struct cursor c;
 
-	key_xattr(&key, ino, "");
-	it = meta_iter_new_within(r->meta, key.data, 9);
-	for (meta_iter_seek(it, key.data, key.len); meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen, vlen, name_len, len;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen), *data;
+	cursor_of_inode(&c, r->meta, TABLE_XATTR, ino);
+	while (cursor_next(&c)) {
+		const uint8_t *data;
 		const char *found;
-		ino_id of;
+		size_t name_len, len;
 
-		if (klen < 9 || memcmp(k, key.data, 9) != 0)
-			break;
-		if (parse_xattr(k, klen, v, vlen, &of, &found, &name_len, &data, &len)) {
+		if (cursor_xattr(&c, &found, &name_len, &data, &len)) {
 			rescue_found(r, path, ino, NULL, "an extended attribute is damaged");
 			continue;
 		}
@@ -315,7 +302,7 @@ static void set_xattrs(struct rescue *r, const char *proc_path, ino_id ino, cons
 				     "its extended attribute %s cannot be set: %s", name,
 				     dfs_err_text(errno));
 	}
-	meta_iter_free(it);
+	(void)cursor_close(&c, 0);
 }
 
 void rescue_attributes(struct rescue *r, int dir_fd, const char *name, ino_id ino,

@@ -217,25 +217,20 @@ static int go_on(struct walk *w, bool *ret_entered)
 {
 	struct frame *f = &w->v[w->count - 1];
 	ino_id dir = f->ino;
-	struct meta_iter *it;
+	struct cursor c;
 	BUF key = {0};
 	int err = 0;
 
 	*ret_entered = false;
 	key_dentry(&key, dir, f->cookie, f->name, strlen(f->name));
-	it = meta_iter_new_within(w->r->meta, key.data, 9);
-	for (meta_iter_seek(it, key.data, key.len); !err && !*ret_entered && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+	cursor_of_inode(&c, w->r->meta, TABLE_DENTRY, dir);
+	cursor_seek(&c, key.data, key.len);
+	while (!err && !*ret_entered && cursor_next(&c)) {
 		struct rec_dentry d;
-		ino_id of;
 
-		if (klen < 9 || memcmp(k, key.data, 9) != 0)
-			break;
-		if (klen == key.len && memcmp(k, key.data, klen) == 0 && f->name[0])
+		if (c.key_len == key.len && memcmp(c.key, key.data, key.len) == 0 && f->name[0])
 			continue; /* that was the last */
-		if (parse_dentry(k, klen, v, vlen, &of, &d)) {
+		if (cursor_dentry(&c, &d)) {
 			rescue_found(w->r, path_text(w), dir, NULL, "a name in it is damaged");
 			continue;
 		}
@@ -245,10 +240,10 @@ static int go_on(struct walk *w, bool *ret_entered)
 		f = &w->v[w->count - (*ret_entered ? 2 : 1)];
 		rescue_progress(w->r, "writing files");
 	}
-	if (!err && !*ret_entered && meta_iter_error(it))
+	if (!err && !*ret_entered && cursor_error(&c))
 		rescue_found(w->r, path_text(w), dir, NULL, "not all names in it can be read: %s",
-			     dfs_err_text(meta_iter_error(it)));
-	meta_iter_free(it);
+			     dfs_err_text(cursor_error(&c)));
+	(void)cursor_close(&c, 0);
 	return err;
 }
 
@@ -279,25 +274,21 @@ static int make_unnamed(struct rescue *r, ino_id ino, const struct rec_inode *re
 
 static int make_rest(struct rescue *r)
 {
-	const uint8_t table = TABLE_INODE;
-	struct meta_iter *it = meta_iter_new_within(r->meta, &table, 1);
+	struct cursor c;
 	int err = 0;
 
-	for (meta_iter_seek(it, &table, 1); !err && meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+	cursor_of_table(&c, r->meta, TABLE_INODE);
+	while (!err && cursor_next(&c)) {
 		struct rec_inode rec;
 		ino_id ino;
 
-		if (!klen || k[0] != table)
-			break;
-		if (parse_inode(k, klen, v, vlen, &ino, &rec) == 0)
+		if (cursor_inode(&c, &ino, &rec) == 0)
 			err = make_unnamed(r, ino, &rec);
 		rescue_progress(r, "looking for files without a name");
 	}
-	if (!err && meta_iter_error(it))
-		rescue_warn(r, "not all inodes can be read: %s", dfs_err_text(meta_iter_error(it)));
-	meta_iter_free(it);
+	if (!err && cursor_error(&c))
+		rescue_warn(r, "not all inodes can be read: %s", dfs_err_text(cursor_error(&c)));
+	(void)cursor_close(&c, 0);
 	return err;
 }
 

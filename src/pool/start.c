@@ -309,18 +309,14 @@ static bool was_removed(struct pool *p, disk_id id, const struct uuid *uuid, str
 /* Every disk that the index names goes into the set. */
 static int enter_disks(struct pool *p, struct dev **devs)
 {
-	const uint8_t first = TABLE_DISK;
-	struct meta_iter *it = meta_iter_new(p->meta);
+	struct cursor c;
 	int err = 0;
 
-	for (meta_iter_seek(it, &first, 1); !err && meta_iter_valid(it); meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
+	cursor_of_table(&c, p->meta, TABLE_DISK);
+	while (!err && cursor_next(&c)) {
 		struct rec_disk rec;
 
-		if (klen == 0 || k[0] != TABLE_DISK)
-			break;
-		err = parse_disk(k, klen, v, vlen, &rec);
+		err = cursor_disk(&c, &rec);
 		if (err)
 			break;
 		struct dev *dev = take_dev(p, devs, &rec.uuid);
@@ -343,9 +339,7 @@ static int enter_disks(struct pool *p, struct dev **devs)
 		if (!err && dev)
 			lacks_find(p, disk_get(p->disks, rec.id));
 	}
-	if (!err)
-		err = meta_iter_error(it);
-	meta_iter_free(it);
+	err = cursor_close(&c, err);
 	return err ? err : lacks_recall_damage(p);
 }
 

@@ -227,27 +227,17 @@ bool pool_disk_status(struct pool *p, unsigned i, struct pool_disk_status *ret_s
 /* The name under which dir lists ino. */
 static bool name_in(struct pool *p, ino_id dir, ino_id ino, char name[DFS_NAME_MAX + 1])
 {
-	struct meta_iter *it = meta_iter_new(p->meta);
 	bool found = false;
-	BUF key = {0};
+	struct rec_dentry d;
+	struct cursor c;
 
-	key_dentry_from(&key, dir, 0);
-	for (meta_iter_seek(it, key.data, key.len); !found && meta_iter_valid(it);
-	     meta_iter_next(it)) {
-		size_t klen, vlen;
-		const uint8_t *k = meta_iter_key(it, &klen), *v = meta_iter_value(it, &vlen);
-		struct rec_dentry d;
-		ino_id in;
-
-		if (klen == 0 || k[0] != TABLE_DENTRY || parse_dentry(k, klen, v, vlen, &in, &d) ||
-		    in.v != dir.v)
-			break;
-		if (d.ino.v == ino.v) {
+	cursor_of_inode(&c, p->meta, TABLE_DENTRY, dir);
+	while (!found && cursor_next(&c) && cursor_dentry(&c, &d) == 0) {
+		found = d.ino.v == ino.v;
+		if (found)
 			memcpy(name, d.name, sizeof(d.name));
-			found = true;
-		}
 	}
-	meta_iter_free(it);
+	(void)cursor_close(&c, 0);
 	return found;
 }
 
