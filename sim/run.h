@@ -114,7 +114,7 @@ struct run {
 	unsigned pool_image_disks;    /* how many disks the pool had then */
 	struct index_mem_store *index, *index_image;
 	struct client clients[SIM_CLIENTS];
-	struct pool_settings settings;
+	struct policy settings;
 	struct fs_config fs_config;
 	uint64_t meta_checkpoint_bytes, meta_buffer_bytes; /* given to meta_open */
 	unsigned segment_closes_one_in;			   /* 0: when they are full */

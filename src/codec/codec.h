@@ -7,17 +7,13 @@
 #define DFS_CODEC_CODEC_H
 
 #include "base/err.h"
+#include "base/policy.h"
 #include "base/types.h"
 
 #define CODEC_MAX_K 16
 #define CODEC_MAX_M 8
 #define CODEC_MAX_WIDTH (CODEC_MAX_K + CODEC_MAX_M)
 #define CODEC_FRAGMENT_ALIGN 64u
-
-struct geometry {
-	uint8_t k; /* data fragments; 1 means copies */
-	uint8_t m; /* fragments that may be lost */
-};
 
 bool geometry_valid(struct geometry g);
 /* Bytes of each fragment of an extent of len bytes: ceil(len/k), rounded up to 64 when k > 1. */

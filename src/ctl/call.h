@@ -104,7 +104,7 @@ void geometry_text(struct geometry g, char out[16]);
 /* The same for people: "RS 4+2", "3 copies", "nothing" */
 void geometry_words(struct geometry g, char out[16]);
 void set_geometry(json_t *o, const char *key, struct geometry g);
-json_t *settings_json(const struct pool_settings *s);
+json_t *settings_json(const struct policy *s);
 json_t *background_json(const struct pool_rebuild *r);
 /* What the disks have in all, with what is free and what of that no stripe of this geometry can reach (capacity.c). */
 void set_capacity(json_t *space, struct pool *p, struct geometry g);

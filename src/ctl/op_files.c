@@ -147,7 +147,7 @@ static int add_tree(struct files_ctx *f, const char *path, ino_id dir, unsigned 
 
 static void set_wanted(json_t *o, struct ctl_call *c)
 {
-	struct pool_settings s = pool_get_settings(c->pool);
+	struct policy s = pool_get_settings(c->pool);
 
 	json_object_set_new(o, "settings", settings_json(&s));
 }

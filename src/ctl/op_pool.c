@@ -47,7 +47,7 @@ static bool arg_geometry(struct ctl_call *c, const char *key, struct geometry *r
 }
 
 /* Changes what the arguments name; the rest of s stays. */
-static int settings_from_args(struct ctl_call *c, struct pool_settings *s)
+static int settings_from_args(struct ctl_call *c, struct policy *s)
 {
 	uint64_t copies = arg_u64(c, "copies", s->copies);
 	uint64_t metadata_copies = arg_u64(c, "metadata_copies", s->metadata_copies);
@@ -74,7 +74,7 @@ static int settings_from_args(struct ctl_call *c, struct pool_settings *s)
 int op_init(struct ctl_call *c)
 {
 	struct pool_message msg = {.text = ""};
-	struct pool_settings s;
+	struct policy s;
 	int err;
 
 	pool_settings_default(&s);
@@ -214,7 +214,7 @@ static int set_background(struct ctl_call *c)
 int op_set(struct ctl_call *c)
 {
 	struct pool_rebuild background;
-	struct pool_settings now = pool_get_settings(c->pool), s = now;
+	struct policy now = pool_get_settings(c->pool), s = now;
 	struct pool_message msg = {.text = ""};
 	int err = settings_from_args(c, &s);
 

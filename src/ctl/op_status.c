@@ -351,7 +351,7 @@ static void warn_same_fs(struct ctl_call *c)
 
 void warn_policy(struct ctl_call *c)
 {
-	struct pool_settings s = pool_get_settings(c->pool);
+	struct policy s = pool_get_settings(c->pool);
 	unsigned data = MAX(s.large.m, s.copies - 1u), metadata = s.metadata_copies - 1u;
 
 	if (metadata < data)

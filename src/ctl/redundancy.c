@@ -179,7 +179,7 @@ static int journal_losses(const struct disk_views *views)
 
 void metadata_safety(struct pool *p, const struct disk_views *views, struct metadata_safety *ret)
 {
-	struct pool_settings s = pool_get_settings(p);
+	struct policy s = pool_get_settings(p);
 	uint32_t present[DISK_ID_MAX + 1] = {0};
 	struct meta_safety tables;
 

@@ -153,7 +153,7 @@ json_t *background_json(const struct pool_rebuild *r)
 	return o;
 }
 
-json_t *settings_json(const struct pool_settings *s)
+json_t *settings_json(const struct policy *s)
 {
 	json_t *o = json_object();
 

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-static struct geometry geometry_of(const struct slot *s, const struct pool_settings *set)
+static struct geometry geometry_of(const struct slot *s, const struct policy *set)
 {
 	if (slot_is_whole(s))
 		return set->large;
@@ -48,7 +48,7 @@ static void build_extent(struct batch *b, struct extent_new *e, const struct slo
 
 void batch_build(struct batch *b)
 {
-	struct pool_settings set = pool_get_settings(b->in->fs->pool);
+	struct policy set = pool_get_settings(b->in->fs->pool);
 	unsigned extents = 0, pieces = 0, at = 0, piece_at = 0;
 	size_t packed_len = 0;
 	uint8_t *packed;

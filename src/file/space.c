@@ -28,7 +28,7 @@ static int64_t data_cost(uint64_t bytes) { return (int64_t)pool_data_cost(bytes)
 
 static struct geometry copies_of(struct fs *fs)
 {
-	struct pool_settings s = pool_get_settings(fs->pool);
+	struct policy s = pool_get_settings(fs->pool);
 
 	return pool_copies(&s);
 }

@@ -70,7 +70,7 @@ uint64_t usage_excess(struct fs *fs, const struct rec_usage *u)
 
 void usage_refresh(struct fs *fs)
 {
-	struct pool_settings set = pool_get_settings(fs->pool);
+	struct policy set = pool_get_settings(fs->pool);
 	struct geometry small = {1, (uint8_t)(set.copies - 1)}, large = set.large;
 
 	/* What does not fit now keeps the geometry that it had. */

@@ -108,13 +108,13 @@ static json_t *disk_to_json(const struct pool_json_disk *d)
 	return NULL;
 }
 
-static json_t *settings_to_json(const struct pool_json *p)
+static json_t *policy_to_json(const struct policy *p)
 {
 	json_t *o = json_object();
 	int bad = 0;
 
-	bad |= json_put_u64(o, "large_k", p->large_k);
-	bad |= json_put_u64(o, "large_m", p->large_m);
+	bad |= json_put_u64(o, "large_k", p->large.k);
+	bad |= json_put_u64(o, "large_m", p->large.m);
 	bad |= json_put_u64(o, "copies", p->copies);
 	bad |= json_put_u64(o, "metadata_copies", p->metadata_copies);
 	bad |= json_put_u64(o, "verify_writes", p->verify_writes);
@@ -124,7 +124,7 @@ static json_t *settings_to_json(const struct pool_json *p)
 	return NULL;
 }
 
-static int settings_from_json(const json_t *o, struct pool_json *p)
+static int policy_from_json(const json_t *o, struct policy *p)
 {
 	uint64_t k, m, copies, metadata_copies, verify;
 
@@ -134,11 +134,8 @@ static int settings_from_json(const json_t *o, struct pool_json *p)
 	    json_get_u64(o, "verify_writes", &verify) || k > UINT8_MAX || m > UINT8_MAX ||
 	    copies > UINT8_MAX || metadata_copies > UINT8_MAX || verify > 1)
 		return DFS_ECORRUPT;
-	p->large_k = (uint8_t)k;
-	p->large_m = (uint8_t)m;
-	p->copies = (uint8_t)copies;
-	p->metadata_copies = (uint8_t)metadata_copies;
-	p->verify_writes = verify;
+	*p = (struct policy){
+		{(uint8_t)k, (uint8_t)m}, (uint8_t)copies, (uint8_t)metadata_copies, verify};
 	return 0;
 }
 
@@ -199,7 +196,7 @@ int pool_json_encode(const struct pool_json *p, struct buf *out)
 	bad |= json_put_u64(o, "written_wall_s", p->written_wall_s);
 	bad |= json_put_u64(o, "feature_compat", p->feature_compat);
 	bad |= json_put_u64(o, "feature_incompat", p->feature_incompat);
-	bad |= json_object_set_new(o, "settings", settings_to_json(p));
+	bad |= json_object_set_new(o, "settings", policy_to_json(&p->policy));
 	bad |= json_object_set_new(o, "search", search_to_json(p));
 	for (unsigned i = 0; i < p->disk_count; i++)
 		bad |= json_array_append_new(disks, disk_to_json(&p->disks[i]));
@@ -242,7 +239,7 @@ int pool_json_parse(const void *data, size_t len, struct pool_json *ret)
 	    json_get_u64(o, "written_wall_s", &p.written_wall_s) ||
 	    json_get_u64(o, "feature_compat", &p.feature_compat) ||
 	    json_get_u64(o, "feature_incompat", &p.feature_incompat) ||
-	    settings_from_json(json_object_get(o, "settings"), &p) || !json_is_array(disks) ||
+	    policy_from_json(json_object_get(o, "settings"), &p.policy) || !json_is_array(disks) ||
 	    json_array_size(disks) > POOL_JSON_MAX_DISKS)
 		return DFS_ECORRUPT;
 	if (search_from_json(json_object_get(o, "search"), &p))

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/le.h"
+#include "base/policy.h"
 #include "base/types.h"
 
 #define POOL_JSON_NAME "pool.json"
@@ -39,9 +40,8 @@ struct pool_json { /* zero-initialise */
 	struct hash durable_chain;
 	uint64_t written_wall_s;
 	uint64_t feature_compat, feature_incompat; /* bits 0..62 */
-	/* settings as chosen at init: in force until the first disk brings an index to hold them */
-	uint8_t large_k, large_m, copies, metadata_copies;
-	bool verify_writes;
+	/* as chosen at init: in force until the first disk brings an index to hold them */
+	struct policy policy;
 	/* directories in which disks are looked for, too; any bytes but NUL */
 	unsigned search_count;
 	char search[POOL_JSON_MAX_SEARCH][POOL_JSON_SEARCH_PATH];

@@ -429,11 +429,11 @@ void put_settings(struct meta_txn *t, const struct rec_settings *r)
 	struct buf *v = value_begin(t);
 
 	key_settings(&t->key, "pool");
-	buf_put_u8(v, r->k);
-	buf_put_u8(v, r->m);
-	buf_put_u8(v, r->copies);
-	buf_put_u8(v, r->metadata_copies);
-	buf_put_u8(v, r->verify_writes);
+	buf_put_u8(v, r->policy.large.k);
+	buf_put_u8(v, r->policy.large.m);
+	buf_put_u8(v, r->policy.copies);
+	buf_put_u8(v, r->policy.metadata_copies);
+	buf_put_u8(v, r->policy.verify_writes);
 	buf_put_le64(v, SETTINGS_RESERVED);
 	buf_put_le32(v, r->next_disk);
 	value_put(t);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/le.h"
+#include "base/policy.h"
 #include "base/types.h"
 
 struct meta;
@@ -208,10 +209,7 @@ struct rec_health {
 
 #define SETTINGS_RESERVED MIB(1) /* what is written where nothing is read */
 struct rec_settings {		 /* S "pool" */
-	uint8_t k, m;		 /* full extents */
-	uint8_t copies;		 /* everything else: copies (>= 1) */
-	uint8_t metadata_copies;
-	bool verify_writes;
+	struct policy policy;
 	uint32_t next_disk;
 };
 

@@ -568,6 +568,7 @@ static int parse_settings(const void *key, size_t key_len, const void *val, size
 			  struct rec_settings *ret)
 {
 	struct rec_settings s = {0};
+	struct policy *p = &s.policy;
 	struct reader k, v;
 	const void *name;
 	uint8_t verify;
@@ -576,18 +577,18 @@ static int parse_settings(const void *key, size_t key_len, const void *val, size
 	if (err)
 		return err;
 	name = reader_bytes(&k, 4);
-	s.k = reader_u8(&v);
-	s.m = reader_u8(&v);
-	s.copies = reader_u8(&v);
-	s.metadata_copies = reader_u8(&v);
+	p->large.k = reader_u8(&v);
+	p->large.m = reader_u8(&v);
+	p->copies = reader_u8(&v);
+	p->metadata_copies = reader_u8(&v);
 	verify = reader_u8(&v);
 	(void)reader_le64(&v); /* reserved */
 	s.next_disk = reader_le32(&v);
-	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || !geometry_ok(s.k, s.m) ||
-	    s.copies == 0 || s.copies > 9 || s.metadata_copies == 0 ||
-	    s.metadata_copies > ROOT_MAX_MEMBERS || verify > 1)
+	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || !geometry_ok(p->large.k, p->large.m) ||
+	    p->copies == 0 || p->copies > 9 || p->metadata_copies == 0 ||
+	    p->metadata_copies > ROOT_MAX_MEMBERS || verify > 1)
 		return DFS_ECORRUPT;
-	s.verify_writes = verify != 0;
+	p->verify_writes = verify != 0;
 	*ret = s;
 	return 0;
 }

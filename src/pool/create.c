@@ -192,16 +192,7 @@ static const char *base_name(const char *dir)
 	return slash && slash[1] ? slash + 1 : "pool";
 }
 
-static void json_settings(struct pool_json *json, const struct pool_settings *s)
-{
-	json->large_k = s->large.k;
-	json->large_m = s->large.m;
-	json->copies = s->copies;
-	json->metadata_copies = s->metadata_copies;
-	json->verify_writes = s->verify_writes;
-}
-
-int pool_init(const char *dir, const struct pool_settings *settings, const struct pool_env *env,
+int pool_init(const char *dir, const struct policy *settings, const struct pool_env *env,
 	      struct pool_message *msg)
 {
 	CLEANUP(pool_json_release) struct pool_json json = {0};
@@ -219,7 +210,7 @@ int pool_init(const char *dir, const struct pool_settings *settings, const struc
 		return err;
 	uuid_random(&json.pool);
 	utf8_copy(json.name, sizeof(json.name), base_name(dir));
-	json_settings(&json, settings);
+	json.policy = *settings;
 	err = store_new(dev, &json, msg, dir);
 	if (err && made)
 		(void)!rmdir(dir); /* the failure to make it is what is reported */
@@ -340,7 +331,7 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 		const struct pool_env *env, struct pool_message *msg)
 {
 	CLEANUP(pool_json_release) struct pool_json json = {0};
-	struct pool_settings defaults;
+	struct policy defaults;
 	struct dev_group *group;
 	struct dev *dev = NULL;
 	bool made = false;
@@ -364,7 +355,7 @@ int pool_import(const char *dir, const char *const *disk_paths, unsigned count, 
 	if (err)
 		return err;
 	pool_settings_default(&defaults);
-	json_settings(&json, &defaults); /* until the index tells the real ones */
+	json.policy = defaults; /* until the index tells the real ones */
 	utf8_copy(json.name, sizeof(json.name), base_name(dir));
 	err = store_new(dev, &json, msg, dir);
 	if (!err)

@@ -337,7 +337,7 @@ static bool votes(struct pool *p, disk_id id)
  * not waited for, also when it falls silent only then (D12). */
 void health_note_spare(struct pool *p)
 {
-	struct pool_settings s = pool_get_settings(p);
+	struct policy s = pool_get_settings(p);
 	unsigned count = disk_count(p->disks), pending = fail_orders_voting(p);
 	FREE struct dev **voters = xcalloc(count + 1, sizeof(*voters));
 	FREE struct disk_info *infos = xcalloc(count + 1, sizeof(*infos));

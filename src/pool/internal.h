@@ -79,7 +79,7 @@ struct pool {
 	struct dev_group *home; /* dir_dev alone: whatever becomes of the disks */
 	struct dir_lock *dir_lock;
 	struct pool_json json;		 /* (json_lock) */
-	struct pool_settings settings;	 /* (l) */
+	struct policy settings;		 /* (l) */
 	struct pool_rebuild rebuild;	 /* (l) */
 	uint32_t next_disk;		 /* change_lock */
 	struct dev_group *group;	 /* of the disks' devices */
@@ -318,7 +318,7 @@ void pool_settings_to_rec(struct pool *p, struct rec_settings *rec);
 /* The settings of the index, or, in a pool whose creation was cut short, those of pool.json. */
 MUST_USE int settings_load(struct pool *p, bool *ret_new);
 void rebuild_settings_default(struct pool_rebuild *r);
-MUST_USE int pool_settings_check(const struct pool_settings *s, struct pool_message *msg);
+MUST_USE int pool_settings_check(const struct policy *s, struct pool_message *msg);
 
 /* ---- start.c ---- */
 void pool_note_absent(struct pool *p, disk_id id, int err, const struct pool_message *why);

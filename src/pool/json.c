@@ -6,13 +6,7 @@
 
 static void pool_json_fill(struct pool *p)
 {
-	struct pool_settings st = pool_get_settings(p);
-
-	p->json.large_k = st.large.k;
-	p->json.large_m = st.large.m;
-	p->json.copies = st.copies;
-	p->json.metadata_copies = st.metadata_copies;
-	p->json.verify_writes = st.verify_writes;
+	p->json.policy = pool_get_settings(p);
 	p->json.written_wall_s = env_wall_ns() / 1000000000u;
 	for (unsigned i = 0; i < p->json.disk_count; i++) {
 		struct pool_json_disk *j = &p->json.disks[i];

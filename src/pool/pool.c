@@ -126,11 +126,7 @@ static int read_pool_json(struct pool *p, struct pool_message *msg)
 	if (!err)
 		err = pool_json_parse(data, len, &p->json);
 	/* A right seal proves nothing about the meaning, and what follows relies on it. */
-	if (!err &&
-	    pool_settings_check(&(struct pool_settings){.large = {p->json.large_k, p->json.large_m},
-							.copies = p->json.copies,
-							.metadata_copies = p->json.metadata_copies},
-				NULL))
+	if (!err && pool_settings_check(&p->json.policy, NULL))
 		err = DFS_ECORRUPT;
 	if (err == DFS_EACCES || err == DFS_EPERM)
 		pool_say(
@@ -234,10 +230,7 @@ int pool_open(const char *dir, const struct pool_open_options *opt, const struct
 	if (!err && p->scratch)
 		err = copy_index(p, msg);
 	if (!err)
-		p->settings = (struct pool_settings){.large = {p->json.large_k, p->json.large_m},
-						     .copies = p->json.copies,
-						     .metadata_copies = p->json.metadata_copies,
-						     .verify_writes = p->json.verify_writes};
+		p->settings = p->json.policy;
 	p->next_disk = 1;
 	if (!err && p->json.disk_count > 0) {
 		FREE struct dev **devs = NULL;

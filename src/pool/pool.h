@@ -36,13 +36,7 @@ struct pool_env {
 #define POOL_MAX_METADATA_COPIES                                                                   \
 	(ROOT_MAX_MEMBERS / 2) /* the other slots are for those that fail */
 
-struct pool_settings {
-	struct geometry large;	 /* full extents of large files; default 4+2 */
-	uint8_t copies;		 /* everything else; default 3 */
-	uint8_t metadata_copies; /* default 4: one more loss than data tolerates */
-	bool verify_writes;	 /* default off */
-};
-void pool_settings_default(struct pool_settings *s);
+void pool_settings_default(struct policy *s);
 
 struct pool_message { /* what went wrong, for a person; 1 KiB, always NUL-terminated */
 	char text[1024];
@@ -50,8 +44,8 @@ struct pool_message { /* what went wrong, for a person; 1 KiB, always NUL-termin
 
 /* Creates DIR/pool.json. DFS_EEXIST (a pool already), DFS_ENOTEMPTYDIR, DFS_EROFS, DFS_EACCES,
  * DFS_EINVAL. Nothing is changed on failure. */
-MUST_USE int pool_init(const char *dir, const struct pool_settings *settings,
-		       const struct pool_env *env, struct pool_message *msg);
+MUST_USE int pool_init(const char *dir, const struct policy *settings, const struct pool_env *env,
+		       struct pool_message *msg);
 
 struct pool_open_options {
 	bool read_only; /* write nothing to the disks */
@@ -174,9 +168,8 @@ struct extent_store *pool_extents(struct pool *p); /* likewise */
 /* S8: a scrub of this disk (0: all) has come to its end: what it found and left is what is known to be damaged there. */
 MUST_USE int pool_note_scrubbed(struct pool *p, disk_id only);
 struct disk_set *pool_disks(struct pool *p);
-struct pool_settings pool_get_settings(struct pool *p);
-MUST_USE int pool_set_settings(struct pool *p, const struct pool_settings *s,
-			       struct pool_message *msg);
+struct policy pool_get_settings(struct pool *p);
+MUST_USE int pool_set_settings(struct pool *p, const struct policy *s, struct pool_message *msg);
 struct pool_rebuild {
 	uint64_t
 		after_s; /* a disk that is away, or failed, for so long is rebuilt on the others; default 900 */
@@ -199,7 +192,7 @@ struct users *pool_users(struct pool *p);
 
 /* ---- what there is ---- */
 /* What data may get that finds no room for k + m: so it is accepted. Copies for the greater tolerance of the two. */
-struct geometry pool_copies(const struct pool_settings *s);
+struct geometry pool_copies(const struct policy *s);
 /* What bytes of data take, as copies, with their share of headers and roundings. */
 uint64_t pool_data_cost(uint64_t bytes);
 /* Kept free, as copies, of every write that adds: for what is already under way. */
@@ -220,7 +213,7 @@ struct pool_status {
 	struct uuid uuid;
 	unsigned disks, disks_present, disks_failed;
 	bool no_disk; /* none does: for what is wrong with them, not for want of room */
-	struct pool_settings settings;
+	struct policy settings;
 	struct geometry large_now, small_now; /* what a write gets now; {0, 0}: nothing fits */
 	int dir_behind; /* 0, or why pool.json could not be written: tried again */
 	int tie;	/* 0, or why not, and what half of the disks go on with needs it (H9) */

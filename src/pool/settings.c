@@ -5,9 +5,9 @@
 #define REBUILD_AFTER_S 900u
 #define REBUILD_BYTES_PER_S MIB(64)
 
-void pool_settings_default(struct pool_settings *s)
+void pool_settings_default(struct policy *s)
 {
-	*s = (struct pool_settings){
+	*s = (struct policy){
 		.large = {4, 2}, .copies = 3, .metadata_copies = 4, .verify_writes = false};
 }
 
@@ -18,14 +18,7 @@ void rebuild_settings_default(struct pool_rebuild *r)
 
 void pool_settings_to_rec(struct pool *p, struct rec_settings *rec)
 {
-	*rec = (struct rec_settings){
-		.k = p->settings.large.k,
-		.m = p->settings.large.m,
-		.copies = p->settings.copies,
-		.metadata_copies = p->settings.metadata_copies,
-		.verify_writes = p->settings.verify_writes,
-		.next_disk = p->next_disk,
-	};
+	*rec = (struct rec_settings){p->settings, p->next_disk};
 }
 
 static int load_rebuild(struct pool *p)
@@ -51,22 +44,19 @@ int settings_load(struct pool *p, bool *ret_new)
 	}
 	if (err)
 		return err;
-	p->settings = (struct pool_settings){.large = {rec.k, rec.m},
-					     .copies = rec.copies,
-					     .metadata_copies = rec.metadata_copies,
-					     .verify_writes = rec.verify_writes};
+	p->settings = rec.policy;
 	p->next_disk = rec.next_disk;
 	return load_rebuild(p);
 }
 
-struct pool_settings pool_get_settings(struct pool *p)
+struct policy pool_get_settings(struct pool *p)
 {
 	ENV_LOCKED(&p->lock);
 
 	return p->settings;
 }
 
-int pool_settings_check(const struct pool_settings *s, struct pool_message *msg)
+int pool_settings_check(const struct policy *s, struct pool_message *msg)
 {
 	if (geometry_valid(s->large) && s->copies >= 1 && s->copies <= POOL_MAX_COPIES &&
 	    s->metadata_copies >= 1 && s->metadata_copies <= POOL_MAX_METADATA_COPIES)
@@ -79,7 +69,7 @@ int pool_settings_check(const struct pool_settings *s, struct pool_message *msg)
 	return DFS_EINVAL;
 }
 
-int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool_message *msg)
+int pool_set_settings(struct pool *p, const struct policy *s, struct pool_message *msg)
 {
 	struct rec_settings rec;
 	struct meta_txn *t;
@@ -91,7 +81,7 @@ int pool_set_settings(struct pool *p, const struct pool_settings *s, struct pool
 		return err;
 	ENV_LOCKED(&p->change_lock);
 	env_mutex_lock(&p->lock);
-	struct pool_settings old = p->settings;
+	struct policy old = p->settings;
 	p->settings = *s;
 	env_mutex_unlock(&p->lock);
 	if (p->meta) {

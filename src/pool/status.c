@@ -11,7 +11,7 @@
 
 uint64_t pool_data_cost(uint64_t bytes) { return bytes ? bytes + bytes / 4 + 8192 : 0; }
 
-struct geometry pool_copies(const struct pool_settings *s)
+struct geometry pool_copies(const struct policy *s)
 {
 	return (struct geometry){1, MAX((uint8_t)(s->copies - 1), s->large.m)};
 }
@@ -25,7 +25,7 @@ static uint64_t promised_bytes(struct pool *p)
  * does not hold a single write is no room. */
 uint64_t pool_room_with(struct pool *p, const struct disk_room *room, const char *domain)
 {
-	struct pool_settings s = pool_get_settings(p);
+	struct policy s = pool_get_settings(p);
 	struct geometry copies = pool_copies(&s);
 	const struct extent_what_if what_if = {.with = room, .domain = domain};
 	uint64_t usable = extent_usable_bytes_if(p->extents, s.large, &what_if);

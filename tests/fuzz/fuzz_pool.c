@@ -143,7 +143,7 @@ static void keep_records(struct meta *m)
 
 static void make_pool(void *arg)
 {
-	struct pool_settings settings;
+	struct policy settings;
 	struct pool_env env = env_now();
 	struct pool_message msg;
 	struct pool_open_options opt = {0};

@@ -242,7 +242,7 @@ static void schema_seeds(void)
 				.label = "a",
 				.domain = "b",
 				.path = "/c"};
-	struct rec_settings settings = {.k = 4, .m = 2, .copies = 3, .metadata_copies = 4};
+	struct rec_settings settings = {.policy = {{4, 2}, .copies = 3, .metadata_copies = 4}};
 	unsigned n = 0;
 
 	put_inode(t, (ino_id){2}, &inode);

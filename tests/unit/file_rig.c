@@ -113,7 +113,7 @@ struct file_rig *file_rig_new(const struct fs_config *cfg, uint64_t capacity_byt
 {
 	struct file_rig *r = calloc(1, sizeof(*r));
 	struct pool_message msg = {""};
-	struct pool_settings s;
+	struct policy s;
 
 	log_set_sink(quiet, NULL);
 	if (cfg)

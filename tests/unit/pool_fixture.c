@@ -68,7 +68,7 @@ struct fixture *fixture_new_of(unsigned disk_count, unsigned copies,
 	struct fixture *f = calloc(1, sizeof(*f));
 	const char *tmp = getenv("TMPDIR");
 	struct pool_message msg;
-	struct pool_settings s;
+	struct policy s;
 	struct disk_info info;
 	bool same;
 

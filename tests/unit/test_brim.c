@@ -42,9 +42,9 @@ static uint64_t any_size(uint64_t lo, unsigned doublings)
 	return at + below(at);
 }
 
-static struct pool_settings any_policy(void)
+static struct policy any_policy(void)
 {
-	struct pool_settings s;
+	struct policy s;
 
 	pool_settings_default(&s);
 	if (below(3) == 0)
@@ -80,7 +80,7 @@ static struct place_snapshot *any_disks(void)
 	return snap;
 }
 
-static struct extent_new any_extent(const struct pool_settings *s, unsigned shape, uint32_t most)
+static struct extent_new any_extent(const struct policy *s, unsigned shape, uint32_t most)
 {
 	struct extent_new e = {.piece_count = 1, .wanted = {1, (uint8_t)(s->copies - 1)}};
 
@@ -123,7 +123,7 @@ static bool store(struct place_snapshot *snap, struct extent_new e)
 
 static void figures(void)
 {
-	struct pool_settings s = any_policy();
+	struct policy s = any_policy();
 	struct place_snapshot *disks = any_disks(), *snap = place_snapshot_copy(disks);
 	uint64_t usable = place_snapshot_usable(snap, pool_copies(&s)), accepted = 0;
 	unsigned shape = (unsigned)below(5);
@@ -165,7 +165,7 @@ static void test_figures(void **state)
 static struct file_rig *any_pool(void)
 {
 	static const char *const racks[] = {"r1", "r2", "r3", "r4"};
-	struct pool_settings s = any_policy();
+	struct policy s = any_policy();
 	bool named = below(3) == 0;
 	struct pool_message msg = {""};
 	struct file_rig *r;

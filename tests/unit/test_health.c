@@ -247,7 +247,7 @@ static void a_disk_that_rots_is_avoided(void **state)
 		env_sleep_ms(50);
 	assert_int_equal(disk_health(disk_of(f, 0)).event, DISK_ROT);
 	for (uint8_t wanted = DISKS; wanted >= DISKS - 1; wanted--) {
-		struct pool_settings s = {.large = {1, 1}, .copies = wanted, .metadata_copies = 2};
+		struct policy s = {.large = {1, 1}, .copies = wanted, .metadata_copies = 2};
 		struct pool_message msg;
 
 		assert_int_equal(pool_set_settings(f->p, &s, &msg), 0);

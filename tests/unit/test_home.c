@@ -37,7 +37,7 @@ static void test_import_keeps_the_settings(void **state)
 	struct fixture *f = *state;
 	const char *paths[DISKS];
 	struct pool_message msg = {""};
-	struct pool_settings s = pool_get_settings(f->p), now;
+	struct policy s = pool_get_settings(f->p), now;
 	char other[80];
 
 	s.copies = 2;

@@ -64,7 +64,7 @@ static void add_disk(struct fixture *f, unsigned i)
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct pool_settings s;
+	struct policy s;
 	struct pool_message msg;
 
 	log_set_sink(quiet, NULL);
@@ -441,14 +441,14 @@ static void test_next_disk_lies(void **state)
 /* Settings that no pool can have, under a right seal: an error, not the end of the process. */
 static void test_pool_json_lies(void **state)
 {
-	static const struct pool_json lies[] = {
-		{.large_k = 4, .large_m = 2, .copies = 3, .metadata_copies = 0},
-		{.large_k = 4, .large_m = 2, .copies = 3, .metadata_copies = 255},
-		{.large_k = 0, .large_m = 2, .copies = 3, .metadata_copies = 4},
-		{.large_k = 200, .large_m = 2, .copies = 3, .metadata_copies = 4},
-		{.large_k = 4, .large_m = 200, .copies = 3, .metadata_copies = 4},
-		{.large_k = 4, .large_m = 2, .copies = 0, .metadata_copies = 4},
-		{.large_k = 4, .large_m = 2, .copies = 255, .metadata_copies = 4},
+	static const struct policy lies[] = {
+		{{4, 2}, .copies = 3, .metadata_copies = 0},
+		{{4, 2}, .copies = 3, .metadata_copies = 255},
+		{{0, 2}, .copies = 3, .metadata_copies = 4},
+		{{200, 2}, .copies = 3, .metadata_copies = 4},
+		{{4, 200}, .copies = 3, .metadata_copies = 4},
+		{{4, 2}, .copies = 0, .metadata_copies = 4},
+		{{4, 2}, .copies = 255, .metadata_copies = 4},
 	};
 	struct fixture *f = *state;
 
@@ -465,10 +465,7 @@ static void test_pool_json_lies(void **state)
 		assert_int_equal(dev_dir_open(f->pool, "", false, &dev), 0);
 		assert_int_equal(dev_read_all(dev, POOL_JSON_NAME, MIB(1), &data, &len), 0);
 		assert_int_equal(pool_json_parse(data, len, &j), 0);
-		j.large_k = lies[i].large_k;
-		j.large_m = lies[i].large_m;
-		j.copies = lies[i].copies;
-		j.metadata_copies = lies[i].metadata_copies;
+		j.policy = lies[i];
 		assert_int_equal(pool_json_encode(&j, &text), 0);
 		assert_int_equal(dev_replace(dev, POOL_JSON_NAME, text.data, text.len), 0);
 		dev_free(dev);

@@ -234,7 +234,7 @@ static void test_never_less(void **state)
 	struct file_rig *r = rig(4, 0);
 	uint8_t *data = malloc(MIB(1));
 	struct inode *in = rig_create(r, r->root, "f");
-	struct pool_settings set = pool_get_settings(r->pool);
+	struct policy set = pool_get_settings(r->pool);
 	struct pool_message msg = {""};
 
 	(void)state;

@@ -200,7 +200,7 @@ static void test_extent_and_others(void **state)
 			     .domain = "shelf-1",
 			     .path = "/mnt/a disk"},
 			d_out;
-	struct rec_settings s = {4, 2, 3, 4, true, 9}, s_out;
+	struct rec_settings s = {{{4, 2}, 3, 4, true}, 9}, s_out;
 	struct rec_usage us = {{5}, 1ull << 40, 1ull << 33, 1 << 20, 300}, us_out;
 	struct meta_txn *t = meta_begin(r.m);
 
@@ -221,9 +221,9 @@ static void test_extent_and_others(void **state)
 	assert_int_equal(get_disk(r.m, d.id, &d_out), 0);
 	assert_memory_equal(&d, &d_out, sizeof(d));
 	assert_int_equal(get_settings(r.m, &s_out), 0);
-	assert_true(s_out.verify_writes);
-	assert_int_equal(s_out.k, 4);
-	assert_int_equal(s_out.metadata_copies, 4);
+	assert_true(s_out.policy.verify_writes);
+	assert_int_equal(s_out.policy.large.k, 4);
+	assert_int_equal(s_out.policy.metadata_copies, 4);
 	assert_int_equal(s_out.next_disk, 9);
 	t = meta_begin(r.m);
 	del_extent(t, x.id);
@@ -412,7 +412,7 @@ static void put_one_of_each(struct meta_txn *t)
 	struct rec_prealloc prealloc = {{7}, 3, 2, {{0, 4096}, {8192, 1 << 20}}};
 	struct rec_disk disk = {
 		.id = {1}, .uuid = {{2}}, .state = 1, .label = "l", .domain = "d", .path = "/p"};
-	struct rec_settings settings = {4, 2, 3, 3, false, 2};
+	struct rec_settings settings = {{{4, 2}, 3, 3, false}, 2};
 	struct rec_health health = {.disk = {1},
 				    .state = 2,
 				    .event = 2,

@@ -24,7 +24,7 @@ struct writer {
 static void write_something(void *arg)
 {
 	struct writer *w = arg;
-	struct pool_settings s = pool_get_settings(w->p);
+	struct policy s = pool_get_settings(w->p);
 	struct pool_message msg = {""};
 
 	s.verify_writes = !s.verify_writes;
