@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "sim/sim_disk_priv.h"
+#include "sim/sim_disk_internal.h"
 #include "sim/sim_env.h"
 #include "sim/stats.h"
 

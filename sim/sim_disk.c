@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "sim/sim_disk_priv.h"
+#include "sim/sim_disk_internal.h"
 
 struct sim_image_file {
 	char *path;

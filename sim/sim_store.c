@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "base/probe.h"
-#include "sim/sim_disk_priv.h"
+#include "sim/sim_disk_internal.h"
 
 struct rng sim_disk_rng;
 struct sim_disk_stats sim_disk_stats;

@@ -3,7 +3,7 @@
 #include "dev/counts.h"
 
 #include "base/err.h"
-#include "dev/deadline_priv.h"
+#include "dev/deadline_internal.h"
 
 static void add(uint64_t *to, uint64_t n) { (void)__atomic_fetch_add(to, n, __ATOMIC_RELAXED); }
 static uint64_t get(const uint64_t *from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }

@@ -4,7 +4,7 @@
  * is done on the caller's own thread, for waking another costs more than such a call: everything on a disk
  * that is only memory, and reads of what is in the page cache.
  *
- * Locks: see deadline_priv.h.
+ * Locks: see deadline_internal.h.
  */
 #include "dev/deadline.h"
 
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "dev/deadline_priv.h"
+#include "dev/deadline_internal.h"
 
 #define ASK_PATIENCE_NS 100000000ull /* then an earlier answer will do */
 #define PREFETCH_QUEUE_MAX 32u	     /* a disk that has so much to do is not given hints, too */

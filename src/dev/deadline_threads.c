@@ -3,14 +3,14 @@
  * The threads of a disk that may hang (D2), and its life: each request runs on one of them; what comes back
  * after it was left is thrown away (D4); a retired disk is closed by the last to leave it (D6).
  *
- * Locks: see deadline_priv.h. No lock is held while the disk works.
+ * Locks: see deadline_internal.h. No lock is held while the disk works.
  */
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/probe.h"
 #include "base/words.h"
-#include "dev/deadline_priv.h"
+#include "dev/deadline_internal.h"
 
 #define NS_PER_MS 1000000ull
 #define SLOW_THREADS (DEADLINE_THREADS - 2) /* two are kept for what is quick */

@@ -2,7 +2,7 @@
 /*
  * The set of disks and what is known of each: identity, state, counters. Free space is room.c's.
  *
- * Locks: disk_set.lock, disk.lock (see disk_priv.h).
+ * Locks: disk_set.lock, disk.lock (see disk_internal.h).
  */
 #include "dev/disk.h"
 
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "dev/disk_priv.h"
+#include "dev/disk_internal.h"
 
 struct disk_set {
 	struct env_mutex lock;

@@ -11,7 +11,7 @@
  */
 #include <stdlib.h>
 
-#include "dev/disk_priv.h"
+#include "dev/disk_internal.h"
 
 #define FEW_RUNS 8u
 #define UNDER_WAY_MAX MIB(16) /* bytes of a batch that are copied for the disks at a time (P9) */

@@ -3,13 +3,13 @@
  * Requests to a disk that may hang: each owns what it needs (D1) and is left behind when its deadline has
  * passed (D3). deadline_threads.c runs them. States and invariants: docs/DESIGN.md, "Disks that hang".
  *
- * Locks: see deadline_priv.h. No lock is held while the disk works.
+ * Locks: see deadline_internal.h. No lock is held while the disk works.
  */
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/probe.h"
-#include "dev/deadline_priv.h"
+#include "dev/deadline_internal.h"
 
 #define SYNC_FACTOR 2
 #define NS_PER_MS 1000000ull

@@ -25,7 +25,7 @@
 
 #include <stdio.h>
 
-#include "dev/disk_priv.h"
+#include "dev/disk_internal.h"
 
 #define SPACE_MAX_AGE_NS 1000000000ull
 #define REFUSED_HALF_NS 10000000000ull

@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
-#include "dev/disk_priv.h"
+#include "dev/disk_internal.h"
 
 #define NAME_LEN (sizeof(SEGMENT_DIR) + 1 + 8)
 #define CREATE_TRIES 64

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #include "base/probe.h"
-#include "dev/disk_priv.h"
+#include "dev/disk_internal.h"
 
 /*
  * A disk lost with unsynced writes goes on being named as long as somebody may still publish such a

@@ -3,7 +3,7 @@
  * Times of last access, by the rule of relatime: kept only while they say something that the other
  * times don't, so that reading a tree twice doesn't write twice. Locks: the inode's.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

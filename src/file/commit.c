@@ -5,7 +5,7 @@
  * Keeps F1 (callers commit from the FIFO's head) and F2 (size_put).
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ static unsigned extents_of(const struct slot *s)
 }
 
 /* One extent of ranges [first, first + count) of s; *packed is where bytes may be put together. */
-static void build_extent(struct batch *b, struct extent_new *e, const struct slot *s,
+static void build_extent(struct seal_batch *b, struct extent_new *e, const struct slot *s,
 			 unsigned first, unsigned count, struct record_piece *pieces,
 			 uint8_t **packed)
 {
@@ -46,7 +46,7 @@ static void build_extent(struct batch *b, struct extent_new *e, const struct slo
 		*packed += len;
 }
 
-void batch_build(struct batch *b)
+void batch_build(struct seal_batch *b)
 {
 	struct policy set = pool_get_settings(b->in->fs->pool);
 	unsigned extents = 0, pieces = 0, at = 0, piece_at = 0;
@@ -96,7 +96,7 @@ static unsigned clip_pieces(const struct extent_new *e, uint32_t from, uint32_t 
 	return n;
 }
 
-bool batch_split(struct batch *b)
+bool batch_split(struct seal_batch *b)
 {
 	unsigned at = 0, pieces = 0;
 	struct record_piece *v;
@@ -130,10 +130,11 @@ bool batch_split(struct batch *b)
 	return true;
 }
 
-static uint64_t first_unsealed(const struct inode *in, uint64_t off, const struct batch *except)
+static uint64_t first_unsealed(const struct inode *in, uint64_t off,
+			       const struct seal_batch *except)
 {
 	uint64_t first = slots_first_at(&in->slots, off);
-	struct batch *b;
+	struct seal_batch *b;
 
 	TAILQ_FOREACH(b, &in->fifo, fifo) {
 		if (b == except)
@@ -160,7 +161,7 @@ uint64_t beyond_put(struct inode *in, struct meta_txn *t, struct rec_inode *r, u
 }
 
 uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
-		  const struct batch *except, uint64_t mapped_to)
+		  const struct seal_batch *except, uint64_t mapped_to)
 {
 	uint64_t beyond = MAX(in->beyond_end, mapped_to);
 
@@ -175,7 +176,7 @@ uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
 }
 
 /* The batch's pieces in the order of the file: its slots are, and the ranges of each. */
-static struct map_piece *map_pieces(const struct batch *b, unsigned *ret_count)
+static struct map_piece *map_pieces(const struct seal_batch *b, unsigned *ret_count)
 {
 	struct map_piece *v;
 	unsigned count = 0;
@@ -206,7 +207,7 @@ static struct map_piece *map_pieces(const struct batch *b, unsigned *ret_count)
 
 /* The next part of the batch (B2). The size is that without the parts still to come, which are unsealed;
  * the last part stores what F2 gives for the whole batch. */
-static int commit_part(struct inode *in, const struct batch *b, struct map_edit *e)
+static int commit_part(struct inode *in, const struct seal_batch *b, struct map_edit *e)
 {
 	CLEANUP(map_change_release)
 	struct map_change m = {.in = in, .t = meta_begin(in->fs->meta)};
@@ -241,7 +242,7 @@ static int commit_part(struct inode *in, const struct batch *b, struct map_edit 
 	return 0;
 }
 
-int batch_commit(struct inode *in, struct batch *b)
+int batch_commit(struct inode *in, struct seal_batch *b)
 {
 	CLEANUP(map_edit_release) struct map_edit e;
 	unsigned count;
@@ -254,7 +255,7 @@ int batch_commit(struct inode *in, struct batch *b)
 	return rc;
 }
 
-void batch_settle(struct batch *b)
+void batch_settle(struct seal_batch *b)
 {
 	for (unsigned i = 0; i < b->ext_count; i++)
 		extent_settle(b->in->fs->extents, &b->ext[i], 1, b->ext[i].published);

@@ -6,7 +6,7 @@
  * Should two names have equal hashes, all but the last of them carry the offset before their group:
  * who stops inside it sees it again from its start, and never misses one.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 enum {
 	OFFSET_DOT = 1,

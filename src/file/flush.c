@@ -5,7 +5,7 @@
  * limit is taken, down to three eighths (P9). The background thread frees deleted files and makes everything committed
  * durable as often; it is apart, so that a slow disk sync doesn't keep writers waiting for room.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

@@ -12,7 +12,7 @@
  *
  * Owns fs.fold_lock.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 
@@ -32,7 +32,7 @@ struct fold {
 	enum fold_why why;
 	bool others; /* something there was not read: written meanwhile, or beyond the bound */
 	struct map_entries old; /* as it was read */
-	struct batch b;		/* the new extents of it */
+	struct seal_batch b;	/* the new extents of it */
 	struct slot *buf;
 };
 
@@ -106,7 +106,7 @@ static int is_settled(struct fold *f, bool *ret_settled)
 /* Data of the slot that is newer than its map is on its way. lock held. */
 static bool is_being_sealed(const struct fold *f)
 {
-	const struct batch *b;
+	const struct seal_batch *b;
 
 	TAILQ_FOREACH(b, &f->in->fifo, fifo)
 		for (unsigned i = 0; i < b->slot_count; i++)

@@ -3,7 +3,7 @@
  * The filesystem's life: opening (root directory, orphans, threads), closing, giving up.
  */
 #include "base/words.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

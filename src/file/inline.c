@@ -7,7 +7,7 @@
  *
  * All functions: inode.lock held.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

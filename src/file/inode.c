@@ -7,7 +7,7 @@
  * Owns fs.table_lock. Must not know how data gets to disk.
  */
 #include "base/words.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 
@@ -36,7 +36,7 @@ static struct inode *inode_alloc(struct fs *fs, ino_id ino)
 
 static void inode_free(struct inode *in)
 {
-	struct batch *b;
+	struct seal_batch *b;
 
 	while ((b = TAILQ_FIRST(&in->fifo))) { /* only when the filesystem is given up */
 		TAILQ_REMOVE(&in->fifo, b, fifo);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a file's data consists of, and the filesystem's figures, for a person. */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

@@ -8,7 +8,7 @@
  *
  * All functions: inode.lock held, from the first part to the last.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
  * the inode and the directory's times and link count (P2). A directory's size is the number of its
  * entries.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

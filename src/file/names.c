@@ -12,7 +12,7 @@
  *
  * Owns fs.names_lock.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

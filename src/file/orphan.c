@@ -8,7 +8,7 @@
  * Owns fs.reap_lock.
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

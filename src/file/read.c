@@ -5,14 +5,14 @@
  * overwritten meanwhile: everything is looked up again. So a reader gets the bytes of the time of
  * its look-up.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 
 #define READ_RETRIES 100u
 #define PREFETCH_EXTENTS 4u
 
-struct span { /* file bytes */
+struct file_span { /* file bytes */
 	uint64_t start, end;
 };
 struct part { /* of an extent, to be read to buf + at */
@@ -20,11 +20,11 @@ struct part { /* of an extent, to be read to buf + at */
 	uint32_t off, len;
 	size_t at;
 };
-struct plan {
+struct read_plan {
 	struct inode *in;
 	uint64_t off; /* of buf[0] */
 	uint8_t *buf;
-	struct span *gaps; /* not yet given by anything, sorted */
+	struct file_span *gaps; /* not yet given by anything, sorted */
 	unsigned gap_count, gap_cap;
 	struct part *parts;
 	unsigned part_count, part_cap;
@@ -32,13 +32,13 @@ struct plan {
 	unsigned prefetch_count;
 };
 
-static void plan_release(struct plan *p)
+static void plan_release(struct read_plan *p)
 {
 	free(p->gaps);
 	free(p->parts);
 }
 
-static void gap_add(struct plan *p, uint64_t start, uint64_t end)
+static void gap_add(struct read_plan *p, uint64_t start, uint64_t end)
 {
 	if (start >= end)
 		return;
@@ -46,10 +46,10 @@ static void gap_add(struct plan *p, uint64_t start, uint64_t end)
 		p->gap_cap = p->gap_cap ? p->gap_cap * 2 : 8;
 		p->gaps = xrealloc(p->gaps, p->gap_cap * sizeof(*p->gaps));
 	}
-	p->gaps[p->gap_count++] = (struct span){start, end};
+	p->gaps[p->gap_count++] = (struct file_span){start, end};
 }
 
-static void part_add(struct plan *p, const struct rec_map *m, uint64_t start, uint64_t end)
+static void part_add(struct read_plan *p, const struct rec_map *m, uint64_t start, uint64_t end)
 {
 	if (p->part_count == p->part_cap) {
 		p->part_cap = p->part_cap ? p->part_cap * 2 : 8;
@@ -63,7 +63,7 @@ static void part_add(struct plan *p, const struct rec_map *m, uint64_t start, ui
 }
 
 /* Copies what s has of one gap; what is left becomes new gaps. */
-static void overlay_gap(struct plan *p, const struct slot *s, struct span g)
+static void overlay_gap(struct read_plan *p, const struct slot *s, struct file_span g)
 {
 	uint64_t base = s->index << SLOT_SHIFT, pos = g.start;
 
@@ -80,10 +80,10 @@ static void overlay_gap(struct plan *p, const struct slot *s, struct span g)
 	gap_add(p, pos, g.end);
 }
 
-static void overlay_slot(struct plan *p, const struct slot *s)
+static void overlay_slot(struct read_plan *p, const struct slot *s)
 {
 	uint64_t base = s->index << SLOT_SHIFT;
-	struct span *old = p->gaps;
+	struct file_span *old = p->gaps;
 	unsigned count = p->gap_count;
 
 	if (!count || old[0].start >= base + SLOT_BYTES || old[count - 1].end <= base)
@@ -96,10 +96,10 @@ static void overlay_slot(struct plan *p, const struct slot *s)
 }
 
 /* Newest first: dirty slots, then batches from the FIFO's tail. */
-static void overlay_unsealed(struct plan *p, uint64_t end)
+static void overlay_unsealed(struct read_plan *p, uint64_t end)
 {
 	const struct slot_set *set = &p->in->slots;
-	struct batch *b;
+	struct seal_batch *b;
 
 	for (unsigned i = slot_lower(set, p->off >> SLOT_SHIFT); i < set->count; i++) {
 		if (set->v[i]->index << SLOT_SHIFT >= end)
@@ -111,7 +111,7 @@ static void overlay_unsealed(struct plan *p, uint64_t end)
 			overlay_slot(p, b->slots[i]);
 }
 
-static int from_inline(struct plan *p)
+static int from_inline(struct read_plan *p)
 {
 	BUF data = {0};
 	int rc = inline_get(p->in, &data);
@@ -119,7 +119,7 @@ static int from_inline(struct plan *p)
 	if (rc)
 		return rc;
 	for (unsigned i = 0; i < p->gap_count; i++) {
-		struct span g = p->gaps[i];
+		struct file_span g = p->gaps[i];
 		size_t len = (size_t)(g.end - g.start), have = 0;
 		uint8_t *dst = p->buf + (g.start - p->off);
 
@@ -138,7 +138,7 @@ static bool entry_has(const struct rec_map *m, uint64_t off)
 }
 
 /* Extents or zeros for one gap. */
-static int map_gap(struct plan *p, struct map_cursor *c, struct span g)
+static int map_gap(struct read_plan *p, struct map_cursor *c, struct file_span g)
 {
 	struct inode *in = p->in;
 	uint64_t pos = g.start;
@@ -172,7 +172,7 @@ static int map_gap(struct plan *p, struct map_cursor *c, struct span g)
 }
 
 /* A reader that goes on where it ended gets the next extents read ahead, once for each. */
-static int plan_prefetch(struct plan *p, struct map_cursor *c, uint64_t end)
+static int plan_prefetch(struct read_plan *p, struct map_cursor *c, uint64_t end)
 {
 	struct inode *in = p->in;
 	bool sequential = p->off == in->read_end && p->off;
@@ -203,7 +203,7 @@ static int plan_prefetch(struct plan *p, struct map_cursor *c, uint64_t end)
 }
 
 /* Copies what is in memory, and finds out where the rest lies. */
-static int make_plan(struct plan *p, size_t len, size_t *ret_len)
+static int make_plan(struct read_plan *p, size_t len, size_t *ret_len)
 {
 	CLEANUP(map_done) struct map_cursor c = {0};
 	struct inode *in = p->in;
@@ -230,7 +230,7 @@ static int make_plan(struct plan *p, size_t len, size_t *ret_len)
 	return rc ? rc : plan_prefetch(p, &c, end);
 }
 
-static int read_parts(struct plan *p)
+static int read_parts(struct read_plan *p)
 {
 	struct fs *fs = p->in->fs;
 
@@ -260,7 +260,7 @@ static int read_parts(struct plan *p)
 
 int fs_read(struct fs *fs, struct inode *in, uint64_t off, size_t len, void *buf, size_t *ret_len)
 {
-	CLEANUP(plan_release) struct plan p = {.in = in, .off = off, .buf = buf};
+	CLEANUP(plan_release) struct read_plan p = {.in = in, .off = off, .buf = buf};
 	size_t got = 0;
 	int rc = DFS_ENOENT;
 

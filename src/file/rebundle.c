@@ -9,7 +9,7 @@
  * Owns fs.rebundle (fs.fold_lock).
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #define AGAIN_NS                                                                                   \
 	30000000000ull	 /* at least, between two walks that nothing but new slots calls for */

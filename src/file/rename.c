@@ -7,7 +7,7 @@
  * which every rename between directories takes, so no parent changes meanwhile.
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

@@ -9,7 +9,7 @@
  * Owns fs.queue_lock. A batch that is queued belongs to the queue; who takes it out writes it.
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 
@@ -19,7 +19,7 @@ static void inflight_add(struct fs *fs, int64_t bytes)
 	fs->inflight_bytes = (uint64_t)((int64_t)fs->inflight_bytes + bytes);
 }
 
-void batch_free(struct fs *fs, struct batch *b)
+void batch_free(struct fs *fs, struct seal_batch *b)
 {
 	inflight_add(fs, -(int64_t)b->charged);
 	for (unsigned i = 0; i < b->slot_count; i++)
@@ -96,7 +96,7 @@ static void choose_below(const struct inode *in, bool *chosen)
 
 /* Waking a thread costs more than a small file: one is woken for the first batch, and wakes the next
  * if it leaves any. */
-static void enqueue(struct fs *fs, struct batch *b)
+static void enqueue(struct fs *fs, struct seal_batch *b)
 {
 	ENV_LOCKED(&fs->queue_lock);
 	if (TAILQ_EMPTY(&fs->queue))
@@ -106,8 +106,8 @@ static void enqueue(struct fs *fs, struct batch *b)
 	fs->queued_bytes += b->charged;
 }
 
-/* covers: see struct batch */
-static void push_batch(struct inode *in, struct batch *b, uint64_t covers)
+/* covers: see struct seal_batch */
+static void push_batch(struct inode *in, struct seal_batch *b, uint64_t covers)
 {
 	b->covers = covers;
 	b->born = uuid_tick();
@@ -120,7 +120,7 @@ static void push_batch(struct inode *in, struct batch *b, uint64_t covers)
 	enqueue(in->fs, b);
 }
 
-static uint64_t batch_end(const struct batch *b)
+static uint64_t batch_end(const struct seal_batch *b)
 {
 	const struct slot *s = b->slots[b->slot_count - 1];
 
@@ -129,7 +129,7 @@ static uint64_t batch_end(const struct batch *b)
 
 static void detach(struct inode *in, const bool *chosen)
 {
-	struct batch *b = NULL;
+	struct seal_batch *b = NULL;
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < in->slots.count; i++) {
@@ -209,7 +209,7 @@ int seal_start(struct inode *in, enum seal_which which, uint64_t cutoff_ns)
 void seal_collapse(struct inode *in)
 {
 	struct fs *fs = in->fs;
-	struct batch *b;
+	struct seal_batch *b;
 
 	while ((b = TAILQ_LAST(&in->fifo, batch_list))) {
 		TAILQ_REMOVE(&in->fifo, b, fifo);
@@ -242,7 +242,7 @@ void seal_collapse(struct inode *in)
 
 static void commit_ready(struct inode *in)
 {
-	struct batch *b;
+	struct seal_batch *b;
 
 	while ((b = TAILQ_FIRST(&in->fifo)) && b->state == BATCH_WRITTEN) {
 		int rc = batch_commit(in, b);
@@ -263,7 +263,7 @@ static void commit_ready(struct inode *in)
 	}
 }
 
-static void finish(struct batch *b, int rc)
+static void finish(struct seal_batch *b, int rc)
 {
 	struct inode *in = b->in;
 	bool pending = false;
@@ -285,7 +285,7 @@ static void finish(struct batch *b, int rc)
 	inode_put(in, 1);
 }
 
-static int write_extents(struct fs *fs, struct batch **b, unsigned count)
+static int write_extents(struct fs *fs, struct seal_batch **b, unsigned count)
 {
 	struct extent_new *all;
 	unsigned total = 0, at = 0;
@@ -305,7 +305,7 @@ static int write_extents(struct fs *fs, struct batch **b, unsigned count)
 }
 
 /* In smaller extents where there is no room for great ones: so the account has it (A7). */
-static int write_alone(struct fs *fs, struct batch *b)
+static int write_alone(struct fs *fs, struct seal_batch *b)
 {
 	int rc;
 
@@ -316,14 +316,14 @@ static int write_alone(struct fs *fs, struct batch *b)
 }
 
 /* Writes batches that the caller has taken out of the queue, and commits what is ready. */
-static void write_group(struct fs *fs, struct batch **group, unsigned count)
+static void write_group(struct fs *fs, struct seal_batch **group, unsigned count)
 {
-	struct batch *live[GROUP_MAX_EXTENTS];
+	struct seal_batch *live[GROUP_MAX_EXTENTS];
 	unsigned live_count = 0;
 	int rc;
 
 	for (unsigned i = 0; i < count; i++) {
-		struct batch *b = group[i];
+		struct seal_batch *b = group[i];
 		int err;
 
 		inode_ref(b->in); /* finish() gives it back */
@@ -346,7 +346,7 @@ static void write_group(struct fs *fs, struct batch **group, unsigned count)
 }
 
 /* queue_lock held */
-static void dequeue(struct fs *fs, struct batch *b)
+static void dequeue(struct fs *fs, struct seal_batch *b)
 {
 	env_assert_held(&fs->queue_lock);
 	TAILQ_REMOVE(&fs->queue, b, queue);
@@ -355,13 +355,13 @@ static void dequeue(struct fs *fs, struct batch *b)
 }
 
 /* The workers share what there is, up to a bound. */
-static unsigned take_group(struct fs *fs, struct batch **group)
+static unsigned take_group(struct fs *fs, struct seal_batch **group)
 {
 	uint64_t limit = MIN(MAX(fs->queued_bytes / fs->cfg.seal_workers, SLOT_BYTES),
 			     GROUP_MAX_BYTES);
 	uint64_t bytes = 0;
 	unsigned count = 0, slots = 0;
-	struct batch *b;
+	struct seal_batch *b;
 
 	while ((b = TAILQ_FIRST(&fs->queue)) && count < GROUP_MAX_EXTENTS) {
 		bytes += b->charged;
@@ -376,7 +376,7 @@ static unsigned take_group(struct fs *fs, struct batch **group)
 
 void seal_worker(void *arg)
 {
-	struct batch *group[GROUP_MAX_EXTENTS];
+	struct seal_batch *group[GROUP_MAX_EXTENTS];
 	struct fs *fs = arg;
 	unsigned count;
 
@@ -396,11 +396,11 @@ void seal_worker(void *arg)
 }
 
 /* Takes this inode's queued batches, oldest first. lock held. */
-static unsigned take_own(struct inode *in, struct batch **group)
+static unsigned take_own(struct inode *in, struct seal_batch **group)
 {
 	uint64_t bytes = 0;
 	unsigned count = 0;
-	struct batch *b;
+	struct seal_batch *b;
 
 	env_assert_held(&in->lock);
 	ENV_LOCKED(&in->fs->queue_lock);
@@ -419,7 +419,7 @@ static unsigned take_own(struct inode *in, struct batch **group)
 /* lock held. *ret_failed: the FIFO collapsed meanwhile. */
 static int seal_and_wait(struct inode *in, bool *ret_failed)
 {
-	struct batch *group[GROUP_MAX_EXTENTS];
+	struct seal_batch *group[GROUP_MAX_EXTENTS];
 	unsigned fails = in->fail_count, count;
 	int rc = seal_start(in, SEAL_ALL, 0);
 	uint64_t target = in->detach_seq;

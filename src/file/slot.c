@@ -7,7 +7,7 @@
  * Owns fs.dirty_lock's memory accounting (P9): what slots hold is charged against
  * cfg.dirty_limit_bytes, and writers wait for room before they take any lock.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -398,7 +398,7 @@ void dirty_list_update(struct inode *in)
 			       : TAILQ_EMPTY(&in->fifo) ? LIST_NONE
 							: LIST_SEALING;
 	int64_t since = INT64_MAX, unstored;
-	const struct batch *b;
+	const struct seal_batch *b;
 	enum inode_list was;
 
 	for (unsigned i = 0; i < in->slots.count; i++)

@@ -11,7 +11,7 @@
  * Owns fs.space_lock.
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #define BUDGET_NS 200000000ull
 #define MARGIN_BYTES ((int64_t)POOL_MARGIN_BYTES)

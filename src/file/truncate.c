@@ -4,7 +4,7 @@
  * file is being sealed, changes the map in transactions of bounded size, and only then forgets dirty
  * bytes of the range: a failure half-way never loses data that stays part of the file.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 
@@ -253,7 +253,7 @@ int fs_fallocate(struct fs *fs, struct inode *in, unsigned mode, uint64_t off, u
 bool unsealed_at(const struct inode *in, uint64_t off, uint64_t *ret_end)
 {
 	uint64_t next = UINT64_MAX;
-	struct batch *b;
+	struct seal_batch *b;
 
 	for (unsigned i = slot_lower(&in->slots, off >> SLOT_SHIFT); i < in->slots.count; i++) {
 		if (slot_covers(in->slots.v[i], off, ret_end))

@@ -14,7 +14,7 @@
  * All functions but the last two: inode.lock held.
  */
 #include "base/probe.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
  * slots are prepared, so that nothing can fail any more, and the bytes copied. Slots that became
  * whole go to the workers at once.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 /* What a write of n bytes may charge at most: heap buffers double, pages are rounded, and a recycled
  * buffer counts whole. */

@@ -6,7 +6,7 @@
  * An inode has a bounded number of them, of bounded size: what lists, moves and removes them stays bounded,
  * too (B1). Names fit in what listxattr(2) can give.
  */
-#include "file/file_internal.h"
+#include "file/internal.h"
 
 #include <stdlib.h>
 

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/path.h"
-#include "pool/rescue_priv.h"
+#include "pool/rescue_internal.h"
 
 #define WORK_NAME ".rescue"
 #define CACHE_BYTES MIB(64) /* of the work index between two flushes */

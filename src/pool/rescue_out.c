@@ -8,7 +8,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "pool/rescue_priv.h"
+#include "pool/rescue_internal.h"
 
 int rescue_errno(void)
 {

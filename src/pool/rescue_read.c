@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pool/rescue_priv.h"
+#include "pool/rescue_internal.h"
 
 #define BLOCK RECORD_BLOCK_BYTES
 

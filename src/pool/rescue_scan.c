@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/words.h"
-#include "pool/rescue_priv.h"
+#include "pool/rescue_internal.h"
 
 #define ALIGN 512u
 #define WINDOW_BYTES MIB(1)

@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "pool/rescue_priv.h"
+#include "pool/rescue_internal.h"
 
 #define ROOT_INO 1u
 

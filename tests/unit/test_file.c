@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "unit/file_rig.h"
 
 static const struct fs_cred root_cred = {0, 0};

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "format/journal.h"
 #include "unit/file_rig.h"
 

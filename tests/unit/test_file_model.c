@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "unit/file_rig.h"
 
 static uint64_t rng;

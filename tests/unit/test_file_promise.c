@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "unit/file_rig.h"
 
 #define DISK_BYTES MIB(96)

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "unit/file_rig.h"
 
 static void all_disks(struct file_rig *r, enum disk_state state)

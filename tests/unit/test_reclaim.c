@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "extent/extent.h"
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "unit/file_rig.h"
 
 #define FILES 40u

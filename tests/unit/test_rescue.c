@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/env.h"
-#include "pool/rescue_priv.h"
+#include "pool/rescue_internal.h"
 
 #define DISKS 3u
 #define FILE_BYTES 100000u

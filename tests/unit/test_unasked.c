@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "file/file_internal.h"
+#include "file/internal.h"
 #include "unit/file_rig.h"
 
 #define PIECE MIB(1)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the files rescue*.c; nobody else includes it. */
-#ifndef DFS_POOL_RESCUE_PRIV_H
-#define DFS_POOL_RESCUE_PRIV_H
+#ifndef DFS_POOL_RESCUE_INTERNAL_H
+#define DFS_POOL_RESCUE_INTERNAL_H
 
 #include "pool/internal.h"
 #include "pool/rescue.h"

@@ -82,10 +82,10 @@ enum batch_state {
 	BATCH_WRITTEN, /* its extents are in flight; commits when it is at the FIFO's head (F1) */
 	BATCH_FAILED,
 };
-struct batch {
-	TAILQ_ENTRY(batch) fifo;  /* inode.lock */
-	TAILQ_ENTRY(batch) queue; /* fs.queue_lock */
-	bool queued;		  /* fs.queue_lock */
+struct seal_batch {
+	TAILQ_ENTRY(seal_batch) fifo;  /* inode.lock */
+	TAILQ_ENTRY(seal_batch) queue; /* fs.queue_lock */
+	bool queued;		       /* fs.queue_lock */
 	struct inode *in;
 	enum batch_state state; /* inode.lock */
 	struct slot *slots[BATCH_MAX_SLOTS];
@@ -99,7 +99,7 @@ struct batch {
 	struct record_piece *pieces;
 	uint8_t *packed; /* bytes of slots with several ranges, while they are written */
 };
-TAILQ_HEAD(batch_list, batch);
+TAILQ_HEAD(batch_list, seal_batch);
 
 enum inode_list {
 	LIST_NONE,
@@ -334,20 +334,20 @@ MUST_USE int seal_wait(struct inode *in);
 void seal_worker(void *arg); /* thread */
 /* Gives the batches' data back to the dirty slots, under newer data. lock held, none pending. */
 void seal_collapse(struct inode *in);
-void batch_free(struct fs *fs, struct batch *b);
+void batch_free(struct fs *fs, struct seal_batch *b);
 
 /* ---- commit.c ---- */
-void batch_build(struct batch *b);
+void batch_build(struct seal_batch *b);
 /* Cuts the extent that found no room in two. false: there is none, or it is too small for that. */
-bool batch_split(struct batch *b);
+bool batch_split(struct seal_batch *b);
 /* After a failure parts may be committed; their bytes may be stored again. */
-MUST_USE int batch_commit(struct inode *in, struct batch *b);
-void batch_settle(struct batch *b); /* its extents are published, or given up */
+MUST_USE int batch_commit(struct inode *in, struct seal_batch *b);
+void batch_settle(struct seal_batch *b); /* its extents are published, or given up */
 /* Sets r->size to what may be stored (F2) and puts or deletes the orphan record that covers map
  * entries beyond it, which now end at mapped_to at least. except: a batch that is being committed, or
  * NULL. Returns the new beyond_end. */
 uint64_t size_put(struct inode *in, struct meta_txn *t, struct rec_inode *r,
-		  const struct batch *except, uint64_t mapped_to);
+		  const struct seal_batch *except, uint64_t mapped_to);
 
 /* Puts or deletes the orphan record that covers map entries from r->size up to beyond, and says so in
  * r. Returns the new beyond_end. */

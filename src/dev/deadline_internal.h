@@ -5,8 +5,8 @@
  *
  * Locks: deadline.lock, then dev_group.lock; both leaves, none held while the disk works.
  */
-#ifndef DFS_DEV_DEADLINE_PRIV_H
-#define DFS_DEV_DEADLINE_PRIV_H
+#ifndef DFS_DEV_DEADLINE_INTERNAL_H
+#define DFS_DEV_DEADLINE_INTERNAL_H
 
 #include <stdatomic.h>
 #include <sys/queue.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Between the files of the simulated disks: what a disk holds, and how its changes become durable. */
-#ifndef DFS_SIM_SIM_DISK_PRIV_H
-#define DFS_SIM_SIM_DISK_PRIV_H
+#ifndef DFS_SIM_SIM_DISK_INTERNAL_H
+#define DFS_SIM_SIM_DISK_INTERNAL_H
 
 #include <sys/queue.h>
 

@@ -8,8 +8,8 @@
  * Things that only one thread may do at a time, and that take I/O (making a segment, syncing, asking
  * for space, allocating), are claimed by a flag under disk.lock; the others wait on disk.changed.
  */
-#ifndef DFS_DEV_DISK_PRIV_H
-#define DFS_DEV_DISK_PRIV_H
+#ifndef DFS_DEV_DISK_INTERNAL_H
+#define DFS_DEV_DISK_INTERNAL_H
 
 #include <stdatomic.h>
 #include <sys/queue.h>
