@@ -132,11 +132,11 @@ void background(void *arg)
 	bool stop = false;
 
 	while (!stop) {
-		env_mutex_lock(&fs->reap_lock);
-		if (STAILQ_EMPTY(&fs->reap) && !fs->stop_background)
-			env_cond_wait_ms(&fs->reap_wake, &fs->reap_lock, half_ms);
-		stop = fs->stop_background;
-		env_mutex_unlock(&fs->reap_lock);
+		env_mutex_lock(&fs->reaper.lock);
+		if (STAILQ_EMPTY(&fs->reaper.list) && !fs->reaper.stop)
+			env_cond_wait_ms(&fs->reaper.wake, &fs->reaper.lock, half_ms);
+		stop = fs->reaper.stop;
+		env_mutex_unlock(&fs->reaper.lock);
 		if (stop && __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED))
 			return;
 		reap_run(fs);

@@ -10,7 +10,7 @@
  * moved to the new extents, in transactions like those of any overwriting. What was written meanwhile stays.
  * No byte of the file changes, so a crash between the parts is no matter.
  *
- * Owns fs.fold_lock.
+ * Owns fs.fold.lock.
  */
 #include "file/internal.h"
 
@@ -320,8 +320,8 @@ static void note_bad(struct fold *f, int err)
 
 	inode_log(f->in, "store a part anew that is mostly garbage", err,
 		  "it keeps its space, and is tried again later; run fsck");
-	ENV_LOCKED(&fs->fold_lock);
-	fs->fold_bad[fs->fold_bad_next++ % FOLD_BAD_MAX] = (struct fold_bad){f->in->ino, f->slot,
+	ENV_LOCKED(&fs->fold.lock);
+	fs->fold.bad[fs->fold.bad_next++ % FOLD_BAD_MAX] = (struct fold_bad){f->in->ino, f->slot,
 									     env_now_ns() + BAD_NS};
 }
 
@@ -329,10 +329,10 @@ bool fold_is_bad(struct fs *fs, ino_id ino, uint64_t slot)
 {
 	uint64_t now = env_now_ns();
 
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 	for (unsigned i = 0; i < FOLD_BAD_MAX; i++)
-		if (fs->fold_bad[i].ino.v == ino.v && fs->fold_bad[i].slot == slot &&
-		    fs->fold_bad[i].until_ns > now)
+		if (fs->fold.bad[i].ino.v == ino.v && fs->fold.bad[i].slot == slot &&
+		    fs->fold.bad[i].until_ns > now)
 			return true;
 	return false;
 }
@@ -357,8 +357,8 @@ int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool 
 		batch_settle(&f.b);
 	}
 	if (rc == 0 && f.old.count) {
-		ENV_LOCKED(&fs->fold_lock);
-		fs->folded_slots += why == FOLD_GARBAGE;
+		ENV_LOCKED(&fs->fold.lock);
+		fs->fold.slots += why == FOLD_GARBAGE;
 		fs->rebundle.slots += why != FOLD_GARBAGE;
 		*ret_done = true;
 	}
@@ -370,7 +370,7 @@ int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool 
 }
 
 /* ---- all of them ---- */
-/* The next slot that is listed after fs.fold_at, which it becomes; from the first on after the last. */
+/* The next slot that is listed after fs.fold.at, which it becomes; from the first on after the last. */
 static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 {
 	const uint8_t table = TABLE_FOLD;
@@ -380,9 +380,9 @@ static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 	int rc;
 
 	cursor_of_table(&c, fs->meta, TABLE_FOLD);
-	env_mutex_lock(&fs->fold_lock);
-	key_fold(&key, fs->fold_at.ino, fs->fold_at.slot + 1);
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
+	key_fold(&key, fs->fold.at.ino, fs->fold.at.slot + 1);
+	env_mutex_unlock(&fs->fold.lock);
 	cursor_seek(&c, key.data, key.len);
 	for (unsigned lap = 0; !found && lap < 2; lap++) {
 		if (lap == 1)
@@ -394,9 +394,9 @@ static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 	rc = cursor_close(&c, 0);
 	if (rc || !found)
 		return rc ? rc : DFS_ENOENT;
-	ENV_LOCKED(&fs->fold_lock);
-	fs->fold_at.ino = *ret_ino;
-	fs->fold_at.slot = *ret_slot;
+	ENV_LOCKED(&fs->fold.lock);
+	fs->fold.at.ino = *ret_ino;
+	fs->fold.at.slot = *ret_slot;
 	return 0;
 }
 
@@ -417,27 +417,27 @@ void fold_excess(struct fs *fs, int64_t bytes)
 {
 	if (!bytes)
 		return;
-	ENV_LOCKED(&fs->fold_lock);
-	fs->fold_excess = MAX(fs->fold_excess + bytes, 0);
+	ENV_LOCKED(&fs->fold.lock);
+	fs->fold.excess = MAX(fs->fold.excess + bytes, 0);
 	if (bytes > 0)
-		env_cond_signal(&fs->fold_wake);
+		env_cond_signal(&fs->fold.wake);
 	else
-		env_cond_broadcast(&fs->fold_less);
+		env_cond_broadcast(&fs->fold.less);
 }
 
 void fold_throttle(struct fs *fs)
 {
-	ENV_LOCKED(&fs->fold_lock);
-	if (fs->fold_excess > EXCESS_MAX && fs->folder && !fs->fold_stalled && !fs->stop_fold)
-		env_cond_wait_ms(&fs->fold_less, &fs->fold_lock, THROTTLE_MS);
+	ENV_LOCKED(&fs->fold.lock);
+	if (fs->fold.excess > EXCESS_MAX && fs->folder && !fs->fold.stalled && !fs->fold.stop)
+		env_cond_wait_ms(&fs->fold.less, &fs->fold.lock, THROTTLE_MS);
 }
 
 /* Foreground first: while there is little of it, half of the time at most goes into this. */
 static void rest(struct fs *fs, uint64_t took_ns)
 {
-	ENV_LOCKED(&fs->fold_lock);
-	if (fs->fold_excess < EXCESS_MAX / 2 && !fs->stop_fold)
-		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock,
+	ENV_LOCKED(&fs->fold.lock);
+	if (fs->fold.excess < EXCESS_MAX / 2 && !fs->fold.stop)
+		env_cond_wait_ms(&fs->fold.wake, &fs->fold.lock,
 				 MIN(took_ns, REST_MAX_NS) / 1000000u + 1);
 }
 
@@ -465,27 +465,27 @@ static int fold_next(struct fs *fs, unsigned *folds)
 
 void fs_pause_folding(struct fs *fs, bool pause)
 {
-	ENV_LOCKED(&fs->fold_lock);
-	fs->fold_paused = pause;
-	while (pause && fs->folding)
-		env_cond_wait(&fs->fold_less, &fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
+	fs->fold.paused = pause;
+	while (pause && fs->fold.busy)
+		env_cond_wait(&fs->fold.less, &fs->fold.lock);
 }
 
 /* Nothing to do, or nothing that can be done: until something is listed, or for a while. */
 static bool wait_for_work(struct fs *fs, int rc)
 {
-	ENV_LOCKED(&fs->fold_lock);
-	fs->folding = false;
-	env_cond_broadcast(&fs->fold_less);
-	fs->fold_stalled = rc != 0 || fs->fold_paused;
+	ENV_LOCKED(&fs->fold.lock);
+	fs->fold.busy = false;
+	env_cond_broadcast(&fs->fold.less);
+	fs->fold.stalled = rc != 0 || fs->fold.paused;
 	if (rc == DFS_ENOENT)
-		fs->fold_excess = 0; /* the table is the truth, this only sums up */
-	if (rc && !fs->stop_fold)
-		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock, LAP_MS);
-	while (fs->fold_paused && !fs->stop_fold)
-		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock, LAP_MS);
-	fs->folding = true;
-	return !fs->stop_fold;
+		fs->fold.excess = 0; /* the table is the truth, this only sums up */
+	if (rc && !fs->fold.stop)
+		env_cond_wait_ms(&fs->fold.wake, &fs->fold.lock, LAP_MS);
+	while (fs->fold.paused && !fs->fold.stop)
+		env_cond_wait_ms(&fs->fold.wake, &fs->fold.lock, LAP_MS);
+	fs->fold.busy = true;
+	return !fs->fold.stop;
 }
 
 void fold_main(void *arg)

@@ -44,24 +44,24 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 	env_mutex_init(&fs->rename_lock);
 	env_mutex_init(&fs->table_lock);
 	env_mutex_init(&fs->dirty_lock);
-	env_mutex_init(&fs->queue_lock);
-	env_mutex_init(&fs->space_lock);
-	env_mutex_init(&fs->reap_lock);
-	env_mutex_init(&fs->fold_lock);
-	env_cond_init(&fs->fold_wake);
-	env_cond_init(&fs->fold_less);
-	env_mutex_init(&fs->names_lock);
-	TAILQ_INIT(&fs->names);
+	env_mutex_init(&fs->queue.lock);
+	env_mutex_init(&fs->space.lock);
+	env_mutex_init(&fs->reaper.lock);
+	env_mutex_init(&fs->fold.lock);
+	env_cond_init(&fs->fold.wake);
+	env_cond_init(&fs->fold.less);
+	env_mutex_init(&fs->names.lock);
+	TAILQ_INIT(&fs->names.list);
 	env_cond_init(&fs->room);
 	env_cond_init(&fs->flush_wake);
-	env_cond_init(&fs->queue_wake);
-	env_cond_init(&fs->reap_wake);
-	env_cond_init(&fs->reap_idle);
+	env_cond_init(&fs->queue.wake);
+	env_cond_init(&fs->reaper.wake);
+	env_cond_init(&fs->reaper.idle);
 	TAILQ_INIT(&fs->lru);
 	TAILQ_INIT(&fs->dirty);
 	TAILQ_INIT(&fs->sealing);
-	TAILQ_INIT(&fs->queue);
-	STAILQ_INIT(&fs->reap);
+	TAILQ_INIT(&fs->queue.list);
+	STAILQ_INIT(&fs->reaper.list);
 	return fs;
 }
 
@@ -74,18 +74,18 @@ static void fs_free(struct fs *fs)
 	inodes_free_all(fs);
 	reap_free_list(fs);
 	slot_pool_release(fs);
-	env_cond_release(&fs->reap_idle);
-	env_cond_release(&fs->reap_wake);
-	env_cond_release(&fs->queue_wake);
+	env_cond_release(&fs->reaper.idle);
+	env_cond_release(&fs->reaper.wake);
+	env_cond_release(&fs->queue.wake);
 	env_cond_release(&fs->flush_wake);
 	env_cond_release(&fs->room);
-	env_mutex_release(&fs->names_lock);
-	env_cond_release(&fs->fold_less);
-	env_cond_release(&fs->fold_wake);
-	env_mutex_release(&fs->fold_lock);
-	env_mutex_release(&fs->reap_lock);
-	env_mutex_release(&fs->space_lock);
-	env_mutex_release(&fs->queue_lock);
+	env_mutex_release(&fs->names.lock);
+	env_cond_release(&fs->fold.less);
+	env_cond_release(&fs->fold.wake);
+	env_mutex_release(&fs->fold.lock);
+	env_mutex_release(&fs->reaper.lock);
+	env_mutex_release(&fs->space.lock);
+	env_mutex_release(&fs->queue.lock);
 	env_mutex_release(&fs->dirty_lock);
 	env_mutex_release(&fs->table_lock);
 	env_mutex_release(&fs->rename_lock);
@@ -181,10 +181,10 @@ static void stop_background(struct fs *fs)
 {
 	if (!fs->background)
 		return;
-	env_mutex_lock(&fs->reap_lock);
-	fs->stop_background = true;
-	env_cond_broadcast(&fs->reap_wake);
-	env_mutex_unlock(&fs->reap_lock);
+	env_mutex_lock(&fs->reaper.lock);
+	fs->reaper.stop = true;
+	env_cond_broadcast(&fs->reaper.wake);
+	env_mutex_unlock(&fs->reaper.lock);
 	env_thread_join(fs->background);
 	fs->background = NULL;
 }
@@ -193,11 +193,11 @@ static void stop_folder(struct fs *fs)
 {
 	if (!fs->folder)
 		return;
-	env_mutex_lock(&fs->fold_lock);
-	fs->stop_fold = true;
-	env_cond_broadcast(&fs->fold_wake);
-	env_cond_broadcast(&fs->fold_less);
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
+	fs->fold.stop = true;
+	env_cond_broadcast(&fs->fold.wake);
+	env_cond_broadcast(&fs->fold.less);
+	env_mutex_unlock(&fs->fold.lock);
 	env_thread_join(fs->folder);
 	fs->folder = NULL;
 }
@@ -206,10 +206,10 @@ static void stop_workers(struct fs *fs)
 {
 	if (!fs->workers)
 		return;
-	env_mutex_lock(&fs->queue_lock);
-	fs->stop_workers = true;
-	env_cond_broadcast(&fs->queue_wake);
-	env_mutex_unlock(&fs->queue_lock);
+	env_mutex_lock(&fs->queue.lock);
+	fs->queue.stop = true;
+	env_cond_broadcast(&fs->queue.wake);
+	env_mutex_unlock(&fs->queue.lock);
 	for (unsigned i = 0; i < fs->cfg.seal_workers; i++)
 		env_thread_join(fs->workers[i]);
 	free(fs->workers);

@@ -7,7 +7,7 @@
  *   fs.rename_lock	one rename between directories at a time: keeps "is below" answers stable
  *   inode.lock		directories before all others, each kind by inode number; held during index
  *			look-ups and commits, never during I/O of file data
- *   fs.dirty_lock, fs.queue_lock, fs.space_lock, fs.reap_lock, fs.fold_lock, fs.names_lock,
+ *   fs.dirty_lock, fs.queue.lock, fs.space.lock, fs.reaper.lock, fs.fold.lock, fs.names.lock,
  *   fs.table_lock
  *			leaves: nothing is called under them; only table_lock is taken under
  *			dirty_lock
@@ -84,8 +84,8 @@ enum batch_state {
 };
 struct seal_batch {
 	TAILQ_ENTRY(seal_batch) fifo;  /* inode.lock */
-	TAILQ_ENTRY(seal_batch) queue; /* fs.queue_lock */
-	bool queued;		       /* fs.queue_lock */
+	TAILQ_ENTRY(seal_batch) queue; /* fs.queue.lock */
+	bool queued;		       /* fs.queue.lock */
 	struct inode *in;
 	enum batch_state state; /* inode.lock */
 	struct slot *slots[BATCH_MAX_SLOTS];
@@ -128,7 +128,7 @@ struct inode {
 	bool on_lru;
 	TAILQ_ENTRY(inode) lru;
 
-	/* fs.names_lock */
+	/* fs.names.lock */
 	struct names *names;  /* of a directory; NULL: not kept */
 	uint64_t name_misses; /* look-ups while they were not */
 
@@ -176,6 +176,75 @@ struct budget {
 	int64_t index; /* how much more it may hold with these two */
 };
 
+/* Batches for the workers (seal.c). */
+struct seal_queue {
+	struct env_mutex lock;
+	struct env_cond wake;
+	struct batch_list list;
+	uint64_t bytes;
+	bool stop;
+};
+
+/* What may still be accepted (space.c, F4). */
+struct space_account {
+	struct env_mutex lock;
+	struct budget budget;
+	uint64_t budget_ns;  /* when it was computed; 0: never */
+	struct budget taken; /* of all budgets so far */
+	int64_t writing;     /* what writes have taken that are not dirty bytes yet, perhaps */
+	int64_t promising;   /* what fallocate has taken that is not in the counter yet, perhaps */
+	int64_t asking;	     /* of these two: what is asked for, and not granted yet */
+	int64_t unasked;     /* what is being written that nobody asked for (A6) */
+	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
+	bool promise_broken;	    /* room that was promised was looked for in vain, last */
+	uint64_t broken_ns;	    /* at this time */
+};
+
+/* Directories' names (names.c). */
+struct names_cache {
+	struct env_mutex lock;
+	TAILQ_HEAD(, names) list; /* the one used last is last */
+	uint64_t bytes;
+};
+
+/* Slots that take more than they may (fold.c). */
+struct folding {
+	struct env_mutex lock; /* a leaf; of struct rebundle, too */
+	struct env_cond wake;  /* there may be something to fold */
+	struct env_cond less;  /* the excess has fallen */
+	int64_t excess;	       /* bytes, over all slots; what this process has seen of it */
+	uint64_t slots;	       /* that were folded */
+	struct fold_bad {      /* slots that could not be read, passed over for a while */
+		ino_id ino;
+		uint64_t slot, until_ns;
+	} bad[FOLD_BAD_MAX];
+	unsigned bad_next;
+	bool stalled; /* what there is can't be folded now */
+	bool stop, paused, busy;
+	struct rec_usage at;		      /* the slot that was last tried */
+	struct geometry fit_large, fit_small; /* what extents get (usage_refresh) */
+};
+
+/* Slots with extents narrower than wanted (rebundle.c). */
+struct rebundle {
+	bool due, noted;
+	ino_id at_ino; /* the slot that was last tried */
+	uint64_t at_slot;
+	uint64_t began_ns, next_ns, rest_until_ns;
+	struct geometry large, small; /* that it was last due for */
+	uint64_t slots;		      /* that were stored anew */
+	uint64_t fit_ns;	      /* when the fits were looked at for what finds no disk */
+};
+
+/* What the background thread is to do (orphan.c). */
+struct reaper {
+	struct env_mutex lock;
+	struct env_cond wake, idle;
+	unsigned busy;
+	STAILQ_HEAD(, reap) list;
+	bool stop;
+};
+
 struct fs {
 	struct env_mutex rename_lock;
 	struct pool *pool;
@@ -204,57 +273,12 @@ struct fs {
 	uint64_t store_by_ns; /* what was written by then is due now */
 	bool stop_flusher;
 
-	struct env_mutex queue_lock; /* batches for the workers */
-	struct env_cond queue_wake;
-	struct batch_list queue;
-	uint64_t queued_bytes;
-	bool stop_workers;
-
-	struct env_mutex space_lock; /* F4 */
-	struct budget budget;	     /* what may still be accepted */
-	uint64_t budget_ns;	     /* when it was computed; 0: never */
-	struct budget taken;	     /* of all budgets so far */
-	int64_t writing;   /* what writes have taken that are not dirty bytes yet, perhaps */
-	int64_t promising; /* what fallocate has taken that is not in the counter yet, perhaps */
-	int64_t asking;	   /* of these two: what is asked for, and not granted yet */
-	int64_t unasked;   /* what is being written that nobody asked for (A6) */
-	uint64_t full_ns, full_seq; /* when, and at which commit, the pool was found full */
-	bool promise_broken;	    /* room that was promised was looked for in vain, last */
-	uint64_t broken_ns;	    /* at this time */
-
-	struct env_mutex names_lock; /* cache of directories' names */
-	TAILQ_HEAD(, names) names;   /* the one used last is last */
-	uint64_t names_bytes;
-
-	struct env_mutex fold_lock; /* a leaf */
-	struct env_cond fold_wake;  /* there may be something to fold */
-	struct env_cond fold_less;  /* the excess has fallen */
-	int64_t fold_excess;	    /* bytes, over all slots; what this process has seen of it */
-	uint64_t folded_slots;
-	struct fold_bad { /* slots that could not be read, passed over for a while */
-		ino_id ino;
-		uint64_t slot, until_ns;
-	} fold_bad[FOLD_BAD_MAX];
-	unsigned fold_bad_next;
-	bool fold_stalled; /* what there is can't be folded now */
-	bool stop_fold, fold_paused, folding;
-	struct rec_usage fold_at;	      /* the slot that was last tried */
-	struct geometry fit_large, fit_small; /* what extents get (usage_refresh) */
-	struct rebundle {		      /* rebundle.c */
-		bool due, noted;
-		ino_id at_ino; /* the slot that was last tried */
-		uint64_t at_slot;
-		uint64_t began_ns, next_ns, rest_until_ns;
-		struct geometry large, small; /* that it was last due for */
-		uint64_t slots;		      /* that were stored anew */
-		uint64_t fit_ns; /* when the fits were looked at for what finds no disk */
-	} rebundle;
-
-	struct env_mutex reap_lock; /* what the background thread is to do */
-	struct env_cond reap_wake, reap_idle;
-	unsigned reap_busy;
-	STAILQ_HEAD(, reap) reap;
-	bool stop_background;
+	struct seal_queue queue;
+	struct space_account space;
+	struct names_cache names;
+	struct folding fold;
+	struct rebundle rebundle;
+	struct reaper reaper;
 
 	bool abandoned; /* atomic */
 	struct env_thread *flusher, *background, *folder, **workers;

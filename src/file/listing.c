@@ -80,8 +80,8 @@ void fs_stats(struct fs *fs, struct fs_stats *ret)
 	env_mutex_unlock(&fs->dirty_lock);
 	ENV_LOCKED(&fs->table_lock);
 	ret->inodes_cached = HASH_COUNT(fs->inodes);
-	env_mutex_lock(&fs->fold_lock);
-	ret->folded_slots = fs->folded_slots;
-	ret->fold_excess_bytes = (uint64_t)fs->fold_excess;
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
+	ret->folded_slots = fs->fold.slots;
+	ret->fold_excess_bytes = (uint64_t)fs->fold.excess;
+	env_mutex_unlock(&fs->fold.lock);
 }

@@ -10,7 +10,7 @@
  * acknowledged yet: every change of entries tells this cache after its commit and before the
  * directory's lock is released, and the scan is made under that lock.
  *
- * Owns fs.names_lock.
+ * Owns fs.names.lock.
  */
 #include "file/internal.h"
 
@@ -52,17 +52,17 @@ static void release(struct names *n)
 /* names_lock held */
 static void detach(struct fs *fs, struct names *n)
 {
-	env_assert_held(&fs->names_lock);
-	TAILQ_REMOVE(&fs->names, n, lru);
-	fs->names_bytes -= n->bytes;
+	env_assert_held(&fs->names.lock);
+	TAILQ_REMOVE(&fs->names.list, n, lru);
+	fs->names.bytes -= n->bytes;
 	n->dir->names = NULL;
 	release(n);
 }
 
 static void trim(struct fs *fs)
 {
-	while (fs->names_bytes > fs->cfg.name_cache_bytes)
-		detach(fs, TAILQ_FIRST(&fs->names));
+	while (fs->names.bytes > fs->cfg.name_cache_bytes)
+		detach(fs, TAILQ_FIRST(&fs->names.list));
 }
 
 static void add(struct names *n, const char *text, ino_id ino)
@@ -118,25 +118,25 @@ static void load(struct inode *dir, uint64_t misses)
 		release(n);
 		return;
 	}
-	env_mutex_lock(&fs->names_lock);
+	env_mutex_lock(&fs->names.lock);
 	if (dir->names) { /* somebody was faster */
 		release(n);
 	} else {
 		dir->names = n;
-		TAILQ_INSERT_TAIL(&fs->names, n, lru);
-		fs->names_bytes += n->bytes;
+		TAILQ_INSERT_TAIL(&fs->names.list, n, lru);
+		fs->names.bytes += n->bytes;
 		trim(fs);
 	}
-	env_mutex_unlock(&fs->names_lock);
+	env_mutex_unlock(&fs->names.lock);
 }
 
 void names_prepare(struct inode *dir)
 {
 	uint64_t misses;
 
-	env_mutex_lock(&dir->fs->names_lock);
+	env_mutex_lock(&dir->fs->names.lock);
 	misses = dir->names ? 0 : ++dir->name_misses;
-	env_mutex_unlock(&dir->fs->names_lock);
+	env_mutex_unlock(&dir->fs->names.lock);
 	if (misses >= MISSES_MIN && (misses & (misses - 1)) == 0)
 		load(dir, misses);
 }
@@ -149,16 +149,16 @@ int names_find(struct inode *dir, const char *text, ino_id *ret_ino)
 	struct names *n;
 	int rc;
 
-	env_mutex_lock(&fs->names_lock);
+	env_mutex_lock(&fs->names.lock);
 	n = dir->names;
 	if (n) {
 		HASH_FIND(hh, n->hash, text, strlen(text), e);
 		if (e)
 			*ret_ino = e->ino;
-		TAILQ_REMOVE(&fs->names, n, lru);
-		TAILQ_INSERT_TAIL(&fs->names, n, lru);
+		TAILQ_REMOVE(&fs->names.list, n, lru);
+		TAILQ_INSERT_TAIL(&fs->names.list, n, lru);
 	}
-	env_mutex_unlock(&fs->names_lock);
+	env_mutex_unlock(&fs->names.lock);
 	if (n)
 		return e ? 0 : DFS_ENOENT;
 	rc = get_dentry(fs->meta, dir->ino, text, &d);
@@ -173,12 +173,12 @@ void names_set(struct inode *dir, const char *text, ino_id ino)
 	struct names *n;
 	struct name *e;
 
-	ENV_LOCKED(&fs->names_lock);
+	ENV_LOCKED(&fs->names.lock);
 	n = dir->names;
 	if (!n)
 		return;
 	HASH_FIND(hh, n->hash, text, strlen(text), e);
-	fs->names_bytes -= n->bytes;
+	fs->names.bytes -= n->bytes;
 	if (e && ino.v) {
 		e->ino = ino;
 	} else if (e) {
@@ -188,13 +188,13 @@ void names_set(struct inode *dir, const char *text, ino_id ino)
 	} else if (ino.v) {
 		add(n, text, ino);
 	}
-	fs->names_bytes += n->bytes;
+	fs->names.bytes += n->bytes;
 	trim(fs);
 }
 
 void names_drop(struct inode *dir)
 {
-	ENV_LOCKED(&dir->fs->names_lock);
+	ENV_LOCKED(&dir->fs->names.lock);
 	if (dir->names)
 		detach(dir->fs, dir->names);
 }

@@ -5,7 +5,7 @@
  * the background thread once its last handle is closed, or at the next mount. ORPHAN_TRUNCATE
  * records (map entries beyond the stored size, F2, F5) are worked off at mount.
  *
- * Owns fs.reap_lock.
+ * Owns fs.reaper.lock.
  */
 #include "base/probe.h"
 #include "file/internal.h"
@@ -136,10 +136,10 @@ void reap_later(struct fs *fs, struct inode *in)
 	in->reaping = true;
 	r = xcalloc(1, sizeof(*r));
 	r->ino = in->ino;
-	env_mutex_lock(&fs->reap_lock);
-	STAILQ_INSERT_TAIL(&fs->reap, r, link);
-	env_cond_signal(&fs->reap_wake);
-	env_mutex_unlock(&fs->reap_lock);
+	env_mutex_lock(&fs->reaper.lock);
+	STAILQ_INSERT_TAIL(&fs->reaper.list, r, link);
+	env_cond_signal(&fs->reaper.wake);
+	env_mutex_unlock(&fs->reaper.lock);
 }
 
 void orphan_last_close(struct fs *fs, struct inode *in)
@@ -248,39 +248,40 @@ void reap_run(struct fs *fs)
 	struct reap *r;
 
 	for (;;) {
-		env_mutex_lock(&fs->reap_lock);
-		r = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? NULL
-								      : STAILQ_FIRST(&fs->reap);
+		env_mutex_lock(&fs->reaper.lock);
+		r = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED)
+			    ? NULL
+			    : STAILQ_FIRST(&fs->reaper.list);
 		if (r) {
-			STAILQ_REMOVE_HEAD(&fs->reap, link);
-			fs->reap_busy++;
+			STAILQ_REMOVE_HEAD(&fs->reaper.list, link);
+			fs->reaper.busy++;
 		}
-		env_mutex_unlock(&fs->reap_lock);
+		env_mutex_unlock(&fs->reaper.lock);
 		if (!r)
 			return;
 		reap_one(fs, r->ino);
 		free(r);
-		env_mutex_lock(&fs->reap_lock);
-		if (--fs->reap_busy == 0)
-			env_cond_broadcast(&fs->reap_idle);
-		env_mutex_unlock(&fs->reap_lock);
+		env_mutex_lock(&fs->reaper.lock);
+		if (--fs->reaper.busy == 0)
+			env_cond_broadcast(&fs->reaper.idle);
+		env_mutex_unlock(&fs->reaper.lock);
 	}
 }
 
 void reap_wait(struct fs *fs)
 {
 	reap_run(fs);
-	ENV_LOCKED(&fs->reap_lock);
-	while (fs->reap_busy)
-		env_cond_wait(&fs->reap_idle, &fs->reap_lock);
+	ENV_LOCKED(&fs->reaper.lock);
+	while (fs->reaper.busy)
+		env_cond_wait(&fs->reaper.idle, &fs->reaper.lock);
 }
 
 void reap_free_list(struct fs *fs)
 {
 	struct reap *r;
 
-	while ((r = STAILQ_FIRST(&fs->reap))) {
-		STAILQ_REMOVE_HEAD(&fs->reap, link);
+	while ((r = STAILQ_FIRST(&fs->reaper.list))) {
+		STAILQ_REMOVE_HEAD(&fs->reaper.list, link);
 		free(r);
 	}
 }

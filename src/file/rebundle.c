@@ -6,7 +6,7 @@
  * geometry than it got at the last walk, when the pool has been mounted, and now and then while slots are added to it
  * (U7). A slot is stored anew as folding does it (fold.c): old until new, byte for byte the same file.
  *
- * Owns fs.rebundle (fs.fold_lock).
+ * Owns fs.rebundle (fs.fold.lock).
  */
 #include "base/probe.h"
 #include "file/internal.h"
@@ -24,24 +24,24 @@ static bool is_better(struct geometry a, uint8_t k, uint8_t m)
 
 bool rebundle_is_better(struct fs *fs, const struct rec_extent *x)
 {
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 
 	return extent_is_narrow(x) &&
-	       is_better(x->wanted_k > 1 ? fs->fit_large : fs->fit_small, x->k, x->m);
+	       is_better(x->wanted_k > 1 ? fs->fold.fit_large : fs->fold.fit_small, x->k, x->m);
 }
 
 bool rebundle_restores(struct fs *fs, const struct rec_extent *x)
 {
 	unsigned sure = extent_sure_fragments(fs->extents, x);
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 
 	return sure < (unsigned)x->k + x->m && sure >= x->k &&
-	       (x->wanted_k > 1 ? fs->fit_large : fs->fit_small).m > sure - x->k;
+	       (x->wanted_k > 1 ? fs->fold.fit_large : fs->fold.fit_small).m > sure - x->k;
 }
 
 void rebundle_noted(struct fs *fs)
 {
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 	fs->rebundle.noted = true;
 }
 
@@ -59,13 +59,13 @@ void rebundle_look(struct fs *fs)
 	struct rebundle *r = &fs->rebundle;
 	uint64_t now = env_now_ns();
 
-	ENV_LOCKED(&fs->fold_lock);
-	if (!r->large.k || is_better(fs->fit_large, r->large.k, r->large.m) ||
-	    is_better(fs->fit_small, r->small.k, r->small.m) ||
+	ENV_LOCKED(&fs->fold.lock);
+	if (!r->large.k || is_better(fs->fold.fit_large, r->large.k, r->large.m) ||
+	    is_better(fs->fold.fit_small, r->small.k, r->small.m) ||
 	    (r->noted && !r->due && now >= r->next_ns))
 		begin_walk(r, now);
-	r->large = fs->fit_large;
-	r->small = fs->fit_small;
+	r->large = fs->fold.fit_large;
+	r->small = fs->fold.fit_small;
 }
 
 /* The slot after the last one that was tried. DFS_ENOENT: that was the last one. */
@@ -77,9 +77,9 @@ static int next_listed(struct fs *fs, ino_id *ret_ino, uint64_t *ret_slot)
 	int rc;
 
 	cursor_of_table(&c, fs->meta, TABLE_NARROW);
-	env_mutex_lock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
 	key_narrow(&key, fs->rebundle.at_ino, fs->rebundle.at_slot + 1);
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_unlock(&fs->fold.lock);
 	cursor_seek(&c, key.data, key.len);
 	while (!found && cursor_next(&c)) /* what can't be read is fsck's to tell */
 		found = cursor_narrow(&c, ret_ino, ret_slot) == 0 &&
@@ -93,7 +93,7 @@ static void end_walk(struct fs *fs)
 	struct rebundle *r = &fs->rebundle;
 	uint64_t now = env_now_ns();
 
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 	r->due = false;
 	r->next_ns = now + MAX(AGAIN_NS, (now - r->began_ns) * AGAIN_FACTOR);
 }
@@ -101,16 +101,16 @@ static void end_walk(struct fs *fs)
 /* Not longer than so long at once: who wants to stop waits. */
 static void rest(struct fs *fs, uint64_t ns)
 {
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 	fs->rebundle.rest_until_ns = env_now_ns() + ns;
-	if (!fs->stop_fold)
-		env_cond_wait_ms(&fs->fold_wake, &fs->fold_lock,
+	if (!fs->fold.stop)
+		env_cond_wait_ms(&fs->fold.wake, &fs->fold.lock,
 				 MIN((unsigned)(ns / 1000000u) + 1, REST_MOST_MS));
 }
 
 static bool is_due(struct fs *fs)
 {
-	ENV_LOCKED(&fs->fold_lock);
+	ENV_LOCKED(&fs->fold.lock);
 
 	return fs->rebundle.due && env_now_ns() >= fs->rebundle.rest_until_ns;
 }
@@ -138,11 +138,11 @@ int rebundle_next(struct fs *fs)
 		rest(fs, AGAIN_NS);
 		return rc;
 	}
-	env_mutex_lock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
 	fs->rebundle.at_ino = ino;
 	fs->rebundle.at_slot = slot;
 	fs->rebundle.noted |= rc != 0; /* once more, later */
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_unlock(&fs->fold.lock);
 	if (rc)
 		return 0; /* logged, if it is more than a file that changes; the others go on */
 	if (done) {
@@ -159,11 +159,11 @@ static void refresh(struct fs *fs)
 {
 	uint64_t now = env_now_ns();
 
-	env_mutex_lock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
 	bool old = now - fs->rebundle.fit_ns >= FIT_NS;
 	if (old)
 		fs->rebundle.fit_ns = now;
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_unlock(&fs->fold.lock);
 	if (old)
 		usage_refresh(fs);
 }

@@ -6,7 +6,7 @@
  * collapses: its data goes back to the dirty slots, under what was written since, and is sealed
  * again later (F3). So nothing is dropped, and nobody waits for a full disk.
  *
- * Owns fs.queue_lock. A batch that is queued belongs to the queue; who takes it out writes it.
+ * Owns fs.queue.lock. A batch that is queued belongs to the queue; who takes it out writes it.
  */
 #include "base/probe.h"
 #include "file/internal.h"
@@ -98,12 +98,12 @@ static void choose_below(const struct inode *in, bool *chosen)
  * if it leaves any. */
 static void enqueue(struct fs *fs, struct seal_batch *b)
 {
-	ENV_LOCKED(&fs->queue_lock);
-	if (TAILQ_EMPTY(&fs->queue))
-		env_cond_signal(&fs->queue_wake);
+	ENV_LOCKED(&fs->queue.lock);
+	if (TAILQ_EMPTY(&fs->queue.list))
+		env_cond_signal(&fs->queue.wake);
 	b->queued = true;
-	TAILQ_INSERT_TAIL(&fs->queue, b, queue);
-	fs->queued_bytes += b->charged;
+	TAILQ_INSERT_TAIL(&fs->queue.list, b, queue);
+	fs->queue.bytes += b->charged;
 }
 
 /* covers: see struct seal_batch */
@@ -348,22 +348,22 @@ static void write_group(struct fs *fs, struct seal_batch **group, unsigned count
 /* queue_lock held */
 static void dequeue(struct fs *fs, struct seal_batch *b)
 {
-	env_assert_held(&fs->queue_lock);
-	TAILQ_REMOVE(&fs->queue, b, queue);
-	fs->queued_bytes -= b->charged;
+	env_assert_held(&fs->queue.lock);
+	TAILQ_REMOVE(&fs->queue.list, b, queue);
+	fs->queue.bytes -= b->charged;
 	b->queued = false;
 }
 
 /* The workers share what there is, up to a bound. */
 static unsigned take_group(struct fs *fs, struct seal_batch **group)
 {
-	uint64_t limit = MIN(MAX(fs->queued_bytes / fs->cfg.seal_workers, SLOT_BYTES),
+	uint64_t limit = MIN(MAX(fs->queue.bytes / fs->cfg.seal_workers, SLOT_BYTES),
 			     GROUP_MAX_BYTES);
 	uint64_t bytes = 0;
 	unsigned count = 0, slots = 0;
 	struct seal_batch *b;
 
-	while ((b = TAILQ_FIRST(&fs->queue)) && count < GROUP_MAX_EXTENTS) {
+	while ((b = TAILQ_FIRST(&fs->queue.list)) && count < GROUP_MAX_EXTENTS) {
 		bytes += b->charged;
 		slots += b->slot_count;
 		if (count && (bytes > limit || slots > GROUP_MAX_EXTENTS))
@@ -381,14 +381,14 @@ void seal_worker(void *arg)
 	unsigned count;
 
 	for (;;) {
-		env_mutex_lock(&fs->queue_lock);
-		while (TAILQ_EMPTY(&fs->queue) && !fs->stop_workers)
-			env_cond_wait(&fs->queue_wake, &fs->queue_lock);
+		env_mutex_lock(&fs->queue.lock);
+		while (TAILQ_EMPTY(&fs->queue.list) && !fs->queue.stop)
+			env_cond_wait(&fs->queue.wake, &fs->queue.lock);
 		count = __atomic_load_n(&fs->abandoned, __ATOMIC_RELAXED) ? 0
 									  : take_group(fs, group);
-		if (!TAILQ_EMPTY(&fs->queue))
-			env_cond_signal(&fs->queue_wake);
-		env_mutex_unlock(&fs->queue_lock);
+		if (!TAILQ_EMPTY(&fs->queue.list))
+			env_cond_signal(&fs->queue.wake);
+		env_mutex_unlock(&fs->queue.lock);
 		if (!count)
 			return;
 		write_group(fs, group, count);
@@ -403,7 +403,7 @@ static unsigned take_own(struct inode *in, struct seal_batch **group)
 	struct seal_batch *b;
 
 	env_assert_held(&in->lock);
-	ENV_LOCKED(&in->fs->queue_lock);
+	ENV_LOCKED(&in->fs->queue.lock);
 	TAILQ_FOREACH(b, &in->fifo, fifo) {
 		if (!b->queued)
 			continue;

@@ -8,7 +8,7 @@
  * overwriting has left behind is folded (fold.c), segments that are partly dead are copied, a checkpoint made, and the question asked again. So
  * ENOSPC comes at write(), early and clean; deleting and shortening never ask.
  *
- * Owns fs.space_lock.
+ * Owns fs.space.lock.
  */
 #include "base/probe.h"
 #include "file/internal.h"
@@ -115,12 +115,12 @@ static int64_t asked(const struct budget *need) { return need->data ? need->data
 /* space_lock held */
 static void give(struct fs *fs, const struct budget *need, bool was_asked)
 {
-	env_assert_held(&fs->space_lock);
-	move(&fs->budget, &fs->taken, need);
+	env_assert_held(&fs->space.lock);
+	move(&fs->space.budget, &fs->space.taken, need);
 	if (was_asked)
-		fs->asking -= asked(need);
+		fs->space.asking -= asked(need);
 	if (!need->room)
-		fs->promise_broken = false;
+		fs->space.promise_broken = false;
 }
 
 /*
@@ -133,26 +133,26 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh, bool was_ask
 	struct budget budget, taken;
 	int64_t writing, promising, unasked;
 
-	env_mutex_lock(&fs->space_lock);
-	fresh |= !fs->budget_ns || now - fs->budget_ns > BUDGET_NS;
-	if (!fresh && covers(&fs->budget, &need)) {
+	env_mutex_lock(&fs->space.lock);
+	fresh |= !fs->space.budget_ns || now - fs->space.budget_ns > BUDGET_NS;
+	if (!fresh && covers(&fs->space.budget, &need)) {
 		give(fs, &need, was_asked);
-		env_mutex_unlock(&fs->space_lock);
+		env_mutex_unlock(&fs->space.lock);
 		return true;
 	}
-	taken = fs->taken;
+	taken = fs->space.taken;
 	/* the caller's own is not there yet */
-	writing = MAX(fs->writing - need.data, 0);
-	promising = MAX(fs->promising - (need.data ? 0 : need.room), 0);
-	unasked = fs->unasked;
-	env_mutex_unlock(&fs->space_lock);
+	writing = MAX(fs->space.writing - need.data, 0);
+	promising = MAX(fs->space.promising - (need.data ? 0 : need.room), 0);
+	unasked = fs->space.unasked;
+	env_mutex_unlock(&fs->space.lock);
 	budget = budget_now(fs, need, writing, promising);
-	ENV_LOCKED(&fs->space_lock);
-	budget.room -= fs->taken.room - taken.room + unasked;
-	budget.data -= fs->taken.data - taken.data + unasked;
-	budget.index -= fs->taken.index - taken.index;
-	fs->budget = budget;
-	fs->budget_ns = now ? now : 1;
+	ENV_LOCKED(&fs->space.lock);
+	budget.room -= fs->space.taken.room - taken.room + unasked;
+	budget.data -= fs->space.taken.data - taken.data + unasked;
+	budget.index -= fs->space.taken.index - taken.index;
+	fs->space.budget = budget;
+	fs->space.budget_ns = now ? now : 1;
 	if (!covers(&budget, &need))
 		return false;
 	give(fs, &need, was_asked);
@@ -161,8 +161,8 @@ static bool try_take(struct fs *fs, struct budget need, bool fresh, bool was_ask
 
 void space_writing(struct fs *fs, uint64_t data_bytes, bool begins)
 {
-	ENV_LOCKED(&fs->space_lock);
-	fs->writing += (begins ? 1 : -1) * data_cost(data_bytes);
+	ENV_LOCKED(&fs->space.lock);
+	fs->space.writing += (begins ? 1 : -1) * data_cost(data_bytes);
 }
 
 /*
@@ -176,17 +176,17 @@ void space_accepted(void *ctx, int64_t bytes, struct extent_accepted *ret)
 	uint64_t dirty;
 	int64_t given, others;
 
-	env_mutex_lock(&fs->space_lock);
-	others = MAX(fs->unasked, 0);
-	fs->unasked += bytes;
+	env_mutex_lock(&fs->space.lock);
+	others = MAX(fs->space.unasked, 0);
+	fs->space.unasked += bytes;
 	if (bytes > 0) {
-		fs->budget = (struct budget){0};
-		fs->budget_ns = 0;
-		fs->taken.room += bytes;
-		fs->taken.data += bytes;
+		fs->space.budget = (struct budget){0};
+		fs->space.budget_ns = 0;
+		fs->space.taken.room += bytes;
+		fs->space.taken.data += bytes;
 	}
-	given = MAX(fs->writing + fs->promising - fs->asking, 0);
-	env_mutex_unlock(&fs->space_lock);
+	given = MAX(fs->space.writing + fs->space.promising - fs->space.asking, 0);
+	env_mutex_unlock(&fs->space.lock);
 	env_mutex_lock(&fs->dirty_lock);
 	dirty = fs->dirty_bytes - fs->folding_bytes;
 	env_mutex_unlock(&fs->dirty_lock);
@@ -214,24 +214,25 @@ static bool known_full(struct fs *fs, bool promised)
 {
 	uint64_t seq = meta_last_seq(fs->meta), now = env_now_ns();
 
-	ENV_LOCKED(&fs->space_lock);
+	ENV_LOCKED(&fs->space.lock);
 	if (promised)
-		return fs->promise_broken && now - fs->broken_ns < BUDGET_NS;
-	return fs->full_ns && fs->full_seq == seq && now - fs->full_ns < BUDGET_NS;
+		return fs->space.promise_broken && now - fs->space.broken_ns < BUDGET_NS;
+	return fs->space.full_ns && fs->space.full_seq == seq &&
+	       now - fs->space.full_ns < BUDGET_NS;
 }
 
 static void note_full(struct fs *fs, bool promised)
 {
 	uint64_t seq = meta_last_seq(fs->meta), now = env_now_ns();
 
-	ENV_LOCKED(&fs->space_lock);
+	ENV_LOCKED(&fs->space.lock);
 	PROBE("enospc-at-write");
 	if (promised) {
-		fs->promise_broken = true;
-		fs->broken_ns = now;
+		fs->space.promise_broken = true;
+		fs->space.broken_ns = now;
 	} else {
-		fs->full_ns = now;
-		fs->full_seq = seq;
+		fs->space.full_ns = now;
+		fs->space.full_seq = seq;
 	}
 }
 
@@ -280,8 +281,8 @@ static bool make_room(struct fs *fs, struct budget need)
  */
 static uint64_t patience_ns(struct fs *fs, bool promised)
 {
-	ENV_LOCKED(&fs->space_lock);
-	return promised && !fs->promise_broken ? fs->cfg.promise_wait_ms * 1000000u : 0;
+	ENV_LOCKED(&fs->space.lock);
+	return promised && !fs->space.promise_broken ? fs->cfg.promise_wait_ms * 1000000u : 0;
 }
 
 static int look_for_room(struct fs *fs, struct budget need)
@@ -313,15 +314,15 @@ static int take(struct fs *fs, struct budget need)
 {
 	int rc;
 
-	env_mutex_lock(&fs->space_lock);
-	fs->asking += asked(&need);
-	env_mutex_unlock(&fs->space_lock);
+	env_mutex_lock(&fs->space.lock);
+	fs->space.asking += asked(&need);
+	env_mutex_unlock(&fs->space.lock);
 	rc = look_for_room(fs, need);
 	if (rc == DFS_ENOSPC && disk_set_takes_nothing(pool_disks(fs->pool)))
 		rc = DFS_EIO; /* C6 */
 	if (rc) {	      /* else the asker has ceased to be one when it was given */
-		ENV_LOCKED(&fs->space_lock);
-		fs->asking -= asked(&need);
+		ENV_LOCKED(&fs->space.lock);
+		fs->space.asking -= asked(&need);
 	}
 	return rc;
 }
@@ -350,16 +351,16 @@ int space_promise(struct fs *fs, uint64_t bytes)
 
 	if (bytes > (uint64_t)INT64_MAX / 4)
 		return DFS_ENOSPC;
-	env_mutex_lock(&fs->space_lock);
-	fs->promising += need.room;
-	env_mutex_unlock(&fs->space_lock);
+	env_mutex_lock(&fs->space.lock);
+	fs->space.promising += need.room;
+	env_mutex_unlock(&fs->space.lock);
 	return bytes ? take(fs, need) : 0;
 }
 
 void space_promised(struct fs *fs, uint64_t bytes)
 {
-	ENV_LOCKED(&fs->space_lock);
-	fs->promising -= bytes > (uint64_t)INT64_MAX / 4 ? 0 : data_cost(bytes);
+	ENV_LOCKED(&fs->space.lock);
+	fs->space.promising -= bytes > (uint64_t)INT64_MAX / 4 ? 0 : data_cost(bytes);
 }
 
 void fs_statfs(struct fs *fs, struct fs_statfs *ret)

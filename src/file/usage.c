@@ -50,10 +50,10 @@ static uint64_t folded_bytes(struct fs *fs, const struct rec_usage *u)
 {
 	struct geometry large, small;
 
-	env_mutex_lock(&fs->fold_lock);
-	large = fs->fit_large;
-	small = fs->fit_small;
-	env_mutex_unlock(&fs->fold_lock);
+	env_mutex_lock(&fs->fold.lock);
+	large = fs->fold.fit_large;
+	small = fs->fold.fit_small;
+	env_mutex_unlock(&fs->fold.lock);
 	if (u->mapped_bytes == SLOT_BYTES)
 		return record_bytes(large, 1, SLOT_BYTES);
 	/* Entries that need not touch each other: extents of RECORD_MAX_PIECES each, the last one less. */
@@ -75,12 +75,12 @@ void usage_refresh(struct fs *fs)
 
 	/* What does not fit now keeps the geometry that it had. */
 	if (extent_fit(fs->extents, large, EXTENT_MAX_BYTES, &large))
-		large = fs->fit_large;
+		large = fs->fold.fit_large;
 	if (extent_fit(fs->extents, small, EXTENT_MAX_BYTES, &small))
-		small = fs->fit_small;
-	ENV_LOCKED(&fs->fold_lock);
-	fs->fit_large = large.k ? large : set.large;
-	fs->fit_small = small.k ? small : (struct geometry){1, (uint8_t)(set.copies - 1)};
+		small = fs->fold.fit_small;
+	ENV_LOCKED(&fs->fold.lock);
+	fs->fold.fit_large = large.k ? large : set.large;
+	fs->fold.fit_small = small.k ? small : (struct geometry){1, (uint8_t)(set.copies - 1)};
 }
 
 /* ---- applying ---- */

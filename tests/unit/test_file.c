@@ -514,7 +514,7 @@ static void check_names(struct file_rig *r, struct inode *dir, const ino_id *wan
 		assert_int_equal(rc, want[i].v ? 0 : DFS_ENOENT);
 		assert_int_equal(ino.v, want[i].v);
 	}
-	assert_true(r->fs->names_bytes <= r->fs->cfg.name_cache_bytes);
+	assert_true(r->fs->names.bytes <= r->fs->cfg.name_cache_bytes);
 }
 
 static void fill_names(struct file_rig *r, struct inode *dir, ino_id *want)
@@ -578,7 +578,7 @@ static void test_name_cache(void **state)
 		check_names(r, dirs[d], want[d]); /* and from the index */
 		fs_forget(r->fs, dirs[d], 1);
 	}
-	assert_true(r->fs->names_bytes > 0);
+	assert_true(r->fs->names.bytes > 0);
 	file_rig_free(r);
 }
 

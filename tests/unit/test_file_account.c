@@ -109,8 +109,8 @@ static void compare(struct world *w)
 	}
 	assert_int_equal(in_table(w), sum);
 	assert_int_equal(meta_counter(w->r->fs->meta, META_COUNT_PREALLOC_BYTES), sum);
-	assert_int_equal(w->r->fs->promising, 0);
-	assert_int_equal(w->r->fs->writing, 0);
+	assert_int_equal(w->r->fs->space.promising, 0);
+	assert_int_equal(w->r->fs->space.writing, 0);
 }
 
 /* ---- what is done ---- */

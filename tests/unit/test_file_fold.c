@@ -185,7 +185,7 @@ static void test_unreadable(void **state)
 	meta_put(t, key.data, key.len, was.data, was.len);
 	assert_int_equal(meta_commit(t, &seq), 0);
 	assert_int_equal(fold_some(r->fs, 1), 0); /* not so soon */
-	r->fs->fold_bad[0].until_ns = 0;
+	r->fs->fold.bad[0].until_ns = 0;
 	assert_int_equal(fold_some(r->fs, 1), 1);
 	assert_true(stored(r) < 2 * 3 * KIB(70));
 	fs_forget(r->fs, bad, 1);
@@ -236,10 +236,10 @@ static void test_writers_wait(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		uint64_t start = env_now_ns();
 
-		env_mutex_lock(&r->fs->fold_lock);
-		r->fs->fold_excess = MIB(40);
-		r->fs->fold_stalled = false;
-		env_mutex_unlock(&r->fs->fold_lock);
+		env_mutex_lock(&r->fs->fold.lock);
+		r->fs->fold.excess = MIB(40);
+		r->fs->fold.stalled = false;
+		env_mutex_unlock(&r->fs->fold.lock);
 		rig_write(r, in, i, "x", 1);
 		waited += env_now_ns() - start > 40000000u;
 	}
