@@ -91,6 +91,11 @@
 	X(SEAL_ERRORS, "seal_errors_total", COUNTER, "", "", "Attempts to store data that failed")  \
 	X(FOLDED, "folded_slots_total", COUNTER, "", "",                                            \
 	  "Parts of files that were stored anew, as whole extents")                                 \
+	X(FOLDED_BYTES, "folded_bytes_total", COUNTER, "bytes", "",                                 \
+	  "What these take on the disks, so that folding has written it")                           \
+	X(WRITTEN, "written_bytes_total", COUNTER, "bytes", "", "What programs wrote to files")     \
+	X(AMPLIFICATION, "write_amplification", GAUGE, "", "",                                      \
+	  "Bytes that went to the disks for each that programs wrote, all included")                \
 	X(INODES, "inodes", GAUGE, "", "", "Files, directories and others")                         \
 	X(SPACE_TOTAL, "space_total_bytes", GAUGE, "bytes", "", "File data that fits when empty")   \
 	X(SPACE_USED, "space_used_bytes", GAUGE, "bytes", "",                                       \

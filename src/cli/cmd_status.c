@@ -63,6 +63,27 @@ static void print_raw(struct out *o, const json_t *r)
 	fputc('\n', o->f);
 }
 
+/* Since the mount; of some megabytes nothing is to be told. */
+static void print_writes(struct out *o, const json_t *r)
+{
+	uint64_t files = format_u64(r, "writes.file_bytes"),
+		 disks = format_u64(r, "writes.disk_bytes");
+	uint64_t moved = format_u64(r, "writes.folded_bytes") +
+			 format_u64(r, "writes.compacted_bytes");
+	char a[FORMAT_VALUE_BYTES], b[FORMAT_VALUE_BYTES], c[FORMAT_VALUE_BYTES];
+
+	if (files < MIB(16))
+		return;
+	format_bytes(files, a);
+	format_bytes(disks, b);
+	format_bytes(moved, c);
+	fprintf(o->f, "  Writes    %s by programs since the mount; %s to the disks (%.1f times)", a,
+		b, (double)disks / (double)files);
+	if (moved > MIB(1))
+		fprintf(o->f, ", %s of that to give space back", c);
+	fputc('\n', o->f);
+}
+
 static void print_space(struct out *o, const json_t *r)
 {
 	uint64_t total = format_u64(r, "space.total_bytes");
@@ -93,6 +114,7 @@ static void print_space(struct out *o, const json_t *r)
 	fprintf(o->f, "  Files     %s %s, %s %s\n", a,
 		plural(format_u64(r, "inodes"), "inode", "inodes"), b,
 		plural(format_u64(r, "extents"), "extent", "extents"));
+	print_writes(o, r);
 }
 
 static void print_policy(struct out *o, const json_t *r)

@@ -108,6 +108,10 @@ json_t *settings_json(const struct policy *s);
 json_t *background_json(const struct pool_rebuild *r);
 /* What the disks have in all, with what is free and what of that no stripe of this geometry can reach (capacity.c). */
 void set_capacity(json_t *space, struct pool *p, struct geometry g);
+/* What this process has written to the disks, journal and index included. */
+uint64_t bytes_to_disks(struct pool *p);
+/* And what of it programs have written, and what space given back has cost. */
+void set_writes(json_t *o, struct pool *p);
 /* All disks, as list-disks and status show them. */
 json_t *disks_array(struct pool *p);
 /* ---- arguments ---- NULL / default when absent */

@@ -2,7 +2,9 @@
 /* What the disks have, for `status`: raw, and what of it no stripe can reach since they differ in size. No locks. */
 #include <stdlib.h>
 
+#include "base/metric.h"
 #include "ctl/call.h"
+#include "dev/counts.h"
 
 #define EXTENT_BYTES MIB(1)
 
@@ -59,4 +61,30 @@ void set_capacity(json_t *space, struct pool *p, struct geometry g)
 	set_u64(space, "stranded_bytes", stranded(disks, count, g));
 	free(disks);
 	free(v);
+}
+
+uint64_t bytes_to_disks(struct pool *p)
+{
+	struct disk_set *disks = pool_disks(p);
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < disk_count(disks); i++) {
+		struct dev *dev = disk_dev(disk_at(disks, i));
+		struct dev_counts c;
+
+		if (dev && dev_counts(dev, &c))
+			bytes += c.of[DEV_COUNT_WRITE].bytes;
+	}
+	return bytes;
+}
+
+void set_writes(json_t *o, struct pool *p)
+{
+	json_t *writes = json_object();
+
+	set_u64(writes, "file_bytes", metric_get(METRIC_WRITTEN));
+	set_u64(writes, "disk_bytes", bytes_to_disks(p));
+	set_u64(writes, "folded_bytes", metric_get(METRIC_FOLDED_BYTES));
+	set_u64(writes, "compacted_bytes", metric_get(METRIC_COMPACT_BYTES));
+	json_object_set_new(o, "writes", writes);
 }

@@ -175,6 +175,14 @@ static void put_fs(struct answer *a)
 		    __atomic_load_n(&metric_fuse_cells[i], __ATOMIC_RELAXED));
 }
 
+static void put_amplification(struct answer *a)
+{
+	uint64_t written = metric_get(METRIC_WRITTEN), to_disks = bytes_to_disks(a->c->pool);
+
+	json_object_set_new(sample(a, METRIC_AMPLIFICATION, NULL, NULL), "value",
+			    json_real(written ? (double)to_disks / (double)written : 0));
+}
+
 /* Those that have a cell of their own; the two of the cache give a third. */
 static void put_cells(struct answer *a)
 {
@@ -185,12 +193,13 @@ static void put_cells(struct answer *a)
 		METRIC_SCRUB_COMPLETIONS, METRIC_SCRUB_ISSUES,	   METRIC_SCRUB_REPAIRS,
 		METRIC_JOBS_BEGUN,	  METRIC_JOBS_DONE,	   METRIC_CACHE_HITS,
 		METRIC_CACHE_MISSES,	  METRIC_COMPACT_SEGMENTS, METRIC_COMPACT_BYTES,
-		METRIC_COMPACT_FREED,
+		METRIC_COMPACT_FREED,	  METRIC_FOLDED_BYTES,	   METRIC_WRITTEN,
 	};
 	uint64_t hits = metric_get(METRIC_CACHE_HITS), misses = metric_get(METRIC_CACHE_MISSES);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(counted); i++)
 		put(a, counted[i], NULL, NULL, metric_get(counted[i]));
+	put_amplification(a);
 	json_object_set_new(sample(a, METRIC_CACHE_HIT_RATIO, NULL, NULL), "value",
 			    json_real(hits ? (double)hits / (double)(hits + misses) : 0));
 }

@@ -558,6 +558,7 @@ int op_status(struct ctl_call *c)
 			    c->mountpoint ? ctl_json_text(c->mountpoint) : json_null());
 	set_text(o, "version", DFS_VERSION);
 	set_space(o, c->pool, s);
+	set_writes(o, c->pool);
 	json_object_set_new(o, "settings", settings_json(&s->settings));
 	json_object_set_new(redundancy, "large", geometry_pair(s->settings.large, s->large_now));
 	json_object_set_new(redundancy, "small",

@@ -16,6 +16,8 @@
 
 #include <stdlib.h>
 
+#include "base/metric.h"
+
 #define ENTRIES_MAX 65536u	      /* of one fold; a slot with more takes several */
 #define EXCESS_MAX ((int64_t)MIB(32)) /* writers wait beyond it */
 #define THROTTLE_MS 50
@@ -267,6 +269,12 @@ static bool is_all_wide(const struct fold *f)
 	return !f->others;
 }
 
+static void note_written(const struct fold *f)
+{
+	for (unsigned i = 0; i < f->b.ext_count; i++)
+		metric_add(METRIC_FOLDED_BYTES, extent_stored_bytes(&f->b.ext[i].rec));
+}
+
 static int move_part(const struct fold *f, struct map_edit *e)
 {
 	struct inode *in = f->in;
@@ -354,6 +362,7 @@ int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool 
 		rc = write_slot(&f);
 	if (rc == 0 && f.old.count) {
 		rc = move(&f);
+		note_written(&f);
 		batch_settle(&f.b);
 	}
 	if (rc == 0 && f.old.count) {

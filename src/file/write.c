@@ -4,6 +4,7 @@
  * slots are prepared, so that nothing can fail any more, and the bytes copied. Slots that became
  * whole go to the workers at once.
  */
+#include "base/metric.h"
 #include "file/internal.h"
 
 /* What a write of n bytes may charge at most: heap buffers double, pages are rounded, and a recycled
@@ -198,6 +199,7 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 	if (rc == 0)
 		rc = write_all(fs, in, off, len, buf, append, &room);
 	space_writing(fs, len, false);
+	metric_add(METRIC_WRITTEN, rc ? 0 : len);
 	return rc;
 }
 
