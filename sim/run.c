@@ -489,6 +489,7 @@ static void jobs_begin(struct run *r)
 	r->jobs = jobs_load(r->pool);
 	jobs_start(r->jobs);
 	scrub_begin_one(r, r->jobs);
+	level_begin_one(r);
 }
 
 static void jobs_end(struct run *r)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Disks that leave. One that is to leave counts among the damaged: what lies there may be lost with it. Once it has left, nothing names it,
+ * Disks that leave, with an heir or without, and disks that become level. One that is to leave counts among the damaged: what lies there may be lost with it. Once it has left, nothing names it,
  * and the pool is opened, filled, damaged and read as before.
  */
 #include "sim/run_drain.h"
@@ -68,6 +68,81 @@ static void take_back(struct run *r, struct run_disk *d, disk_id id)
 			DAMAGE_ANEW; /* what was written meanwhile went without it, and may bear less */
 }
 
+/* Another one that takes its place, which need not be new; 0: none does. */
+static disk_id choose_heir(struct run *r, disk_id old)
+{
+	struct pool_disk_status st;
+
+	for (unsigned i = 0; pool_disk_status(r->pool, i, &st); i++)
+		if (st.info.id.v != old.v && st.takes_data && rng_one_in(&r->drain_rng, 3))
+			return st.info.id;
+	return (disk_id){0};
+}
+
+/* ---- disks become level (RB1 to RB4), by the least that can move; also while one leaves ---- */
+
+#define LEVELLED_MAX 200u
+
+static struct levelling { /* one at a time */
+	disk_id from;
+	struct repair_item items[LEVELLED_MAX];
+	unsigned count;
+} levelling;
+
+static void collect_one(struct run *r, const struct rec_extent *rec)
+{
+	(void)r;
+	for (unsigned i = 0; i < (unsigned)rec->k + rec->m; i++)
+		if (rec->frags[i].disk.v == levelling.from.v && levelling.count < LEVELLED_MAX)
+			levelling.items[levelling.count++] = (struct repair_item){.id = rec->id};
+}
+
+static void level_one(struct run *r, struct extent_level *level, disk_id from)
+{
+	levelling.from = from;
+	levelling.count = 0;
+	oracle_each_extent(r, collect_one);
+	if (!levelling.count)
+		return;
+	extent_level_move(pool_extents(r->pool), level, from, levelling.items, levelling.count);
+	for (unsigned i = 0; i < levelling.count; i++)
+		if (levelling.items[i].made)
+			PROBE("levelled");
+}
+
+static void level_some(struct run *r)
+{
+	struct extent_level *level = xcalloc(1, sizeof(*level));
+
+	extent_level_measure(pool_extents(r->pool), level);
+	for (unsigned i = 0; i < level->count && !r->stop_admin; i++)
+		if (extent_level_gives(level, level->disks[i].id))
+			level_one(r, level, level->disks[i].id);
+	free(level);
+}
+
+void level_begin_one(struct run *r)
+{
+	uint32_t id;
+	int err;
+
+	if (!r->drains || r->beyond || !r->jobs || !rng_one_in(&r->drain_rng, 2))
+		return;
+	err = jobs_rebalance(r->jobs, rng_one_in(&r->drain_rng, 2) ? 0 : MIB(1), &id);
+	if (err && err != DFS_EBUSY && !is_honest(r, err))
+		sim_fail("RB4", "levelling can't be begun: %s", dfs_err_name(err));
+}
+
+/* The label that it has: all homes of it are written anew. */
+static void set_label(struct run *r, const struct pool_disk_status *st)
+{
+	struct pool_message msg = {0};
+	int err = pool_set_label(r->pool, st->info.label, st->info.label, false, &msg);
+
+	if (err && !is_honest(r, err))
+		sim_fail("DR9", "a label can't be set: %s: %s", dfs_err_name(err), msg.text);
+}
+
 static void drain_main(void *arg)
 {
 	struct run *r = arg;
@@ -75,16 +150,22 @@ static void drain_main(void *arg)
 	struct pool_drain_plan plan;
 	struct pool_message msg = {0};
 	struct run_disk *d;
+	disk_id heir;
 	int err;
 
 	env_sleep_ms(rng_below(&r->drain_rng, 1ull << rng_between(&r->drain_rng, 0, 12)));
+	if (rng_one_in(&r->drain_rng, 2) && !r->stop_admin)
+		level_some(r);
 	d = r->stop_admin ? NULL : choose(r, &st);
 	if (!d)
 		return;
 	d->damage = DAMAGE_FAILED;
 	d->failed = true;
 	sim_trace("remove-disk %s", d->path);
-	err = pool_drain(r->pool, st.info.label, false, &plan, &msg);
+	if (rng_one_in(&r->drain_rng, 3))
+		set_label(r, &st);
+	heir = choose_heir(r, st.info.id);
+	err = pool_replace(r->pool, st.info.label, heir, false, false, &plan, &msg);
 	sim_trace("remove-disk %s: %s %s", d->path, dfs_err_name(err), msg.text);
 	if (err && !is_honest(r, err))
 		sim_fail("DR5", "removing a disk fails: %s: %s", dfs_err_name(err), msg.text);

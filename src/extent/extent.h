@@ -238,11 +238,14 @@ struct extent_level_disk {
 	uint64_t slack_bytes; /* so much of that is tolerated */
 };
 struct extent_level {
+	uint64_t
+		least_slack_bytes; /* tolerated whatever that part is; 0: nothing is, of any disk */
 	unsigned count;
 	uint64_t used_bytes, usable_bytes;		  /* of all together */
 	struct extent_level_disk disks[EXTENT_LEVEL_MAX]; /* that are well and take data, by id */
 };
-/* As it is now. What was freed and not given back yet counts as nobody's. */
+#define EXTENT_LEVEL_LEAST (2u * RECORD_MAX_LEN) /* of least_slack_bytes, usually */
+/* As it is now, but for least_slack_bytes, which stays. What was freed and not given back yet counts as nobody's. */
 void extent_level_measure(struct extent_store *s, struct extent_level *ret);
 /* What each holds by now; what they can hold is left as it was measured. False: they are other disks by now. */
 MUST_USE bool extent_level_update(struct extent_store *s, struct extent_level *l);

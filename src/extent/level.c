@@ -41,7 +41,9 @@ static void weigh(struct extent_level *l)
 
 		d->over_bytes = (int64_t)d->used_bytes -
 				(int64_t)part_of(d->usable_bytes, l->used_bytes, l->usable_bytes);
-		d->slack_bytes = MAX(d->usable_bytes / EXTENT_LEVEL_PART, 2 * RECORD_MAX_LEN);
+		d->slack_bytes = l->least_slack_bytes ? MAX(d->usable_bytes / EXTENT_LEVEL_PART,
+							    l->least_slack_bytes)
+						      : 0;
 	}
 }
 
@@ -259,6 +261,7 @@ int extent_level_plan(struct extent_store *s, struct extent_level_plan *ret)
 	FREE struct place_snapshot *snap = place_snapshot_new(s);
 	int err = 0;
 
+	ret->now.least_slack_bytes = EXTENT_LEVEL_LEAST;
 	extent_level_measure(s, &ret->now);
 	ret->then = ret->now;
 	ret->fragments = ret->bytes = 0;

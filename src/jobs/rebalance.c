@@ -61,6 +61,7 @@ static void measure(struct jobs *j)
 			if (extent_reclaim(s, RECLAIM_BATCH, &done))
 				break;
 	j->level = j->level ? j->level : xcalloc(1, sizeof(*j->level));
+	j->level->least_slack_bytes = EXTENT_LEVEL_LEAST;
 	extent_level_measure(s, j->level);
 }
 
@@ -195,6 +196,7 @@ int jobs_rebalance(struct jobs *j, uint64_t bytes_per_s, uint32_t *ret_id)
 	struct job *job;
 	int err;
 
+	level->least_slack_bytes = EXTENT_LEVEL_LEAST;
 	extent_level_measure(pool_extents(j->p), level);
 	env_mutex_lock(&j->lock);
 	for (unsigned i = 0; i < j->count; i++)
