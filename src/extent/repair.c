@@ -109,7 +109,7 @@ struct repair {
 	uint64_t blocks
 		[DFS_EXTENT_MAX_FRAGMENTS]; /* verified in the payload; 0: of a fragment that was not read */
 	bool by_block;
-	bool want[DFS_EXTENT_MAX_FRAGMENTS]; /* to be made anew */
+	bool want[DFS_EXTENT_MAX_FRAGMENTS];  /* to be made anew */
 	disk_id to[DFS_EXTENT_MAX_FRAGMENTS]; /* 0: anywhere */
 	bool tried[DFS_EXTENT_MAX_FRAGMENTS], have[DFS_EXTENT_MAX_FRAGMENTS];
 	bool damaged[DFS_EXTENT_MAX_FRAGMENTS];
@@ -723,8 +723,8 @@ static uint64_t bytes_of(const struct lanes *l)
 static bool has_room_for_lanes(const struct lanes *l)
 {
 	uint64_t bytes = bytes_of(l);
-	FREE struct place_snapshot *spare = spare_begin(
-		l->s, bytes, (uint64_t)l->count * INDEX_BYTES, l->choice->compacts);
+	FREE struct place_snapshot *spare =
+		spare_begin(l->s, bytes, (uint64_t)l->count * INDEX_BYTES, l->choice->compacts);
 	bool ample = true;
 
 	for (unsigned i = 0; i < spare->count; i++)

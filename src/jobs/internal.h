@@ -33,7 +33,7 @@ struct job {
 	uint64_t begun_left; /* what was left then */
 	uint64_t rest_ns;    /* out of a step: for how long its own rate wants it to rest */
 	uint64_t rests_until_ns;
-	bool yields; /* out of a step: it waits for what is more urgent */
+	bool yields;	/* out of a step: it waits for what is more urgent */
 	bool is_urgent; /* out of a step: what it does is of data that bears no further loss */
 	struct job_budget budget; /* of the step */
 };
@@ -59,11 +59,11 @@ struct jobs {
 	bool may_grow;			/* the pool, a second ago */
 	uint64_t stored_ns;		/* the thread's: when cursors were last stored */
 	struct yield yield;
-	struct rec_scrub *scrub;  /* the newest; job 0: there is none */
-	uint64_t scrub_stored_ns; /* the thread's */
-	unsigned scrub_turn;	  /* the thread's: which disks' turn it is */
+	struct rec_scrub *scrub;    /* the newest; job 0: there is none */
+	uint64_t scrub_stored_ns;   /* the thread's */
+	unsigned scrub_turn;	    /* the thread's: which disks' turn it is */
 	struct extent_level *level; /* the thread's: of this pass of a rebalance; NULL: none */
-	uint32_t level_of; /* which job's */
+	uint32_t level_of;	    /* which job's */
 };
 
 /* What kinds of work there are. */
