@@ -104,6 +104,53 @@ void fixture_free(struct fixture *f)
 	free(f);
 }
 
+const uint8_t *fixture_content(unsigned i, uint32_t len)
+{
+	static uint8_t data[EXTENT_MAX_BYTES];
+
+	assert_true(len <= sizeof(data));
+	for (unsigned at = 0; at < len; at++)
+		data[at] = (uint8_t)(at * 3 + i * 7 + at / 251);
+	return data;
+}
+
+struct rec_extent fixture_put(struct fixture *f, unsigned i, struct geometry g, uint32_t len)
+{
+	struct record_piece piece = {.file_offset = i * MIB(1), .len = len};
+	struct rec_map map = {.file_offset = piece.file_offset, .len = len};
+	struct extent_new e = {.ino = {7},
+			       .data = fixture_content(i, len),
+			       .len = len,
+			       .pieces = &piece,
+			       .piece_count = 1,
+			       .wanted = g};
+	struct meta *m = pool_meta(f->p);
+	struct meta_txn *t;
+	uint64_t seq;
+
+	assert_int_equal(extent_write(pool_extents(f->p), &e, 1), 0);
+	t = meta_begin(m);
+	extent_publish(t, &e);
+	map.extent = e.rec.id;
+	put_map(t, (ino_id){7}, &map);
+	assert_int_equal(meta_commit(t, &seq), 0);
+	extent_settle(pool_extents(f->p), &e, 1, true);
+	return e.rec;
+}
+
+void fixture_sync(struct fixture *f)
+{
+	assert_int_equal(meta_sync(pool_meta(f->p), meta_last_seq(pool_meta(f->p))), 0);
+}
+
+void fixture_set_rebuild(struct fixture *f, uint64_t after_s, uint64_t bytes_per_s)
+{
+	const struct pool_rebuild r = {after_s, bytes_per_s};
+	struct pool_message msg;
+
+	assert_int_equal(pool_set_rebuild(f->p, &r, &msg), 0);
+}
+
 unsigned fixture_good(struct fixture *f, extent_id id)
 {
 	struct extent_check c;

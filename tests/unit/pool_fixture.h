@@ -30,6 +30,13 @@ struct fixture *fixture_new_of(unsigned disk_count, unsigned copies,
 void fixture_free(struct fixture *f);
 /* After the pool was closed or abandoned. */
 void fixture_reopen(struct fixture *f);
+/* What the i-th extent holds. Borrowed until the next call. */
+const uint8_t *fixture_content(unsigned i, uint32_t len);
+/* Writes it, and maps it at i MiB of inode 7: committed, not synced. Returns its record. */
+struct rec_extent fixture_put(struct fixture *f, unsigned i, struct geometry g, uint32_t len);
+/* What was committed is durable. */
+void fixture_sync(struct fixture *f);
+void fixture_set_rebuild(struct fixture *f, uint64_t after_s, uint64_t bytes_per_s);
 /* How many fragments of the extent are there and whole. */
 unsigned fixture_good(struct fixture *f, extent_id id);
 /* What is written from now on goes to new segments, on all disks. */

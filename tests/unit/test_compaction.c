@@ -26,37 +26,9 @@ struct world {
 	bool is_there[EXTENTS];
 };
 
-static const uint8_t *content(unsigned i)
-{
-	static uint8_t data[LEN];
-
-	for (unsigned at = 0; at < LEN; at++)
-		data[at] = (uint8_t)(at * 5 + i * 3 + at / 253);
-	return data;
-}
-
 static void put(struct world *w, unsigned i)
 {
-	struct record_piece piece = {.file_offset = i * MIB(1), .len = LEN};
-	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
-	struct extent_new e = {.ino = {7},
-			       .data = content(i),
-			       .len = LEN,
-			       .pieces = &piece,
-			       .piece_count = 1,
-			       .wanted = {2, 2}};
-	struct meta *m = pool_meta(w->f->p);
-	struct meta_txn *t;
-	uint64_t seq;
-
-	assert_int_equal(extent_write(pool_extents(w->f->p), &e, 1), 0);
-	t = meta_begin(m);
-	extent_publish(t, &e);
-	map.extent = e.rec.id;
-	put_map(t, (ino_id){7}, &map);
-	assert_int_equal(meta_commit(t, &seq), 0);
-	extent_settle(pool_extents(w->f->p), &e, 1, true);
-	w->ids[i] = e.rec.id;
+	w->ids[i] = fixture_put(w->f, i, (struct geometry){2, 2}, LEN).id;
 	w->is_there[i] = true;
 }
 
@@ -74,11 +46,6 @@ static void drop(struct world *w, unsigned i)
 	w->is_there[i] = false;
 }
 
-static void sync_all(struct world *w)
-{
-	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
-}
-
 static void plan_all(struct world *w, const struct fault_plan *plan)
 {
 	for (unsigned i = 0; i < DISKS; i++) {
@@ -91,7 +58,7 @@ static void reclaim(struct world *w)
 {
 	unsigned done = 1;
 
-	sync_all(w);
+	fixture_sync(w->f);
 	for (unsigned i = 0; i < 20 && done; i++)
 		assert_int_equal(extent_reclaim(pool_extents(w->f->p), 1024, &done), 0);
 }
@@ -172,7 +139,7 @@ static void expect_content(struct world *w)
 		if (!w->is_there[i])
 			continue;
 		assert_int_equal(extent_read(pool_extents(w->f->p), w->ids[i], 0, LEN, got), 0);
-		assert_memory_equal(got, content(i), LEN);
+		assert_memory_equal(got, fixture_content(i, LEN), LEN);
 		assert_int_equal(fixture_good(w->f, w->ids[i]), 4);
 	}
 }

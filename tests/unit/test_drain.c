@@ -21,50 +21,14 @@ struct world {
 	struct rec_extent recs[EXTENTS];
 };
 
-static const uint8_t *content(unsigned i)
-{
-	static uint8_t data[LEN];
-
-	for (unsigned at = 0; at < LEN; at++)
-		data[at] = (uint8_t)(at * 3 + i * 7 + at / 251);
-	return data;
-}
-
 static void put(struct world *w, unsigned i, struct geometry g)
 {
-	struct record_piece piece = {.file_offset = i * MIB(1), .len = LEN};
-	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
-	struct extent_new e = {.ino = {7},
-			       .data = content(i),
-			       .len = LEN,
-			       .pieces = &piece,
-			       .piece_count = 1,
-			       .wanted = g};
-	struct meta *m = pool_meta(w->f->p);
-	struct meta_txn *t;
-	uint64_t seq;
-
-	assert_int_equal(extent_write(pool_extents(w->f->p), &e, 1), 0);
-	t = meta_begin(m);
-	extent_publish(t, &e);
-	map.extent = e.rec.id;
-	put_map(t, (ino_id){7}, &map);
-	assert_int_equal(meta_commit(t, &seq), 0);
-	extent_settle(pool_extents(w->f->p), &e, 1, true);
-	w->recs[i] = e.rec;
-}
-
-static void sync_all(struct world *w)
-{
-	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
+	w->recs[i] = fixture_put(w->f, i, g, LEN);
 }
 
 static void set_rate(struct world *w, uint64_t bytes_per_s)
 {
-	const struct pool_rebuild r = {3600, bytes_per_s};
-	struct pool_message msg;
-
-	assert_int_equal(pool_set_rebuild(w->f->p, &r, &msg), 0);
+	fixture_set_rebuild(w->f, 3600, bytes_per_s);
 }
 
 static struct world *world_new(unsigned disks, uint8_t wide)
@@ -74,7 +38,7 @@ static struct world *world_new(unsigned disks, uint8_t wide)
 	w->f = fixture_new(disks, 0, NULL);
 	for (unsigned i = 0; i < EXTENTS; i++)
 		put(w, i, (struct geometry){i % 2 ? wide : 1, 2});
-	sync_all(w);
+	fixture_sync(w->f);
 	set_rate(w, 0);
 	return w;
 }
@@ -178,7 +142,7 @@ static void expect_reads(struct world *w)
 
 	for (unsigned i = 0; i < EXTENTS; i++) {
 		assert_int_equal(extent_read(pool_extents(w->f->p), w->recs[i].id, 0, LEN, got), 0);
-		assert_memory_equal(got, content(i), LEN);
+		assert_memory_equal(got, fixture_content(i, LEN), LEN);
 	}
 	free(got);
 }
@@ -327,7 +291,7 @@ static void wait_for_what_is_in_flight(struct world *w, bool goes_away)
 {
 	struct record_piece piece = {.len = LEN};
 	struct extent_new e = {.ino = {7},
-			       .data = content(0),
+			       .data = fixture_content(0, LEN),
 			       .len = LEN,
 			       .pieces = &piece,
 			       .piece_count = 1,
@@ -476,7 +440,7 @@ static void test_it_goes_on_after_crashes(void **state)
 	for (unsigned i = 0; i < 3; i++) {
 		start(w);
 		env_sleep_ms(300);
-		sync_all(w);
+		fixture_sync(w->f);
 		crash(w);
 		expect_whole(w);
 	}
@@ -513,7 +477,7 @@ static void test_a_crash_at_the_end(void **state)
 {
 	struct record_piece piece = {.len = LEN};
 	struct extent_new e = {.ino = {7},
-			       .data = content(0),
+			       .data = fixture_content(0, LEN),
 			       .len = LEN,
 			       .pieces = &piece,
 			       .piece_count = 1,
@@ -540,7 +504,7 @@ static void test_a_crash_at_the_end(void **state)
 	t = meta_begin(m);
 	del_disk(t, (disk_id){disk + 1});
 	assert_int_equal(meta_commit(t, &seq), 0);
-	sync_all(w);
+	fixture_sync(w->f);
 	pool_abandon(w->f->p);
 	fixture_reopen(w->f);
 	expect_gone(w, disk);
@@ -719,7 +683,7 @@ static void test_the_heir_gets_it_all(void **state)
 	assert_int_equal(replace(w, 2, true), 0);
 	for (unsigned i = 0; i < EXTENTS; i++) /* the emptiest it is not */
 		put(w, i, (struct geometry){i % 2 ? 4 : 1, 2});
-	sync_all(w);
+	fixture_sync(w->f);
 	crash(w);
 	heir = disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1});
 	assert_string_not_equal(disk_info(heir).label, label);

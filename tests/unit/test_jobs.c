@@ -21,45 +21,14 @@ struct world {
 	struct rec_extent recs[EXTENTS];
 };
 
-static const uint8_t *content(unsigned i)
-{
-	static uint8_t data[LEN];
-
-	for (unsigned at = 0; at < LEN; at++)
-		data[at] = (uint8_t)(at * 3 + i * 7 + at / 251);
-	return data;
-}
-
 static void put(struct world *w, unsigned i, struct geometry g)
 {
-	struct record_piece piece = {.file_offset = i * MIB(1), .len = LEN};
-	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
-	struct extent_new e = {.ino = {7},
-			       .data = content(i),
-			       .len = LEN,
-			       .pieces = &piece,
-			       .piece_count = 1,
-			       .wanted = g};
-	struct meta *m = pool_meta(w->f->p);
-	struct meta_txn *t;
-	uint64_t seq;
-
-	assert_int_equal(extent_write(pool_extents(w->f->p), &e, 1), 0);
-	t = meta_begin(m);
-	extent_publish(t, &e);
-	map.extent = e.rec.id;
-	put_map(t, (ino_id){7}, &map);
-	assert_int_equal(meta_commit(t, &seq), 0);
-	extent_settle(pool_extents(w->f->p), &e, 1, true);
-	w->recs[i] = e.rec;
+	w->recs[i] = fixture_put(w->f, i, g, LEN);
 }
 
 static void set(struct world *w, uint64_t after_s, uint64_t bytes_per_s)
 {
-	const struct pool_rebuild r = {after_s, bytes_per_s};
-	struct pool_message msg;
-
-	assert_int_equal(pool_set_rebuild(w->f->p, &r, &msg), 0);
+	fixture_set_rebuild(w->f, after_s, bytes_per_s);
 }
 
 static int setup(void **state)
@@ -69,7 +38,7 @@ static int setup(void **state)
 	w->f = fixture_new(DISKS, 0, NULL);
 	for (unsigned i = 0; i < EXTENTS; i++)
 		put(w, i, (struct geometry){i % 2 ? 4 : 1, i % 2 || i % 6 ? 2 : 3});
-	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
+	fixture_sync(w->f);
 	set(w, 0, 0);
 	*state = w;
 	return 0;
@@ -167,7 +136,7 @@ static void expect_whole(struct world *w)
 			for (unsigned b = 0; b < a; b++)
 				assert_int_not_equal(rec.frags[a].disk.v, rec.frags[b].disk.v);
 		assert_int_equal(extent_read(pool_extents(w->f->p), rec.id, 0, LEN, got), 0);
-		assert_memory_equal(got, content(i), LEN);
+		assert_memory_equal(got, fixture_content(i, LEN), LEN);
 	}
 	free(got);
 }
@@ -528,7 +497,7 @@ static void test_it_outlives_a_crash(void **state)
 	w->jobs = jobs_load(w->f->p);
 	before = newest(w);
 	stop(w);
-	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
+	fixture_sync(w->f);
 	pool_abandon(w->f->p);
 	fixture_reopen(w->f);
 	w->jobs = jobs_load(w->f->p);

@@ -24,42 +24,9 @@ struct world {
 	struct rec_scrub last;
 };
 
-static const uint8_t *content(unsigned i)
-{
-	static uint8_t data[LEN];
-
-	for (unsigned at = 0; at < LEN; at++)
-		data[at] = (uint8_t)(at * 5 + i * 11 + at / 253);
-	return data;
-}
-
 static void put(struct world *w, unsigned i, struct geometry g)
 {
-	struct record_piece piece = {.file_offset = i * MIB(1), .len = LEN};
-	struct rec_map map = {.file_offset = piece.file_offset, .len = LEN};
-	struct extent_new e = {.ino = {7},
-			       .data = content(i),
-			       .len = LEN,
-			       .pieces = &piece,
-			       .piece_count = 1,
-			       .wanted = g};
-	struct meta *m = pool_meta(w->f->p);
-	struct meta_txn *t;
-	uint64_t seq;
-
-	assert_int_equal(extent_write(pool_extents(w->f->p), &e, 1), 0);
-	t = meta_begin(m);
-	extent_publish(t, &e);
-	map.extent = e.rec.id;
-	put_map(t, (ino_id){7}, &map);
-	assert_int_equal(meta_commit(t, &seq), 0);
-	extent_settle(pool_extents(w->f->p), &e, 1, true);
-	w->recs[i] = e.rec;
-}
-
-static void sync_all(struct world *w)
-{
-	assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))), 0);
+	w->recs[i] = fixture_put(w->f, i, g, LEN);
 }
 
 static void (*on_read)(struct world *w, void *buf, size_t len, uint64_t off);
@@ -100,7 +67,7 @@ static int setup(void **state)
 	w->f = fixture_new(DISKS, 0, hook);
 	for (unsigned i = 0; i < EXTENTS; i++)
 		put(w, i, (struct geometry){i % 2 ? 4 : 1, 2});
-	sync_all(w);
+	fixture_sync(w->f);
 	w->jobs = jobs_load(w->f->p);
 	jobs_start(w->jobs);
 	*state = w;
@@ -181,7 +148,7 @@ static void expect_whole(struct world *w)
 	for (unsigned i = 0; i < EXTENTS; i++) {
 		assert_int_equal(fixture_good(w->f, w->recs[i].id), width(&w->recs[i]));
 		assert_int_equal(extent_read(pool_extents(w->f->p), w->recs[i].id, 0, LEN, got), 0);
-		assert_memory_equal(got, content(i), LEN);
+		assert_memory_equal(got, fixture_content(i, LEN), LEN);
 	}
 	free(got);
 }
@@ -833,7 +800,7 @@ static void test_resumes_at_its_cursor(void **state)
 	before = w->last.counts.fragments;
 	assert_true(before > 0 && before < all_fragments(w));
 	jobs_free(w->jobs);
-	sync_all(w);
+	fixture_sync(w->f);
 	pool_abandon(w->f->p);
 	fixture_reopen(w->f);
 	w->jobs = jobs_load(w->f->p);
