@@ -183,6 +183,8 @@ bool extent_is_without(struct extent_store *s, disk_id disk);
 #define REPAIR_LANES 4u
 void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count,
 		    unsigned lanes);
+/* That memory is kept for the next call, until this one. */
+void extent_rebuild_rests(struct extent_store *s);
 /*
  * Stores anew, as new data is stored now, the part of a file that an extent of it was written for, if that bears more
  * losses then. DFS_ENOSPC: it would not, or there is no room. Called without locks, from the thread that rebuilds.

@@ -102,6 +102,10 @@ struct extent_store {
 	extent_restore_fn restore;
 	void *restore_ctx;
 
+	struct env_mutex rooms_lock; /* a leaf */
+	struct buf rooms
+		[REPAIR_LANES]; /* rooms_lock: memory of lanes, between the steps of a rebuild */
+
 	struct extent_config cfg;
 	struct extent_cache cache;
 	struct healer healer;

@@ -10,7 +10,7 @@
  *
  * Of many extents several threads (lanes) do some each; what they do to one and the same is as if two callers did (E6).
  *
- * Locks: the records' exclusive section (refs.c) around re-reading and commit; lanes.lock, a leaf.
+ * Locks: the records' exclusive section (refs.c) around re-reading and commit; lanes.lock and rooms_lock, leaves.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -694,15 +694,51 @@ static bool lane_take(struct lanes *l, unsigned *ret_from, unsigned *ret_count)
 	return *ret_count > 0;
 }
 
+static void room_take(struct extent_store *s, struct buf *ret)
+{
+	ENV_LOCKED(&s->rooms_lock);
+
+	*ret = (struct buf){0};
+	for (unsigned i = 0; i < REPAIR_LANES && !ret->data; i++) {
+		*ret = s->rooms[i];
+		s->rooms[i] = (struct buf){0};
+	}
+}
+
+/* What is not kept is the caller's. */
+static void room_keep(struct extent_store *s, struct buf *room)
+{
+	ENV_LOCKED(&s->rooms_lock);
+
+	for (unsigned i = 0; i < REPAIR_LANES; i++) {
+		if (s->rooms[i].data)
+			continue;
+		s->rooms[i] = *room;
+		*room = (struct buf){0};
+		return;
+	}
+}
+
+void extent_rebuild_rests(struct extent_store *s)
+{
+	ENV_LOCKED(&s->rooms_lock);
+
+	for (unsigned i = 0; i < REPAIR_LANES; i++)
+		buf_release(&s->rooms[i]);
+}
+
 static void lane_main(void *arg)
 {
 	struct lanes *l = arg;
 	unsigned from, count;
 	BUF room = {0};
 
+	room_take(l->s, &room);
 	while (lane_take(l, &from, &count))
 		for (unsigned i = 0; i < count;)
 			i += run_some(l->s, l->choice, l->items + from + i, count - i, &room);
+	if (l->choice->lanes)
+		room_keep(l->s, &room);
 }
 
 /* What all of them take at most, if each fragment has to be made anew. */

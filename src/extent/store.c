@@ -40,6 +40,7 @@ struct extent_store *extent_store_new(const struct extent_config *cfg)
 	env_mutex_init(&s->reclaim_lock);
 	env_mutex_init(&s->accepted_lock);
 	env_mutex_init(&s->restore_lock);
+	env_mutex_init(&s->rooms_lock);
 	env_mutex_init(&s->numbers_lock);
 	atomic_store(&s->verify_writes, cfg->verify_writes);
 	risk_init(&s->risk);
@@ -62,6 +63,8 @@ void extent_store_free(struct extent_store *s)
 	env_mutex_release(&s->numbers_lock);
 	env_mutex_release(&s->accepted_lock);
 	env_mutex_release(&s->restore_lock);
+	extent_rebuild_rests(s);
+	env_mutex_release(&s->rooms_lock);
 	env_mutex_release(&s->reclaim_lock);
 	env_cond_release(&s->record_cond);
 	env_mutex_release(&s->record_lock);

@@ -378,6 +378,15 @@ static void look_for_work(struct jobs *j)
 		kinds[i]->look(j);
 }
 
+/* lock held. */
+static bool any_runs(const struct jobs *j)
+{
+	for (unsigned i = 0; i < j->count; i++)
+		if (j->v[i].rec.state == JOB_RUNNING)
+			return true;
+	return false;
+}
+
 static void jobs_main(void *arg)
 {
 	struct jobs *j = arg;
@@ -399,6 +408,8 @@ static void jobs_main(void *arg)
 		store_now_and_then(j);
 		yield_look(j);
 		job = rest || meta_failed(pool_meta(j->p)) ? NULL : choose(j, last);
+		if (!job && !any_runs(j))
+			extent_rebuild_rests(pool_extents(j->p));
 		if (!job) {
 			(void)env_cond_wait_ms(&j->wake, &j->lock,
 					       rest ? MIN(rest, TICK_MS) : own_rest_ms(j));
