@@ -42,12 +42,13 @@ os.fsync(fd)
 print(f'{pieces} pieces of 4 KiB in {time.monotonic() - began:.0f} s')
 P
 tell "overwritten"
+sleep 130 # a file rests that has not been written to for a minute, and is looked for once a minute
 last=0
-for i in $(seq 90); do
-	sleep 2
+for i in $(seq 60); do
 	now=$(taken)
 	[ "$now" != "$last" ] || break
 	last=$now
+	sleep 10
 done
 tell "at rest"
 "$dfs" status --pool "$work/pool" | grep Writes || true

@@ -196,6 +196,7 @@ static void set_up(struct run *r)
 		.name_cache_bytes = rng_one_in(&r->rng, 2) ? rng_between(&r->rng, 1, KIB(8)) : 0,
 		/* Garbage is looked for more often than worth it, so that it meets everything else. */
 		.fold_percent = rng_one_in(&r->rng, 2) ? 100 : 0,
+		.rest_after_ms = rng_mix(r->opt->seed ^ 0x4e57) % 2 ? 500 : 0,
 		/* The least bound makes steps of what fits in one transaction otherwise (B1, B2). */
 		.txn_bytes = rng_one_in(&r->rng, 2) ? KIB(16) : 0,
 	};

@@ -38,6 +38,11 @@ struct fold {
 	struct slot *buf;
 };
 
+static bool is_narrow(const struct fold *f)
+{
+	return f->why == FOLD_NARROW || f->why == FOLD_HOMELESS;
+}
+
 static void fold_release(struct fold *f)
 {
 	if (f->buf)
@@ -61,7 +66,7 @@ static int forget(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why)
 	struct meta_txn *t;
 	uint64_t seq;
 
-	if (why == FOLD_HOMELESS)
+	if (why == FOLD_HOMELESS || why == FOLD_RESTING)
 		return 0;
 	t = meta_begin(fs->meta);
 	del_listed(t, ino, slot, why);
@@ -98,10 +103,12 @@ static int is_settled(struct fold *f, bool *ret_settled)
 	int rc;
 
 	*ret_settled = f->in->freed;
-	if (*ret_settled || f->why != FOLD_GARBAGE)
+	if (*ret_settled || is_narrow(f))
 		return 0;
 	rc = get_usage(f->in->fs->meta, f->in->ino, f->slot, &u);
-	*ret_settled = rc == DFS_ENOENT || (rc == 0 && !usage_excess(f->in->fs, &u));
+	*ret_settled = rc == DFS_ENOENT ||
+		       (rc == 0 && (f->why == FOLD_RESTING ? !resting_is_due(f->in->fs, f->in, &u)
+							   : !usage_excess(f->in->fs, &u)));
 	return rc == DFS_ENOENT ? 0 : rc;
 }
 
@@ -142,7 +149,7 @@ static int look_up(struct fold *f)
 		f->b.born = MAX(f->b.born, uuid_tick_of(&c.rec.extent.u));
 	}
 	f->others = f->old.count == ENTRIES_MAX;
-	if (rc == 0 && f->why != FOLD_GARBAGE)
+	if (rc == 0 && is_narrow(f))
 		rc = judge_narrow(f);
 	return rc;
 }
@@ -367,8 +374,8 @@ int fold_slot(struct fs *fs, ino_id ino, uint64_t slot, enum fold_why why, bool 
 	}
 	if (rc == 0 && f.old.count) {
 		ENV_LOCKED(&fs->fold.lock);
-		fs->fold.slots += why == FOLD_GARBAGE;
-		fs->rebundle.slots += why != FOLD_GARBAGE;
+		fs->fold.slots += !is_narrow(&f);
+		fs->rebundle.slots += is_narrow(&f);
 		*ret_done = true;
 	}
 	if (rc == DFS_EIO || rc == DFS_ECORRUPT || rc == DFS_ECHECKSUM)
@@ -513,5 +520,7 @@ void fold_main(void *arg)
 		rc = fold_next(fs, &folds);
 		if (rc == DFS_ENOENT) /* no garbage */
 			rc = rebundle_next(fs);
+		if (rc == DFS_ENOENT)
+			rc = resting_next(fs);
 	}
 }

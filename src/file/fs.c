@@ -23,6 +23,8 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 	if (!c->fold_percent)
 		c->fold_percent = 200;
 	ASSERT(c->fold_percent >= 100);
+	if (!c->rest_after_ms)
+		c->rest_after_ms = 60000;
 	if (!c->txn_bytes)
 		c->txn_bytes = META_TXN_BYTES;
 	ASSERT(c->txn_bytes >= KIB(16) && c->txn_bytes <= META_TXN_BYTES);

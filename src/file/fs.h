@@ -28,7 +28,9 @@ struct fs_config {		    /* 0: the default */
 	uint64_t name_cache_bytes;  /* for the names of directories in use; 32 MiB */
 	unsigned
 		fold_percent; /* a slot is folded that takes so much of what it must; 200, 100 at least */
-	bool no_fold;	      /* garbage stays until there is no other space (tests) */
+	uint64_t
+		rest_after_ms; /* a file not changed for so long rests, and is folded to its least; 60000 */
+	bool no_fold;	       /* garbage stays until there is no other space (tests) */
 	uint64_t txn_bytes; /* bound of one transaction (B1), 16 KiB at least; META_TXN_BYTES */
 	uint64_t promise_wait_ms; /* for room that was promised, and is not there (F9); 5000 */
 };

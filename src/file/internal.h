@@ -236,6 +236,12 @@ struct rebundle {
 	uint64_t fit_ns;	      /* when the fits were looked at for what finds no disk */
 };
 
+struct resting { /* resting.c: the background thread's */
+	ino_id at_ino; /* the slot that was last looked at */
+	uint64_t at_slot;
+	uint64_t next_ns;
+};
+
 /* What the background thread is to do (orphan.c). */
 struct reaper {
 	struct env_mutex lock;
@@ -278,6 +284,7 @@ struct fs {
 	struct names_cache names;
 	struct folding fold;
 	struct rebundle rebundle;
+	struct resting resting;
 	struct reaper reaper;
 
 	bool abandoned; /* atomic */
@@ -489,6 +496,8 @@ struct slot_change *usage_change(struct map_change *m, uint64_t off);
 MUST_USE int usage_apply(struct map_change *m, struct rec_inode *r);
 /* By how many bytes the slot takes more than it may before it is folded; 0: no more. */
 uint64_t usage_excess(struct fs *fs, const struct rec_usage *u);
+/* U8: would so much become free that it is worth storing it anew once it rests? */
+bool usage_scattered(struct fs *fs, const struct rec_usage *u);
 /* Looks which geometries extents get with the disks there are. */
 void usage_refresh(struct fs *fs);
 
@@ -519,6 +528,7 @@ void fold_throttle(struct fs *fs);
 enum fold_why {
 	FOLD_GARBAGE,
 	FOLD_NARROW,
+	FOLD_RESTING,  /* within its bound, and not written to any more */
 	FOLD_HOMELESS, /* none: what an extent of it lacks finds no disk */
 };
 /* One slot, if it is to be (*ret_done). No lock held. */
@@ -539,6 +549,11 @@ void rebundle_noted(struct fs *fs); /* a slot was put into the table */
 void rebundle_look(struct fs *fs);  /* once a second, after usage_refresh() */
 /* The next slot that is due. DFS_ENOENT: none is, now; else why it can't be gone on with. No lock held. */
 MUST_USE int rebundle_next(struct fs *fs);
+/* ---- resting.c: fold_main()'s ---- */
+/* Does the slot lie scattered in a file that nobody has written to lately? inode.lock held. */
+bool resting_is_due(struct fs *fs, struct inode *in, const struct rec_usage *u);
+/* As rebundle_next(). */
+MUST_USE int resting_next(struct fs *fs);
 
 /* ---- orphan.c ---- */
 struct victim {

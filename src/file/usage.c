@@ -9,6 +9,7 @@
  * U3	A slot whose excess is not 0 after a change is listed in the table of slots to fold. A hint: whoever
  *	folds looks at the usage, and takes what needs no folding off the list.
  *
+ * U8	What is within the bound, and scattered, is folded once its file rests (resting.c).
  * U6	A slot with an extent narrower than was wanted is listed in the table of narrow slots (rebundle.c).
  *
  * All functions but the last two: inode.lock held.
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 
 #define FOLD_SLACK_BYTES 4096u
+#define SCATTERED_PERCENT 125u
 
 struct slot_change *usage_change(struct map_change *m, uint64_t off)
 {
@@ -66,6 +68,11 @@ uint64_t usage_excess(struct fs *fs, const struct rec_usage *u)
 	uint64_t most = folded_bytes(fs, u) * fs->cfg.fold_percent / 100 + FOLD_SLACK_BYTES;
 
 	return u->stored_bytes > most ? u->stored_bytes - most : 0;
+}
+
+bool usage_scattered(struct fs *fs, const struct rec_usage *u)
+{
+	return u->stored_bytes > folded_bytes(fs, u) * SCATTERED_PERCENT / 100 + FOLD_SLACK_BYTES;
 }
 
 void usage_refresh(struct fs *fs)

@@ -248,6 +248,48 @@ static void test_writers_wait(void **state)
 	file_rig_free(r);
 }
 
+/* U8: what lies scattered within its bound is folded once nobody has written there for a while; what hardly does, never. */
+static void test_resting(void **state)
+{
+	struct file_rig *r = rig(0);
+	struct inode *in = rig_create(r, r->root, "f"), *other = rig_create(r, r->root, "g");
+	uint8_t *data = calloc(2, MIB(1)), *more = data + MIB(1);
+	uint64_t whole, before;
+
+	(void)state;
+	fill(data, MIB(1), 1);
+	fill(more, MIB(1), 2);
+	rig_write(r, in, 0, data, MIB(1));
+	rig_write(r, other, 0, more, MIB(1));
+	assert_int_equal(fs_fsync(r->fs, in, false), 0);
+	assert_int_equal(fs_fsync(r->fs, other, false), 0);
+	whole = stored(r);
+	overwrite(r, in, data, MIB(1), 500, 100, 3);
+	overwrite(r, other, more, MIB(1), 50, 100, 4);
+	before = stored(r);
+	assert_int_equal(fold_some(r->fs, 10), 0); /* both are within their bounds */
+	r->fs->cfg.rest_after_ms = 3600000;
+	assert_int_equal(resting_next(r->fs), 0);
+	assert_int_equal(stored(r), before); /* it was written to lately */
+	assert_int_equal(resting_next(r->fs), DFS_ENOENT);
+	r->fs->resting.next_ns = 0;
+	r->fs->cfg.rest_after_ms = 1;
+	env_sleep_ms(5);
+	assert_int_equal(resting_next(r->fs), 0);
+	assert_true(stored(r) < before);
+	assert_true(stored(r) < whole + whole / 8);
+	r->fs->resting.next_ns = 0;
+	assert_int_equal(resting_next(r->fs), DFS_ENOENT);
+	assert_true(other->rec.flags & INODE_USAGE);
+	assert_true(stored(r) > whole);
+	rig_expect(r, in, data, MIB(1));
+	rig_expect(r, other, more, MIB(1));
+	fs_forget(r->fs, in, 1);
+	fs_forget(r->fs, other, 1);
+	file_rig_free(r);
+	free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +299,7 @@ int main(void)
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_full_of_garbage),
 		cmocka_unit_test(test_writers_wait),
+		cmocka_unit_test(test_resting),
 	};
 
 	if (getenv("FILTER"))
