@@ -236,7 +236,7 @@ struct rebundle {
 	uint64_t fit_ns;	      /* when the fits were looked at for what finds no disk */
 };
 
-struct resting { /* resting.c: the background thread's */
+struct resting {       /* resting.c: the background thread's */
 	ino_id at_ino; /* the slot that was last looked at */
 	uint64_t at_slot;
 	uint64_t next_ns;
