@@ -178,7 +178,7 @@ bool extent_is_without(struct extent_store *s, disk_id disk);
  * Makes anew what these extents have on such disks; P7, as extent_repair. One for whose fragments there is no disk is
  * handed to the restorer. DFS_ENOSPC: there is no room, or no disk that holds none of the others; DFS_EIO: fewer than k
  * good fragments. Nothing is read in vain where there is no room. lanes: so many threads at most work at it (and at most
- * REPAIR_LANES), each with up to 34 MiB of memory.
+ * REPAIR_LANES), each with up to 12 MiB of memory; one alone with 34 MiB.
  */
 #define REPAIR_LANES 4u
 void extent_rebuild(struct extent_store *s, struct repair_item *items, unsigned count,

@@ -21,6 +21,8 @@
 
 /* Of one call of the pipeline: what its transaction (T1) and its memory may hold. */
 #define BATCH_EXTENTS 16u
+#define LANE_EXTENTS                                                                               \
+	4u /* where several threads work: what they hold together is to stay in the processor's caches */
 #define BATCH_BYTES MIB(32)
 #define INDEX_BYTES                                                                                \
 	KIB(8)	   /* of an extent: its record, of each fragment addresses, a line of the audit */
@@ -794,7 +796,7 @@ void extent_repair_many(struct extent_store *s, const struct repair_choice *c,
 	struct lanes l = {.s = s, .choice = c, .items = items, .count = count};
 	BUF room = {0};
 
-	l.chunk = MIN(DIV_UP(count, lanes), BATCH_EXTENTS);
+	l.chunk = MIN(DIV_UP(count, lanes), lanes > 1 ? LANE_EXTENTS : BATCH_EXTENTS);
 	env_mutex_init(&l.lock);
 	run_lanes(&l, MIN(lanes, count));
 	env_mutex_release(&l.lock);
