@@ -59,7 +59,7 @@ static int setup(void **state)
 
 static int setup_uneven(void **state)
 {
-	static const uint64_t uneven[DISKS] = {ROOM, ROOM / 3, ROOM / 3, ROOM / 3};
+	static const uint64_t uneven[DISKS] = {2 * ROOM, ROOM / 3, ROOM / 3, ROOM / 3};
 
 	*state = world_new(uneven, NULL);
 	fill(*state, 2);
