@@ -257,6 +257,44 @@ static void test_an_added_disk_gets_its_part(void **state)
 	assert_int_equal(job(w).rec.made, 0);
 }
 
+/* RB1: to that one, though others have more room. */
+static void test_a_small_disk_gets_its_part(void **state)
+{
+	struct world *w = *state;
+	disk_id new = add(w, NULL, ROOM / 3);
+
+	start(w);
+	order(w, 0);
+	expect_state(w, JOB_DONE);
+	expect_outcome(w, "level: ");
+	assert_true(used(w, new.v) > 0);
+	expect_level(w);
+	expect_whole(w);
+}
+
+/* RB2: nothing moves that is of no use. */
+static void test_what_gives(void **state)
+{
+	const int64_t half = 1000000, record = SEGMENT_ALIGN;
+	struct extent_level l = {.count = 2,
+				 .disks = {{.id = {1}, .slack_bytes = 2 * half},
+					   {.id = {2}, .slack_bytes = 2 * half}}};
+
+	(void)state;
+	l.disks[0].over_bytes = half, l.disks[1].over_bytes = -half;
+	assert_false(extent_level_gives(&l, (disk_id){1})); /* near enough */
+	l.disks[0].over_bytes = half + 1;
+	assert_true(extent_level_gives(&l, (disk_id){1}));
+	assert_false(extent_level_gives(&l, (disk_id){2}));
+	assert_true(extent_level_is_reached(&l));
+	l.disks[1].over_bytes = -record + 1; /* a record would be too much for it */
+	assert_false(extent_level_gives(&l, (disk_id){1}));
+	l.disks[0].over_bytes = record - 1, l.disks[1].over_bytes = -2 * half - 1;
+	assert_false(extent_level_gives(&l, (disk_id){1}));
+	assert_false(extent_level_is_reached(&l));
+	assert_int_equal(extent_level_left(&l), half + 1);
+}
+
 /* RB4: of two copies one is on the large disk, whatever is done. It ends, and says so. */
 static void test_what_cannot_be_level_ends(void **state)
 {
@@ -366,6 +404,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_an_added_disk_gets_its_part, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_small_disk_gets_its_part, setup, teardown),
+		cmocka_unit_test(test_what_gives),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_level_ends, setup_uneven,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_domains_stay_apart, setup_racks, teardown),
