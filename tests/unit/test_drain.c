@@ -687,6 +687,7 @@ static void test_the_heir_gets_it_all(void **state)
 	crash(w);
 	heir = disk_get(pool_disks(w->f->p), (disk_id){DISKS + 1});
 	assert_string_not_equal(disk_info(heir).label, label);
+	assert_int_equal(disk_heir(disk_of(w, 2)).v, DISKS + 1);
 	set_rate(w, 0);
 	start(w);
 	expect_state(w, JOB_DONE);
