@@ -64,7 +64,7 @@ steady()
 	python3 -c '
 import json, sys
 r = json.load(sys.stdin)
-for key in "mounted", "mountpoint", "metadata", "recovery", "counters", "warnings":
+for key in "mounted", "mountpoint", "metadata", "recovery", "counters", "warnings", "writes": # writes: since the mount
     r.pop(key, None)
 for key in "available_bytes", "total_bytes":
     r.get("space", {}).pop(key, None)

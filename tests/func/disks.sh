@@ -34,7 +34,7 @@ check "a third one takes the first one's label" \
 	dfs add-disk --pool "$pool" --disk "$work/disk3" --label disk3
 check "the label means the one that lives" dfs fail-disk --pool "$pool" --disk disk3 --dry-run
 mkdir "$work/other"
-refuse "but a living disk's label is taken" 1 "another disk has the label" \
+refuse "but a living disk's label is taken" 1 "another disk .*has the label" \
 	dfs add-disk --pool "$pool" --disk "$work/other" --label disk3
 
 # ---- the pool's own mount, and another pool's
