@@ -190,6 +190,7 @@ check "unmount it again" in_time "$dynamicfs" unmount --mountpoint "$mnt"
 # with the default deadline of 10 s nobody waits for it who can read others
 start || not_ok "mount with the default deadline" "see $pool"
 check "the disk is there, and nothing in doubt" wait_for 10 state_is disk5 healthy
+check "its segments are open" cmp "$work/data" "$mnt/data"
 forget
 hang disk5
 check "the first read does not wait" timeout 5 cmp "$work/data" "$mnt/data"
