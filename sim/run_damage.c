@@ -720,11 +720,14 @@ static void add_disk(struct run *r, struct run_disk *d)
 }
 
 /* What a person empties and adds again, as a new disk: one that was given up. Nothing is left of what it held, and an
- * older copy of it is none of this one. */
+ * older copy of it is none of this one. Not where fragments are moved from whole disks to others (compaction, levelling): an extent that lacks
+ * the one that this disk had may get another one there, and to lose it once more costs both. */
 static bool add_emptied(struct run *r)
 {
 	struct run_disk *d = r->disks;
 
+	if (r->no_holes || r->drains)
+		return false;
 	while (d < &r->disks[r->disk_count] && !d->given_up)
 		d++;
 	if (d == &r->disks[r->disk_count] || r->adding || r->splits || r->foreign || r->exceeded ||
