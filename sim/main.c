@@ -83,7 +83,10 @@ static void print_how(void)
 		     i < line_count; i++)
 			fprintf(stderr, "  %s", last_lines[i % LAST_LINES]);
 	fprintf(stderr, "reproduce: %s --seed %llu --ops %u%s --verbose\n", program,
-		(unsigned long long)opt.seed, opt.ops, opt.meta_only ? " --meta" : "");
+		(unsigned long long)opt.seed, opt.ops,
+		opt.meta_only  ? " --meta"
+		: opt.no_holes ? " --no-holes"
+			       : "");
 }
 
 void sim_fail(const char *promise, const char *fmt, ...)
@@ -280,7 +283,7 @@ static void usage(int code)
 {
 	fprintf(code ? stderr : stdout,
 		"usage: dynamicfs-sim (--seed N | --seeds A..B | --seconds T | --fixed) [--ops M] [--jobs J]\n"
-		"       [--meta] [--keep-going] [--stats] [--verbose]\n");
+		"       [--meta] [--no-holes] [--keep-going] [--stats] [--verbose]\n");
 	exit(code);
 }
 
@@ -330,7 +333,9 @@ static void parse_option(int c, struct sweep *s)
 	case 'm':
 		opt.meta_only = true;
 		break;
-
+	case 'n':
+		opt.no_holes = true;
+		break;
 	default:
 		usage(c == 'h' ? 0 : 2);
 	}
@@ -338,14 +343,19 @@ static void parse_option(int c, struct sweep *s)
 
 static void parse(int argc, char **argv, struct sweep *s)
 {
-	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'},	   {"seeds", required_argument, NULL, 'S'},
-		{"seconds", required_argument, NULL, 't'}, {"fixed", no_argument, NULL, 'f'},
-		{"ops", required_argument, NULL, 'o'},	   {"jobs", required_argument, NULL, 'j'},
-		{"keep-going", no_argument, NULL, 'k'},	   {"verbose", no_argument, NULL, 'v'},
-
-		{"meta", no_argument, NULL, 'm'},	   {"stats", no_argument, NULL, 'i'},
-		{"help", no_argument, NULL, 'h'},	   {0}};
+	static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+						{"seeds", required_argument, NULL, 'S'},
+						{"seconds", required_argument, NULL, 't'},
+						{"fixed", no_argument, NULL, 'f'},
+						{"ops", required_argument, NULL, 'o'},
+						{"jobs", required_argument, NULL, 'j'},
+						{"keep-going", no_argument, NULL, 'k'},
+						{"verbose", no_argument, NULL, 'v'},
+						{"no-holes", no_argument, NULL, 'n'},
+						{"meta", no_argument, NULL, 'm'},
+						{"stats", no_argument, NULL, 'i'},
+						{"help", no_argument, NULL, 'h'},
+						{0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)

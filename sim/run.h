@@ -22,6 +22,7 @@ struct sim_options {
 	uint64_t seed;
 	unsigned ops; /* client operations over all rounds */
 	bool verbose, meta_only;
+	bool no_holes; /* no disk can punch holes, and none is lost: CP1 to CP6 */
 	struct sim_counts *counts;
 };
 

@@ -16,7 +16,7 @@
 void compact_set_up(struct run *r)
 {
 	rng_seed(&r->compact_rng, rng_mix(r->opt->seed ^ 0xc0a9ac7));
-	r->no_holes = !r->opt->meta_only && rng_one_in(&r->compact_rng, 6);
+	r->no_holes = r->opt->no_holes && !r->opt->meta_only;
 }
 
 /* Where nothing is in the way of it. */

@@ -259,7 +259,7 @@ step_tsan()
 begin=$SECONDS
 mkdir -p "$logs"
 rm -f "$logs"/*.log
-export -f as_test sweep
+export -f as_test sweep fresh_seed
 
 if wanted layers; then
 	run layers 60 as_test layers tools/check-layers.py
