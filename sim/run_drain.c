@@ -110,10 +110,14 @@ static void level_one(struct run *r, struct extent_level *level, disk_id from)
 			PROBE("levelled");
 }
 
+/* What lies on a whole disk may move to one that was damaged before: the model counts disks, so only as long as none was. */
 static void level_some(struct run *r)
 {
-	struct extent_level *level = xcalloc(1, sizeof(*level));
+	struct extent_level *level;
 
+	if (run_damaged(r))
+		return;
+	level = xcalloc(1, sizeof(*level));
 	extent_level_measure(pool_extents(r->pool), level);
 	for (unsigned i = 0; i < level->count && !r->stop_admin; i++)
 		if (extent_level_gives(level, level->disks[i].id))
@@ -126,7 +130,7 @@ void level_begin_one(struct run *r)
 	uint32_t id;
 	int err;
 
-	if (!r->drains || r->beyond || !r->jobs || !rng_one_in(&r->drain_rng, 2))
+	if (!r->drains || r->beyond || !r->jobs || run_damaged(r) || !rng_one_in(&r->drain_rng, 2))
 		return;
 	err = jobs_rebalance(r->jobs, rng_one_in(&r->drain_rng, 2) ? 0 : MIB(1), &id);
 	if (err && err != DFS_EBUSY && !is_honest(r, err))
