@@ -177,7 +177,8 @@ static int begin(struct compact_pass *c, struct disk *d, const struct compact_or
 		forget(c);
 		return err;
 	}
-	qsort(c->v, c->count, sizeof(*c->v), by_number);
+	if (c->count)
+		qsort(c->v, c->count, sizeof(*c->v), by_number);
 	c->is_begun = true;
 	c->is_urgent = o->is_urgent;
 	return 0;

