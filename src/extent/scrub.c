@@ -343,7 +343,7 @@ static void batch_release(struct batch *b)
 	free(b->mem);
 }
 
-/* The next batch is under way. false: there is none, or enough for now. */
+/* The next batch is under way. false: there is none, or this step has enough. */
 static bool batch_begin(struct scan *c, struct batch *b)
 {
 	const struct extent_scrub *w = c->w;

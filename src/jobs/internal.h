@@ -109,7 +109,7 @@ typedef void (*move_fn)(struct jobs *j, disk_id disk, struct repair_item *items,
 int move_step(struct jobs *j, struct job *job, const char *verb, move_fn last_resort,
 	      uint64_t *ret_bytes);
 #define MOVE_BATCH 64u /* extents of a step */
-/* Is this one for now? */
+/* Does this pass take this one? */
 typedef bool (*move_wants_fn)(struct jobs *j, const struct rec_job *at,
 			      const struct rec_bydisk *by);
 /* The next extents, at most max, with a fragment on that disk, from at's segment and offset on, which it moves on. DFS_EEND: there are no more. */
