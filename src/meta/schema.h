@@ -207,8 +207,7 @@ struct rec_health {
 	char text[HEALTH_TEXT_MAX + 1]; /* what happened, or what the order says */
 };
 
-#define SETTINGS_RESERVED MIB(1) /* what is written where nothing is read */
-struct rec_settings {		 /* S "pool" */
+struct rec_settings { /* S "pool" */
 	struct policy policy;
 	uint32_t next_disk;
 };
