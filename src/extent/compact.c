@@ -233,7 +233,8 @@ static int scan(struct extent_store *s, struct compact_pass *c, struct disk *d)
 	c->count = n;
 	c->at = 0;
 	c->is_scanned = true;
-	qsort(c->v, c->count, sizeof(*c->v), by_life);
+	if (c->count) /* there is no array of none */
+		qsort(c->v, c->count, sizeof(*c->v), by_life);
 	return 0;
 }
 
