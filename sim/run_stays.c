@@ -84,9 +84,12 @@ static void ask_what_is_needed(struct run *r, const struct rec_extent *rec)
 					 disk_info(disk_at(set, d)).id.v == rec->frags[i].disk.v);
 }
 
-/* S7: no disk is given up without force that holds what can't be done without. */
-static void check_plans(struct run *r)
+/* S7: no disk is given up without force that holds what can't be done without. Where the journal had no room for a note
+ * of what was met, it has none for giving up a disk. */
+static void check_plans(struct run *r, uint64_t journal_full)
 {
+	if (sim_stats_of("journal-full") > journal_full)
+		return;
 	memset(would_lose, 0, sizeof(would_lose));
 	oracle_each_extent(r, ask_what_is_needed);
 	for (unsigned i = 0; i < MIN(disk_count(pool_disks(r->pool)), SIM_DISKS); i++) {
@@ -118,6 +121,7 @@ void stays_meet(struct run *r)
 {
 	struct meta *m = pool_meta(r->pool);
 	bool full = !rng_one_in(&r->stays_rng, 4);
+	uint64_t journal_full = sim_stats_of("journal-full");
 
 	if (!r->stays || r->exceeded || rng_one_in(&r->stays_rng, 3) || !run_rot_segments(r))
 		return;
@@ -125,7 +129,7 @@ void stays_meet(struct run *r)
 	if (full)
 		set_full(r, true);
 	oracle_each_extent(r, repair_one);
-	check_plans(r);
+	check_plans(r, journal_full);
 	if (meta_sync(m, meta_last_seq(m)))
 		r->stay_count = 0;
 	if (full)
