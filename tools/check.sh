@@ -146,41 +146,54 @@ step_build()
 	return "$code"
 }
 
-# Unit tests that measure what happens within a time: they run alone.
-alone=' test_deadline '
+# Those that measure what happens within a time, or look at all mounts and processes there are, run alone.
+alone=' test_deadline asan/test_deadline func/demo func/failures func/hang func/health func/programs func/user '
 
-# unit_tests DIR PREFIX [STEP]: two at a time, for they wait for their disks more than they compute.
+# several LANES TIMEOUT_S: the tests on standard input, each a line of its name and its command, so many at a
+# time, for they wait for their disks more than they compute; with all output, one was asked for, each alone.
+several()
+{
+	local lanes=$1 limit=$2 name command names=()
+
+	while read -r name command; do
+		names+=("$name")
+		if [[ -n $only ]]; then
+			execute "$name" "$limit" $command
+		elif [[ $alone == *" $name "* ]]; then
+			wait
+			execute "$name" "$limit" $command
+		else
+			[ "$(jobs -rp | wc -l)" -lt "$lanes" ] || wait -n
+			execute "$name" "$limit" $command &
+		fi
+	done
+	wait
+	for name in "${names[@]}"; do
+		matched=$((matched + 1))
+		ended "$name"
+	done
+}
+
+# unit_tests DIR PREFIX [STEP]
 unit_tests()
 {
-	local dir=$1 prefix=$2 source name names=()
+	local dir=$1 prefix=$2 source name
 
 	for source in tests/unit/test_*.c; do
 		[ -f "$source" ] || continue
 		name=$(basename "$source" .c)
 		if wanted "${3:-unit}" "$name" "${name#test_}" || { [ -n "$only" ] &&
 			grep -qE "cmocka_unit_test[a-z_]*\($only\b" "$source"; }; then
-			names+=("$name")
+			echo "$prefix$name env CMOCKA_MESSAGE_OUTPUT=TAP $dir/tests/$name"
 		fi
-	done
-	for name in "${names[@]}"; do
-		if [[ $alone == *" $name "* || -n $only ]]; then
-			wait
-			execute "$prefix$name" 300 env CMOCKA_MESSAGE_OUTPUT=TAP "$dir/tests/$name"
-			continue
-		fi
-		[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
-		execute "$prefix$name" 300 env CMOCKA_MESSAGE_OUTPUT=TAP "$dir/tests/$name" &
-	done
-	wait
-	for name in "${names[@]}"; do
-		matched=$((matched + 1))
-		ended "$prefix$name"
-	done
+	done >"$logs/list"
+	several 4 300 <"$logs/list"
 }
 
+# scripts DIR LANES
 scripts()
 {
-	local dir=$1 limit=$2 script name
+	local dir=$1 script name
 
 	for script in tests/"$dir"/*.sh; do
 		name=$(basename "$script" .sh)
@@ -188,8 +201,9 @@ scripts()
 		_* | lib | '*') continue ;;
 		esac
 		wanted "$dir" "$name" "$dir/$name" "$name.sh" "$script" || continue
-		run "$dir/$name" "$limit" bash "$script"
-	done
+		echo "$dir/$name bash $script"
+	done >"$logs/list"
+	several "$2" 900 <"$logs/list"
 }
 
 # The first of the fresh seeds: of the sources' hash. A change of them gets seeds that nobody has tried, and
@@ -278,8 +292,8 @@ build)
 esac
 if [ -n "$built" ]; then
 	unit_tests "$BUILD" ""
-	scripts func 900
-	scripts crash 900
+	scripts func 2
+	scripts crash 1
 	if wanted fuzz; then
 		run fuzz 600 tests/fuzz/run.sh "$fuzz_seconds"
 	fi

@@ -46,14 +46,22 @@ libs="$blake3_libs $(pkg-config --libs jansson) -lpthread -lm"
 # An object is made anew when its source or any header is younger.
 newest_header=$(find src tests/fuzz -name '*.h' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
 compile() { # SOURCE...: prints the objects
+	local source object failed=0
+
 	for source in "$@"; do
 		object=$out/obj/$(echo "${source%.c}" | tr / -).o
+		echo "$object"
 		if [ ! -e "$object" ] || [ "$source" -nt "$object" ] ||
 			[ "$newest_header" -nt "$object" ]; then
-			$cc $flags -fsanitize=fuzzer-no-link -c "$source" -o "$object"
+			[ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n || failed=1
+			$cc $flags -fsanitize=fuzzer-no-link -c "$source" -o "$object" &
 		fi
-		echo "$object"
 	done
+	while [ -n "$(jobs -p)" ]; do
+		wait -n || failed=1
+		jobs >/dev/null # those that have ended are forgotten
+	done
+	return $failed
 }
 
 needs() { # TARGET: prints the sources it fuzzes, beyond base and format
