@@ -434,6 +434,7 @@ void put_settings(struct meta_txn *t, const struct rec_settings *r)
 	buf_put_u8(v, r->policy.copies);
 	buf_put_u8(v, r->policy.metadata_copies);
 	buf_put_u8(v, r->policy.verify_writes);
+	buf_put_le64(v, SETTINGS_RESERVED);
 	buf_put_le32(v, r->next_disk);
 	value_put(t);
 }

@@ -207,7 +207,8 @@ struct rec_health {
 	char text[HEALTH_TEXT_MAX + 1]; /* what happened, or what the order says */
 };
 
-struct rec_settings { /* S "pool" */
+#define SETTINGS_RESERVED MIB(1) /* what is written where nothing is read */
+struct rec_settings {		 /* S "pool" */
 	struct policy policy;
 	uint32_t next_disk;
 };

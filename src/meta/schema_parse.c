@@ -582,6 +582,7 @@ static int parse_settings(const void *key, size_t key_len, const void *val, size
 	p->copies = reader_u8(&v);
 	p->metadata_copies = reader_u8(&v);
 	verify = reader_u8(&v);
+	(void)reader_le64(&v); /* reserved */
 	s.next_disk = reader_le32(&v);
 	if (end(&k, &v) || memcmp(name, "pool", 4) != 0 || !geometry_ok(p->large.k, p->large.m) ||
 	    p->copies == 0 || p->copies > 9 || p->metadata_copies == 0 ||
