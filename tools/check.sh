@@ -9,7 +9,7 @@
 # usage: check.sh [NAME]
 #   NAME   a step (layers, format, unit, func, crash, fuzz, sim, asan; tsan runs only when named),
 #          a unit test (test_base or base) or one of its cases, or a script of tests/func or
-#          tests/crash; all of its output is shown
+#          tests/crash; all of its output is shown, if it is a single test
 # environment: BUILD (build), CHECK_SIM_SECONDS (60), CHECK_ASAN_SIM_SECONDS (30),
 #   CHECK_FUZZ_SECONDS (3, for each target)
 set -u
@@ -21,6 +21,10 @@ sim_seconds=${CHECK_SIM_SECONDS:-60}
 fuzz_seconds=${CHECK_FUZZ_SECONDS:-3}
 asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
 only=${1:-}
+case $only in
+'' | unit | func | crash | asan | tsan) loud= ;;
+*) loud=yes ;; # all output
+esac
 logs=$BUILD-check # beside, for the build directory may be made anew
 
 passed=0 failed=0 skipped=0 matched=0 built=
@@ -64,11 +68,11 @@ report()
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	printf '  %-28s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$p" "$f" "$s" "$seconds"
-	[ -n "$only" ] || grep -E '^  ok sim_sweep' "$log" | cut -c 1-160
-	[ -n "$only" ] || grep -E '^(not ok .*# SKIP|skipped )' "$log" | sed 's/^/    /'
+	[ -n "$loud" ] || grep -E '^  ok sim_sweep' "$log" | cut -c 1-160
+	[ -n "$loud" ] || grep -E '^(not ok .*# SKIP|skipped )' "$log" | sed 's/^/    /'
 	if [ "$f" -gt 0 ]; then
 		failures+=("$name${why:+: $why}")
-		if [ -z "$only" ]; then
+		if [ -z "$loud" ]; then
 			grep -E '^not ok( |$)' "$log" | grep -v '# SKIP' | sed 's/^/    /'
 			echo "    --- the end of $log ---"
 			tail -n 30 "$log" | sed 's/^/    /'
@@ -86,7 +90,7 @@ execute()
 	shift 2
 	# timeout runs programs only: a function goes through a shell of its own.
 	[ "$(type -t "$1")" = function ] && set -- bash -c '"$@"' _ "$@"
-	if [ -n "$only" ]; then
+	if [ -n "$loud" ]; then
 		timeout --kill-after=20 "$limit" "$@" 2>&1 </dev/null | tee "$log"
 		code=${PIPESTATUS[0]}
 	else
@@ -150,14 +154,14 @@ step_build()
 alone=' test_deadline asan/test_deadline func/demo func/failures func/hang func/health func/programs func/user '
 
 # several LANES TIMEOUT_S: the tests on standard input, each a line of its name and its command, so many at a
-# time, for they wait for their disks more than they compute; with all output, one was asked for, each alone.
+# time, for they wait for their disks more than they compute; one after the other where all output is shown.
 several()
 {
 	local lanes=$1 limit=$2 name command names=()
 
 	while read -r name command; do
 		names+=("$name")
-		if [[ -n $only ]]; then
+		if [[ -n $loud ]]; then
 			execute "$name" "$limit" $command
 		elif [[ $alone == *" $name "* ]]; then
 			wait

@@ -30,6 +30,7 @@ done
 mount -o remount,ro "$work/disk1"
 check "mount with a damaged disk that is read-only" start
 check "all files are read" same_files
+refuse "a scrub meets what reads of other disks did not" 5 "damage" dfs scrub --pool "$pool" --wait
 check "what is damaged there counts as missing" wait_for 10 says "9 of 9 extents lack fragments"
 check "unmount with damage" stop
 mount -o remount,rw "$work/disk1"
