@@ -27,7 +27,8 @@ case $only in
 esac
 logs=$BUILD-check # beside, for the build directory may be made anew
 
-passed=0 failed=0 skipped=0 matched=0 built=
+passed=0 failed=0 skipped=0 matched=0 built= builder=
+asan_options=(-Db_sanitize=address,undefined)
 failures=()
 
 # A step or test is run when no name was given, or when one of its names is the given one.
@@ -245,15 +246,37 @@ sweep()
 	[ "$code_a" -eq 0 ] && [ "$code_b" -eq 0 ]
 }
 
-# sanitized NAME MESON_OPTION...: a build of its own, by clang, and the unit tests in it.
-sanitized()
+# sanitized_build NAME MESON_OPTION...: a build of its own, by clang
+sanitized_build()
 {
 	local name=$1
 
 	shift
-	[ -z "$only" ] || only=$name
-	run "$name/build" 900 as_test build env CC=clang tools/build.sh "$BUILD-$name" -Dwerror=true \
+	execute "$name/build" 1500 as_test build env CC=clang nice tools/build.sh "$BUILD-$name" -Dwerror=true \
 		-Db_lundef=false "$@"
+}
+
+# build_ahead: what takes long to build is built beside the tests, which wait a lot.
+build_ahead()
+{
+	sanitized_build asan "${asan_options[@]}" &
+	builder=$!
+	disown # so that nobody waits for it but those that need it
+	trap 'kill $builder 2>/dev/null' EXIT
+}
+
+# sanitized NAME MESON_OPTION...: the unit tests in a build of its own
+sanitized()
+{
+	local name=$1
+
+	[ -z "$only" ] || only=$name
+	[ -n "$builder" ] || sanitized_build "$@"
+	while [ -n "$builder" ] && kill -0 "$builder" 2>/dev/null; do
+		sleep 1
+	done
+	matched=$((matched + 1))
+	ended "$name/build"
 	unit_tests "$BUILD-$name" "$name/" "$name"
 }
 
@@ -261,7 +284,7 @@ step_asan()
 {
 	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}
 	export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
-	sanitized asan -Db_sanitize=address,undefined
+	sanitized asan "${asan_options[@]}"
 	# A power cut abandons the memory of what ran, which is no leak.
 	ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run asan/sim $((asan_sim_seconds * 4 + 60)) \
 		sweep "$BUILD-asan/dynamicfs-sim" "$asan_sim_seconds"
@@ -295,6 +318,7 @@ build)
 *) step_build && built=yes ;;
 esac
 if [ -n "$built" ]; then
+	[ -n "$only" ] || build_ahead
 	unit_tests "$BUILD" ""
 	scripts func 2
 	scripts crash 1

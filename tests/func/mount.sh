@@ -251,7 +251,7 @@ os.write(fd, bytes(5000))
 time.sleep(60)' "$mnt/open" &
 writer=$!
 stored() { "$dynamicfs" inspect path /open --pool "$pool" --json | grep -q '"size_bytes": *5000'; }
-check "what was written is stored while the file is open" wait_for 4 stored
+check "what was written is stored while the file is open" wait_for 20 stored
 kill "$writer"
 wait "$writer" 2>/dev/null
 stop

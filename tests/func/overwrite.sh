@@ -27,8 +27,10 @@ check "they take twice what they must, at most" at_rest
 check "pieces of 100 bytes" python3 "$tool" write "$mnt/f" "$work/record" 100 20 "$seconds"
 check "they do, too" at_rest
 
+rm "$work/record" "$work/record.log"
 python3 "$tool" write "$mnt/f" "$work/record" 4096 20 60 >/dev/null 2>&1 &
 writer=$!
+wait_for 60 test -s "$work/record.log"
 sleep "$((seconds / 2 + 1))"
 kill -9 "$(daemon_pid "$pool")"
 wait "$writer"
