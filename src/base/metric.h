@@ -97,6 +97,15 @@
 	X(AMPLIFICATION, "write_amplification", GAUGE, "", "",                                      \
 	  "Bytes that went to the disks for each that programs wrote, all included")                \
 	X(INODES, "inodes", GAUGE, "", "", "Files, directories and others")                         \
+	X(INODES_CACHED, "inodes_cached", GAUGE, "", "", "Of these in memory")                      \
+	X(INODES_PINNED, "inodes_pinned", GAUGE, "", "",                                            \
+	  "Of these that must be: open, in use, not stored yet, deleted and still known")           \
+	X(INODES_KNOWN, "inodes_known", GAUGE, "", "",                                              \
+	  "Inodes that the kernel has been told of and has not forgotten")                          \
+	X(INODE_HITS, "inode_cache_hits_total", COUNTER, "", "",                                    \
+	  "Times that an inode was asked for and was in memory")                                    \
+	X(INODE_MISSES, "inode_cache_misses_total", COUNTER, "", "",                                \
+	  "Times that it was made from the index")                                                  \
 	X(SPACE_TOTAL, "space_total_bytes", GAUGE, "bytes", "", "File data that fits when empty")   \
 	X(SPACE_USED, "space_used_bytes", GAUGE, "bytes", "",                                       \
 	  "File data, and what it was promised")                                                    \

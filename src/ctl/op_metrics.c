@@ -170,6 +170,9 @@ static void put_fs(struct answer *a)
 	put(a, METRIC_DIRTY, NULL, NULL, s.dirty_bytes);
 	put(a, METRIC_SEAL_ERRORS, NULL, NULL, s.seal_errors);
 	put(a, METRIC_FOLDED, NULL, NULL, s.folded_slots);
+	put(a, METRIC_INODES_CACHED, NULL, NULL, s.inodes_cached);
+	put(a, METRIC_INODES_PINNED, NULL, NULL, s.inodes_in_use);
+	put(a, METRIC_INODES_KNOWN, NULL, NULL, s.inodes_known);
 	for (unsigned i = 0; i < METRIC_FUSE_KINDS; i++)
 		put(a, METRIC_FUSE_OPERATIONS, metric_fuse_names[i], NULL,
 		    __atomic_load_n(&metric_fuse_cells[i], __ATOMIC_RELAXED));
@@ -194,6 +197,7 @@ static void put_cells(struct answer *a)
 		METRIC_JOBS_BEGUN,	  METRIC_JOBS_DONE,	   METRIC_CACHE_HITS,
 		METRIC_CACHE_MISSES,	  METRIC_COMPACT_SEGMENTS, METRIC_COMPACT_BYTES,
 		METRIC_COMPACT_FREED,	  METRIC_FOLDED_BYTES,	   METRIC_WRITTEN,
+		METRIC_INODE_HITS,	  METRIC_INODE_MISSES,
 	};
 	uint64_t hits = metric_get(METRIC_CACHE_HITS), misses = metric_get(METRIC_CACHE_MISSES);
 

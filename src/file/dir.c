@@ -52,8 +52,7 @@ static int emit(struct listing *l, const struct rec_dentry *d, uint64_t next)
 		}
 	}
 	rc = l->fn(l->ctx, &e);
-	if (rc)
-		inode_put(in, 1);
+	inode_put(in, 1);
 	return rc;
 }
 

@@ -17,7 +17,7 @@ static void defaults(struct fs_config *c, const struct fs_config *cfg)
 	if (!c->seal_workers)
 		c->seal_workers = 2;
 	if (!c->inode_cache_count)
-		c->inode_cache_count = 65536;
+		c->inode_cache_count = 16384;
 	if (!c->name_cache_bytes)
 		c->name_cache_bytes = MIB(32);
 	if (!c->fold_percent)
@@ -43,6 +43,7 @@ static struct fs *fs_alloc(struct pool *pool, const struct fs_config *cfg)
 	fs->meta = pool_meta(pool);
 	fs->extents = pool_extents(pool);
 	fs->read_only = pool_read_only(pool);
+	env_mutex_init(&fs->numbers_lock);
 	env_mutex_init(&fs->rename_lock);
 	env_mutex_init(&fs->table_lock);
 	env_mutex_init(&fs->dirty_lock);
@@ -74,6 +75,7 @@ static void fs_free(struct fs *fs)
 		extent_set_restorer(fs->extents, NULL, NULL);
 	}
 	inodes_free_all(fs);
+	known_release(&fs->known);
 	reap_free_list(fs);
 	slot_pool_release(fs);
 	env_cond_release(&fs->reaper.idle);
@@ -91,11 +93,13 @@ static void fs_free(struct fs *fs)
 	env_mutex_release(&fs->dirty_lock);
 	env_mutex_release(&fs->table_lock);
 	env_mutex_release(&fs->rename_lock);
+	env_mutex_release(&fs->numbers_lock);
 	free(fs->workers);
 	free(fs);
 }
 
-/* Inode numbers grow: the next is beyond the highest there is. */
+/* Inode numbers grow, and none comes twice (N1): the next is beyond the highest there is, and beyond all that were
+ * reserved. */
 static int find_next_ino(struct fs *fs)
 {
 	struct meta_iter *it = meta_iter_new(fs->meta);
@@ -121,7 +125,10 @@ static int find_next_ino(struct fs *fs)
 	meta_iter_free(it);
 	if (ino.v > INT64_MAX) /* no number that was ever given out (P10) */
 		return DFS_ECORRUPT;
-	fs->next_ino = MAX(ino.v, DFS_ROOT_INO) + 1;
+	fs->ino_mark = (uint64_t)MAX(meta_counter(fs->meta, META_COUNT_INODE_NUMBERS), 0);
+	if (fs->ino_mark > INT64_MAX / 2)
+		return DFS_ECORRUPT;
+	fs->next_ino = MAX(MAX(ino.v, DFS_ROOT_INO) + 1, fs->ino_mark);
 	return rc;
 }
 

@@ -24,7 +24,7 @@ struct fs_config {		    /* 0: the default */
 	uint64_t dirty_limit_bytes; /* unsealed and sealing data in memory; 128 MiB */
 	uint64_t flush_interval_ms; /* dirty data and metadata are made durable this often; 5000 */
 	unsigned seal_workers;	    /* threads that encode and write; 2 */
-	uint64_t inode_cache_count; /* unreferenced inodes kept in memory; 65536 */
+	uint64_t inode_cache_count; /* unreferenced inodes kept in memory; 16384 */
 	uint64_t name_cache_bytes;  /* for the names of directories in use; 32 MiB */
 	unsigned
 		fold_percent; /* a slot is folded that takes so much of what it must; 200, 100 at least */
@@ -57,15 +57,20 @@ void fs_abandon(struct fs *fs);
 /* For who calls the functions below on behalf of somebody who waits: users_enter() before, users_leave() after. */
 struct users *fs_users(struct fs *fs);
 
-/* ---- inodes ---- every call that returns an inode gives one reference; fs_forget gives n back */
+/* ---- inodes ---- every call that returns an inode gives one reference; fs_forget gives n back (NULL: nothing) */
 MUST_USE int fs_inode_get(struct fs *fs, ino_id ino, struct inode **ret_inode);
 void fs_forget(struct fs *fs, struct inode *in, uint64_t n);
+/* The kernel is about to be told of the inode once more: it may name it by its number until it has said that it has
+ * forgotten it, as often as it was told. A reference held. */
+void fs_kernel_knows(struct fs *fs, struct inode *in);
+void fs_kernel_forgot(struct fs *fs, ino_id ino, uint64_t lookups);
 ino_id fs_inode_ino(struct inode *in);
 /* Open handles keep an unlinked inode alive. Always takes the handle; DFS_ENOENT says that the inode
  * was freed before (its last name went between the caller's look-up and this): look up again. */
 int fs_handle_get(struct inode *in);
 void fs_handle_put(struct fs *fs, struct inode *in);
 
+/* "." is any inode itself, ".." a directory's parent, as long as they have names. */
 MUST_USE int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode,
 		       struct fs_attr *ret_attr);
 /* "/a/b", no symlinks followed. For the CLI and tests. */
@@ -123,7 +128,7 @@ struct fs_dirent {
 	uint32_t mode;		    /* type bits */
 	uint64_t next;		    /* offset that continues after this entry */
 	const struct fs_attr *attr; /* with want_attr, and not for "." and "..", else NULL */
-	struct inode *inode;	    /* with want_attr: carries one reference if fn returns 0 */
+	struct inode *inode;	    /* with want_attr: borrowed, for the time of the call */
 };
 /* Returns nonzero to stop before this entry (it was not taken). */
 typedef int (*fs_dirent_fn)(void *ctx, const struct fs_dirent *e);
@@ -194,7 +199,9 @@ typedef int (*fs_extent_fn)(void *ctx, const struct fs_extent_info *e);
 MUST_USE int fs_list_extents(struct fs *fs, struct inode *in, fs_extent_fn fn, void *ctx);
 
 struct fs_stats {
-	uint64_t dirty_bytes, dirty_limit_bytes, inodes_cached, sealed_extents, seal_errors;
+	uint64_t dirty_bytes, dirty_limit_bytes, sealed_extents, seal_errors;
+	uint64_t inodes_cached, inodes_in_use; /* in memory; of them those that must be */
+	uint64_t inodes_known; /* that the kernel has been told of and has not forgotten */
 	uint64_t folded_slots, fold_excess_bytes; /* of what is listed to be folded */
 };
 void fs_stats(struct fs *fs, struct fs_stats *ret_stats);

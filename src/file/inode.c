@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inodes in memory: the cache, references, handles, locking, attributes. An inode that nobody refers
- * to stays on a bounded LRU list (P9). One with unsealed data is referred to by its dirty list.
- * Inline content is never kept here: the index has it.
+ * Inodes in memory: the cache, references, handles, locking, attributes, numbers (docs/DESIGN.md "Inodes in memory",
+ * N1..N5). An inode that nobody refers to stays on a bounded LRU list (P9), and is made again from the index
+ * when it is asked for. One with unsealed data is referred to by its dirty list. Inline content is never kept here: the
+ * index has it.
  *
- * Owns fs.table_lock. Must not know how data gets to disk.
+ * Owns fs.table_lock and fs.numbers_lock. Must not know how data gets to disk.
  */
+#include "base/metric.h"
+#include "base/probe.h"
 #include "base/words.h"
 #include "file/internal.h"
 
 #include <stdlib.h>
+
+/* Reserved at a time; with half of them left it is time for more, so that no number of threads outruns it. */
+#define INO_RESERVE 4096u
 
 struct dfs_time time_now(void)
 {
@@ -66,11 +72,17 @@ static void lru_remove(struct inode *in)
 	in->on_lru = false;
 }
 
+/* table_lock held. Must what the kernel knows of it stay here, for nothing else has it (N3)? */
+static bool is_known_yet(const struct inode *in)
+{
+	return in->gone && known_has(&in->fs->known, in->ino);
+}
+
 /* table_lock held: takes it out of the table if nobody needs it; the caller then frees it */
 static bool table_remove_unused(struct inode *in)
 {
 	env_assert_held(&in->fs->table_lock);
-	if (in->refs || in->handles)
+	if (in->refs || in->handles || is_known_yet(in))
 		return false;
 	lru_remove(in);
 	HASH_DEL(in->fs->inodes, in);
@@ -94,7 +106,7 @@ static struct inode *unref(struct inode *in, uint64_t n)
 	in->refs -= n;
 	if (in->refs || in->handles)
 		return NULL;
-	if (__atomic_load_n(&in->state, __ATOMIC_ACQUIRE) != INODE_READY)
+	if (in->gone || __atomic_load_n(&in->state, __ATOMIC_ACQUIRE) != INODE_READY)
 		return table_remove_unused(in) ? in : NULL;
 	if (!in->on_lru) {
 		TAILQ_INSERT_TAIL(&fs->lru, in, lru);
@@ -124,6 +136,36 @@ void fs_forget(struct fs *fs, struct inode *in, uint64_t n)
 {
 	(void)fs;
 	inode_put(in, n);
+}
+
+void fs_kernel_knows(struct fs *fs, struct inode *in)
+{
+	ENV_LOCKED(&fs->table_lock);
+	known_add(&fs->known, in->ino);
+}
+
+void fs_kernel_forgot(struct fs *fs, ino_id ino, uint64_t lookups)
+{
+	struct inode *in, *unused = NULL;
+
+	env_mutex_lock(&fs->table_lock);
+	if (!known_drop(&fs->known, ino, lookups)) {
+		HASH_FIND(hh, fs->inodes, &ino.v, sizeof(ino.v), in);
+		if (in && in->gone && table_remove_unused(in)) {
+			PROBE("gone-inode-forgotten");
+			unused = in;
+		}
+	}
+	env_mutex_unlock(&fs->table_lock);
+	if (unused)
+		inode_free(unused);
+}
+
+void inode_gone(struct inode *in)
+{
+	ENV_LOCKED(&in->fs->table_lock);
+	ASSERT(in->refs);
+	in->gone = true;
 }
 
 ino_id fs_inode_ino(struct inode *in) { return in->ino; }
@@ -228,6 +270,8 @@ static int load(struct inode *in)
 		in->beyond_end = rec.flags & INODE_BEYOND ? DFS_FILE_MAX : 0;
 		/* Its last commit is unknown: as late as it can have been. */
 		in->last_seq = meta_last_seq(in->fs->meta);
+		if (!rec.nlink)
+			inode_gone(in);
 	}
 	loaded(in, rc);
 	return rc;
@@ -250,6 +294,7 @@ int fs_inode_get(struct fs *fs, ino_id ino, struct inode **ret_inode)
 	struct inode *in = table_get(fs, ino);
 	int rc;
 
+	metric_add(in ? METRIC_INODE_HITS : METRIC_INODE_MISSES, 1);
 	if (!in) {
 		struct inode *mine = inode_alloc(fs, ino);
 
@@ -272,6 +317,39 @@ out:
 	return rc;
 }
 
+/* By how much the mark is short of what the next creations may need; 0: it is not. */
+static uint64_t numbers_short(struct fs *fs, uint64_t *ret_next)
+{
+	ENV_LOCKED(&fs->table_lock);
+	*ret_next = fs->next_ino;
+	return fs->ino_mark < fs->next_ino + INO_RESERVE / 2
+		       ? fs->next_ino + INO_RESERVE - fs->ino_mark
+		       : 0;
+}
+
+int inode_numbers_ensure(struct fs *fs)
+{
+	struct meta_txn *t;
+	uint64_t next, lacking, seq;
+	int rc;
+
+	if (!numbers_short(fs, &next))
+		return 0;
+	ENV_LOCKED(&fs->numbers_lock);
+	lacking = numbers_short(fs, &next);
+	if (!lacking) /* somebody was faster */
+		return 0;
+	t = meta_begin(fs->meta);
+	meta_add(t, META_COUNT_INODE_NUMBERS, (int64_t)lacking);
+	rc = meta_commit(t, &seq);
+	if (rc == 0) {
+		env_mutex_lock(&fs->table_lock);
+		fs->ino_mark += lacking;
+		env_mutex_unlock(&fs->table_lock);
+	}
+	return rc;
+}
+
 struct inode *inode_new(struct fs *fs, const struct rec_inode *rec)
 {
 	struct inode *in, *there;
@@ -280,6 +358,7 @@ struct inode *inode_new(struct fs *fs, const struct rec_inode *rec)
 	for (;;) {
 		env_mutex_lock(&fs->table_lock);
 		ino.v = fs->next_ino++;
+		ASSERT(ino.v < fs->ino_mark);
 		env_mutex_unlock(&fs->table_lock);
 		in = inode_alloc(fs, ino);
 		in->rec = *rec;

@@ -4,6 +4,8 @@
  * dirty data and sealing" has the rules F1..F8 that are cited here.
  *
  * Locks, in order of acquisition:
+ *   fs.numbers_lock	one thread at a time reserves inode numbers; held during that commit, no other lock is
+ *			taken under it but table_lock
  *   fs.rename_lock	one rename between directories at a time: keeps "is below" answers stable
  *   inode.lock		directories before all others, each kind by inode number; held during index
  *			look-ups and commits, never during I/O of file data
@@ -112,6 +114,19 @@ enum inode_state { /* set once, under lock, when loading has ended; read atomica
 	INODE_BAD
 };
 
+/* What the kernel knows (known.c). */
+#define KNOWN_PARTS 64u
+struct known {
+	uint64_t count; /* inodes */
+	struct known_part {
+		uint32_t count, cap;
+		struct known_entry {
+			ino_id ino; /* 0: free */
+			uint64_t lookups;
+		} * v;
+	} parts[KNOWN_PARTS];
+};
+
 struct inode {
 	struct env_mutex lock;
 	struct env_cond changed; /* with lock: FIFO shorter, excl over, failure */
@@ -123,9 +138,10 @@ struct inode {
 
 	/* fs.table_lock */
 	UT_hash_handle hh;
-	uint64_t refs; /* lookups of the caller's and our own uses */
+	uint64_t refs; /* of callers, and our own uses */
 	uint32_t handles;
 	bool on_lru;
+	bool gone; /* it has no name any more, and never will: it can't be made again (N3) */
 	TAILQ_ENTRY(inode) lru;
 
 	/* fs.names.lock */
@@ -252,6 +268,7 @@ struct reaper {
 };
 
 struct fs {
+	struct env_mutex numbers_lock; /* who raises ino_mark */
 	struct env_mutex rename_lock;
 	struct pool *pool;
 	struct meta *meta;
@@ -259,11 +276,13 @@ struct fs {
 	struct fs_config cfg;
 	bool read_only;
 
-	struct env_mutex table_lock; /* the inode cache */
+	struct env_mutex table_lock; /* the inode cache, and what the kernel knows */
 	struct inode *inodes;	     /* hash by ino */
 	struct inode_list_head lru;
 	uint64_t lru_count;
+	struct known known;
 	uint64_t next_ino;
+	uint64_t ino_mark; /* numbers below may be given out (N1) */
 
 	struct env_mutex dirty_lock; /* memory of unsealed data; lists of inodes */
 	struct env_cond room;	     /* dirty_bytes has fallen */
@@ -297,6 +316,10 @@ static inline bool is_dir(const struct inode *in) { return S_ISDIR(in->type); }
 static inline bool is_reg(const struct inode *in) { return S_ISREG(in->type); }
 void inode_ref(struct inode *in);
 void inode_put(struct inode *in, uint64_t n);
+/* Before inode_new(), without locks: sees to it that a number may be given out (N1). */
+MUST_USE int inode_numbers_ensure(struct fs *fs);
+/* Its last name is gone. A reference held. */
+void inode_gone(struct inode *in);
 /* A new inode for rec, locked, in the table, one reference. After its commit: inode_born(). */
 struct inode *inode_new(struct fs *fs, const struct rec_inode *rec);
 void inode_born(struct inode *in, int err);
@@ -318,6 +341,13 @@ void inode_excl_end(struct inode *in);
 /* Between two steps of a long change others may look at the inode, and change what is not of its map: its record is to
  * be read anew. lock held. */
 void inode_step_aside(struct inode *in);
+
+/* ---- known.c: fs.table_lock held ---- */
+void known_add(struct known *k, ino_id ino); /* one look-up more */
+/* So many fewer, or all there are. Does it still know the inode? */
+bool known_drop(struct known *k, ino_id ino, uint64_t lookups);
+bool known_has(struct known *k, ino_id ino);
+void known_release(struct known *k);
 
 /* ---- slot.c ---- */
 struct slot *slot_find(const struct slot_set *set, uint64_t index);

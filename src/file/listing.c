@@ -80,6 +80,8 @@ void fs_stats(struct fs *fs, struct fs_stats *ret)
 	env_mutex_unlock(&fs->dirty_lock);
 	ENV_LOCKED(&fs->table_lock);
 	ret->inodes_cached = HASH_COUNT(fs->inodes);
+	ret->inodes_in_use = ret->inodes_cached - fs->lru_count;
+	ret->inodes_known = fs->known.count;
 	env_mutex_lock(&fs->fold.lock);
 	ret->folded_slots = fs->fold.slots;
 	ret->fold_excess_bytes = (uint64_t)fs->fold.excess;

@@ -46,11 +46,28 @@ static int lookup(struct fs *fs, struct inode *dir, const char *name, struct ino
 	return DFS_EIO;
 }
 
+/* "." of any inode, ".." of a directory: of what still has a name. */
+static int lookup_dots(struct fs *fs, struct inode *in, bool parent, struct inode **ret_inode)
+{
+	ino_id ino = in->ino;
+
+	if (parent && !is_dir(in))
+		return DFS_ENOTDIR;
+	{
+		ENV_LOCKED(&in->lock);
+		if (in->freed || !in->rec.nlink)
+			return DFS_ENOENT;
+		if (parent)
+			ino = in->rec.parent;
+	}
+	return fs_inode_get(fs, ino, ret_inode);
+}
+
 int fs_lookup(struct fs *fs, struct inode *dir, const char *name, struct inode **ret_inode,
 	      struct fs_attr *ret_attr)
 {
 	struct inode *in;
-	int rc = lookup(fs, dir, name, &in);
+	int rc = is_dots(name) ? lookup_dots(fs, dir, name[1], &in) : lookup(fs, dir, name, &in);
 
 	if (rc == 0)
 		rc = fs_getattr(fs, in, ret_attr);
@@ -206,6 +223,8 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 	if (fs->read_only)
 		return DFS_EROFS;
 	rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(name) + (target ? strlen(target) : 0));
+	if (rc == 0)
+		rc = inode_numbers_ensure(fs);
 	if (rc)
 		return rc;
 	ENV_LOCKED(&dir->lock);

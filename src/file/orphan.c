@@ -119,6 +119,8 @@ void victim_done(struct victim *v, uint64_t seq)
 	struct inode *in = v->in;
 
 	inode_took(in, &v->r, seq);
+	if (v->fate != VICTIM_KEPT)
+		inode_gone(in);
 	if (v->fate == VICTIM_FREED)
 		freed(in);
 	else if (v->fate == VICTIM_ORPHANED && !inode_handles(in))

@@ -294,6 +294,8 @@ static int rename_any(struct fs *fs, struct inode *from_dir, const char *from, s
 		return DFS_EROFS;
 	if (whiteout)
 		rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(from));
+	if (rc == 0 && whiteout)
+		rc = inode_numbers_ensure(fs);
 	if (rc)
 		return rc;
 	while (again)

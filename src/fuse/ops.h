@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Within fuse/: what the files of operations share. A node id is the address of the struct inode,
- * FUSE_ROOT_ID the root's; each reply that names an inode gives the kernel one reference.
+ * Within fuse/: what the files of operations share. A node id is the inode's number. Before an operation is called, the
+ * inodes that it is about are looked up (ops_count.c) and referred to until it returns; a file handle is the address of
+ * its inode, which it keeps. Each reply that names an inode is counted (fs_kernel_knows).
  */
 #ifndef DFS_FUSE_OPS_H
 #define DFS_FUSE_OPS_H
@@ -24,7 +25,6 @@ struct fuse_state {
 	unsigned spare_count;
 	struct fs *fs;
 	struct fuse_session *fuse;
-	struct inode *root;		     /* one reference */
 	bool access_times, dir_access_times; /* are kept (relatime) */
 	uint64_t
 		page_writes; /* atomic: pages changed through mmap that have arrived, in requests */
@@ -36,21 +36,19 @@ struct fuse_state {
 
 static inline struct fuse_state *state_of(fuse_req_t req) { return fuse_req_userdata(req); }
 
-static inline struct inode *node_of(struct fuse_state *st, fuse_ino_t id)
+_Static_assert(FUSE_ROOT_ID == DFS_ROOT_INO, "node ids are inode numbers");
+
+static inline struct inode *handle_of(const struct fuse_file_info *fi)
 {
-	return id == FUSE_ROOT_ID ? st->root : (struct inode *)(uintptr_t)id;
+	return (struct inode *)(uintptr_t)fi->fh;
 }
 
-static inline fuse_ino_t node_id(struct fuse_state *st, struct inode *in)
-{
-	return in == st->root ? FUSE_ROOT_ID : (fuse_ino_t)(uintptr_t)in;
-}
-
+/* The inode that the kernel names, with a reference; NULL: the request has been answered with why not. */
+struct inode *ops_node_get(fuse_req_t req, fuse_ino_t id);
 struct fs_cred ops_cred(fuse_req_t req);
 void ops_stat(const struct fs_attr *attr, struct stat *ret_st);
-void ops_entry(struct fuse_state *st, struct inode *in, const struct fs_attr *attr,
-	       struct fuse_entry_param *ret_e);
-/* Replies with the error, or with an entry that takes the reference of `in`. */
+void ops_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_e);
+/* Replies with the error, or with an entry; gives the reference of `in` back. */
 void ops_reply_entry(fuse_req_t req, int err, struct inode *in, const struct fs_attr *attr);
 void ops_reply_err(fuse_req_t req, int err);
 /* MAX_TRANSFER_BYTES; NULL when there is no memory. */
@@ -60,42 +58,42 @@ void ops_buffer_put(struct fuse_state *st, void *buffer);
 /* Tells the kernel that it doesn't know the attributes any longer. Without an offset it takes no lock
  * that the process whose request is being served could hold; that it may have forgotten the inode is
  * no matter. */
-void ops_attr_changed(struct fuse_state *st, fuse_ino_t id);
+void ops_attr_changed(struct fuse_state *st, struct inode *in);
 /* A file or directory begins to be read, and times of last access are kept. */
-void ops_accessed(struct fuse_state *st, fuse_ino_t id);
+void ops_accessed(struct fuse_state *st, struct inode *in);
 /* Who is not the superuser clears setuid by changing a file, and setgid of one that its group can execute, or whose
  * group one is not in. */
-MUST_USE int ops_kill_suid(fuse_req_t req, fuse_ino_t id);
+MUST_USE int ops_kill_suid(fuse_req_t req, struct inode *in);
 
 /* negotiate.c: after mounting, and from the init operation */
 MUST_USE int negotiate_install(struct fuse_session *fuse);
 void negotiate_init(struct fuse_state *st, struct fuse_conn_info *conn);
 
 /* ops_attr.c */
-void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
-void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *st, int to_set,
+void op_getattr(fuse_req_t req, struct inode *in, struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, struct inode *in, struct stat *st, int to_set,
 		struct fuse_file_info *fi);
 void op_statfs(fuse_req_t req, fuse_ino_t id);
-void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
+void op_setxattr(fuse_req_t req, struct inode *in, const char *name, const char *value, size_t size,
 		 int flags);
-void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size);
-void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size);
-void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name);
+void op_getxattr(fuse_req_t req, struct inode *in, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, struct inode *in, size_t size);
+void op_removexattr(fuse_req_t req, struct inode *in, const char *name);
 
 /* ops_name.c */
-void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_lookup(fuse_req_t req, struct inode *dir, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t count);
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
-void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
-void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
-void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+void op_mknod(fuse_req_t req, struct inode *dir, const char *name, mode_t mode, dev_t rdev);
+void op_mkdir(fuse_req_t req, struct inode *dir, const char *name, mode_t mode);
+void op_create(fuse_req_t req, struct inode *dir, const char *name, mode_t mode,
 	       struct fuse_file_info *fi);
-void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
-void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
-void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
-void op_readlink(fuse_req_t req, fuse_ino_t id);
-void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name);
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+void op_unlink(fuse_req_t req, struct inode *dir, const char *name);
+void op_rmdir(fuse_req_t req, struct inode *dir, const char *name);
+void op_symlink(fuse_req_t req, const char *target, struct inode *dir, const char *name);
+void op_readlink(fuse_req_t req, struct inode *in);
+void op_link(fuse_req_t req, struct inode *in, struct inode *dir, const char *name);
+void op_rename(fuse_req_t req, struct inode *dir, const char *name, struct inode *to_dir,
 	       const char *to_name, unsigned flags);
 
 /* ops_count.c: all of them, counted; without init */
@@ -104,22 +102,23 @@ extern const struct fuse_lowlevel_ops ops_counted;
 /* ops_dir.c */
 void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void op_releasedir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
-void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
-void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
+void op_readdir(fuse_req_t req, struct inode *in, size_t size, off_t off,
+		struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, struct inode *in, size_t size, off_t off,
 		    struct fuse_file_info *fi);
-void op_fsyncdir(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi);
+void op_fsyncdir(fuse_req_t req, struct inode *in, int datasync, struct fuse_file_info *fi);
 
 /* ops_file.c */
-void ops_prepare_handle(struct fuse_state *st, struct fuse_file_info *fi);
-void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
-void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
-void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
+void ops_prepare_handle(struct fuse_state *st, struct inode *in, struct fuse_file_info *fi);
+void op_open(fuse_req_t req, struct inode *in, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, struct inode *in, size_t size, off_t off, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, struct inode *in, const char *data, size_t size, off_t off,
 	      struct fuse_file_info *fi);
-void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
-void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
-void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi);
-void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
+void op_flush(fuse_req_t req, struct inode *in, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, struct inode *in, struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, struct inode *in, int datasync, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, struct inode *in, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi);
-void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, struct inode *in, off_t off, int whence, struct fuse_file_info *fi);
 
 #endif

@@ -46,12 +46,28 @@ void ops_stat(const struct fs_attr *attr, struct stat *ret_st)
 	};
 }
 
-void ops_entry(struct fuse_state *st, struct inode *in, const struct fs_attr *attr,
-	       struct fuse_entry_param *ret_e)
+struct inode *ops_node_get(fuse_req_t req, fuse_ino_t id)
+{
+	struct inode *in;
+	int err = fs_inode_get(state_of(req)->fs, (ino_id){id}, &in);
+
+	if (!err)
+		return in;
+	if (err == DFS_ENOENT) { /* a handle of an inode that is deleted, or never was */
+		metric_add(METRIC_FUSE_ERRORS, 1);
+		fuse_reply_err(req, ESTALE);
+	} else {
+		ops_reply_err(req, err);
+	}
+	return NULL;
+}
+
+void ops_entry(const struct fs_attr *attr, struct fuse_entry_param *ret_e)
 {
 	*ret_e = (struct fuse_entry_param){
-		.ino = node_id(st, in),
-		.generation = attr->generation,
+		.ino = attr->ino.v,
+		/* The kernel keeps 32 bits, and wants none of the root. */
+		.generation = attr->ino.v == DFS_ROOT_INO ? 0 : (uint32_t)attr->generation,
 		.attr_timeout = CACHE_TIMEOUT_S,
 		.entry_timeout = CACHE_TIMEOUT_S,
 	};
@@ -74,10 +90,12 @@ void ops_reply_entry(fuse_req_t req, int err, struct inode *in, const struct fs_
 		ops_reply_err(req, err);
 		return;
 	}
-	ops_entry(st, in, attr, &e);
-	/* A request that was aborted meanwhile has nobody to own the reference. */
+	ops_entry(attr, &e);
+	fs_kernel_knows(st->fs, in); /* before the reply: it may be forgotten at once */
+	/* Of a request that was aborted meanwhile the kernel learns nothing. */
 	if (fuse_reply_entry(req, &e) != 0)
-		fs_forget(st->fs, in, 1);
+		fs_kernel_forgot(st->fs, attr->ino, 1);
+	fs_forget(st->fs, in, 1);
 }
 
 void *ops_buffer_get(struct fuse_state *st)
@@ -102,15 +120,15 @@ void ops_buffer_put(struct fuse_state *st, void *buffer)
 	mem_unmap(buffer, MAX_TRANSFER_BYTES);
 }
 
-void ops_attr_changed(struct fuse_state *st, fuse_ino_t id)
+void ops_attr_changed(struct fuse_state *st, struct inode *in)
 {
-	(void)fuse_lowlevel_notify_inval_inode(st->fuse, id, -1, 0);
+	(void)fuse_lowlevel_notify_inval_inode(st->fuse, fs_inode_ino(in).v, -1, 0);
 }
 
-void ops_accessed(struct fuse_state *st, fuse_ino_t id)
+void ops_accessed(struct fuse_state *st, struct inode *in)
 {
-	if (fs_accessed(st->fs, node_of(st, id)))
-		ops_attr_changed(st, id);
+	if (fs_accessed(st->fs, in))
+		ops_attr_changed(st, in);
 }
 
 /* As far as it can be told; root is in all. */
@@ -130,10 +148,9 @@ static bool is_in_group(fuse_req_t req, gid_t gid)
 	return false;
 }
 
-int ops_kill_suid(fuse_req_t req, fuse_ino_t id)
+int ops_kill_suid(fuse_req_t req, struct inode *in)
 {
 	struct fuse_state *st = state_of(req);
-	struct inode *in = node_of(st, id);
 	struct fs_attr attr;
 	uint32_t bits = S_ISUID;
 	int err = fs_getattr(st->fs, in, &attr);
@@ -147,7 +164,7 @@ int ops_kill_suid(fuse_req_t req, fuse_ino_t id)
 	attr.mode &= ~bits;
 	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE, &attr);
 	if (!err)
-		ops_attr_changed(st, id);
+		ops_attr_changed(st, in);
 	return err;
 }
 
@@ -163,17 +180,17 @@ static void reply_attr(fuse_req_t req, int err, const struct fs_attr *attr)
 	fuse_reply_attr(req, &st, CACHE_TIMEOUT_S);
 }
 
-void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+void op_getattr(fuse_req_t req, struct inode *in, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 	struct fs_attr attr;
-	int err = fs_getattr(st->fs, node_of(st, id), &attr);
+	int err = fs_getattr(st->fs, in, &attr);
 
 	(void)fi;
 	reply_attr(req, err, &attr);
 }
 
-void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
+void op_setattr(fuse_req_t req, struct inode *in, struct stat *to, int to_set,
 		struct fuse_file_info *fi)
 {
 	static const struct {
@@ -187,13 +204,13 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
 	};
 	struct fuse_state *st = state_of(req);
 	struct fs_attr want = {
-		.mode = in->st_mode,
-		.uid = in->st_uid,
-		.gid = in->st_gid,
-		.size = (uint64_t)in->st_size,
-		.atime = {.sec = in->st_atim.tv_sec, .nsec = (uint32_t)in->st_atim.tv_nsec},
-		.mtime = {.sec = in->st_mtim.tv_sec, .nsec = (uint32_t)in->st_mtim.tv_nsec},
-		.ctime = {.sec = in->st_ctim.tv_sec, .nsec = (uint32_t)in->st_ctim.tv_nsec},
+		.mode = to->st_mode,
+		.uid = to->st_uid,
+		.gid = to->st_gid,
+		.size = (uint64_t)to->st_size,
+		.atime = {.sec = to->st_atim.tv_sec, .nsec = (uint32_t)to->st_atim.tv_nsec},
+		.mtime = {.sec = to->st_mtim.tv_sec, .nsec = (uint32_t)to->st_mtim.tv_nsec},
+		.ctime = {.sec = to->st_ctim.tv_sec, .nsec = (uint32_t)to->st_ctim.tv_nsec},
 	};
 	struct fs_attr attr;
 	unsigned set = 0;
@@ -211,9 +228,9 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *in, int to_set,
 	if (st->kill_suid && !(set & FS_SET_MODE) &&
 	    ((set & (FS_SET_UID | FS_SET_GID)) ||
 	     ((set & FS_SET_SIZE) && fuse_req_ctx(req)->uid != 0)))
-		err = ops_kill_suid(req, id);
+		err = ops_kill_suid(req, in);
 	if (!err)
-		err = fs_setattr(st->fs, node_of(st, id), &want, set, &attr);
+		err = fs_setattr(st->fs, in, &want, set, &attr);
 	reply_attr(req, err, &attr);
 }
 
@@ -250,7 +267,7 @@ static bool xattr_name_supported(const char *name)
 	return false;
 }
 
-void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
+void op_setxattr(fuse_req_t req, struct inode *in, const char *name, const char *value, size_t size,
 		 int flags)
 {
 	struct fuse_state *st = state_of(req);
@@ -264,7 +281,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *va
 		ours |= FS_XATTR_CREATE;
 	if (flags & XATTR_REPLACE)
 		ours |= FS_XATTR_REPLACE;
-	ops_reply_err(req, fs_setxattr(st->fs, node_of(st, id), name, value, size, ours));
+	ops_reply_err(req, fs_setxattr(st->fs, in, name, value, size, ours));
 }
 
 /* size 0 asks for the length alone. */
@@ -280,32 +297,32 @@ static void reply_xattr(fuse_req_t req, int err, const struct buf *value, size_t
 		fuse_reply_buf(req, (const char *)value->data, value->len);
 }
 
-void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+void op_getxattr(fuse_req_t req, struct inode *in, const char *name, size_t size)
 {
 	struct fuse_state *st = state_of(req);
 	CLEANUP(buf_release) struct buf value = {0};
 	int err = DFS_ENOTSUP;
 
 	if (xattr_name_supported(name))
-		err = fs_getxattr(st->fs, node_of(st, id), name, &value);
+		err = fs_getxattr(st->fs, in, name, &value);
 	reply_xattr(req, err, &value, size);
 }
 
-void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+void op_listxattr(fuse_req_t req, struct inode *in, size_t size)
 {
 	struct fuse_state *st = state_of(req);
 	CLEANUP(buf_release) struct buf names = {0};
-	int err = fs_listxattr(st->fs, node_of(st, id), &names);
+	int err = fs_listxattr(st->fs, in, &names);
 
 	reply_xattr(req, err, &names, size);
 }
 
-void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
+void op_removexattr(fuse_req_t req, struct inode *in, const char *name)
 {
 	struct fuse_state *st = state_of(req);
 	int err = DFS_ENOTSUP;
 
 	if (xattr_name_supported(name))
-		err = fs_removexattr(st->fs, node_of(st, id), name);
+		err = fs_removexattr(st->fs, in, name);
 	ops_reply_err(req, err);
 }

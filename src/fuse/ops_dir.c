@@ -65,16 +65,18 @@ static int add_entry_plus(void *ctx, const struct fs_dirent *e)
 
 	/* Node id 0 ("." and "..") tells the kernel to take the name alone. */
 	if (e->attr)
-		ops_entry(l->st, e->inode, e->attr, &param);
+		ops_entry(e->attr, &param);
 	need = fuse_add_direntry_plus(l->req, l->buffer + l->len, room, e->name, &param,
 				      (off_t)e->next);
 	if (need > room)
 		return 1;
+	if (e->attr)
+		fs_kernel_knows(l->st->fs, e->inode);
 	l->len += need;
 	return 0;
 }
 
-static void list(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, bool plus)
+static void list(fuse_req_t req, struct inode *in, size_t size, off_t off, bool plus)
 {
 	struct fuse_state *st = state_of(req);
 	struct listing l = {
@@ -86,14 +88,14 @@ static void list(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, bool plu
 	int err = DFS_ENOMEM;
 
 	if (off == 0 && st->dir_access_times)
-		ops_accessed(st, id);
+		ops_accessed(st, in);
 	if (l.buffer)
-		err = fs_readdir(st->fs, node_of(st, id), (uint64_t)off, plus,
-				 plus ? add_entry_plus : add_entry, &l);
+		err = fs_readdir(st->fs, in, (uint64_t)off, plus, plus ? add_entry_plus : add_entry,
+				 &l);
 	/*
-	 * Entries that were taken before an error have given their references to this reply, so it
-	 * must be sent; the kernel asks again from there and gets the error then. A reply that
-	 * can't be sent is one of an aborted connection, of which no reference will be given back.
+	 * Entries that were taken before an error are counted as known, so this reply must be sent; the
+	 * kernel asks again from there and gets the error then. A reply that can't be sent is one of an
+	 * aborted connection, which forgets nothing any more.
 	 */
 	if (err && l.len == 0)
 		ops_reply_err(req, err);
@@ -103,30 +105,30 @@ static void list(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, bool plu
 		ops_buffer_put(st, l.buffer);
 }
 
-void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
+void op_readdir(fuse_req_t req, struct inode *in, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	(void)fi;
-	list(req, id, size, off, false);
+	list(req, in, size, off, false);
 }
 
-void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
+void op_readdirplus(fuse_req_t req, struct inode *in, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	(void)fi;
-	list(req, id, size, off, true);
+	list(req, in, size, off, true);
 }
 
 /*
  * fsync of the root directory stores everything. The kernel sends nothing to a FUSE server for
  * syncfs(2), so that is how a person or program asks for it: `sync MOUNTPOINT` (P1).
  */
-void op_fsyncdir(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi)
+void op_fsyncdir(fuse_req_t req, struct inode *in, int datasync, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 
 	(void)fi;
-	if (id == FUSE_ROOT_ID)
+	if (fs_inode_ino(in).v == DFS_ROOT_INO)
 		ops_reply_err(req, fs_sync_all(st->fs));
 	else
-		ops_reply_err(req, fs_fsync(st->fs, node_of(st, id), datasync != 0));
+		ops_reply_err(req, fs_fsync(st->fs, in, datasync != 0));
 }

@@ -13,8 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void ops_prepare_handle(struct fuse_state *st, struct fuse_file_info *fi)
+void ops_prepare_handle(struct fuse_state *st, struct inode *in, struct fuse_file_info *fi)
 {
+	fi->fh = (uintptr_t)in;
 	fi->keep_cache = 1;
 	/* As with a local filesystem, close() waits for nothing and has nothing to report; but while
 	 * data can't be stored, it asks (F3). */
@@ -22,21 +23,20 @@ void ops_prepare_handle(struct fuse_state *st, struct fuse_file_info *fi)
 }
 
 /* O_TRUNC arrives with the open, and nothing else does for it. */
-static int truncate_at_open(fuse_req_t req, fuse_ino_t id)
+static int truncate_at_open(fuse_req_t req, struct inode *in)
 {
 	struct fuse_state *st = state_of(req);
 	struct fs_attr attr = {.size = 0};
 	int err = 0;
 
 	if (fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(req, id);
-	return err ? err : fs_setattr(st->fs, node_of(st, id), &attr, FS_SET_SIZE, &attr);
+		err = ops_kill_suid(req, in);
+	return err ? err : fs_setattr(st->fs, in, &attr, FS_SET_SIZE, &attr);
 }
 
-void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+void op_open(fuse_req_t req, struct inode *in, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
-	struct inode *in = node_of(st, id);
 	int err = 0;
 
 	if (fs_handle_get(in)) {
@@ -46,27 +46,27 @@ void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		return;
 	}
 	if (fi->flags & O_TRUNC)
-		err = truncate_at_open(req, id);
+		err = truncate_at_open(req, in);
 	else if (st->access_times && (fi->flags & O_ACCMODE) != O_WRONLY &&
 		 !(fi->flags & O_NOATIME))
-		ops_accessed(st, id);
-	ops_prepare_handle(st, fi);
+		ops_accessed(st, in);
+	ops_prepare_handle(st, in, fi);
 	if (err)
 		ops_reply_err(req, err);
 	if (err || fuse_reply_open(req, fi) != 0)
 		fs_handle_put(st->fs, in);
 }
 
-void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+void op_release(fuse_req_t req, struct inode *in, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 
 	(void)fi;
-	fs_handle_put(st->fs, node_of(st, id));
+	fs_handle_put(st->fs, in);
 	fuse_reply_err(req, 0);
 }
 
-void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
+void op_read(fuse_req_t req, struct inode *in, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 	void *buffer = ops_buffer_get(st);
@@ -75,8 +75,8 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 
 	(void)fi;
 	if (buffer)
-		err = fs_read(st->fs, node_of(st, id), (uint64_t)off, MIN(size, MAX_TRANSFER_BYTES),
-			      buffer, &len);
+		err = fs_read(st->fs, in, (uint64_t)off, MIN(size, MAX_TRANSFER_BYTES), buffer,
+			      &len);
 	if (err)
 		ops_reply_err(req, err);
 	else
@@ -85,7 +85,7 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 		ops_buffer_put(st, buffer);
 }
 
-void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
+void op_write(fuse_req_t req, struct inode *in, const char *data, size_t size, off_t off,
 	      struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
@@ -96,32 +96,32 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	if (fi->writepage)
 		__atomic_add_fetch(&st->page_writes, 1, __ATOMIC_RELAXED);
 	if (st->kill_suid && !fi->writepage && fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(req, id);
+		err = ops_kill_suid(req, in);
 	if (!err)
-		err = fs_write(st->fs, node_of(st, id), (uint64_t)off, size, data, append);
+		err = fs_write(st->fs, in, (uint64_t)off, size, data, append);
 	if (err)
 		ops_reply_err(req, err);
 	else
 		fuse_reply_write(req, size);
 }
 
-void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+void op_flush(fuse_req_t req, struct inode *in, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 
 	(void)fi;
-	ops_reply_err(req, fs_flush(st->fs, node_of(st, id)));
+	ops_reply_err(req, fs_flush(st->fs, in));
 }
 
-void op_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_info *fi)
+void op_fsync(fuse_req_t req, struct inode *in, int datasync, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 
 	(void)fi;
-	ops_reply_err(req, fs_fsync(st->fs, node_of(st, id), datasync != 0));
+	ops_reply_err(req, fs_fsync(st->fs, in, datasync != 0));
 }
 
-void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
+void op_fallocate(fuse_req_t req, struct inode *in, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
@@ -140,13 +140,13 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 	if (mode & FALLOC_FL_ZERO_RANGE)
 		ours |= FS_FALLOC_ZERO;
 	if (st->kill_suid && fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(req, id);
+		err = ops_kill_suid(req, in);
 	if (!err)
-		err = fs_fallocate(st->fs, node_of(st, id), ours, (uint64_t)off, (uint64_t)len);
+		err = fs_fallocate(st->fs, in, ours, (uint64_t)off, (uint64_t)len);
 	ops_reply_err(req, err);
 }
 
-void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)
+void op_lseek(fuse_req_t req, struct inode *in, off_t off, int whence, struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 	uint64_t found;
@@ -154,7 +154,7 @@ void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_
 
 	(void)fi;
 	if (whence == SEEK_DATA || whence == SEEK_HOLE)
-		err = fs_seek(st->fs, node_of(st, id), (uint64_t)off, whence == SEEK_HOLE, &found);
+		err = fs_seek(st->fs, in, (uint64_t)off, whence == SEEK_HOLE, &found);
 	if (err)
 		ops_reply_err(req, err);
 	else

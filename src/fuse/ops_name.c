@@ -12,13 +12,13 @@
 
 #include "base/le.h"
 
-void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+void op_lookup(fuse_req_t req, struct inode *dir, const char *name)
 {
 	static const struct fuse_entry_param absent = {.entry_timeout = CACHE_TIMEOUT_S};
 	struct fuse_state *st = state_of(req);
 	struct inode *in = NULL;
 	struct fs_attr attr;
-	int err = fs_lookup(st->fs, node_of(st, parent), name, &in, &attr);
+	int err = fs_lookup(st->fs, dir, name, &in, &attr);
 
 	if (err == DFS_ENOENT)
 		fuse_reply_entry(req, &absent);
@@ -30,9 +30,7 @@ void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t count)
 {
 	struct fuse_state *st = state_of(req);
 
-	/* The root's reference is the mount's own. */
-	if (id != FUSE_ROOT_ID)
-		fs_forget(st->fs, node_of(st, id), count);
+	fs_kernel_forgot(st->fs, (ino_id){id}, count);
 	fuse_reply_none(req);
 }
 
@@ -41,29 +39,26 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 	struct fuse_state *st = state_of(req);
 
 	for (size_t i = 0; i < count; i++)
-		if (forgets[i].ino != FUSE_ROOT_ID)
-			fs_forget(st->fs, node_of(st, forgets[i].ino), forgets[i].nlookup);
+		fs_kernel_forgot(st->fs, (ino_id){forgets[i].ino}, forgets[i].nlookup);
 	fuse_reply_none(req);
 }
 
-void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+void op_mknod(fuse_req_t req, struct inode *dir, const char *name, mode_t mode, dev_t rdev)
 {
 	struct fuse_state *st = state_of(req);
 	struct inode *in = NULL;
 	struct fs_attr attr;
-	int err = fs_mknod(st->fs, node_of(st, parent), name, mode, rdev, ops_cred(req), &in,
-			   &attr);
+	int err = fs_mknod(st->fs, dir, name, mode, rdev, ops_cred(req), &in, &attr);
 
 	ops_reply_entry(req, err, in, &attr);
 }
 
-void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+void op_mkdir(fuse_req_t req, struct inode *dir, const char *name, mode_t mode)
 {
 	struct fuse_state *st = state_of(req);
 	struct inode *in = NULL;
 	struct fs_attr attr;
-	int err = fs_mkdir(st->fs, node_of(st, parent), name, mode | S_IFDIR, ops_cred(req), &in,
-			   &attr);
+	int err = fs_mkdir(st->fs, dir, name, mode | S_IFDIR, ops_cred(req), &in, &attr);
 
 	ops_reply_entry(req, err, in, &attr);
 }
@@ -87,58 +82,60 @@ static int create_or_find(fuse_req_t req, struct inode *dir, const char *name, m
 	return err;
 }
 
-void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+void op_create(fuse_req_t req, struct inode *dir, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
 	struct fuse_entry_param e;
 	struct inode *in = NULL;
 	struct fs_attr attr;
-	int err = create_or_find(req, node_of(st, parent), name, (mode & ~(mode_t)S_IFMT) | S_IFREG,
-				 fi->flags, &in, &attr);
+	int err = create_or_find(req, dir, name, (mode & ~(mode_t)S_IFMT) | S_IFREG, fi->flags, &in,
+				 &attr);
 
 	if (err) {
 		ops_reply_err(req, err);
 		return;
 	}
 	fs_handle_get(in);
-	ops_prepare_handle(st, fi);
-	ops_entry(st, in, &attr, &e);
+	ops_prepare_handle(st, in, fi);
+	ops_entry(&attr, &e);
+	fs_kernel_knows(st->fs, in);
 	if (fuse_reply_create(req, &e, fi) != 0) {
 		fs_handle_put(st->fs, in);
-		fs_forget(st->fs, in, 1);
+		fs_kernel_forgot(st->fs, attr.ino, 1);
 	}
+	fs_forget(st->fs, in, 1);
 }
 
-void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+void op_unlink(fuse_req_t req, struct inode *dir, const char *name)
 {
 	struct fuse_state *st = state_of(req);
 
-	ops_reply_err(req, fs_unlink(st->fs, node_of(st, parent), name));
+	ops_reply_err(req, fs_unlink(st->fs, dir, name));
 }
 
-void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+void op_rmdir(fuse_req_t req, struct inode *dir, const char *name)
 {
 	struct fuse_state *st = state_of(req);
 
-	ops_reply_err(req, fs_rmdir(st->fs, node_of(st, parent), name));
+	ops_reply_err(req, fs_rmdir(st->fs, dir, name));
 }
 
-void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+void op_symlink(fuse_req_t req, const char *target, struct inode *dir, const char *name)
 {
 	struct fuse_state *st = state_of(req);
 	struct inode *in = NULL;
 	struct fs_attr attr;
-	int err = fs_symlink(st->fs, node_of(st, parent), name, target, ops_cred(req), &in, &attr);
+	int err = fs_symlink(st->fs, dir, name, target, ops_cred(req), &in, &attr);
 
 	ops_reply_entry(req, err, in, &attr);
 }
 
-void op_readlink(fuse_req_t req, fuse_ino_t id)
+void op_readlink(fuse_req_t req, struct inode *in)
 {
 	struct fuse_state *st = state_of(req);
 	CLEANUP(buf_release) struct buf target = {0};
-	int err = fs_readlink(st->fs, node_of(st, id), &target);
+	int err = fs_readlink(st->fs, in, &target);
 
 	if (err) {
 		ops_reply_err(req, err);
@@ -148,26 +145,22 @@ void op_readlink(fuse_req_t req, fuse_ino_t id)
 	fuse_reply_readlink(req, (const char *)target.data);
 }
 
-void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
+void op_link(fuse_req_t req, struct inode *in, struct inode *dir, const char *name)
 {
 	struct fuse_state *st = state_of(req);
-	struct inode *in = node_of(st, id);
-	struct inode *counted = NULL;
+	struct inode *again = NULL;
 	struct fs_attr attr;
-	int err = fs_link(st->fs, in, node_of(st, parent), name, &attr);
+	int err = fs_link(st->fs, in, dir, name, &attr);
 
-	/* The reply names the inode once more, so the kernel gets one more reference. */
 	if (!err)
-		err = fs_inode_get(st->fs, attr.ino, &counted);
-	ASSERT(err || counted == in);
-	ops_reply_entry(req, err, counted, &attr);
+		err = fs_inode_get(st->fs, attr.ino, &again); /* the reply gives a reference back */
+	ops_reply_entry(req, err, again, &attr);
 }
 
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+void op_rename(fuse_req_t req, struct inode *dir, const char *name, struct inode *to_dir,
 	       const char *to_name, unsigned flags)
 {
 	struct fuse_state *st = state_of(req);
-	struct inode *from_dir = node_of(st, parent), *to_dir = node_of(st, to_parent);
 	unsigned ours = 0;
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) {
@@ -179,8 +172,8 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 	if (flags & RENAME_EXCHANGE)
 		ours |= FS_RENAME_EXCHANGE;
 	if (flags & RENAME_WHITEOUT)
-		ops_reply_err(req, fs_rename_whiteout(st->fs, from_dir, name, to_dir, to_name, ours,
+		ops_reply_err(req, fs_rename_whiteout(st->fs, dir, name, to_dir, to_name, ours,
 						      ops_cred(req)));
 	else
-		ops_reply_err(req, fs_rename(st->fs, from_dir, name, to_dir, to_name, ours));
+		ops_reply_err(req, fs_rename(st->fs, dir, name, to_dir, to_name, ours));
 }

@@ -68,7 +68,7 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
 				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-				FUSE_CAP_EXPLICIT_INVAL_DATA;
+				FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
 	struct fuse_state *st = userdata;
 
 	conn->want = conn->capable & wanted;
@@ -126,8 +126,6 @@ static void state_release(struct fuse_state *st)
 {
 	while (st->spare_count > 0)
 		mem_unmap(st->spare[--st->spare_count], MAX_TRANSFER_BYTES);
-	if (st->root)
-		fs_forget(st->fs, st->root, 1);
 	env_mutex_release(&st->lock);
 }
 
@@ -197,6 +195,7 @@ int session_open(const struct session_config *cfg, struct session **ret_session,
 		 struct pool_message *msg)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
+	struct inode *root = NULL;
 	int err;
 
 	fuse_set_log_func(take_log);
@@ -206,12 +205,13 @@ int session_open(const struct session_config *cfg, struct session **ret_session,
 	s->state.dir_access_times = cfg->dir_access_times && !cfg->read_only;
 	s->mountpoint = xstrdup(cfg->mountpoint);
 	env_mutex_init(&s->state.lock);
-	err = fs_inode_get(cfg->fs, (ino_id){DFS_ROOT_INO}, &s->state.root);
+	err = fs_inode_get(cfg->fs, (ino_id){DFS_ROOT_INO}, &root);
 	if (err)
 		snprintf(msg->text, sizeof(msg->text), "cannot read the root directory: %s",
 			 dfs_err_text(err));
 	else
 		err = mount_now(cfg, s, msg);
+	fs_forget(cfg->fs, root, 1);
 	if (err) {
 		state_release(&s->state);
 		free(s->mountpoint);

@@ -219,6 +219,7 @@ enum meta_counter {
 	META_COUNT_LOGICAL_BYTES = 1, /* bytes mapped by files (inline data too) */
 	META_COUNT_EXTENTS = 2,
 	META_COUNT_PREALLOC_BYTES = 3, /* promised to files, and not written yet */
+	META_COUNT_INODE_NUMBERS = 4,  /* all below may have been given out */
 	META_COUNT_DISK_USED = 16,     /* + disk id: bytes of live records on that disk */
 };
 int64_t meta_counter(struct meta *m, uint32_t counter);

@@ -412,7 +412,7 @@ static int take_entry(void *ctx, const struct fs_dirent *e)
 	if (l->want_attr) {
 		assert_non_null(e->attr);
 		assert_int_equal(e->attr->ino.v, e->ino.v);
-		fs_forget(l->r->fs, e->inode, 1);
+		assert_int_equal(fs_inode_ino(e->inode).v, e->ino.v);
 	}
 	return 0;
 }

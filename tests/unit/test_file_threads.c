@@ -163,8 +163,7 @@ static int ignore_entry(void *ctx, const struct fs_dirent *e)
 {
 	struct job *j = ctx;
 
-	if (e->inode)
-		fs_forget(j->r->fs, e->inode, 1);
+	check(j, !e->inode || fs_inode_ino(e->inode).v == e->ino.v, "another's inode");
 	return 0;
 }
 
