@@ -231,7 +231,7 @@ static void must(const char *what, int err, const struct pool_message *msg)
 static void make_client(struct run *r, unsigned i)
 {
 	struct client *c = &r->clients[i];
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct inode *root, *in;
 	struct fs_attr attr;
 	char name[16];

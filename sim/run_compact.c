@@ -126,7 +126,7 @@ static int write_both(struct run *r, struct inode *rest, struct inode *gone)
 static void make_garbage(struct run *r)
 {
 	struct inode *root = root_of(r), *rest = NULL, *gone = NULL;
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr;
 	int err = root ? 0 : DFS_EIO;
 

@@ -34,7 +34,7 @@ static void make_main(void *arg)
 {
 	struct run *r = arg;
 	struct pool_open_options opt = {0};
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_config cfg = {0};
 	struct pool_message msg;
 	struct inode *root, *in;

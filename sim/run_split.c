@@ -66,7 +66,7 @@ static int open_there(struct run *r)
 
 static int change_there(struct run *r)
 {
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct inode *dir, *in;
 	struct fs_attr attr;
 	int err = fs_resolve(r->fs, "/c0", &dir);

@@ -10,7 +10,7 @@ packages="gcc libc6-dev make meson ninja-build pkg-config fuse3 libfuse3-dev lib
 	librocksdb-dev libzstd-dev libjansson-dev libcmocka-dev uthash-dev"
 case $what in
 build) ;;
-check) packages="$packages clang clang-format libclang-rt-dev attr bindfs python3 e2fsprogs xfsprogs btrfs-progs" ;;
+check) packages="$packages clang clang-format libclang-rt-dev acl attr bindfs python3 e2fsprogs xfsprogs btrfs-progs" ;;
 *)
 	echo "usage: $0 [build|check]" >&2
 	exit 2

@@ -67,7 +67,6 @@ static const struct generic_option table[] = {
 	IGNORED("iversion"),
 	IGNORED("noiversion"),
 	IGNORED("noquota"),
-	IGNORED("noacl"),
 	IGNORED("user_xattr"),
 	IGNORED("symfollow"),
 	IGNORED("lazytime"), /* times wait in memory for the flush interval in any case */
@@ -75,7 +74,6 @@ static const struct generic_option table[] = {
 	IGNORED("norelatime"), /* "as the filesystem does by default" */
 	IGNORED("nostrictatime"),
 	/* what can't be done */
-	REFUSED("acl", "POSIX ACLs are not kept"),
 	REFUSED("nouser_xattr", "extended attributes can't be turned off"),
 	REFUSED("mand", "there are no mandatory locks"),
 	REFUSED("dirsync",

@@ -146,6 +146,10 @@ static enum taken take_word(const char *word, struct mount_options *o)
 		o->no_access_times = false;
 	else if (strcmp(word, "strictatime") == 0)
 		o->strict_times_wanted = !(o->no_access_times = false);
+	else if (strcmp(word, "noacl") == 0)
+		o->fs.no_acl = true;
+	else if (strcmp(word, "acl") == 0)
+		o->fs.no_acl = false;
 	else if (strcmp(word, "nodiratime") == 0)
 		o->no_dir_access_times = true;
 	else if (strcmp(word, "diratime") == 0)

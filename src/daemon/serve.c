@@ -213,6 +213,7 @@ static int open_session(struct mount *m)
 		.fuse_opts = m->cfg->options->fuse_opts,
 		.read_only = pool_read_only(m->pool),
 		.allow_other = geteuid() == 0 && !m->cfg->options->allow_root,
+		.acl = !m->cfg->options->fs.no_acl,
 		.access_times = !m->cfg->options->no_access_times,
 		.dir_access_times = !m->cfg->options->no_access_times &&
 				    !m->cfg->options->no_dir_access_times,

@@ -33,10 +33,13 @@ struct fs_config {		    /* 0: the default */
 	bool no_fold;	       /* garbage stays until there is no other space (tests) */
 	uint64_t txn_bytes; /* bound of one transaction (B1), 16 KiB at least; META_TXN_BYTES */
 	uint64_t promise_wait_ms; /* for room that was promised, and is not there (F9); 5000 */
+	bool no_acl; /* access control lists are as good as not there; what was kept of them stays */
 };
 
 struct fs_cred {
 	uint32_t uid, gid;
+	uint32_t
+		umask; /* what a new mode is cleared of, unless its directory has a default list (AC2) */
 };
 
 struct fs_attr {
@@ -167,9 +170,16 @@ MUST_USE int fs_seek(struct fs *fs, struct inode *in, uint64_t off, bool want_ho
 		     uint64_t *ret_off);
 
 /* ---- xattrs ---- */
+/* Access control lists (acl.h has their form): set, removed and listed as attributes, but the former is one with the mode
+ * (AC1). DFS_EINVAL: no list; DFS_EACCES: a default list of what is no directory; DFS_ENOTSUP: of a symbolic link, or
+ * with no_acl. To remove one that is not there, or set an empty one, is no error; the other flags don't count. */
+#define FS_XATTR_ACL_ACCESS "system.posix_acl_access"
+#define FS_XATTR_ACL_DEFAULT "system.posix_acl_default"
 enum fs_xattr_flags {
 	FS_XATTR_CREATE = 1,
-	FS_XATTR_REPLACE = 2
+	FS_XATTR_REPLACE = 2,
+	FS_XATTR_DROP_SETGID =
+		4 /* with an access list: setgid goes (who sets it may not give it) */
 };
 MUST_USE int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *value,
 			 size_t len, unsigned flags);

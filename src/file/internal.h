@@ -642,6 +642,18 @@ MUST_USE int name_is_still(struct inode *dir, const char *name, const struct ino
 MUST_USE int name_check(const char *name);
 MUST_USE int dir_empty(struct inode *dir); /* 0, DFS_ENOTEMPTY, ... */
 
+/* ---- xattr.c ---- */
+struct heritage { /* lists that a new inode gets from its directory; empty: none */
+	struct buf access, dflt;
+};
+void heritage_release(struct heritage *h);
+/* Keys and values of what would be inherited from dir now. No lock held. */
+MUST_USE int heritage_bytes(struct inode *dir, uint64_t *ret_bytes);
+/* AC2: *r is to come into dir, with a mode that umask has not touched yet. dir's lock held. */
+MUST_USE int heritage_find(struct inode *dir, uint32_t umask, struct rec_inode *r,
+			   struct heritage *ret_heritage);
+void heritage_put(struct meta_txn *t, ino_id ino, const struct heritage *h);
+
 /* ---- names.c ---- */
 /* A look-up is to follow: reads all names of dir when that pays. dir's lock not held. */
 void names_prepare(struct inode *dir);

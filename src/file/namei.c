@@ -171,7 +171,8 @@ struct rec_inode name_new_rec(const struct inode *dir, uint32_t mode, uint64_t r
 
 /* The one transaction of a creation; dir locked. rec is put as it is; target: of a symbolic link. */
 static int create_locked(struct inode *dir, const char *name, const struct rec_inode *rec,
-			 const char *target, struct inode **ret_inode, struct fs_attr *ret_attr)
+			 const struct heritage *heritage, const char *target,
+			 struct inode **ret_inode, struct fs_attr *ret_attr)
 {
 	struct fs *fs = dir->fs;
 	struct rec_inode dr = dir_after(dir, 1, S_ISDIR(rec->mode) ? 1 : 0);
@@ -187,6 +188,7 @@ static int create_locked(struct inode *dir, const char *name, const struct rec_i
 	put_inode(t, in->ino, rec);
 	if (target)
 		put_inline(t, in->ino, target, rec->inline_len);
+	heritage_put(t, in->ino, heritage);
 	put_entry(t, dir->ino, name, in->ino, rec->mode);
 	put_inode(t, dir->ino, &dr);
 	meta_add(t, META_COUNT_INODES, 1);
@@ -211,7 +213,9 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 		  const char *target, struct fs_cred cred, struct inode **ret_inode,
 		  struct fs_attr *ret_attr)
 {
+	CLEANUP(heritage_release) struct heritage heritage = {0};
 	struct rec_inode rec;
+	uint64_t bytes = 0;
 	int rc = name_check(name);
 
 	if (rc)
@@ -222,7 +226,10 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 		return DFS_ENOTDIR;
 	if (fs->read_only)
 		return DFS_EROFS;
-	rc = space_take(fs, 0, INDEX_NAME_BYTES + strlen(name) + (target ? strlen(target) : 0));
+	rc = heritage_bytes(dir, &bytes);
+	bytes += INDEX_NAME_BYTES + strlen(name) + (target ? strlen(target) : 0);
+	if (rc == 0)
+		rc = space_take(fs, 0, bytes);
 	if (rc == 0)
 		rc = inode_numbers_ensure(fs);
 	if (rc)
@@ -232,12 +239,15 @@ static int create(struct fs *fs, struct inode *dir, const char *name, uint32_t m
 	if (rc)
 		return rc;
 	rec = name_new_rec(dir, mode, rdev, cred);
+	rc = heritage_find(dir, cred.umask, &rec, &heritage);
+	if (rc)
+		return rc;
 	if (target) {
 		rec.inline_len = (uint32_t)strlen(target);
 		rec.size = rec.mapped_bytes = rec.inline_len;
-		rec.flags = INODE_INLINE;
+		rec.flags |= INODE_INLINE;
 	}
-	return create_locked(dir, name, &rec, target, ret_inode, ret_attr);
+	return create_locked(dir, name, &rec, &heritage, target, ret_inode, ret_attr);
 }
 
 int fs_mknod(struct fs *fs, struct inode *dir, const char *name, uint32_t mode, uint64_t rdev,

@@ -25,12 +25,14 @@ struct fuse_state {
 	unsigned spare_count;
 	struct fs *fs;
 	struct fuse_session *fuse;
+	bool acl_wanted;
 	bool access_times, dir_access_times; /* are kept (relatime) */
 	uint64_t
 		page_writes; /* atomic: pages changed through mmap that have arrived, in requests */
 	/* Set while the connection is made, constant afterwards: */
 	bool opendir_optional;	       /* the kernel takes ENOSYS from opendir as "not needed" */
 	bool kill_suid;		       /* clearing setuid and setgid is ours (see negotiate.c) */
+	bool acl;		       /* the kernel obeys access control lists; umask is ours */
 	bool init_seen, init_answered; /* atomic */
 };
 

@@ -25,7 +25,8 @@ struct fs_cred ops_cred(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct fs_cred){.uid = ctx->uid, .gid = ctx->gid};
+	return (struct fs_cred){
+		.uid = ctx->uid, .gid = ctx->gid, .umask = state_of(req)->acl ? ctx->umask : 0};
 }
 
 void ops_stat(const struct fs_attr *attr, struct stat *ret_st)
@@ -256,15 +257,26 @@ void op_statfs(fuse_req_t req, fuse_ino_t id)
 	fuse_reply_statfs(req, &out);
 }
 
-/* The namespaces that POSIX programs use; ACLs (system.*) are not offered. */
-static bool xattr_name_supported(const char *name)
+/* The namespaces that POSIX programs use; of system.* access control lists, where the kernel obeys them. */
+static bool xattr_name_supported(const struct fuse_state *st, const char *name)
 {
 	static const char *const prefixes[] = {"user.", "trusted.", "security."};
 
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
 			return true;
-	return false;
+	return st->acl &&
+	       (strcmp(name, FS_XATTR_ACL_ACCESS) == 0 || strcmp(name, FS_XATTR_ACL_DEFAULT) == 0);
+}
+
+/* As chmod by who is not in the file's group: an access list takes setgid away. */
+static bool drops_setgid(fuse_req_t req, struct inode *in, const char *name)
+{
+	struct fuse_state *st = state_of(req);
+	struct fs_attr attr;
+
+	return strcmp(name, FS_XATTR_ACL_ACCESS) == 0 && fs_getattr(st->fs, in, &attr) == 0 &&
+	       (attr.mode & S_ISGID) && !is_in_group(req, attr.gid);
 }
 
 void op_setxattr(fuse_req_t req, struct inode *in, const char *name, const char *value, size_t size,
@@ -273,7 +285,7 @@ void op_setxattr(fuse_req_t req, struct inode *in, const char *name, const char 
 	struct fuse_state *st = state_of(req);
 	unsigned ours = 0;
 
-	if (!xattr_name_supported(name)) {
+	if (!xattr_name_supported(st, name)) {
 		ops_reply_err(req, DFS_ENOTSUP);
 		return;
 	}
@@ -281,6 +293,8 @@ void op_setxattr(fuse_req_t req, struct inode *in, const char *name, const char 
 		ours |= FS_XATTR_CREATE;
 	if (flags & XATTR_REPLACE)
 		ours |= FS_XATTR_REPLACE;
+	if (drops_setgid(req, in, name))
+		ours |= FS_XATTR_DROP_SETGID;
 	ops_reply_err(req, fs_setxattr(st->fs, in, name, value, size, ours));
 }
 
@@ -303,7 +317,7 @@ void op_getxattr(fuse_req_t req, struct inode *in, const char *name, size_t size
 	CLEANUP(buf_release) struct buf value = {0};
 	int err = DFS_ENOTSUP;
 
-	if (xattr_name_supported(name))
+	if (xattr_name_supported(st, name))
 		err = fs_getxattr(st->fs, in, name, &value);
 	reply_xattr(req, err, &value, size);
 }
@@ -322,7 +336,7 @@ void op_removexattr(fuse_req_t req, struct inode *in, const char *name)
 	struct fuse_state *st = state_of(req);
 	int err = DFS_ENOTSUP;
 
-	if (xattr_name_supported(name))
+	if (xattr_name_supported(st, name))
 		err = fs_removexattr(st->fs, in, name);
 	ops_reply_err(req, err);
 }

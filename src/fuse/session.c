@@ -62,16 +62,20 @@ static void take_log(enum fuse_log_level level, const char *fmt, va_list args)
 
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
-	/* Not wanted: writeback cache (F8), locks (the kernel's own suffice for one machine), ACLs,
+	/* Not wanted: writeback cache (F8), locks (the kernel's own suffice for one machine),
 	 * invalidation by time stamps (nobody else changes files), asynchronous direct I/O (the kernel
 	 * keeps pages that readers made while such a write was under way). */
 	const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
 				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
 				FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
+	const unsigned for_acl = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 	struct fuse_state *st = userdata;
 
 	conn->want = conn->capable & wanted;
+	st->acl = st->acl_wanted && (conn->capable & for_acl) == for_acl;
+	if (st->acl)
+		conn->want |= for_acl;
 	conn->max_write = MAX_TRANSFER_BYTES;
 	conn->max_background = BACKGROUND_REQUESTS_MAX;
 	conn->congestion_threshold = BACKGROUND_REQUESTS_MAX * 3 / 4;
@@ -201,6 +205,7 @@ int session_open(const struct session_config *cfg, struct session **ret_session,
 	fuse_set_log_func(take_log);
 	last_complaint[0] = '\0';
 	s->state.fs = cfg->fs;
+	s->state.acl_wanted = cfg->acl;
 	s->state.access_times = cfg->access_times && !cfg->read_only;
 	s->state.dir_access_times = cfg->dir_access_times && !cfg->read_only;
 	s->mountpoint = xstrdup(cfg->mountpoint);

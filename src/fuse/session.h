@@ -21,6 +21,7 @@ struct session_config {
 	const char *fuse_opts;	/* for libfuse and the kernel, joined by commas; may be NULL */
 	bool read_only;
 	bool allow_other; /* other users may use it, too */
+	bool acl;	  /* access control lists are obeyed */
 	bool access_times,
 		dir_access_times; /* of files and directories: keep them, as relatime does */
 };

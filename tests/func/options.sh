@@ -39,7 +39,7 @@ refuses()
 
 make_pool || { not_ok "pool" "can't be made"; exit 1; }
 takes atime,diratime,norelatime,nostrictatime,lazytime,nolazytime,relatime relatime
-takes noacl,user_xattr,noquota,nomand,symfollow,iversion,silent,default_permissions
+takes noacl,acl,user_xattr,noquota,nomand,symfollow,iversion,silent,default_permissions
 takes defaults,auto,noauto,nofail,_netdev,user=me,users,owner,group,x-a.b=c,X-d,comment=e
 takes noexec,suid,nodev,dev,nosuid noexec nosuid
 takes sync sync
@@ -47,7 +47,6 @@ takes ''
 takes ,
 takes ro,,noatime, ro
 refuses max_read=65536 "by itself"
-refuses acl "ACL"
 refuses nonempty "hidden"
 refuses uid=1000 "chown"
 refuses dirsync "fsync"

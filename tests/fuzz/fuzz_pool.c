@@ -103,7 +103,7 @@ static void make_file(struct fs *fs, struct inode *dir, const char *name, size_t
 
 static void make_files(struct fs *fs)
 {
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct inode *top, *dir, *in;
 	struct fs_attr attr;
 

@@ -150,7 +150,7 @@ void file_rig_free(struct file_rig *r)
 
 struct inode *rig_create(struct file_rig *r, struct inode *dir, const char *name)
 {
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr;
 	struct inode *in;
 
@@ -160,7 +160,7 @@ struct inode *rig_create(struct file_rig *r, struct inode *dir, const char *name
 
 struct inode *rig_mkdir(struct file_rig *r, struct inode *dir, const char *name)
 {
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr;
 	struct inode *in;
 

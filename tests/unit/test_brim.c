@@ -191,7 +191,7 @@ static struct file_rig *any_pool(void)
  * an extent for each MiB that is nearly as large and goes as copies. */
 static void fill_pool(struct file_rig *r, const uint8_t *bytes, unsigned shape)
 {
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct inode *in = NULL;
 	struct fs_attr attr;
 	uint64_t off = 0;

@@ -16,7 +16,7 @@
 #include "file/internal.h"
 #include "unit/file_rig.h"
 
-static const struct fs_cred root_cred = {0, 0};
+static const struct fs_cred root_cred = {0};
 
 static int setup(void **state)
 {

@@ -36,7 +36,7 @@ static void test_no_room(void **state)
 	struct file_rig *r = file_rig_new(NULL, 0);
 	struct inode *kept = make(r, "kept"), *gone = make(r, "gone"), *in;
 	struct inode *over = make(r, "over"), *moved = make(r, "moved");
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr;
 
 	(void)state;

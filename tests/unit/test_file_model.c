@@ -312,7 +312,7 @@ static void test_small_files_eager(void **state)
 static void orphan_crash(struct file_rig *r)
 {
 	struct inode *f = rig_create(r, r->root, "f"), *g = rig_create(r, r->root, "g"), *l;
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr;
 
 	rig_write(r, f, 0, "right", 5);

@@ -126,7 +126,7 @@ static void test_one_file(void **state)
 static void replace_round(struct job *j, unsigned round)
 {
 	struct fs *fs = j->r->fs;
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr;
 	struct inode *in;
 	char tmp[16], name[16];
@@ -171,7 +171,7 @@ static int ignore_entry(void *ctx, const struct fs_dirent *e)
 static void churn_round(struct job *j, unsigned round, struct inode *other)
 {
 	struct fs *fs = j->r->fs;
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct fs_attr attr = {.size = 0};
 	struct inode *in;
 	char name[24];
@@ -241,7 +241,7 @@ static void test_names(void **state)
 static void small_files_main(void *arg)
 {
 	struct job *j = arg;
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	uint8_t buf[8192];
 
 	for (unsigned i = 0; i < j->rounds; i++) {

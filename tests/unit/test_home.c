@@ -223,7 +223,7 @@ static void test_journal_follows_the_capacity(void **state)
 
 static int make_dir(struct fs *fs, struct inode *root, const char *name)
 {
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {0};
 	struct inode *in;
 	struct fs_attr attr;
 	int err = fs_mkdir(fs, root, name, 0755, cred, &in, &attr);
