@@ -173,6 +173,7 @@ static inline uint64_t metric_get(enum metric_id id)
 	X(listxattr)                                                                               \
 	X(removexattr)                                                                             \
 	X(fallocate)                                                                               \
+	X(ioctl)                                                                                   \
 	X(lseek)
 enum metric_fuse {
 #define X(name) METRIC_FUSE_##name,

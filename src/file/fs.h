@@ -90,9 +90,21 @@ enum fs_set { /* which members of the argument count */
 	FS_SET_ATIME_NOW = 64,
 	FS_SET_MTIME_NOW = 128,
 	FS_SET_CTIME = 256,
+	FS_SET_UNASKED = 512, /* what a write does to the mode: not forbidden by FS_FLAG_APPEND */
 };
+/* DFS_EPERM, here and below: AT1 forbids it. */
 MUST_USE int fs_setattr(struct fs *fs, struct inode *in, const struct fs_attr *attr, unsigned set,
 			struct fs_attr *ret_attr);
+
+/* ---- chattr ---- (AT1) */
+enum fs_flags {
+	FS_FLAG_IMMUTABLE = 1,
+	FS_FLAG_APPEND = 2, /* only */
+};
+unsigned fs_flags_get(struct inode *in);
+MUST_USE int fs_flags_set(struct fs *fs, struct inode *in, unsigned flags);
+/* May it be opened for writing, at its end only, after it is cut to nothing? DFS_EPERM. */
+MUST_USE int fs_may_write(struct inode *in, bool append, bool truncate);
 
 /* Somebody begins to read: the access time becomes now, if relatime wants that. True when it did. */
 bool fs_accessed(struct fs *fs, struct inode *in);
@@ -147,6 +159,9 @@ MUST_USE int fs_read(struct fs *fs, struct inode *in, uint64_t off, size_t len, 
 /* All or nothing. append: off is ignored, the data goes to the end. */
 MUST_USE int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
 		      bool append);
+/* Pages that were changed through mmap: as fs_write, but AT1 forbids none of it. */
+MUST_USE int fs_write_page(struct fs *fs, struct inode *in, uint64_t off, size_t len,
+			   const void *buf);
 /* P1 for this inode (and everything committed before). data_only is a hint. */
 MUST_USE int fs_fsync(struct fs *fs, struct inode *in, bool data_only);
 /* Why data of the inode could not be stored, while that is so (F3). */

@@ -464,6 +464,16 @@ static bool goes_with_data(const struct inode *in, const struct rec_inode *r)
 	       r->gid == in->rec.gid;
 }
 
+/* AT1 */
+static bool setattr_forbidden(const struct inode *in, unsigned set)
+{
+	const unsigned now = FS_SET_ATIME_NOW | FS_SET_MTIME_NOW | FS_SET_UNASKED;
+
+	if (set & FS_SET_UNASKED)
+		return false;
+	return in->rec.flags & (set & ~now ? INODE_FIXED : INODE_IMMUTABLE);
+}
+
 static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned set)
 {
 	struct rec_inode r;
@@ -471,6 +481,8 @@ static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned
 
 	if (in->freed)
 		return rc;
+	if (setattr_forbidden(in, set))
+		return DFS_EPERM;
 	if (!(set & FS_SET_SIZE)) {
 		r = in->rec;
 		apply_attr(&r, attr, set);
@@ -480,7 +492,9 @@ static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned
 		return 0;
 	}
 	inode_excl_begin(in);
-	if (!in->freed) /* while it waited */
+	if (setattr_forbidden(in, set)) /* since it waited */
+		rc = DFS_EPERM;
+	else if (!in->freed)
 		rc = truncate_finish(in);
 	if (rc == 0) {
 		r = in->rec;

@@ -52,6 +52,7 @@
 #define WRITE_STEP MIB(4)      /* copied under one hold of the inode's lock */
 #define RETRY_NS 1000000000ull /* F3 */
 #define LINK_MAX_COUNT 0x7fffffffu
+#define INODE_FIXED (INODE_IMMUTABLE | INODE_APPEND) /* what both forbid, AT1 */
 
 _Static_assert(SLOT_BYTES == EXTENT_MAX_BYTES, "a full slot is one extent");
 
@@ -639,6 +640,8 @@ struct rec_inode name_new_rec(const struct inode *dir, uint32_t mode, uint64_t r
 /* Does name mean in (NULL: nothing)? dir's lock held. */
 MUST_USE int name_is_still(struct inode *dir, const char *name, const struct inode *in,
 			   bool *ret_same);
+/* AT1: may a name of `in` in dir neither go nor come to mean another? Locks of both held. */
+bool name_is_fixed(const struct inode *dir, const struct inode *in);
 MUST_USE int name_check(const char *name);
 MUST_USE int dir_empty(struct inode *dir); /* 0, DFS_ENOTEMPTY, ... */
 

@@ -115,7 +115,7 @@ static int entry_free(struct inode *dir, const char *name)
 		return DFS_ENOENT;
 	rc = names_find(dir, name, &ino);
 	if (rc == DFS_ENOENT)
-		return 0;
+		return dir->rec.flags & INODE_IMMUTABLE ? DFS_EPERM : 0; /* AT1 */
 	return rc ? rc : DFS_EEXIST;
 }
 
@@ -299,6 +299,8 @@ static int link_locked(struct inode *in, struct inode *dir, const char *name)
 		return rc;
 	if (in->freed || !in->rec.nlink)
 		return DFS_ENOENT;
+	if (in->rec.flags & INODE_FIXED)
+		return DFS_EPERM; /* AT1 */
 	if (in->rec.nlink >= LINK_MAX_COUNT)
 		return DFS_EMLINK;
 	dr = dir_after(dir, 1, 0);
@@ -344,6 +346,11 @@ int fs_link(struct fs *fs, struct inode *in, struct inode *dir, const char *name
 		inode_attr(in, ret_attr);
 	inode_unlock_many(locks, 2);
 	return rc;
+}
+
+bool name_is_fixed(const struct inode *dir, const struct inode *in)
+{
+	return (dir->rec.flags | in->rec.flags) & INODE_FIXED;
 }
 
 int dir_empty(struct inode *dir)
@@ -396,6 +403,8 @@ static int remove_checked(struct inode *dir, const char *name, struct inode *in,
 {
 	int rc;
 
+	if (name_is_fixed(dir, in))
+		return DFS_EPERM;
 	if (want_dir && !is_dir(in))
 		return DFS_ENOTDIR;
 	if (!want_dir && is_dir(in))

@@ -79,6 +79,14 @@ static int check_loops(struct rename *rn)
 	return rc ? rc : below ? DFS_EINVAL : 0;
 }
 
+/* AT1 */
+static bool is_forbidden(const struct rename *rn)
+{
+	return name_is_fixed(rn->from_dir, rn->src) ||
+	       (rn->tgt ? name_is_fixed(rn->to_dir, rn->tgt)
+			: (rn->to_dir->rec.flags & INODE_IMMUTABLE) != 0);
+}
+
 static int check_types(struct rename *rn)
 {
 	if (!rn->tgt || (rn->flags & FS_RENAME_EXCHANGE))
@@ -182,6 +190,8 @@ static int rename_locked(struct rename *rn)
 		return 0;
 	if (rn->to_dir->freed || rn->from_dir->freed)
 		return DFS_ENOENT;
+	if (is_forbidden(rn))
+		return DFS_EPERM;
 	rc = check_loops(rn);
 	if (rc == 0)
 		rc = check_types(rn);

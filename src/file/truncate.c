@@ -194,6 +194,9 @@ static int change_range(struct inode *in, struct falloc *f)
 	inode_excl_begin(in);
 	if (in->freed)
 		rc = DFS_ENOENT;
+	else if (in->rec.flags &
+		 (f->mode & ~(unsigned)FS_FALLOC_KEEP_SIZE ? INODE_FIXED : INODE_IMMUTABLE))
+		rc = DFS_EPERM; /* AT1 */
 	else if (f->mode & FS_FALLOC_PUNCH)
 		rc = punch(in, f->off, f->end);
 	else

@@ -7,6 +7,12 @@
 #include "base/metric.h"
 #include "file/internal.h"
 
+enum write_how {
+	WRITE_AT,
+	WRITE_APPEND,
+	WRITE_PAGE /* changed through mmap, by who could write when it was mapped */
+};
+
 /* What a write of n bytes may charge at most: heap buffers double, pages are rounded, and a recycled
  * buffer counts whole. */
 static uint64_t charge_bound(uint64_t off, size_t len)
@@ -95,7 +101,7 @@ static bool use_room(struct inode *in, uint64_t off, size_t len, struct write_ro
 }
 
 static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_t *data,
-			bool append, struct write_room *room, uint64_t *charge)
+			enum write_how how, struct write_room *room, uint64_t *charge)
 {
 	int rc;
 
@@ -105,7 +111,10 @@ static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_
 		return DFS_ENOENT;
 	if (in->error)
 		return in->error; /* F3 */
-	if (append)
+	if (how != WRITE_PAGE &&
+	    in->rec.flags & (how == WRITE_APPEND ? INODE_IMMUTABLE : INODE_FIXED))
+		return DFS_EPERM; /* AT1 */
+	if (how == WRITE_APPEND)
 		off = in->size;
 	if (len > DFS_FILE_MAX - off)
 		return DFS_EFBIG;
@@ -127,8 +136,9 @@ static int write_locked(struct inode *in, uint64_t off, size_t len, const uint8_
 
 /* The reservation was a bound; what the slots really took replaces it. */
 static int write_step(struct fs *fs, struct inode *in, uint64_t off, size_t len,
-		      const uint8_t *data, bool append, struct write_room *room)
+		      const uint8_t *data, enum write_how how, struct write_room *room)
 {
+	bool append = how == WRITE_APPEND;
 	uint64_t bound = charge_bound(append ? 0 : off, len) + (append ? SLOT_PAGE * 2 : 0);
 	uint64_t charge = 0;
 	int rc = dirty_reserve(fs, bound);
@@ -136,7 +146,7 @@ static int write_step(struct fs *fs, struct inode *in, uint64_t off, size_t len,
 	if (rc)
 		return rc;
 	env_mutex_lock(&in->lock);
-	rc = write_locked(in, off, len, data, append, room, &charge);
+	rc = write_locked(in, off, len, data, how, room, &charge);
 	env_mutex_unlock(&in->lock);
 	dirty_charge(fs, (int64_t)(charge - bound));
 	return rc;
@@ -154,7 +164,7 @@ static uint64_t promised_bytes(struct inode *in, uint64_t off, size_t len, bool 
 
 /* All of it, in steps; takes what room is lacking. */
 static int write_all(struct fs *fs, struct inode *in, uint64_t off, size_t len, const uint8_t *data,
-		     bool append, struct write_room *room)
+		     enum write_how how, struct write_room *room)
 {
 	size_t done = 0;
 	int rc = 0;
@@ -162,7 +172,7 @@ static int write_all(struct fs *fs, struct inode *in, uint64_t off, size_t len, 
 	while (rc == 0 && done < len) {
 		size_t n = MIN(len - done, WRITE_STEP);
 
-		rc = write_step(fs, in, off + done, n, data + done, append, room);
+		rc = write_step(fs, in, off + done, n, data + done, how, room);
 		if (rc == 0 && room->lacking) {
 			rc = space_take(fs, room->lacking, 0);
 			room->bytes += room->lacking;
@@ -173,9 +183,10 @@ static int write_all(struct fs *fs, struct inode *in, uint64_t off, size_t len, 
 	return rc;
 }
 
-int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
-	     bool append)
+static int write_any(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
+		     enum write_how how)
 {
+	bool append = how == WRITE_APPEND;
 	struct write_room room;
 	uint64_t promised;
 	int rc;
@@ -197,10 +208,21 @@ int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const vo
 	rc = space_take_promised(fs, len, INDEX_EXTENT_BYTES + (len <= DFS_INLINE_MAX ? len : 0),
 				 promised);
 	if (rc == 0)
-		rc = write_all(fs, in, off, len, buf, append, &room);
+		rc = write_all(fs, in, off, len, buf, how, &room);
 	space_writing(fs, len, false);
 	metric_add(METRIC_WRITTEN, rc ? 0 : len);
 	return rc;
+}
+
+int fs_write(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf,
+	     bool append)
+{
+	return write_any(fs, in, off, len, buf, append ? WRITE_APPEND : WRITE_AT);
+}
+
+int fs_write_page(struct fs *fs, struct inode *in, uint64_t off, size_t len, const void *buf)
+{
+	return write_any(fs, in, off, len, buf, WRITE_PAGE);
 }
 
 int fs_fsync(struct fs *fs, struct inode *in, bool data_only)

@@ -33,6 +33,15 @@ static int xattr_name_check(const char *name)
 	return len > DFS_NAME_MAX ? DFS_ERANGE : 0;
 }
 
+/* lock held */
+static int changeable(struct inode *in)
+{
+	env_assert_held(&in->lock);
+	if (in->freed)
+		return DFS_ENOENT;
+	return in->rec.flags & INODE_FIXED ? DFS_EPERM : 0; /* AT1 */
+}
+
 /* Commits t with the inode's new ctime and that mode. Consumes t. */
 static int commit_mode(struct inode *in, struct meta_txn *t, uint32_t mode)
 {
@@ -127,8 +136,6 @@ static int list_remove(struct inode *in, const char *name, uint32_t mode)
 	struct meta_txn *t;
 	int rc = DFS_ENODATA;
 
-	if (in->freed)
-		return DFS_ENOENT;
 	if (in->rec.flags & INODE_XATTRS)
 		rc = get_xattr(in->fs->meta, in->ino, name, &old);
 	if (rc && rc != DFS_ENODATA)
@@ -147,8 +154,6 @@ static int list_store(struct inode *in, const char *name, const struct acl *acl,
 	BUF value = {0};
 	int rc;
 
-	if (in->freed)
-		return DFS_ENOENT;
 	acl_put(acl, &value);
 	rc = check_room(in, name, value.len);
 	if (rc)
@@ -178,6 +183,9 @@ static int list_set(struct inode *in, const char *name, const void *value, size_
 	if (rc)
 		return rc;
 	ENV_LOCKED(&in->lock);
+	rc = changeable(in);
+	if (rc)
+		return rc;
 	mode = in->rec.mode;
 	if (access && acl.count)
 		mode = (mode & ~(flags & FS_XATTR_DROP_SETGID ? S_ISGID | 0777u : 0777u)) |
@@ -262,8 +270,9 @@ int fs_setxattr(struct fs *fs, struct inode *in, const char *name, const void *v
 	if (rc)
 		return rc;
 	ENV_LOCKED(&in->lock);
-	if (in->freed)
-		return DFS_ENOENT;
+	rc = changeable(in);
+	if (rc)
+		return rc;
 	rc = get_xattr(fs->meta, in->ino, name, &old);
 	if (rc && rc != DFS_ENODATA)
 		return rc;
@@ -333,8 +342,9 @@ int fs_removexattr(struct fs *fs, struct inode *in, const char *name)
 	if (is_list(name))
 		return list_set(in, name, NULL, 0, 0);
 	ENV_LOCKED(&in->lock);
-	if (in->freed)
-		return DFS_ENOENT;
+	rc = changeable(in);
+	if (rc)
+		return rc;
 	rc = get_xattr(fs->meta, in->ino, name, &old);
 	if (rc)
 		return rc;

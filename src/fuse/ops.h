@@ -123,4 +123,9 @@ void op_fallocate(fuse_req_t req, struct inode *in, int mode, off_t off, off_t l
 		  struct fuse_file_info *fi);
 void op_lseek(fuse_req_t req, struct inode *in, off_t off, int whence, struct fuse_file_info *fi);
 
+/* ops_flags.c */
+void op_ioctl(fuse_req_t req, struct inode *in, unsigned command, void *arg,
+	      struct fuse_file_info *fi, unsigned flags, const void *data, size_t data_len,
+	      size_t out_len);
+
 #endif

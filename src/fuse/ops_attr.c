@@ -163,7 +163,7 @@ int ops_kill_suid(fuse_req_t req, struct inode *in)
 	if (S_ISDIR(attr.mode) || !(attr.mode & bits))
 		return 0;
 	attr.mode &= ~bits;
-	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE, &attr);
+	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE | FS_SET_UNASKED, &attr);
 	if (!err)
 		ops_attr_changed(st, in);
 	return err;

@@ -121,6 +121,10 @@ OF_HANDLE(fallocate,
 	  (req, in, mode, off, len, fi))
 OF_HANDLE(lseek, (fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi),
 	  (req, in, off, whence, fi))
+OF_NODE(ioctl, id,
+	(fuse_req_t req, fuse_ino_t id, unsigned command, void *arg, struct fuse_file_info *fi,
+	 unsigned flags, const void *data, size_t data_len, size_t out_len),
+	(req, in, command, arg, fi, flags, data, data_len, out_len))
 
 const struct fuse_lowlevel_ops ops_counted = {
 #define X(op) .op = counted_##op,

@@ -45,9 +45,11 @@ void op_open(fuse_req_t req, struct inode *in, struct fuse_file_info *fi)
 		fs_handle_put(st->fs, in);
 		return;
 	}
-	if (fi->flags & O_TRUNC)
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
+		err = fs_may_write(in, fi->flags & O_APPEND, fi->flags & O_TRUNC);
+	if (!err && (fi->flags & O_TRUNC))
 		err = truncate_at_open(req, in);
-	else if (st->access_times && (fi->flags & O_ACCMODE) != O_WRONLY &&
+	else if (!err && st->access_times && (fi->flags & O_ACCMODE) != O_WRONLY &&
 		 !(fi->flags & O_NOATIME))
 		ops_accessed(st, in);
 	ops_prepare_handle(st, in, fi);
@@ -89,16 +91,16 @@ void op_write(fuse_req_t req, struct inode *in, const char *data, size_t size, o
 	      struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
-	/* A page that was changed through mmap has its place, whatever the handle's flags. */
-	bool append = !fi->writepage && (fi->flags & O_APPEND);
 	int err = 0;
 
 	if (fi->writepage)
 		__atomic_add_fetch(&st->page_writes, 1, __ATOMIC_RELAXED);
 	if (st->kill_suid && !fi->writepage && fuse_req_ctx(req)->uid != 0)
 		err = ops_kill_suid(req, in);
-	if (!err)
-		err = fs_write(st->fs, in, (uint64_t)off, size, data, append);
+	if (!err && fi->writepage)
+		err = fs_write_page(st->fs, in, (uint64_t)off, size, data);
+	else if (!err)
+		err = fs_write(st->fs, in, (uint64_t)off, size, data, fi->flags & O_APPEND);
 	if (err)
 		ops_reply_err(req, err);
 	else

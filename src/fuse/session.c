@@ -68,7 +68,8 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
 				FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-				FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
+				FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT |
+				FUSE_CAP_IOCTL_DIR;
 	const unsigned for_acl = FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 	struct fuse_state *st = userdata;
 

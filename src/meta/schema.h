@@ -77,6 +77,8 @@ struct rec_inode {
 #define INODE_BEYOND 4u /* map entries may lie beyond the size, under an ORPHAN_TRUNCATE record */
 #define INODE_PREALLOC 16u /* ranges of it are preallocated */
 #define INODE_NARROW 32u   /* slots of it are, or were, in the table of narrow ones */
+#define INODE_IMMUTABLE 64u
+#define INODE_APPEND 128u /* append-only; of these two DESIGN.md, AT1 */
 
 struct rec_dentry {
 	ino_id ino;
