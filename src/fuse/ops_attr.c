@@ -322,12 +322,32 @@ void op_getxattr(fuse_req_t req, struct inode *in, const char *name, size_t size
 	reply_xattr(req, err, &value, size);
 }
 
+/* As on other filesystems: the kernel refuses to give their values, and leaves their names to us. */
+static void hide_trusted(struct buf *names)
+{
+	static const char prefix[] = "trusted.";
+	size_t from = 0, kept = 0, len;
+
+	for (; from < names->len; from += len) {
+		const char *name = (const char *)names->data + from;
+
+		len = strlen(name) + 1;
+		if (strncmp(name, prefix, strlen(prefix)) == 0)
+			continue;
+		memmove(names->data + kept, name, len);
+		kept += len;
+	}
+	names->len = kept;
+}
+
 void op_listxattr(fuse_req_t req, struct inode *in, size_t size)
 {
 	struct fuse_state *st = state_of(req);
 	CLEANUP(buf_release) struct buf names = {0};
 	int err = fs_listxattr(st->fs, in, &names);
 
+	if (fuse_req_ctx(req)->uid != 0)
+		hide_trusted(&names);
 	reply_xattr(req, err, &names, size);
 }
 

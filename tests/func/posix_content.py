@@ -127,7 +127,7 @@ def seek_data_and_hole():
 
 @case
 def fallocate_modes():
-    KEEP, PUNCH, COLLAPSE, ZERO = 1, 2, 8, 16
+    KEEP, PUNCH, COLLAPSE, ZERO, INSERT, UNSHARE = 1, 2, 8, 16, 32, 64
 
     def falloc(fd, mode, off, n):
         call("fallocate", fd, mode, ctypes.c_longlong(off), ctypes.c_longlong(n))
@@ -155,7 +155,8 @@ def fallocate_modes():
     equal(os.pread(fd, 6 * MIB, 0), bytes(5 * MIB))
     fails((errno.EOPNOTSUPP, errno.EINVAL), falloc, fd, PUNCH, 0, 10)
     if ON_DYNAMICFS:
-        fails(errno.EOPNOTSUPP, falloc, fd, COLLAPSE, 0, MIB)
+        for mode in (COLLAPSE, INSERT, UNSHARE):
+            fails(errno.EOPNOTSUPP, falloc, fd, mode, 0, MIB)
     fails(errno.EINVAL, falloc, fd, 0, 0, 0)
     ro = os.open("f", os.O_RDONLY)
     fails(errno.EBADF, falloc, ro, 0, 0, 10)
