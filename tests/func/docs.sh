@@ -26,4 +26,15 @@ check "nor has the README" test -z "$(comm -13 <(options_of "$helps") \
 
 codes() { tr -s '\n ' ' ' <<<"$1" | grep -oE '0 done[,;] 1 failed[,;] .*6 refused without' | head -1 | tr ';' ','; }
 check "exit codes of the README" test "$(codes "$(cat "$repo/README.md")")" = "$(codes "$(dfs help)")"
+
+# ---- docs/POSIX.md claims only what a test that is there shows
+posix=$(grep '^|' "$repo/docs/POSIX.md" | sed 's/ |$//; s/.*| //' | grep -o '`[^`]*`' | tr -d '`' | sort -u)
+check "POSIX.md names tests" test "$(wc -w <<<"$posix")" -ge 40
+for name in $posix; do
+	case $name in
+	tests/*) [ -e "$repo/$name" ] ;;
+	*.sh) [ -e "$repo/tests/func/$name" ] ;;
+	*) grep -q "^def $name()" "$repo"/tests/func/posix_*.py ;;
+	esac || not_ok "POSIX.md's test $name" "there is none"
+done
 exit "$failed"
