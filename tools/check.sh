@@ -151,8 +151,10 @@ step_build()
 	return "$code"
 }
 
-# Those that measure what happens within a time, or look at all mounts and processes there are, run alone.
-alone=' test_deadline asan/test_deadline func/demo func/failures func/hang func/health func/programs func/user '
+# Those that measure what happens within a time, or look at all mounts and processes there are, run alone. So do those with
+# a mount namespace of their own: it would keep the mounts of others.
+alone=' test_deadline asan/test_deadline func/demo func/failures func/fsck func/hang func/health func/home func/home_room
+	func/mount func/programs func/user '
 
 # several LANES TIMEOUT_S: the tests on standard input, each a line of its name and its command, so many at a
 # time, for they wait for their disks more than they compute; one after the other where all output is shown.
@@ -164,7 +166,7 @@ several()
 		names+=("$name")
 		if [[ -n $loud ]]; then
 			execute "$name" "$limit" $command
-		elif [[ $alone == *" $name "* ]]; then
+		elif [[ " ${alone//[[:space:]]/ } " == *" $name "* ]]; then
 			wait
 			execute "$name" "$limit" $command
 		else

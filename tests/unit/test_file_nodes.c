@@ -469,7 +469,7 @@ static void use_known(struct job *j)
 static void storm(void *arg)
 {
 	struct job *j = arg;
-	struct fs_cred cred = {0, 0};
+	struct fs_cred cred = {.uid = 0};
 	struct fs_attr attr;
 	struct inode *in;
 
