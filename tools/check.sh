@@ -10,14 +10,14 @@
 #   NAME   a step (layers, format, unit, func, crash, fuzz, sim, asan; tsan runs only when named),
 #          a unit test (test_base or base) or one of its cases, or a script of tests/func or
 #          tests/crash; all of its output is shown, if it is a single test
-# environment: BUILD (build), CHECK_SIM_SECONDS (60), CHECK_ASAN_SIM_SECONDS (30),
+# environment: BUILD (build), CHECK_SIM_SECONDS (45), CHECK_ASAN_SIM_SECONDS (30),
 #   CHECK_FUZZ_SECONDS (3, for each target)
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 export BUILD DYNAMICFS=${DYNAMICFS:-$(realpath -m "$BUILD")/dynamicfs}
-sim_seconds=${CHECK_SIM_SECONDS:-60}
+sim_seconds=${CHECK_SIM_SECONDS:-45}
 fuzz_seconds=${CHECK_FUZZ_SECONDS:-3}
 asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
 only=${1:-}
@@ -156,25 +156,30 @@ step_build()
 alone=' test_deadline asan/test_deadline func/demo func/failures func/fsck func/hang func/health func/home func/home_room
 	func/mount func/programs func/user '
 
+is_alone() { [[ " ${alone//[[:space:]]/ } " == *" $1 "* ]]; }
+
 # several LANES TIMEOUT_S: the tests on standard input, each a line of its name and its command, so many at a
-# time, for they wait for their disks more than they compute; one after the other where all output is shown.
+# time, for they wait for their disks more than they compute, and then those that run alone; one after the other
+# where all output is shown.
 several()
 {
-	local lanes=$1 limit=$2 name command names=()
+	local lanes=$1 limit=$2 name command names=() last=()
 
 	while read -r name command; do
 		names+=("$name")
-		if [[ -n $loud ]]; then
+		if [ -n "$loud" ]; then
 			execute "$name" "$limit" $command
-		elif [[ " ${alone//[[:space:]]/ } " == *" $name "* ]]; then
-			wait
-			execute "$name" "$limit" $command
+		elif is_alone "$name"; then
+			last+=("$name $command")
 		else
 			[ "$(jobs -rp | wc -l)" -lt "$lanes" ] || wait -n
 			execute "$name" "$limit" $command &
 		fi
 	done
 	wait
+	for command in "${last[@]}"; do
+		execute "${command%% *}" "$limit" ${command#* }
+	done
 	for name in "${names[@]}"; do
 		matched=$((matched + 1))
 		ended "$name"
@@ -322,7 +327,7 @@ esac
 if [ -n "$built" ]; then
 	[ -n "$only" ] || build_ahead
 	unit_tests "$BUILD" ""
-	scripts func 2
+	scripts func 3
 	scripts crash 1
 	if wanted fuzz; then
 		run fuzz 600 tests/fuzz/run.sh "$fuzz_seconds"

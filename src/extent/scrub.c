@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/probe.h"
+#include "base/users.h"
 #include "extent/internal.h"
 #include "extent/scrub.h"
 
@@ -343,13 +344,25 @@ static void batch_release(struct batch *b)
 	free(b->mem);
 }
 
+static bool somebody_waits(struct users *users)
+{
+	struct users_load load = {.is_quiet = true};
+
+	if (users)
+		users_load(users, &load);
+	if (!load.is_quiet)
+		PROBE("scrub-step-cut-short");
+	return !load.is_quiet;
+}
+
 /* The next batch is under way. false: there is none, or this step has enough. */
 static bool batch_begin(struct scan *c, struct batch *b)
 {
 	const struct extent_scrub *w = c->w;
 
 	if (w->done || w->err || !disk_present(c->d) || c->asked >= w->max_bytes ||
-	    w->suspect_count == SCRUB_SUSPECTS || env_now_ns() >= w->end_ns)
+	    w->suspect_count == SCRUB_SUSPECTS || env_now_ns() >= w->end_ns ||
+	    somebody_waits(w->users))
 		return false;
 	gather(c, b);
 	read_begin(c->d, b);

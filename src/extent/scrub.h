@@ -19,6 +19,7 @@ struct extent_scrub {
 	disk_id disk;
 	uint32_t segment, offset;
 	uint64_t max_bytes, end_ns; /* about where to stop; monotonic */
+	struct users *users;	    /* or as soon as there are any (Y5); NULL: whatever they do */
 	/* out */
 	uint64_t bytes, fragments;
 	struct scrub_suspect {

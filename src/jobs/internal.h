@@ -17,6 +17,7 @@ struct job_budget {
 	unsigned extents;    /* that are made anew */
 	unsigned lanes;	     /* threads that do that */
 	unsigned disks;	     /* that a scrub reads at a time, each by a thread, */
+	bool until_users;    /* ends when there are any, if it reads for long (Y5) */
 	uint64_t disk_bytes; /* so much of each, */
 	uint64_t ns;	     /* for about so long */
 };

@@ -205,7 +205,8 @@ static void run_threads(struct step *s, struct reader_thread *ts, unsigned n)
 					     .segment = t->at->segment,
 					     .offset = t->at->offset,
 					     .max_bytes = MAX(each, STEP_BYTES_LEAST),
-					     .end_ns = until};
+					     .end_ns = until,
+					     .users = b->until_users ? pool_users(s->j->p) : NULL};
 		t->thread = i + 1 < n ? env_thread_try_start("dfs-scrub", read_disk, t) : NULL;
 		if (!t->thread)
 			read_disk(t);

@@ -23,8 +23,9 @@
 static const struct job_budget alone = {.extents = 256,
 					.lanes = REPAIR_LANES,
 					.disks = 16,
-					.disk_bytes = MIB(64),
-					.ns = 250000000ull};
+					.disk_bytes = MIB(256),
+					.ns = 1000000000ull,
+					.until_users = true};
 static const struct job_budget beside = {
 	.extents = 8, .lanes = 1, .disks = 1, .disk_bytes = MIB(8), .ns = 25000000ull};
 

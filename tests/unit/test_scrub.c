@@ -212,6 +212,25 @@ static void test_step_by_step(void **state)
 	assert_int_equal(fragments, all_fragments(w));
 }
 
+/* Y5: users are not kept waiting by a step that began when there were none. */
+static void test_a_step_ends_when_users_come(void **state)
+{
+	struct world *w = *state;
+	struct users *users = pool_users(w->f->p);
+	struct extent_scrub s = {
+		.disk = {1}, .max_bytes = GIB(1), .end_ns = UINT64_MAX, .users = users};
+
+	users_enter(users);
+	extent_scrub_disk(pool_extents(w->f->p), &s);
+	assert_false(s.done);
+	assert_int_equal(s.bytes, 0);
+	s.users = NULL; /* a small one goes on beside them */
+	extent_scrub_disk(pool_extents(w->f->p), &s);
+	assert_true(s.done);
+	assert_true(s.bytes > 0);
+	users_leave(users);
+}
+
 static void test_a_whole_pool(void **state)
 {
 	struct world *w = *state;
@@ -838,6 +857,7 @@ static void test_a_disk_that_is_away(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_step_ends_when_users_come, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_whole_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_step_by_step, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_is_found_and_left_alone, setup,
