@@ -199,7 +199,7 @@ unit_tests()
 			echo "$prefix$name env CMOCKA_MESSAGE_OUTPUT=TAP $dir/tests/$name"
 		fi
 	done >"$logs/list"
-	several 4 300 <"$logs/list"
+	several 4 600 <"$logs/list"
 }
 
 # scripts DIR LANES
