@@ -114,7 +114,7 @@ static int file_apply(const struct buf *data, bool keep_deletions, struct tree *
 		if (deleted && !keep_deletions) {
 			*tree = tree_remove(*tree, bytes, key_len);
 		} else {
-			struct tree_entry *e = tree_entry_new(bytes, key_len, bytes + key_len,
+			struct tree_entry *e = tree_entry_new(0, bytes, key_len, bytes + key_len,
 							      value_len);
 
 			*tree = tree_insert(*tree, e);
@@ -196,7 +196,7 @@ static int mem_apply(struct index *x, const struct index_op *ops, size_t count)
 	changed = tree_get(x->changed);
 	env_mutex_unlock(&x->store->lock);
 	for (size_t i = 0; i < count; i++) {
-		struct tree_entry *e = tree_entry_new(ops[i].key, ops[i].key_len, ops[i].value,
+		struct tree_entry *e = tree_entry_new(0, ops[i].key, ops[i].key_len, ops[i].value,
 						      ops[i].value ? (uint32_t)ops[i].value_len
 								   : TREE_DELETED);
 

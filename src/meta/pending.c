@@ -12,7 +12,7 @@
 
 void pending_init(struct pending *p)
 {
-	*p = (struct pending){0};
+	*p = (struct pending){.salt = env_random_u64()};
 	env_mutex_init(&p->changing);
 	env_mutex_init(&p->lock);
 }
@@ -31,13 +31,14 @@ static uint64_t entry_bytes(const struct tree_entry *e)
 }
 
 /* One operation on *tree; by how much it has grown. */
-static int64_t apply_one(struct tree **tree, const struct index_op *op, bool leaves_note)
+static int64_t apply_one(struct tree **tree, uint64_t salt, const struct index_op *op,
+			 bool leaves_note)
 {
 	int64_t before = (int64_t)entry_bytes(tree_find(*tree, op->key, op->key_len)), after = 0;
 	struct tree_entry *e;
 
 	if (op->value || leaves_note) {
-		e = tree_entry_new(op->key, op->key_len, op->value,
+		e = tree_entry_new(salt, op->key, op->key_len, op->value,
 				   op->value ? (uint32_t)op->value_len : TREE_DELETED);
 		*tree = tree_insert(*tree, e);
 		after = (int64_t)entry_bytes(e);
@@ -64,7 +65,7 @@ void pending_apply(struct pending *p, const struct index_op *ops, size_t count,
 		bool leaves_note = !op->value && (tree_find(frozen, op->key, op->key_len) ||
 						  in_base(ctx, op->key, op->key_len));
 
-		grown += apply_one(&tree, op, leaves_note);
+		grown += apply_one(&tree, p->salt, op, leaves_note);
 	}
 	env_mutex_lock(&p->lock);
 	old = p->trees[0];

@@ -21,6 +21,7 @@
 
 struct pending {
 	struct env_mutex changing, lock;
+	uint64_t salt; /* of the trees; constant */
 	struct tree *trees
 		[PENDING_TREES]; /* counted; lock. The newer first, then the frozen one or NULL. */
 	uint64_t bytes[PENDING_TREES]; /* about what they take in a table; lock */

@@ -28,8 +28,8 @@ static int entry_compare(const struct tree_entry *e, const void *key, size_t key
 	return tree_compare(e->bytes, e->key_len, key, key_len);
 }
 
-struct tree_entry *tree_entry_new(const uint8_t *key, size_t key_len, const uint8_t *value,
-				  uint32_t value_len)
+struct tree_entry *tree_entry_new(uint64_t salt, const uint8_t *key, size_t key_len,
+				  const uint8_t *value, uint32_t value_len)
 {
 	size_t stored = value_len == TREE_DELETED ? 0 : value_len;
 	struct tree_entry *e = xmalloc(sizeof(*e) + key_len + stored);
@@ -37,7 +37,7 @@ struct tree_entry *tree_entry_new(const uint8_t *key, size_t key_len, const uint
 	e->refs = 1;
 	e->key_len = (uint32_t)key_len;
 	e->value_len = value_len;
-	e->priority = hash64_two(key, key_len, NULL, 0);
+	e->priority = hash64_two(&salt, sizeof(salt), key, key_len);
 	memcpy(e->bytes, key, key_len);
 	if (stored)
 		memcpy(e->bytes + key_len, value, stored);

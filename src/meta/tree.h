@@ -3,7 +3,8 @@
  * An ordered map from keys to values in memory that never changes in place: each change gives a new tree that
  * shares what it can with the old one, so a snapshot is one counted pointer. A persistent treap (Seidel and
  * Aragon, "Randomized Search Trees", with path copying); a key's priority is its hash, so the same keys always
- * make the same tree, whatever the order in which they came.
+ * make the same tree, whatever the order in which they came. Where others choose the keys (names of attributes), a salt that they
+ * don't know keeps them from choosing priorities that make a list of it.
  *
  * Trees and entries are counted, the counts are atomic, and nothing that they say ever changes: any number of
  * threads may read one. NULL is the empty tree. No locks.
@@ -28,9 +29,9 @@ struct tree_entry {
 /* Less than, equal to or greater than 0, as memcmp; a key is greater than what it begins with. */
 int tree_compare(const void *a, size_t a_len, const void *b, size_t b_len);
 
-/* Counted; value_len may be TREE_DELETED. */
-struct tree_entry *tree_entry_new(const uint8_t *key, size_t key_len, const uint8_t *value,
-				  uint32_t value_len);
+/* Counted; value_len may be TREE_DELETED. salt: the same for all of a tree. */
+struct tree_entry *tree_entry_new(uint64_t salt, const uint8_t *key, size_t key_len,
+				  const uint8_t *value, uint32_t value_len);
 struct tree_entry *tree_entry_get(struct tree_entry *e);
 void tree_entry_put(struct tree_entry *e); /* NULL: nothing */
 /* How many bytes its value takes; a note of a deletion: 0. */

@@ -14,6 +14,8 @@
 #include <cmocka.h>
 
 #include "base/env.h"
+#include "base/hash.h"
+#include "base/le.h"
 #include "meta/pending.h"
 #include "unit/meta_rig.h"
 
@@ -711,6 +713,52 @@ static void expect_gone(struct fixture *f)
 	assert_int_equal(f->ops->flush(f->x), DFS_EGONE);
 }
 
+/* Keys in order, with hashes that fall: as priorities these would make a list of them. */
+static unsigned choose_keys(uint8_t keys[][8], unsigned count)
+{
+	uint64_t step = UINT64_MAX / count, unsalted = 0;
+	le64 tried;
+
+	for (unsigned i = 0; i < count; i++)
+		for (uint64_t n = 0;; n++) {
+			uint64_t hash;
+
+			tried = le64_of(n);
+			keys[i][0] = (uint8_t)i;
+			memcpy(keys[i] + 1, &tried, 7);
+			hash = hash64_two(&unsalted, sizeof(unsalted), keys[i], 8);
+			if (hash / step == count - 1 - i)
+				break;
+		}
+	return count;
+}
+
+/* Who chooses names does not choose how deep the tree is. */
+static void test_chosen_keys(void **state)
+{
+	uint8_t keys[100][8];
+	unsigned count = choose_keys(keys, ARRAY_SIZE(keys)), depth = 0;
+	struct tree_cursor c = {0};
+	struct pending p;
+
+	(void)state;
+	pending_init(&p);
+	for (unsigned i = 0; i < count; i++) {
+		struct index_op op = {
+			.key = keys[i], .key_len = 8, .value = keys[i], .value_len = 1};
+
+		pending_apply(&p, &op, 1, base_has_odd, NULL);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		tree_seek(&c, p.trees[0], keys[i], 8);
+		assert_non_null(c.at);
+		depth = MAX(depth, c.depth);
+	}
+	tree_cursor_release(&c);
+	pending_release(&p);
+	assert_in_range(depth, 7, 50);
+}
+
 static void shell(const char *fmt, const char *a, const char *b)
 {
 	char cmd[500];
@@ -753,6 +801,7 @@ int main(void)
 		BOTH(test_snapshot_over_flushes),
 		BOTH(test_both_ways),
 		cmocka_unit_test(test_come_and_go),
+		cmocka_unit_test(test_chosen_keys),
 		BOTH(test_within),
 		BOTH(test_image),
 		cmocka_unit_test_prestate(test_images_beside_readers, (void *)1),
