@@ -90,7 +90,6 @@ enum fs_set { /* which members of the argument count */
 	FS_SET_ATIME_NOW = 64,
 	FS_SET_MTIME_NOW = 128,
 	FS_SET_CTIME = 256,
-	FS_SET_UNASKED = 512, /* what a write does to the mode: not forbidden by FS_FLAG_APPEND */
 };
 /* DFS_EPERM, here and below: AT1 forbids it. */
 MUST_USE int fs_setattr(struct fs *fs, struct inode *in, const struct fs_attr *attr, unsigned set,

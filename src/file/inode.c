@@ -467,10 +467,8 @@ static bool goes_with_data(const struct inode *in, const struct rec_inode *r)
 /* AT1 */
 static bool setattr_forbidden(const struct inode *in, unsigned set)
 {
-	const unsigned now = FS_SET_ATIME_NOW | FS_SET_MTIME_NOW | FS_SET_UNASKED;
+	const unsigned now = FS_SET_ATIME_NOW | FS_SET_MTIME_NOW;
 
-	if (set & FS_SET_UNASKED)
-		return false;
 	return in->rec.flags & (set & ~now ? INODE_FIXED : INODE_IMMUTABLE);
 }
 

@@ -64,8 +64,11 @@ void ops_attr_changed(struct fuse_state *st, struct inode *in);
 /* A file or directory begins to be read, and times of last access are kept. */
 void ops_accessed(struct fuse_state *st, struct inode *in);
 /* Who is not the superuser clears setuid by changing a file, and setgid of one that its group can execute, or whose
- * group one is not in. */
+ * group one is not in. Before a write. DFS_EPERM: AT1 forbids it, as on ext4 also to append. */
 MUST_USE int ops_kill_suid(fuse_req_t req, struct inode *in);
+/* The same as a part of the change of attributes that takes the bits away. */
+MUST_USE int ops_kill_suid_with(fuse_req_t req, struct inode *in, struct fs_attr *want,
+				unsigned *set);
 
 /* negotiate.c: after mounting, and from the init operation */
 MUST_USE int negotiate_install(struct fuse_session *fuse);

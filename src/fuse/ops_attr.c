@@ -149,23 +149,48 @@ static bool is_in_group(fuse_req_t req, gid_t gid)
 	return false;
 }
 
-int ops_kill_suid(fuse_req_t req, struct inode *in)
+/* *ret_mode: without the bits that a change by this caller takes away. */
+static int mode_after_change(fuse_req_t req, struct inode *in, uint32_t *ret_mode,
+			     bool *ret_differs)
 {
-	struct fuse_state *st = state_of(req);
 	struct fs_attr attr;
 	uint32_t bits = S_ISUID;
-	int err = fs_getattr(st->fs, in, &attr);
+	int err = fs_getattr(state_of(req)->fs, in, &attr);
 
 	if (err)
 		return err;
 	if ((attr.mode & S_ISGID) && ((attr.mode & S_IXGRP) || !is_in_group(req, attr.gid)))
 		bits |= S_ISGID;
-	if (S_ISDIR(attr.mode) || !(attr.mode & bits))
-		return 0;
-	attr.mode &= ~bits;
-	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE | FS_SET_UNASKED, &attr);
+	*ret_mode = attr.mode & ~bits;
+	*ret_differs = !S_ISDIR(attr.mode) && *ret_mode != attr.mode;
+	return 0;
+}
+
+int ops_kill_suid(fuse_req_t req, struct inode *in)
+{
+	struct fuse_state *st = state_of(req);
+	struct fs_attr attr;
+	bool differs;
+	int err = mode_after_change(req, in, &attr.mode, &differs);
+
+	if (err || !differs)
+		return err;
+	err = fs_setattr(st->fs, in, &attr, FS_SET_MODE, &attr);
 	if (!err)
 		ops_attr_changed(st, in);
+	return err;
+}
+
+int ops_kill_suid_with(fuse_req_t req, struct inode *in, struct fs_attr *want, unsigned *set)
+{
+	uint32_t mode;
+	bool differs;
+	int err = mode_after_change(req, in, &mode, &differs);
+
+	if (!err && differs) {
+		want->mode = mode;
+		*set |= FS_SET_MODE;
+	}
 	return err;
 }
 
@@ -229,7 +254,7 @@ void op_setattr(fuse_req_t req, struct inode *in, struct stat *to, int to_set,
 	if (st->kill_suid && !(set & FS_SET_MODE) &&
 	    ((set & (FS_SET_UID | FS_SET_GID)) ||
 	     ((set & FS_SET_SIZE) && fuse_req_ctx(req)->uid != 0)))
-		err = ops_kill_suid(req, in);
+		err = ops_kill_suid_with(req, in, &want, &set);
 	if (!err)
 		err = fs_setattr(st->fs, in, &want, set, &attr);
 	reply_attr(req, err, &attr);

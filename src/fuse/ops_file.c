@@ -27,11 +27,12 @@ static int truncate_at_open(fuse_req_t req, struct inode *in)
 {
 	struct fuse_state *st = state_of(req);
 	struct fs_attr attr = {.size = 0};
+	unsigned set = FS_SET_SIZE;
 	int err = 0;
 
 	if (fuse_req_ctx(req)->uid != 0)
-		err = ops_kill_suid(req, in);
-	return err ? err : fs_setattr(st->fs, in, &attr, FS_SET_SIZE, &attr);
+		err = ops_kill_suid_with(req, in, &attr, &set);
+	return err ? err : fs_setattr(st->fs, in, &attr, set, &attr);
 }
 
 void op_open(fuse_req_t req, struct inode *in, struct fuse_file_info *fi)

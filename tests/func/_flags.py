@@ -59,11 +59,15 @@ def put(path, data=b"0123456789"):
         f.write(data)
 
 
+def libc_fallocate(fd, mode):
+    if libc.fallocate(fd, mode, ctypes.c_long(0), ctypes.c_long(4)):
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
 def fallocate(path, mode):
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
-        if libc.fallocate(fd, mode, ctypes.c_long(0), ctypes.c_long(4)):
-            raise OSError(ctypes.get_errno(), "fallocate")
+        libc_fallocate(fd, mode)
     finally:
         os.close(fd)
 
@@ -172,6 +176,56 @@ def of_a_directory(flag):
     clear()
 
 
+def as_nobody(fn):
+    """What fn raises, in a process of that user."""
+    r, w = os.pipe()
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        try:
+            fn()
+            os.write(w, b"yes")
+        except OSError as e:
+            os.write(w, errno.errorcode[e.errno].encode())
+        os._exit(0)
+    os.close(w)
+    os.wait()
+    said = os.read(r, 100).decode()
+    os.close(r)
+    return said
+
+
+def of_set_id_bits(flag):
+    """A change takes them away; one that is refused does not."""
+    def then(what, fn, who):
+        if os.path.exists("f"):
+            flags("f", 0)
+            os.unlink("f")
+        put("f")
+        os.chown("f", NOBODY, NOBODY)
+        os.chmod("f", 0o6777)
+        at, end = os.open("f", os.O_RDWR), os.open("f", os.O_WRONLY | os.O_APPEND)
+        flags("f", FLAGS[flag])
+        said = as_nobody(lambda: fn(at, end)) if who == "nobody" else tell(f"{flag} {what}, set-id", fn, at, end)
+        print(flag, what, "of a set-id file", said, oct(os.stat("f").st_mode))
+        os.close(at)
+        os.close(end)
+        flags("f", 0)
+
+    then("chown", lambda at, end: os.chown("f", 5, -1), "root")
+    then("chgrp", lambda at, end: os.chown("f", -1, 5), "root")
+    for who in ("root", "nobody"):
+        then("append by " + who, lambda at, end: os.write(end, b"x"), who)
+        then("truncate by " + who, lambda at, end: os.truncate("f", 3), who)
+        then("ftruncate by " + who, lambda at, end: os.ftruncate(at, 3), who)
+        then("open and truncate by " + who, lambda at, end: opened("f", os.O_WRONLY | os.O_TRUNC), who)
+        for mode in (0, 3):
+            then(f"fallocate {mode} by {who}", lambda at, end, mode=mode: libc_fallocate(end, mode), who)
+    if flag != "a":  # see tell_or_refused
+        then("write by nobody", lambda at, end: os.pwrite(at, b"x", 0), "nobody")
+
+
 def of_others():
     put("f")
     os.chown("f", NOBODY, NOBODY)
@@ -201,6 +255,7 @@ def version(path):
 for f in FLAGS:
     of_a_file(f)
     of_a_directory(f)
+    of_set_id_bits(f)
 put("v")
 first = version("v")
 assert first == version("v")

@@ -67,7 +67,6 @@ static void test_files(void **state)
 		expect(set(r, in, FS_SET_MODE), f, I | A, 0);
 		expect(set(r, in, FS_SET_MTIME), f, I | A, 0);
 		expect(set(r, in, FS_SET_MTIME_NOW), f, I, 0);
-		expect(set(r, in, FS_SET_MODE | FS_SET_UNASKED), f, 0, 0);
 		expect(fs_fallocate(r->fs, in, FS_FALLOC_KEEP_SIZE, 0, 4), f, I, 0);
 		expect(fs_fallocate(r->fs, in, FS_FALLOC_KEEP_SIZE | FS_FALLOC_PUNCH, 0, 4), f,
 		       I | A, 0);
