@@ -88,10 +88,22 @@ void op_read(fuse_req_t req, struct inode *in, size_t size, off_t off, struct fu
 		ops_buffer_put(st, buffer);
 }
 
+/* Is it a write to the end? With RWF_NOAPPEND (pwritev2) one through a descriptor with O_APPEND is not: it goes where the
+ * kernel says. The kernel, which holds the file's lock, knows the end. */
+static bool goes_to_the_end(struct fuse_state *st, struct inode *in, off_t off,
+			    const struct fuse_file_info *fi)
+{
+	struct fs_attr attr;
+
+	return (fi->flags & O_APPEND) && fs_getattr(st->fs, in, &attr) == 0 &&
+	       (uint64_t)off == attr.size;
+}
+
 void op_write(fuse_req_t req, struct inode *in, const char *data, size_t size, off_t off,
 	      struct fuse_file_info *fi)
 {
 	struct fuse_state *st = state_of(req);
+	bool append = !fi->writepage && goes_to_the_end(st, in, off, fi);
 	int err = 0;
 
 	if (fi->writepage)
@@ -101,7 +113,7 @@ void op_write(fuse_req_t req, struct inode *in, const char *data, size_t size, o
 	if (!err && fi->writepage)
 		err = fs_write_page(st->fs, in, (uint64_t)off, size, data);
 	else if (!err)
-		err = fs_write(st->fs, in, (uint64_t)off, size, data, fi->flags & O_APPEND);
+		err = fs_write(st->fs, in, (uint64_t)off, size, data, append);
 	if (err)
 		ops_reply_err(req, err);
 	else

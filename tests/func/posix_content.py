@@ -412,6 +412,31 @@ def append_by_many():
 
 
 @case
+def appending_or_not():
+    """RWF_APPEND and RWF_NOAPPEND (Linux 6.9) say for one write what O_APPEND says for all."""
+    rwf_append, rwf_noappend = 0x10, 0x20
+    put("f", b"0123456789")
+    fd, at_end = os.open("f", os.O_RDWR), os.open("f", os.O_RDWR | os.O_APPEND)
+    equal(os.pwritev(fd, [b"ab"], 3, rwf_append), 2)
+    equal(get("f"), b"0123456789ab")
+    try:
+        equal(os.pwritev(at_end, [b"XY"], 2, rwf_noappend), 2)
+        drop("f")
+        equal(get("f"), b"01XY456789ab")
+        equal(os.pwritev(at_end, [b"Z"], 14, rwf_noappend), 1)
+        drop("f")
+        equal(get("f"), b"01XY456789ab\0\0Z")
+    except OSError as e:
+        if e.errno != errno.EOPNOTSUPP:
+            raise
+    os.write(at_end, b"end")
+    drop("f")
+    equal(get("f")[-3:], b"end")
+    os.close(fd)
+    os.close(at_end)
+
+
+@case
 def many_writers_of_one_file():
     size, writers = 6 * MIB, 6
     put("f")
