@@ -506,7 +506,7 @@ static int setattr_locked(struct inode *in, const struct fs_attr *attr, unsigned
 int fs_setattr(struct fs *fs, struct inode *in, const struct fs_attr *attr, unsigned set,
 	       struct fs_attr *ret_attr)
 {
-	int rc = 0;
+	int rc;
 
 	if (fs->read_only)
 		return DFS_EROFS;
@@ -519,8 +519,7 @@ int fs_setattr(struct fs *fs, struct inode *in, const struct fs_attr *attr, unsi
 			return DFS_EFBIG;
 	}
 	ENV_LOCKED(&in->lock);
-	if (set)
-		rc = setattr_locked(in, attr, set);
+	rc = setattr_locked(in, attr, set); /* of nothing: ctime */
 	if (rc == 0)
 		inode_attr(in, ret_attr);
 	return rc;

@@ -112,7 +112,7 @@ static int promise(struct inode *in, uint64_t off, uint64_t end, uint64_t size)
 		struct rec_inode r = in->rec;
 		uint64_t beyond = in->beyond_end;
 
-		r.ctime = time_now();
+		r.mtime = r.ctime = time_now(); /* as elsewhere, also where nothing grows */
 		rc = prealloc_add_some(in, t, &r, &off, end);
 		if (rc) {
 			meta_cancel(t);
@@ -120,7 +120,6 @@ static int promise(struct inode *in, uint64_t off, uint64_t end, uint64_t size)
 		}
 		if (off >= end && size > old) {
 			in->size = size;
-			r.mtime = r.ctime;
 			beyond = size_put(in, t, &r, NULL, 0);
 		}
 		rc = inode_commit(in, t, &r);

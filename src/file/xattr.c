@@ -175,8 +175,8 @@ static int list_set(struct inode *in, const char *name, const void *value, size_
 		rc = acl_parse(value, len, &acl);
 	if (rc)
 		return rc;
-	if (!access && !is_dir(in))
-		return acl.count ? DFS_EACCES : 0;
+	if (!access && !is_dir(in) && acl.count)
+		return DFS_EACCES;
 	is_needed = acl.count && !(access && acl_is_mode(&acl));
 	if (is_needed)
 		rc = space_take(in->fs, 0, INDEX_NAME_BYTES + strlen(name) + len);
@@ -184,8 +184,8 @@ static int list_set(struct inode *in, const char *name, const void *value, size_
 		return rc;
 	ENV_LOCKED(&in->lock);
 	rc = changeable(in);
-	if (rc)
-		return rc;
+	if (rc || (!access && !is_dir(in)))
+		return rc; /* a file has no default list: one less is no change */
 	mode = in->rec.mode;
 	if (access && acl.count)
 		mode = (mode & ~(flags & FS_XATTR_DROP_SETGID ? S_ISGID | 0777u : 0777u)) |

@@ -251,8 +251,9 @@ void op_setattr(fuse_req_t req, struct inode *in, struct stat *to, int to_set,
 		set = (set & ~(unsigned)FS_SET_ATIME) | FS_SET_ATIME_NOW;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		set = (set & ~(unsigned)FS_SET_MTIME) | FS_SET_MTIME_NOW;
+	/* A request for nothing is chown(-1, -1). */
 	if (st->kill_suid && !(set & FS_SET_MODE) &&
-	    ((set & (FS_SET_UID | FS_SET_GID)) ||
+	    (!set || (set & (FS_SET_UID | FS_SET_GID)) ||
 	     ((set & FS_SET_SIZE) && fuse_req_ctx(req)->uid != 0)))
 		err = ops_kill_suid_with(req, in, &want, &set);
 	if (!err)
@@ -283,15 +284,17 @@ void op_statfs(fuse_req_t req, fuse_ino_t id)
 }
 
 /* The namespaces that POSIX programs use; of system.* access control lists, where the kernel obeys them. */
-static bool xattr_name_supported(const struct fuse_state *st, const char *name)
+static int xattr_name_check(const struct fuse_state *st, const char *name)
 {
 	static const char *const prefixes[] = {"user.", "trusted.", "security."};
 
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			return true;
-	return st->acl &&
-	       (strcmp(name, FS_XATTR_ACL_ACCESS) == 0 || strcmp(name, FS_XATTR_ACL_DEFAULT) == 0);
+			return name[strlen(prefixes[i])] ? 0 : DFS_EINVAL;
+	return st->acl && (strcmp(name, FS_XATTR_ACL_ACCESS) == 0 ||
+			   strcmp(name, FS_XATTR_ACL_DEFAULT) == 0)
+		       ? 0
+		       : DFS_ENOTSUP;
 }
 
 /* As chmod by who is not in the file's group: an access list takes setgid away. */
@@ -309,9 +312,10 @@ void op_setxattr(fuse_req_t req, struct inode *in, const char *name, const char 
 {
 	struct fuse_state *st = state_of(req);
 	unsigned ours = 0;
+	int err = xattr_name_check(st, name);
 
-	if (!xattr_name_supported(st, name)) {
-		ops_reply_err(req, DFS_ENOTSUP);
+	if (err) {
+		ops_reply_err(req, err);
 		return;
 	}
 	if (flags & XATTR_CREATE)
@@ -340,9 +344,9 @@ void op_getxattr(fuse_req_t req, struct inode *in, const char *name, size_t size
 {
 	struct fuse_state *st = state_of(req);
 	CLEANUP(buf_release) struct buf value = {0};
-	int err = DFS_ENOTSUP;
+	int err = xattr_name_check(st, name);
 
-	if (xattr_name_supported(st, name))
+	if (!err)
 		err = fs_getxattr(st->fs, in, name, &value);
 	reply_xattr(req, err, &value, size);
 }
@@ -379,9 +383,9 @@ void op_listxattr(fuse_req_t req, struct inode *in, size_t size)
 void op_removexattr(fuse_req_t req, struct inode *in, const char *name)
 {
 	struct fuse_state *st = state_of(req);
-	int err = DFS_ENOTSUP;
+	int err = xattr_name_check(st, name);
 
-	if (xattr_name_supported(st, name))
+	if (!err)
 		err = fs_removexattr(st->fs, in, name);
 	ops_reply_err(req, err);
 }

@@ -29,9 +29,7 @@ static int set_flags(fuse_req_t req, struct inode *in, unsigned flags)
 	struct fuse_state *st = state_of(req);
 	int err;
 
-	if (flags == fs_flags_get(in))
-		return 0;
-	if (fuse_req_ctx(req)->uid != 0)
+	if (flags != fs_flags_get(in) && fuse_req_ctx(req)->uid != 0)
 		return DFS_EPERM;
 	err = fs_flags_set(st->fs, in, flags);
 	if (!err)

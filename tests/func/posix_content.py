@@ -126,6 +126,17 @@ def seek_data_and_hole():
 
 
 @case
+def times_of_allocations_and_of_no_change():
+    put("f", b"x" * 9000)
+    for change, fields in ((lambda fd: call("fallocate", fd, 0, ctypes.c_long(0), ctypes.c_long(5000)), (M, C)), (lambda fd: os.fchown(fd, -1, -1), (C,))):
+        before = os.lstat("f")
+        tick()
+        with open("f", "r+b") as f:
+            change(f.fileno())
+        later("f", before, *fields)
+
+
+@case
 def fallocate_modes():
     KEEP, PUNCH, COLLAPSE, ZERO, INSERT, UNSHARE = 1, 2, 8, 16, 32, 64
 
@@ -561,6 +572,9 @@ def xattrs():
         fails(errno.ENODATA, os.removexattr, n, "user.one")
         fails(errno.EOPNOTSUPP, os.setxattr, n, "nonsense.x", b"1")
         fails(errno.EOPNOTSUPP, os.getxattr, n, "nonsense.x")
+        fails(errno.EINVAL, os.setxattr, n, "user.", b"1")
+        fails(errno.EINVAL, os.getxattr, n, "user.")
+        fails(errno.EINVAL, os.removexattr, n, "user.")
     small = ctypes.create_string_buffer(10)
     fails(errno.ERANGE, call, "getxattr", b"f", b"user.bytes", small, 10)
     os.rename("f", "g")
