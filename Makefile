@@ -7,7 +7,7 @@ T ?=
 N ?= all
 export BUILD
 
-.PHONY: all deps demo demo-stop check asan tsan fuzz mutate prove bench install clean format
+.PHONY: all deps demo demo-stop check asan tsan diff fuzz mutate prove bench install clean format
 
 all:
 	@tools/build.sh $(BUILD)
@@ -39,6 +39,15 @@ tsan: deps
 FUZZ_SECONDS ?= 60
 fuzz: deps
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(T)
+
+# The same operations on a pool and on ext4 (as root), DIFF_OPS of them; a fresh DIFF_SEED unless one is given
+DIFF_OPS ?= 20000
+DIFF_SEED ?=
+DIFF_KILLS ?= 20
+diff: all
+	@tests/diff/run.sh --ops $(DIFF_OPS) $(addprefix --seed ,$(DIFF_SEED))
+	@tests/diff/run.sh --ops $$(($(DIFF_OPS) / 4)) --concurrent 4 $(addprefix --seed ,$(DIFF_SEED))
+	@tests/diff/run.sh --crash --rounds $(DIFF_KILLS) $(addprefix --seed ,$(DIFF_SEED))
 
 # Breaks the sources on purpose, one mutation at a time: does a test notice? N=list names them, N=name
 # tries one, N=fast a few; without N all of them. make's own exit code for a failed recipe is always 2, but

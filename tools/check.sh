@@ -218,23 +218,13 @@ scripts()
 	several "$2" 900 <"$logs/list"
 }
 
-# The first of the fresh seeds: of the sources' hash. A change of them gets seeds that nobody has tried, and
-# what has passed once passes again.
-fresh_seed()
-{
-	local sum
-
-	sum=$(find src sim -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum)
-	echo $((16#${sum:0:12} + 1000000))
-}
-
 # sweep SIM SECONDS [OPTION...]: seeds from 1 on and fresh ones, at the same time.
 sweep()
 {
 	local sim=$1 seconds=$2 fresh code_a=0 code_b=0 a b
 
 	shift 2
-	fresh=$(fresh_seed)
+	fresh=$(tools/fresh-seed.sh)
 	a=$(mktemp) b=$(mktemp)
 	"$sim" --seeds 1..1000000 --seconds "$seconds" "$@" >"$a" 2>&1 &
 	local fixed_pid=$!
@@ -307,7 +297,7 @@ step_tsan()
 begin=$SECONDS
 mkdir -p "$logs"
 rm -f "$logs"/*.log
-export -f as_test sweep fresh_seed
+export -f as_test sweep
 
 if wanted layers; then
 	run layers 60 as_test layers tools/check-layers.py
