@@ -8,6 +8,7 @@
 #   stop                  unmounts it
 #   check NAME COMMAND... the command must succeed
 #   refuse NAME CODE PATTERN COMMAND...   it must exit with CODE and say PATTERN
+#   with PROGRAM NAME COMMAND...   check, skipped where the program is not installed
 #   ok NAME, not_ok NAME WHY, skip NAME WHY
 #   finish                stops, runs fsck, ends with the right exit code
 set -u
@@ -20,6 +21,7 @@ pool=$work/pool
 mnt=$work/mnt
 failed=0
 tmpfs_mounted=()
+disk_mib=300 # of the smallest disk, about
 unset DYNAMICFS_POOL
 
 ok() { echo "ok $1"; }
@@ -45,6 +47,18 @@ check()
 		not_ok "$name" "'$*' gave exit code $code: $(tail -n 3 <<<"$said" | tr '\n' ' ')"
 	fi
 	return "$code"
+}
+
+with()
+{
+	local program=$1
+
+	shift
+	if command -v -- "$program" >/dev/null; then
+		check "$@"
+	else
+		skip "$1" "$program is not installed"
+	fi
 }
 
 refuse()
@@ -99,7 +113,7 @@ make_disks()
 		dir=$1/disk$i
 		mkdir -p "$dir"
 		if [ "$(id -u)" -eq 0 ] &&
-			mount -t tmpfs -o "size=$((300 + i * 60))m" dynamicfs-test "$dir" 2>/dev/null; then
+			mount -t tmpfs -o "size=$((disk_mib + i * disk_mib / 5))m" dynamicfs-test "$dir" 2>/dev/null; then
 			tmpfs_mounted+=("$dir")
 		fi
 	done

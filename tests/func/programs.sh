@@ -3,19 +3,6 @@
 # Programs that people use, on a real mount: git, SQLite, tar, rsync, cp, a build, find.
 . "$(dirname "$0")/lib.sh"
 
-# with PROGRAM NAME COMMAND...: skipped where the program is not installed.
-with()
-{
-	local program=$1
-
-	shift
-	if command -v "$program" >/dev/null; then
-		check "$@"
-	else
-		skip "$1" "$program is not installed"
-	fi
-}
-
 git_clone()
 {
 	export GIT_CONFIG_NOSYSTEM=1 HOME=$work
