@@ -7,7 +7,7 @@ T ?=
 N ?= all
 export BUILD
 
-.PHONY: all deps demo demo-stop check asan tsan diff fuzz mutate prove bench install clean format
+.PHONY: all deps demo demo-stop check check-real asan tsan diff fuzz mutate prove bench install clean format
 
 all:
 	@tools/build.sh $(BUILD)
@@ -27,6 +27,12 @@ demo-stop:
 # tests/crash, or a step (layers, format, unit, func, crash, sim, asan, tsan)
 check: deps
 	@tools/check.sh $(T)
+
+# Real programs on a real mount (tests/real): databases, backups, a file server, load generators. T=git runs one;
+# REAL_MORE=10 multiplies times and sizes, REAL_PLAIN=yes runs them in a plain directory, to compare
+check-real:
+	@tools/install-deps.sh real
+	@tools/check.sh $(or $(T:%=real/%),real)
 
 # The unit tests and the simulator under ASan and UBSan; the unit tests under TSan
 asan: deps

@@ -7,11 +7,11 @@
 # One that dies without having said so, or that says nothing at all, counts as one failure.
 #
 # usage: check.sh [NAME]
-#   NAME   a step (layers, format, unit, func, crash, fuzz, sim, asan; tsan runs only when named),
-#          a unit test (test_base or base) or one of its cases, or a script of tests/func or
-#          tests/crash; all of its output is shown, if it is a single test
+#   NAME   a step (layers, format, unit, func, crash, fuzz, sim, asan; tsan and real run only when named),
+#          a unit test (test_base or base) or one of its cases, or a script of tests/func,
+#          tests/crash or tests/real; all of its output is shown, if it is a single test
 # environment: BUILD (build), CHECK_SIM_SECONDS (45), CHECK_ASAN_SIM_SECONDS (30),
-#   CHECK_FUZZ_SECONDS (3, for each target)
+#   CHECK_FUZZ_SECONDS (3, for each target), CHECK_REAL_SECONDS (900, the most that one of tests/real may take)
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
@@ -22,7 +22,7 @@ fuzz_seconds=${CHECK_FUZZ_SECONDS:-3}
 asan_sim_seconds=${CHECK_ASAN_SIM_SECONDS:-30}
 only=${1:-}
 case $only in
-'' | unit | func | crash | asan | tsan) loud= ;;
+'' | unit | func | crash | asan | tsan | real) loud= ;;
 *) loud=yes ;; # all output
 esac
 logs=$BUILD-check # beside, for the build directory may be made anew
@@ -202,7 +202,7 @@ unit_tests()
 	several 4 600 <"$logs/list"
 }
 
-# scripts DIR LANES
+# scripts DIR LANES [TIMEOUT_S]
 scripts()
 {
 	local dir=$1 script name
@@ -215,7 +215,7 @@ scripts()
 		wanted "$dir" "$name" "$dir/$name" "$name.sh" "$script" || continue
 		echo "$dir/$name bash $script"
 	done >"$logs/list"
-	several "$2" 900 <"$logs/list"
+	several "$2" "${3:-900}" <"$logs/list"
 }
 
 # sweep SIM SECONDS [OPTION...]: seeds from 1 on and fresh ones, at the same time.
@@ -319,6 +319,7 @@ if [ -n "$built" ]; then
 	unit_tests "$BUILD" ""
 	scripts func 3
 	scripts crash 1
+	[ -z "$only" ] || scripts real 1 "${CHECK_REAL_SECONDS:-900}"
 	if wanted fuzz; then
 		run fuzz 600 tests/fuzz/run.sh "$fuzz_seconds"
 	fi
@@ -332,8 +333,8 @@ if wanted asan; then step_asan; fi
 if [ "$only" = tsan ]; then step_tsan; fi # only when named
 
 if [ -n "$only" ] && [ "$matched" -eq 0 ]; then
-	echo "no test is called '$only': name a step (layers, format, unit, func, crash, fuzz, sim, asan, tsan)," \
-		"a file of tests/unit, tests/func or tests/crash, or a case of a unit test" >&2
+	echo "no test is called '$only': name a step (layers, format, unit, func, crash, fuzz, sim, asan, tsan, real)," \
+		"a file of tests/unit, tests/func, tests/crash or tests/real, or a case of a unit test" >&2
 	exit 2
 fi
 if [ "$failed" -gt 0 ]; then

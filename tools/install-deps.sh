@@ -2,17 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that DynamicFS needs and that are missing; says which. Does nothing,
 # quickly, when all are there.
-# usage: install-deps.sh [build|check]   build: to build and mount; check (default): tests as well
+# usage: install-deps.sh [build|check|real]   build: to build and mount; check (default): tests as well;
+#   real: the programs of tests/real as well (Debian starts the servers among them, where a service manager runs)
 set -eu
 
 what=${1:-check}
 packages="gcc libc6-dev make meson ninja-build pkg-config fuse3 libfuse3-dev libisal-dev
 	librocksdb-dev libzstd-dev libjansson-dev libcmocka-dev uthash-dev"
+tests="clang clang-format libclang-rt-dev acl attr bindfs python3 e2fsprogs xfsprogs btrfs-progs"
+programs="git rsync postgresql borgbackup restic fio stress-ng dbench inotify-tools procmail liblockfile-bin mutt debootstrap
+	samba samba-vfs-modules smbclient samba-testsuite nfs-ganesha nfs-ganesha-vfs libnfs-utils"
 case $what in
 build) ;;
-check) packages="$packages clang clang-format libclang-rt-dev acl attr bindfs python3 e2fsprogs xfsprogs btrfs-progs" ;;
+check) packages="$packages $tests" ;;
+real) packages="$packages $tests $programs" ;;
 *)
-	echo "usage: $0 [build|check]" >&2
+	echo "usage: $0 [build|check|real]" >&2
 	exit 2
 	;;
 esac
