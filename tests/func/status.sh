@@ -32,6 +32,7 @@ end_pool()
 	umount "$work"/d? 2>/dev/null
 }
 status() { "$dynamicfs" status --pool "$pool" "$@" | tr -s '\n ' ' '; }
+healthy_again() { status | grep -q "is healthy, mounted"; }
 no_room() { status | grep -q "no room for more"; }
 # Until the last of it is stored, the account may tell some small extents more; or what was set aside for it was more than it took.
 fill()
@@ -147,6 +148,7 @@ check "no inode on one disk: deleting works" find "$mnt" -type f -delete
 check "no inode on one disk: all is stored in the end" stop
 rm -r "$work/d1/others"
 start
+wait_for 15 healthy_again # after a trial
 look
 says "inodes again: healthy" "is healthy, mounted"
 end_pool

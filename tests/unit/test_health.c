@@ -109,6 +109,7 @@ static unsigned trials_until_healthy(struct fixture *f, unsigned i)
 		health_try(f->p, disk_of(f, i));
 		if (disk_state(disk_of(f, i)) == DISK_HEALTHY)
 			return n;
+		env_sleep_ms(1); /* the pool itself may be trying it */
 	}
 	return 0;
 }
@@ -160,7 +161,7 @@ static void a_disk_that_failed_a_sync_comes_back(void **state)
 	dev_fault_set(f->faults[0], &(struct fault_plan){0});
 	assert_int_equal(trials_until_healthy(f, 0), 0); /* a record is in flight there */
 	segment_settle(d, at);
-	assert_int_equal(trials_until_healthy(f, 0), 1);
+	assert_in_range(trials_until_healthy(f, 0), 1, 2);
 	assert_true(disk_doubtful(d, &doubt) && doubt.segment == at.segment);
 }
 
