@@ -7,22 +7,17 @@ import fcntl
 import mmap
 import os
 import struct
+import sys
 
-libc = ctypes.CDLL(None, use_errno=True)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
+from libc import call  # noqa: E402
+
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
 NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 GETFLAGS, SETFLAGS = 0x80086601, 0x40086602
 IMMUTABLE, APPEND = 0x10, 0x20
 DIRECT_BYTES = 4096  # what offset, length and memory are multiples of
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
-
-
-def call(name, *args):
-    result = getattr(libc, name)(*args)
-    if result < 0:
-        e = ctypes.get_errno()
-        raise OSError(e, os.strerror(e), name)
-    return result
 
 
 def renameat2(old, new, flags):

@@ -5,7 +5,6 @@ Each step is done on ext4, too, whose states are the record of what was: that bo
 names (with owners, modes, attributes, flags) are those after some step, and not one before the last sync; a file's blocks are each what
 it had when it was last synced, or later; its size lies between. Of the step that the kill met there is all, nothing, or a beginning."""
 
-import argparse
 import os
 import random
 import stat
@@ -17,7 +16,7 @@ import known
 import look
 from diff import Pair
 from gen import Generator
-from pool import Pool
+from pool import Pool, arguments
 
 BLOCK = 4096
 UNORDERED = {"atime", "mtime", "ctime", "order", "size", "holes", "content"}  # what is not of the names
@@ -197,12 +196,7 @@ def judge(record, root, at):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("ours")
-    p.add_argument("other")
-    p.add_argument("program")
-    p.add_argument("pool")
-    p.add_argument("--seed", default=str(random.SystemRandom().randrange(1 << 30)))
+    p = arguments(__doc__)
     p.add_argument("--rounds", type=int, default=20)
     p.add_argument("--first", type=int, default=0, help="begin with this round")
     p.add_argument("--steps", type=int, default=300, help="the kill is at one of so many")

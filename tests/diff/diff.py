@@ -4,11 +4,9 @@
 Several processes take turns in an order that the seed says; each has a twin on the other filesystem. A sequence is some hundred
 operations in directories of its own, so that what fails is short from the beginning; then it is shrunk. run.sh mounts both."""
 
-import argparse
 import json
 import marshal
 import os
-import random
 import signal
 import struct
 import sys
@@ -17,7 +15,7 @@ import known
 import look
 import ops
 from gen import Generator
-from pool import Pool
+from pool import Pool, arguments
 from shrink import shrink
 
 SEQUENCE = 1000  # operations
@@ -257,12 +255,7 @@ def replay(args):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("ours")
-    p.add_argument("other")
-    p.add_argument("program")
-    p.add_argument("pool")
-    p.add_argument("--seed", default=str(random.SystemRandom().randrange(1 << 30)))
+    p = arguments(__doc__)
     p.add_argument("--ops", type=int, default=20000)
     p.add_argument("--sequence", type=int, help="begin with this one")
     p.add_argument("--workers", type=int, default=3)

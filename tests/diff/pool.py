@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pool that is tried: mounted anew, with or without the daemon's help."""
 
+import argparse
 import json
 import os
+import random
 import signal
 import subprocess
 
@@ -28,3 +30,12 @@ class Pool:
     def remount(self):
         self._run(self.program, "unmount", "--mountpoint", self.mnt)
         self.mount()
+
+
+def arguments(doc):
+    """A parser of what run.sh gives to each program: the two mounts, the program, the pool; and the seed."""
+    p = argparse.ArgumentParser(description=doc)
+    for name in ("ours", "other", "program", "pool"):
+        p.add_argument(name)
+    p.add_argument("--seed", default=str(random.SystemRandom().randrange(1 << 30)))
+    return p

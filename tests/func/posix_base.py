@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the files of POSIX cases share: the list of cases, its runner, and words to write them in."""
 
-import ctypes
 import errno
 import os
 import random
@@ -10,8 +9,10 @@ import sys
 import time
 import traceback
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
+from libc import call, libc  # noqa: E402
+
 MIB = 1 << 20
-libc = ctypes.CDLL(None, use_errno=True)
 NOBODY = 65534
 # Some limits are this filesystem's own.
 ON_DYNAMICFS = os.environ.get("POSIX_DYNAMICFS") == "1"
@@ -46,14 +47,6 @@ def equal(got, want, what=""):
             raise AssertionError(f"{what}: bytes differ from offset {at} on (length {len(got)}, not {len(want)})")
         return
     assert got == want, f"{what}: {got!r}, not {want!r}"
-
-
-def call(name, *args):
-    result = getattr(libc, name)(*args)
-    if result < 0:
-        e = ctypes.get_errno()
-        raise OSError(e, os.strerror(e), name)
-    return result
 
 
 def put(path, data=b""):
