@@ -63,6 +63,13 @@ static bool address_ok(uint32_t offset, uint32_t record_len)
 	       record_len <= RECORD_MAX_LEN && offset <= UINT32_MAX - record_len;
 }
 
+/* Only files and directories have those of chattr (AT1). */
+static bool flags_ok(const struct rec_inode *i)
+{
+	return S_ISREG(i->mode) || S_ISDIR(i->mode) ||
+	       !(i->flags & (INODE_IMMUTABLE | INODE_APPEND));
+}
+
 static bool mode_ok(uint32_t mode)
 {
 	uint32_t type = mode & S_IFMT;
@@ -102,8 +109,8 @@ int parse_inode(const void *key, size_t key_len, const void *val, size_t val_len
 	if (i.flags & INODE_PREALLOC)
 		i.prealloc_bytes = reader_le64(&v);
 	if (end(&k, &v) || !times || ino.v == 0 || i.size > DFS_FILE_MAX ||
-	    i.inline_len > DFS_INLINE_MAX || !mode_ok(i.mode) || i.prealloc_bytes > DFS_FILE_MAX ||
-	    !(i.flags & INODE_PREALLOC) != !i.prealloc_bytes)
+	    i.inline_len > DFS_INLINE_MAX || !mode_ok(i.mode) || !flags_ok(&i) ||
+	    i.prealloc_bytes > DFS_FILE_MAX || !(i.flags & INODE_PREALLOC) != !i.prealloc_bytes)
 		return DFS_ECORRUPT;
 	if (ret_ino)
 		*ret_ino = ino;

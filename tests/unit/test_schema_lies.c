@@ -135,13 +135,18 @@ static void test_inode(void **state)
 		{24, 8, UINT64_MAX}, {24, 8, 1ull << 63},  {48, 4, 1000000000},
 		{84, 4, UINT32_MAX}, {108, 4, UINT32_MAX}, {108, 4, DFS_INLINE_MAX + 1},
 	};
+	static const struct lie fixed[] = {{104, 4, INODE_IMMUTABLE}, {104, 4, INODE_APPEND}};
 	struct rec_inode r = {.mode = S_IFREG | 0644, .nlink = 1}, got;
-	struct meta_txn *t = meta_begin(nothing());
+	struct meta_txn *t = meta_begin(nothing()), *u = meta_begin(nothing());
 
 	(void)state;
 	put_inode(t, (ino_id){2}, &r);
 	CHECK_LIES(lies, t, parse_inode(key.data, key.len, val.data, val.len, NULL, &got));
+	r.mode = S_IFIFO | 0644; /* nobody could take these flags away again (AT1) */
+	put_inode(u, (ino_id){2}, &r);
+	CHECK_LIES(fixed, u, parse_inode(key.data, key.len, val.data, val.len, NULL, &got));
 	meta_cancel(t);
+	meta_cancel(u);
 }
 
 static void test_addresses(void **state)
