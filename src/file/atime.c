@@ -28,7 +28,8 @@ bool fs_accessed(struct fs *fs, struct inode *in)
 	if (fs->read_only)
 		return false;
 	ENV_LOCKED(&in->lock);
-	if (in->freed || !is_due(&in->rec, now))
+	/* What is left of a journal that can't be emptied is for deletions (C3). */
+	if (in->freed || !is_due(&in->rec, now) || !pool_may_grow(fs->pool))
 		return false;
 	r = in->rec;
 	r.atime = now;

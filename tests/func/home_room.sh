@@ -57,6 +57,18 @@ opens() # NAME
 		sh -c "[ -e $mnt/g ] && [ \$(find $mnt -type f | wc -l) -eq $((left - 2)) ]"
 }
 
+# accessed FILE yes|no: does reading it change its time of last access, which is due?
+accessed()
+{
+	local before after
+
+	before=$(stat -c %x "$1")
+	sleep 0.05
+	cat "$1" >/dev/null || return 1
+	after=$(stat -c %x "$1")
+	[ "$([ "$before" = "$after" ] && echo no || echo yes)" = "$2" ]
+}
+
 make_disks "$work"
 mkdir "$mnt"
 for type in ext4 tmpfs; do
@@ -74,6 +86,7 @@ for type in ext4 tmpfs; do
 	check "$type, others fill it: nothing is free" test "$(kib_free "$fs")" -lt 64
 	check "$type, others fill it: no room is told" wait_for 5 sh -c \
 		"! mktemp -q $mnt/new.XXXXXX && [ \$(stat -f -c %a $mnt) -eq 0 ]"
+	check "$type, others fill it: what is read stays as it was" accessed "$mnt/f9" no
 	crash
 	for i in 3 4 5; do
 		check "$type, others fill it: status of one that is not mounted" "$dynamicfs" status --pool "$pool"
@@ -82,6 +95,7 @@ for type in ext4 tmpfs; do
 	opens "$type, others fill it, and again"
 	rm "$fs"/junk*
 	check "$type, others fill it: it goes on when there is room" wait_for 5 mktemp -q "$mnt/new.XXXXXX"
+	check "$type, others fill it: times of access are kept again" accessed "$mnt/f9" yes
 	check "$type, others fill it: room is held again" wait_for 5 sh -c \
 		"[ \$(stat -c %s $pool/index.room) -eq $((8 << 20)) ]"
 	stop
