@@ -28,6 +28,7 @@ struct pool_env {
 			struct dev **ret_dev);
 	const struct index_ops *index_ops;
 	void *index_arg;
+	uint64_t checkpoint_bytes; /* that the journal holds before one, at most; 0: 16 MiB */
 	bool no_lock;
 	void *ctx;
 };

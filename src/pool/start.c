@@ -366,9 +366,9 @@ static unsigned list_devs(struct pool *p, struct dev **devs, struct meta_disk *o
 }
 
 /* Each member has two journal files of this size, allocated: so little of each disk. */
-static uint64_t checkpoint_bytes(const struct meta_disk *disks, unsigned count)
+static uint64_t checkpoint_bytes(uint64_t most, const struct meta_disk *disks, unsigned count)
 {
-	uint64_t bytes = CHECKPOINT_BYTES;
+	uint64_t bytes = most ? most : CHECKPOINT_BYTES;
 	struct dev_space space;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -480,7 +480,7 @@ static int start_meta(struct pool *p, struct dev **devs, struct pool_message *ms
 	};
 	int err;
 
-	cfg.checkpoint_bytes = checkpoint_bytes(disks, cfg.disk_count);
+	cfg.checkpoint_bytes = checkpoint_bytes(p->env.checkpoint_bytes, disks, cfg.disk_count);
 	/* what a checkpoint may have to write follows from both */
 	cfg.buffer_bytes = MIN(cfg.buffer_bytes, MAX(cfg.checkpoint_bytes, KIB(256)));
 	if (cfg.disk_count == 0) {

@@ -44,8 +44,10 @@ void file_rig_add_disk(struct file_rig *r, unsigned i)
 
 static void open_pool(struct file_rig *r)
 {
+	/* small journals: these pools are many */
+	const struct pool_env env = {.checkpoint_bytes = MIB(1)};
 	struct pool_message msg = {""};
-	int rc = pool_open(r->pool_dir, NULL, NULL, &r->pool, &msg);
+	int rc = pool_open(r->pool_dir, NULL, &env, &r->pool, &msg);
 
 	if (rc)
 		print_message("%s\n", msg.text);

@@ -99,7 +99,7 @@ struct meta_config rig_config(struct rig *r, struct meta_disk disks[RIG_MAX_DISK
 		.table_k = r->table_k,
 		.force = r->force,
 		.read_only = r->read_only,
-		.checkpoint_bytes = r->checkpoint_bytes,
+		.checkpoint_bytes = r->checkpoint_bytes ? r->checkpoint_bytes : MIB(1),
 		.buffer_bytes = r->buffer_bytes,
 		.data_sync = data_sync,
 		.member_failed = member_failed,
@@ -230,7 +230,7 @@ void rig_fill(struct rig *r, unsigned first, unsigned n, unsigned version)
 	assert_int_equal(meta_sync(r->m, seq), 0);
 }
 
-void rig_expect(struct rig *r, unsigned first, unsigned n, unsigned version)
+void rig_expect_value(struct rig *r, unsigned first, unsigned n, unsigned version)
 {
 	for (unsigned i = first; i < first + n; i++) {
 		if (!rig_has(r, i, version))

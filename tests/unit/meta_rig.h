@@ -19,10 +19,10 @@ struct rig {
 	struct dev *devs[RIG_MAX_DISKS];
 	struct uuid pool, uuids[RIG_MAX_DISKS];
 	struct index_mem_store *store;
-	struct history_witness witness; /* the pool directory's memory */
-	struct meta_line line;		/* likewise */
-	uint64_t checkpoint_bytes, buffer_bytes;
-	uint64_t capacity[RIG_MAX_DISKS]; /* that disks may use; 0: what there is */
+	struct history_witness witness;		 /* the pool directory's memory */
+	struct meta_line line;			 /* likewise */
+	uint64_t checkpoint_bytes, buffer_bytes; /* 0: 1 MiB, the default */
+	uint64_t capacity[RIG_MAX_DISKS];	 /* that disks may use; 0: what there is */
 	char domain[RIG_MAX_DISKS][8];
 	bool no_new[RIG_MAX_DISKS], leaving[RIG_MAX_DISKS];
 	bool read_only, force;
@@ -55,7 +55,7 @@ uint64_t rig_commit(struct rig *r, unsigned n, unsigned version);
 bool rig_has(struct rig *r, unsigned n, unsigned version);
 /* Commits n keys from first on, syncs the last. */
 void rig_fill(struct rig *r, unsigned first, unsigned n, unsigned version);
-void rig_expect(struct rig *r, unsigned first, unsigned n, unsigned version);
+void rig_expect_value(struct rig *r, unsigned first, unsigned n, unsigned version);
 
 /* Files: the path of disk i's NAME; damage; removal. */
 void rig_path(struct rig *r, unsigned disk, const char *name, char path[256]);

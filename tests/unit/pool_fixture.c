@@ -44,7 +44,8 @@ static int open_dev(void *ctx, const char *path, const char *subdir, bool create
 
 void fixture_reopen(struct fixture *f)
 {
-	struct pool_env env = {.open_dev = open_dev, .ctx = f};
+	/* small journals: these pools are many */
+	struct pool_env env = {.open_dev = open_dev, .ctx = f, .checkpoint_bytes = MIB(1)};
 	struct pool_open_options opt = {.io_timeout_ms = f->io_timeout_ms};
 	struct pool_message msg = {""};
 

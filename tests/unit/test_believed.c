@@ -69,7 +69,7 @@ static void test_root_of_another_pool(void **state)
 	uuid_random(&root->pool);
 	assert_int_equal(roots_write(r.devs[1], root), 0);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	assert_false(meta_is_member(r.m, (disk_id){2}));
 	rig_fill(&r, 50, 10, 1);
 	rig_must_close(&r);
@@ -281,9 +281,9 @@ static void test_index_of_the_past(void **state)
 	keep_index(&r, true);
 	rig_must_open(&r);
 	assert_true(r.rec.index_rebuilt);
-	rig_expect(&r, 0, 20, 1);
-	rig_expect(&r, 20, 40, 2);
-	rig_expect(&r, 60, 50, 3);
+	rig_expect_value(&r, 0, 20, 1);
+	rig_expect_value(&r, 20, 40, 2);
+	rig_expect_value(&r, 60, 50, 3);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -343,7 +343,7 @@ static void test_index_of_another_history(void **state)
 	rig_must_open(&r);
 	assert_true(r.rec.index_rebuilt);
 	assert_int_equal(meta_last_seq(r.m), 20);
-	rig_expect(&r, 0, 19, 1);
+	rig_expect_value(&r, 0, 19, 1);
 	assert_false(rig_has(&r, 19, 1));
 	assert_int_equal(meta_get(r.m, "other", 5, &out), 0);
 	rig_must_close(&r);
@@ -438,7 +438,7 @@ static void test_root_on_one_member(void **state)
 	r.absent[0] = true;
 	r.force = true;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 51, 1);
+	rig_expect_value(&r, 0, 51, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -468,7 +468,7 @@ static void test_member_with_the_root_rots(void **state)
 			rig_destroy_index(&r);
 		rig_must_open(&r);
 		assert_int_equal(r.rec.loss.from, 0);
-		rig_expect(&r, 0, 51, 1);
+		rig_expect_value(&r, 0, 51, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -501,14 +501,14 @@ static void test_unreadable_roots(void **state)
 	dev_fault_set(r.devs[2], &unreadable);
 	rig_must_open(&r);
 	assert_int_equal(meta_disk_role(r.m, &r.uuids[2]), HISTORY_UNREAD);
-	rig_expect(&r, 200, 10, 1);
+	rig_expect_value(&r, 200, 10, 1);
 	dev_fault_set(r.devs[2], &none);
 	rig_fill(&r, 300, 10, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	rig_must_close(&r);
 	r.absent[0] = r.absent[1] = r.force = true;
 	rig_must_open(&r);
-	rig_expect(&r, 100, 10, 1);
+	rig_expect_value(&r, 100, 10, 1);
 	assert_false(rig_has(&r, 200, 1));
 	rig_must_close(&r);
 	rig_release(&r);
@@ -537,7 +537,7 @@ static void test_bad_sector_in_the_ring(void **state)
 			assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
 		} else {
 			rig_must_open(&r);
-			rig_expect(&r, 0, 10, 1);
+			rig_expect_value(&r, 0, 10, 1);
 			for (unsigned i = 0; i < 3; i++)
 				assert_int_equal(meta_disk_role(r.m, &r.uuids[i]), HISTORY_CURRENT);
 			rig_fill(&r, 10, 10, 1);
@@ -546,7 +546,7 @@ static void test_bad_sector_in_the_ring(void **state)
 			dev_fault_set(r.devs[0], &none);
 			dev_fault_set(r.devs[1], &none);
 			rig_must_open(&r);
-			rig_expect(&r, 0, 20, 1);
+			rig_expect_value(&r, 0, 20, 1);
 			rig_must_close(&r);
 		}
 		rig_release(&r);

@@ -57,12 +57,12 @@ static void test_another_predecessor(void **state)
 	rig_must_open(&r);
 	assert_int_equal(meta_last_seq(r.m), 20);
 	assert_int_equal(meta_get(r.m, "forged", 6, &out), DFS_ENOENT);
-	rig_expect(&r, 0, 20, 1);
+	rig_expect_value(&r, 0, 20, 1);
 	rig_fill(&r, 20, 5, 2);
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 20, 5, 2);
+	rig_expect_value(&r, 20, 5, 2);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -137,7 +137,7 @@ static void test_old_copy_of_a_member(void **state)
 	rig_destroy_index(&r);
 	rig_must_open(&r);
 	assert_int_equal(meta_last_seq(r.m), 50);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	assert_false(rig_has(&r, 50, 1));
 	rig_must_close(&r);
 	rig_release(&r);
@@ -179,8 +179,8 @@ static void test_old_journal_of_a_member(void **state)
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 1);
-	rig_expect(&r, 50, 2, 2);
+	rig_expect_value(&r, 0, 50, 1);
+	rig_expect_value(&r, 50, 2, 2);
 	assert_int_equal(meta_last_seq(r.m), 52);
 	rig_must_close(&r);
 	rig_release(&r);
@@ -229,7 +229,7 @@ static void test_refused_by_the_index(void **state)
 	assert_int_equal(meta_commit(t, &seq), DFS_EFAILED);
 	rig_kill(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 5, 1);
+	rig_expect_value(&r, 0, 5, 1);
 	assert_int_equal(meta_get(r.m, "refused", 7, &out), DFS_ENOENT);
 	assert_int_equal(meta_get(r.m, "later", 5, &out), DFS_ENOENT);
 	assert_int_equal(meta_counter(r.m, META_COUNT_INODES), meta_last_seq(r.m));

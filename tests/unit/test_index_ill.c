@@ -71,7 +71,7 @@ static void test_seen_early(void **state)
 	before = tries;
 	env_sleep_ms(1100);
 	assert_int_equal(tries, before);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -95,7 +95,7 @@ static void test_met_by_a_checkpoint(void **state)
 	read_err = 0;
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	assert_int_equal(meta_index_error(r.m), 0);
-	rig_expect(&r, 0, 100, 1);
+	rig_expect_value(&r, 0, 100, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -134,7 +134,7 @@ static void test_closed_without_a_flush(void **state)
 	r.m = NULL;
 	check_err = flush_err = 0;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }

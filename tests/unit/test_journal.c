@@ -44,7 +44,7 @@ static void rot(struct rig *r, unsigned disk, uint64_t seq)
 
 static void expect_prefix(struct rig *r, unsigned n)
 {
-	rig_expect(r, 0, n, 1);
+	rig_expect_value(r, 0, n, 1);
 	for (unsigned i = n; i < GROUPS + 2; i++)
 		assert_false(rig_has(r, i, 1));
 }
@@ -62,7 +62,7 @@ static void test_rot_on_one_member(void **state)
 		rot(&r, (unsigned)(seq % 3), seq);
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, GROUPS + 2, 1);
+		rig_expect_value(&r, 0, GROUPS + 2, 1);
 		assert_int_equal(r.rec.loss.from, 0);
 		rig_must_close(&r);
 		rig_release(&r);
@@ -122,7 +122,7 @@ static void test_no_seal_after_a_checkpoint(void **state)
 	rig_must_close(&r);
 	rig_must_open(&r);
 	assert_true(r.rec.was_clean);
-	rig_expect(&r, 0, 11, 1);
+	rig_expect_value(&r, 0, 11, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -163,7 +163,7 @@ static void test_rot_on_all_members(void **state)
 		rig_kill(&r);
 		rig_destroy_index(&r);
 		rig_must_open(&r); /* not again; but told */
-		rig_expect(&r, 100, 5, 1);
+		rig_expect_value(&r, 100, 5, 1);
 		assert_int_equal(meta_loss(r.m, &loss), 0);
 		assert_int_equal(loss.from, seq);
 		assert_int_equal(loss.last, GROUPS - 1);
@@ -207,7 +207,7 @@ static void test_twice(void **state)
 		}
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, GROUPS + 2, 1);
+		rig_expect_value(&r, 0, GROUPS + 2, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -293,7 +293,7 @@ static void test_torn_group(void **state)
 		rig_kill(&r);
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, (unsigned)lost - 1 + 20, 1);
+		rig_expect_value(&r, 0, (unsigned)lost - 1 + 20, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -323,8 +323,8 @@ static void test_crash_while_recycling(void **state)
 		rig_destroy_index(&r);
 		for (unsigned round = 0; round < 2; round++) {
 			rig_must_open(&r);
-			rig_expect(&r, 0, GROUPS + 2, 1);
-			rig_expect(&r, 100, 20 + round, 1);
+			rig_expect_value(&r, 0, GROUPS + 2, 1);
+			rig_expect_value(&r, 100, 20 + round, 1);
 			for (unsigned i = 0; i < 3; i++)
 				if (meta_is_member(r.m, (disk_id){i + 1}))
 					assert_int_equal(rig_count_journals(&r, i, ""), 2);
@@ -454,7 +454,7 @@ static void test_no_room_to_overwrite(void **state)
 		rig_kill(&r);
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 14, 1);
+		rig_expect_value(&r, 0, 14, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -525,7 +525,7 @@ static void test_no_room_to_join(void **state)
 	r.force = true;
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 30, 1);
+	rig_expect_value(&r, 0, 30, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -552,7 +552,7 @@ static void test_verify(void **state)
 		rig_kill(&r);
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 20, 1);
+		rig_expect_value(&r, 0, 20, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -576,7 +576,7 @@ static void test_verify_tables(void **state)
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 501, 1);
+	rig_expect_value(&r, 0, 501, 1);
 	rig_kill(&r);
 	rig_release(&r);
 }
@@ -618,7 +618,7 @@ static void test_hung_member(void **state)
 		r.absent[1] = r.absent[2] = true;
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 20, 1);
+		rig_expect_value(&r, 0, 20, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 		dev_group_put(group);

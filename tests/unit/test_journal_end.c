@@ -58,7 +58,7 @@ static void test_no_journal_can_be_read(void **state)
 			assert_non_null(strstr(r.rec.refusal, "meta/journal/0"));
 			fault(&r, 0, disks, &none);
 			rig_must_open(&r);
-			rig_expect(&r, 0, 51, 1);
+			rig_expect_value(&r, 0, 51, 1);
 			rig_must_close(&r);
 			rig_release(&r);
 		}
@@ -81,7 +81,7 @@ static void test_force(void **state)
 	rig_kill(&r);
 	r.force = false;
 	rig_must_open(&r);
-	rig_expect(&r, 100, 20, 1);
+	rig_expect_value(&r, 100, 20, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -102,7 +102,7 @@ static void test_one_can_be_read(void **state)
 			assert_int_equal(rig_open(&r), DFS_EUNREAD);
 		fault(&r, 0, how < 2 ? 0 : 2, &none);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 51, 1);
+		rig_expect_value(&r, 0, 51, 1);
 		rig_must_close(&r);
 		fault(&r, 0, 2, &none);
 		rig_release(&r);
@@ -127,7 +127,7 @@ static void test_bad_sector(void **state)
 		fault(&r, 0, 1, &bad);
 		rig_must_open(&r);
 		assert_int_equal(r.rec.loss.from, 0);
-		rig_expect(&r, 0, 51, 1);
+		rig_expect_value(&r, 0, 51, 1);
 		fault(&r, 0, 1, &none);
 		rig_must_close(&r);
 		rig_release(&r);
@@ -146,7 +146,7 @@ static void test_no_root_can_be_read(void **state)
 	assert_int_equal(rig_open(&r), DFS_EUNREAD);
 	fault(&r, 0, 2, &none);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 51, 1);
+	rig_expect_value(&r, 0, 51, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -181,7 +181,7 @@ static void test_more_than_was_read(void **state)
 		rig_kill(&r);
 		fault(&r, 0, 1, &none);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 50, 1);
+		rig_expect_value(&r, 0, 50, 1);
 		assert_false(rig_has(&r, 50, 1));
 		assert_true(rig_has(&r, 60, 1) == (writes == 1));
 		rig_must_close(&r);
@@ -209,7 +209,7 @@ static void test_begun_on_one(void **state)
 		}
 		fault(&r, 0, 1, &unreadable[how]);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 51, 1);
+		rig_expect_value(&r, 0, 51, 1);
 		rig_fill(&r, 60, 1, 1);
 		assert_false(r.m->root.clean);
 		rig_kill(&r);
@@ -217,7 +217,7 @@ static void test_begun_on_one(void **state)
 		assert_int_equal(rig_open(&r), DFS_EUNREAD);
 		fault(&r, 0, 3, &none);
 		rig_must_open(&r);
-		rig_expect(&r, 60, 1, 1);
+		rig_expect_value(&r, 60, 1, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}

@@ -107,7 +107,7 @@ static void test_one_member_is_not(void **state)
 		put_back(&r, i);
 	rig_must_open(&r);
 	assert_int_equal(r.rec.loss.from, 0);
-	rig_expect(&r, 0, 80, 1);
+	rig_expect_value(&r, 0, 80, 1);
 	rig_release(&r);
 }
 
@@ -146,7 +146,7 @@ static void test_force(void **state)
 	rig_must_open(&r);
 	assert_int_equal(r.rec.loss.from, 61);
 	assert_int_equal(r.rec.loss.last, 80);
-	rig_expect(&r, 0, 60, 1);
+	rig_expect_value(&r, 0, 60, 1);
 	assert_false(rig_has(&r, 60, 1));
 	rig_kill(&r);
 	r.force = false;
@@ -160,8 +160,8 @@ static void test_force(void **state)
 		r.witness = old.witness;
 		r.line = old.line;
 		rig_must_open(&r);
-		rig_expect(&r, 0, 60, 1);
-		rig_expect(&r, 60, 3, 2);
+		rig_expect_value(&r, 0, 60, 1);
+		rig_expect_value(&r, 60, 3, 2);
 		assert_int_equal(meta_loss(r.m, &loss), 0);
 		assert_int_equal(loss.from, 61);
 		rig_fill(&r, 63, 1, 2);
@@ -195,7 +195,7 @@ static void test_another_transaction(void **state)
 	rig_must_open(&r);
 	assert_in_range(r.rec.loss.from, 1, 61);
 	assert_int_equal(r.rec.loss.last, 80);
-	rig_expect(&r, 60, 30, 2);
+	rig_expect_value(&r, 60, 30, 2);
 	r.force = false;
 	rig_kill(&r);
 	rig_must_open(&r);
@@ -212,7 +212,7 @@ static void test_before_the_checkpoint(void **state)
 	rig_fill(&r, 80, 5, 1);
 	rig_kill(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 85, 1);
+	rig_expect_value(&r, 0, 85, 1);
 	rig_must_close(&r);
 	rig_must_open(&r);
 	rig_release(&r);
@@ -231,7 +231,7 @@ static void test_foreign_epoch(void **state)
 	r.force = true;
 	rig_must_open(&r);
 	assert_int_equal(r.rec.loss.from, 0);
-	rig_expect(&r, 0, 80, 1);
+	rig_expect_value(&r, 0, 80, 1);
 	rig_release(&r);
 }
 
@@ -250,7 +250,7 @@ static void test_unsynced_goes(void **state)
 	assert_int_equal(r.line.seq, 20);
 	rig_kill(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 20, 1);
+	rig_expect_value(&r, 0, 20, 1);
 	rig_release(&r);
 }
 
@@ -275,7 +275,7 @@ static void test_rot_at_the_end(void **state)
 	refused_and_unchanged(&r, "80", "79");
 	r.line.seq = 0; /* of an older program */
 	rig_must_open(&r);
-	rig_expect(&r, 0, 79, 1);
+	rig_expect_value(&r, 0, 79, 1);
 	rig_release(&r);
 }
 
@@ -304,7 +304,7 @@ static void test_rot_and_more(void **state)
 	rig_kill(&r);
 	r.force = false;
 	rig_must_open(&r); /* also with the old pool directory */
-	rig_expect(&r, 0, 69, 1);
+	rig_expect_value(&r, 0, 69, 1);
 	rig_release(&r);
 }
 
@@ -325,7 +325,7 @@ static void test_members_change(void **state)
 		remember(&r);
 		rig_kill(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, 20 + 10 * lost, 1);
+		rig_expect_value(&r, 0, 20 + 10 * lost, 1);
 		remember(&r);
 	}
 	rig_must_close(&r);

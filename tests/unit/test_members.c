@@ -57,7 +57,7 @@ static void survives_without(struct rig *r, char without)
 		r->absent[i] = r->domain[i][0] == without;
 	r->force = true; /* half of the votes and more may be gone */
 	rig_must_open(r);
-	rig_expect(r, 0, 200, 1);
+	rig_expect_value(r, 0, 200, 1);
 }
 
 static void test_a_domain_is_lost(void **state)
@@ -159,7 +159,7 @@ static void test_sound_disks_first(void **state)
 	r.absent[2] = true;
 	set_disks(&r);
 	expect_members(&r, "----M");
-	rig_expect(&r, 0, 100, 1);
+	rig_expect_value(&r, 0, 100, 1);
 	end(&r);
 }
 
@@ -189,7 +189,7 @@ static void test_a_full_member(void **state)
 		rig_destroy_index(&r);
 		r.absent[1] = r.force = true;
 		rig_must_open(&r);
-		rig_expect(&r, 0, 200, 1);
+		rig_expect_value(&r, 0, 200, 1);
 		end(&r);
 	}
 }
@@ -218,7 +218,7 @@ static void test_spare_is_made(void **state)
 	dev_fault_set(r.devs[0], &no_files);
 	rig_fill(&r, 100, 100, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
-	rig_expect(&r, 0, 200, 1);
+	rig_expect_value(&r, 0, 200, 1);
 	end(&r);
 }
 

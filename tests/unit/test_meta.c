@@ -34,9 +34,9 @@ static void test_close_and_reopen(void **state)
 	assert_int_equal(r.rec.replayed_transactions, 0);
 	assert_int_equal(meta_last_seq(r.m), 550);
 	assert_int_equal(meta_counter(r.m, META_COUNT_INODES), 550);
-	rig_expect(&r, 0, 100, 1);
-	rig_expect(&r, 100, 50, 2);
-	rig_expect(&r, 150, 350, 1);
+	rig_expect_value(&r, 0, 100, 1);
+	rig_expect_value(&r, 100, 50, 2);
+	rig_expect_value(&r, 150, 350, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -52,7 +52,7 @@ static void test_kill_and_reopen(void **state)
 		rig_must_open(&r);
 		assert_int_equal(meta_counter(r.m, META_COUNT_INODES), meta_last_seq(r.m));
 		for (unsigned before = 0; before < round; before++)
-			rig_expect(&r, before * 100, 100, before);
+			rig_expect_value(&r, before * 100, 100, before);
 		rig_fill(&r, round * 100, 100, round);
 		synced = meta_durable_seq(r.m);
 		if (round % 2)
@@ -61,7 +61,7 @@ static void test_kill_and_reopen(void **state)
 		rig_kill(&r);
 		rig_must_open(&r);
 		assert_true(meta_last_seq(r.m) >= synced);
-		rig_expect(&r, round * 100, 100, round);
+		rig_expect_value(&r, round * 100, 100, round);
 		rig_kill(&r);
 	}
 	rig_release(&r);
@@ -202,15 +202,15 @@ static void test_lost_index(void **state)
 	rig_must_open(&r);
 	assert_true(r.rec.index_rebuilt);
 	assert_int_equal(r.rec.replayed_transactions, 200);
-	rig_expect(&r, 0, 200, 1);
-	rig_expect(&r, 200, 200, 2);
+	rig_expect_value(&r, 0, 200, 1);
+	rig_expect_value(&r, 200, 200, 2);
 	rig_must_close(&r);
 	rig_destroy_index(&r); /* after a clean close, from the mirror alone */
 	rig_must_open(&r);
 	assert_true(r.rec.index_rebuilt);
 	assert_int_equal(r.rec.replayed_transactions, 0);
 	assert_int_equal(meta_counter(r.m, META_COUNT_INODES), 500);
-	rig_expect(&r, 200, 200, 2);
+	rig_expect_value(&r, 200, 200, 2);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -243,7 +243,7 @@ static void test_tolerance(void **state)
 			continue;
 		}
 		rig_must_open(&r);
-		rig_expect(&r, 0, 300, 1);
+		rig_expect_value(&r, 0, 300, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -266,7 +266,7 @@ static void test_three_of_five(void **state)
 		for (unsigned i = 0; i < 5; i++)
 			r.absent[i] = !(mask & (1u << i));
 		rig_must_open(&r); /* a majority: no memory of the epoch needed */
-		rig_expect(&r, 0, 50, 1);
+		rig_expect_value(&r, 0, 50, 1);
 		rig_fill(&r, 0, 50, 2);
 		r.witness = meta_witness(r.m);
 		rig_must_close(&r);
@@ -278,14 +278,14 @@ static void test_three_of_five(void **state)
 		assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
 		memset(r.absent, 0, sizeof(r.absent));
 		rig_must_open(&r); /* stale and new together: the new wins, the stale are remade */
-		rig_expect(&r, 0, 50, 2);
+		rig_expect_value(&r, 0, 50, 2);
 		rig_kill(&r);
 		rig_destroy_index(&r);
 		for (unsigned i = 0; i < 5; i++)
 			r.absent[i] = mask & (1u << i);
 		r.force = true;
 		rig_must_open(&r);
-		rig_expect(&r, 0, 50, 2);
+		rig_expect_value(&r, 0, 50, 2);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -322,7 +322,7 @@ static void test_pool_directory_decides(void **state)
 	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
 	r.absent[1] = false;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 20, 1);
+	rig_expect_value(&r, 0, 20, 1);
 	r.witness = r.told;
 	rig_kill(&r);
 	r.absent[0] = r.absent[1] = true;
@@ -347,7 +347,7 @@ static void test_pool_directory_decides(void **state)
 	assert_int_equal(rig_open(&r), DFS_ESTALE); /* it knows of the other half */
 	r.absent[0] = false;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 20, 1);
+	rig_expect_value(&r, 0, 20, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -387,7 +387,7 @@ static void test_member_fails(void **state)
 		r.absent[i] = i < 3;
 	r.force = true;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 150, 1);
+	rig_expect_value(&r, 0, 150, 1);
 	r.witness = meta_witness(r.m);
 	rig_must_close(&r);
 	r.force = false;
@@ -400,7 +400,7 @@ static void test_member_fails(void **state)
 	assert_int_equal(rig_open(&r), DFS_ESTALE);
 	memset(r.absent, 0, sizeof(r.absent));
 	rig_must_open(&r);
-	rig_expect(&r, 0, 150, 1);
+	rig_expect_value(&r, 0, 150, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -427,7 +427,7 @@ static void test_all_members_fail(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		dev_fault_set(r.devs[i], &none);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -455,7 +455,7 @@ static void test_note(void **state)
 	assert_int_equal(r.data_syncs, before + 3);
 	rig_kill(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 51, 1);
+	rig_expect_value(&r, 0, 51, 1);
 	assert_true(has_note(&r, "note1") && has_note(&r, "note2"));
 	rig_must_close(&r);
 	rig_release(&r);
@@ -477,7 +477,7 @@ static void test_close_tells_what_lasts(void **state)
 		assert_true(durable);
 		r.m = NULL;
 		rig_must_open(&r);
-		rig_expect(&r, 0, 50, 1);
+		rig_expect_value(&r, 0, 50, 1);
 	}
 	(void)rig_commit(&r, 50, 1);
 	for (unsigned i = 0; i < 3; i++)
@@ -489,7 +489,7 @@ static void test_close_tells_what_lasts(void **state)
 		dev_fault_set(r.devs[i], &none);
 	r.m = NULL;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	assert_false(rig_has(&r, 50, 1));
 	assert_int_equal(meta_close_last(r.m, NULL, &durable), 0);
 	assert_true(durable);
@@ -513,7 +513,7 @@ static void test_data_sync_fails(void **state)
 	assert_int_equal(meta_sync(r.m, seq), DFS_EFAILED);
 	rig_kill(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	assert_false(rig_has(&r, 50, 1)); /* its data is in doubt */
 	rig_must_close(&r);
 	rig_release(&r);
@@ -551,7 +551,7 @@ static void test_disks_come_and_go(void **state)
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 140, 1);
+	rig_expect_value(&r, 0, 140, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }

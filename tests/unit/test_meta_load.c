@@ -35,7 +35,7 @@ static void test_checkpoints_clean_up(void **state)
 		assert_int_equal(meta_check_member(r.devs[i], &r.pool, NULL, NULL), 0);
 	rig_must_open(&r);
 	for (unsigned i = 0; i < 5; i++)
-		rig_expect(&r, i * 100, 100, i);
+		rig_expect_value(&r, i * 100, 100, i);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -90,7 +90,7 @@ static void test_concurrent(void **state)
 	r.absent[2] = true;
 	rig_must_open(&r);
 	for (unsigned i = 0; i < 4; i++)
-		rig_expect(&r, i * 10000, 1500, 7);
+		rig_expect_value(&r, i * 10000, 1500, 7);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -116,7 +116,7 @@ static void test_throttle(void **state)
 	dev_fault_set(r.devs[0], &none);
 	rig_must_close(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 2000, 1);
+	rig_expect_value(&r, 0, 2000, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -153,7 +153,7 @@ static void test_rolled_back_member(void **state)
 	assert_int_equal(rig_open(&r), DFS_ENOQUORUM);
 	r.absent[2] = false;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 50, 3);
+	rig_expect_value(&r, 0, 50, 3);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -183,7 +183,7 @@ static void test_missing_record(void **state)
 	}
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 40, 1);
+	rig_expect_value(&r, 0, 40, 1);
 	for (unsigned i = 40; i < 100; i++)
 		assert_false(rig_has(&r, i, 1));
 	assert_int_equal(meta_last_seq(r.m), 40);
@@ -205,7 +205,7 @@ static void test_read_only(void **state)
 	rig_kill(&r);
 	r.read_only = true;
 	rig_must_open(&r);
-	rig_expect(&r, 0, 100, 1);
+	rig_expect_value(&r, 0, 100, 1);
 	t = meta_begin(r.m);
 	meta_put(t, "k", 1, "v", 1);
 	assert_int_equal(meta_commit(t, &seq), DFS_EROFS);
@@ -246,11 +246,11 @@ static void test_full_member(void **state)
 	rig_kill(&r);
 	dev_fault_set(r.devs[0], &full);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 210, 1);
+	rig_expect_value(&r, 0, 210, 1);
 	rig_kill(&r);
 	dev_fault_set(r.devs[0], &none);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 210, 1);
+	rig_expect_value(&r, 0, 210, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -272,7 +272,7 @@ static void test_full_and_unequal(void **state)
 	}
 	dev_fault_set(r.devs[1], &full);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 100, 1);
+	rig_expect_value(&r, 0, 100, 1);
 	for (unsigned i = 1; i <= 3; i++)
 		assert_true(meta_is_member(r.m, (disk_id){i}));
 	rig_fill(&r, 100, 1, 1);
@@ -282,7 +282,7 @@ static void test_full_and_unequal(void **state)
 	r.absent[2] = true;
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 101, 1);
+	rig_expect_value(&r, 0, 101, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -310,7 +310,7 @@ static void test_slow_members(void **state)
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 61, 1);
+	rig_expect_value(&r, 0, 61, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }

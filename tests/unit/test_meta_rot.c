@@ -34,11 +34,11 @@ static void test_rotten_roots(void **state)
 	}
 	rig_must_open(&r);
 	assert_int_equal(r.rec.damaged_roots, 2);
-	rig_expect(&r, 0, 50, 1);
+	rig_expect_value(&r, 0, 50, 1);
 	rig_fill(&r, 50, 50, 1);
 	rig_must_close(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 100, 1);
+	rig_expect_value(&r, 0, 100, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -62,7 +62,7 @@ static void test_rotten_journals(void **state)
 	}
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 200, 1);
+	rig_expect_value(&r, 0, 200, 1);
 	assert_int_equal(r.rec.damaged_journals, 3);
 	rig_must_close(&r);
 	for (unsigned i = 0; i < 3; i++) /* equal again */
@@ -90,7 +90,7 @@ static void test_torn_tail(void **state)
 	rig_destroy_index(&r);
 	r.absent[2] = true; /* the whole one is away: the last transaction is cut everywhere */
 	rig_must_open(&r);
-	rig_expect(&r, 0, 99, 1);
+	rig_expect_value(&r, 0, 99, 1);
 	assert_false(rig_has(&r, 99, 1));
 	assert_true(r.rec.tail_cut_bytes > 0);
 	rig_fill(&r, 99, 1, 2);
@@ -98,8 +98,8 @@ static void test_torn_tail(void **state)
 	r.absent[2] = false; /* it comes back with another end: not believed */
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 99, 1);
-	rig_expect(&r, 99, 1, 2);
+	rig_expect_value(&r, 0, 99, 1);
+	rig_expect_value(&r, 99, 1, 2);
 	rig_must_close(&r);
 	rig_release(&r);
 }
@@ -122,7 +122,7 @@ static void test_rotten_image(void **state)
 	assert_int_equal(meta_check_member(r.devs[2], &r.pool, NULL, NULL), 0);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 300, 1);
+	rig_expect_value(&r, 0, 300, 1);
 	/* mended at open if it was read then, else by the checkpoint after somebody has looked */
 	assert_in_range(meta_check_tables(r.m, NULL, NULL), 0, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
@@ -190,13 +190,13 @@ static void test_heals_while_open(void **state)
 		assert_int_equal(meta_iter_error(it), 0);
 		assert_int_equal(n, 3000);
 		meta_iter_free(it);
-		rig_expect(&r, 0, 3000, 1);
+		rig_expect_value(&r, 0, 3000, 1);
 		rig_commit(&r, 1, 1);
 		assert_int_equal(meta_checkpoint(r.m), 0);
 		rig_must_close(&r);
 		rig_must_open(&r);
 		assert_false(r.rec.index_rebuilt);
-		rig_expect(&r, 0, 3000, 1);
+		rig_expect_value(&r, 0, 3000, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}

@@ -89,7 +89,7 @@ static void expect_on_each(struct rig *r, unsigned keys)
 		r->read_only = r->force = true;
 		rig_destroy_index(r);
 		rig_must_open(r);
-		rig_expect(r, 0, keys, 1);
+		rig_expect_value(r, 0, keys, 1);
 		assert_int_equal(r->rec.loss.from, 0);
 		rig_kill(r);
 	}
@@ -114,7 +114,7 @@ static void test_ends_apart(void **state)
 		expect_on_each(&r, LAST + 3);
 		set_faults(&r, (struct fault_plan){0});
 		rig_must_open(&r);
-		rig_expect(&r, 0, LAST + 3, 1);
+		rig_expect_value(&r, 0, LAST + 3, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -174,12 +174,12 @@ static void test_crash(void **state)
 		r.read_only = r.force = r.absent[0] = true;
 		rig_destroy_index(&r);
 		rig_must_open(&r);
-		rig_expect(&r, 0, LAST - 3, 1);
+		rig_expect_value(&r, 0, LAST - 3, 1);
 		assert_int_equal(r.rec.loss.from, 0);
 		rig_kill(&r);
 		r.read_only = r.force = r.absent[0] = false;
 		open_without_space(&r);
-		rig_expect(&r, 0, LAST, 1);
+		rig_expect_value(&r, 0, LAST, 1);
 		rig_kill(&r);
 		rig_release(&r);
 	}
@@ -253,7 +253,7 @@ static void test_no_place(void **state)
 	assert_true(meta_is_member(r.m, (disk_id){1}));
 	assert_true(meta_is_member(r.m, (disk_id){3}));
 	assert_int_equal(r.failed[2], 0);
-	rig_expect(&r, 0, LAST, 1);
+	rig_expect_value(&r, 0, LAST, 1);
 	rig_fill(&r, LAST, 3, 1);
 	rig_kill(&r);
 	set_faults(&r, (struct fault_plan){0});
@@ -279,7 +279,7 @@ static void test_write_fails(void **state)
 	rig_must_open(&r);
 	assert_false(meta_is_member(r.m, (disk_id){2}));
 	assert_int_equal(r.failed[2], 1);
-	rig_expect(&r, 0, LAST, 1);
+	rig_expect_value(&r, 0, LAST, 1);
 	rig_kill(&r);
 	rig_release(&r);
 }

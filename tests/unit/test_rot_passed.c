@@ -129,7 +129,7 @@ static void expect_all(struct rig *r, uint64_t rot)
 	assert_int_equal(r->rec.rot_from, rot);
 	assert_int_equal(r->rec.rot_to, HELD);
 	assert_false(r->rec.journals_short);
-	rig_expect(r, 0, ALL, 1);
+	rig_expect_value(r, 0, ALL, 1);
 	assert_int_equal(meta_counter(r->m, META_COUNT_INODES), ALL);
 }
 
@@ -140,7 +140,7 @@ static void expect_healed(struct rig *r)
 	rig_destroy_index(r);
 	rig_must_open(r);
 	assert_int_equal(r->rec.rot_from, 0);
-	rig_expect(r, 0, ALL, 1);
+	rig_expect_value(r, 0, ALL, 1);
 	rig_must_close(r);
 }
 
@@ -211,7 +211,7 @@ static void test_two_breaks(void **state)
 	assert_int_equal(r.rec.loss.from, HELD + 3);
 	r.force = true;
 	rig_must_open(&r);
-	rig_expect(&r, 0, HELD + 2, 1);
+	rig_expect_value(&r, 0, HELD + 2, 1);
 	for (unsigned i = HELD + 2; i < ALL; i++)
 		assert_false(rig_has(&r, i, 1));
 	rig_must_close(&r);
@@ -282,7 +282,7 @@ static void test_index_that_was_not_durable(void **state)
 	rig_must_open(&r);
 	assert_true(r.rec.index_rebuilt);
 	assert_int_equal(r.rec.rot_from, 0);
-	rig_expect(&r, 0, BEFORE + 3, 1);
+	rig_expect_value(&r, 0, BEFORE + 3, 1);
 	for (unsigned i = BEFORE + 3; i < HELD + 2; i++)
 		assert_false(rig_has(&r, i, 1));
 	rig_must_close(&r);
@@ -332,7 +332,7 @@ static void test_no_room_to_heal(void **state)
 	assert_int_equal(rig_open(&r), DFS_ENOSPC);
 	set_full(&r, false);
 	rig_must_open(&r);
-	rig_expect(&r, 0, ALL, 1);
+	rig_expect_value(&r, 0, ALL, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }

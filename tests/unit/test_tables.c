@@ -136,7 +136,7 @@ static void test_lost_and_rotten(void **state)
 		}
 		rig_must_open(&r);
 		assert_true(r.rec.index_rebuilt);
-		rig_expect(&r, 0, 300, 1);
+		rig_expect_value(&r, 0, 300, 1);
 		/* those that were not needed may be found only now */
 		(void)meta_check_tables(r.m, NULL, NULL);
 		assert_int_equal(meta_checkpoint(r.m), 0);
@@ -175,7 +175,7 @@ static void test_rot_everywhere(void **state)
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 8000, 1);
+	rig_expect_value(&r, 0, 8000, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	(void)meta_check_tables(r.m, NULL, NULL);
 	assert_int_equal(meta_checkpoint(r.m), 0);
@@ -203,7 +203,7 @@ static void test_foreign(void **state)
 	}
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 100, 1);
+	rig_expect_value(&r, 0, 100, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 	rig_release(&other);
@@ -255,12 +255,12 @@ static void test_disks_come_and_go(void **state)
 				assert_true(f->fragments[x].disk.v > i + 1);
 		}
 		assert_int_equal(meta_check_tables(r.m, NULL, NULL), 0);
-		rig_expect(&r, 0, 400, 1);
+		rig_expect_value(&r, 0, 400, 1);
 	}
 	rig_kill(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 400, 1);
+	rig_expect_value(&r, 0, 400, 1);
 	end(&r);
 }
 
@@ -297,7 +297,7 @@ static void test_failing_and_full(void **state)
 	for (unsigned i = 3; i < 6; i++)
 		dev_fault_set(r.devs[i], &none);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 300, 1);
+	rig_expect_value(&r, 0, 300, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	for (unsigned i = 0; i < r.m->manifest.count; i++)
 		assert_int_equal(r.m->manifest.files[i].m, 3);
@@ -412,14 +412,14 @@ static void test_not_read_again(void **state)
 	rig_fill(&r, 5010, 10, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	expect_tolerance(&r, 3, 3);
-	rig_expect(&r, 0, 1000, 1);
+	rig_expect_value(&r, 0, 1000, 1);
 	rig_must_close(&r);
 	for (unsigned i = 3; i < 6; i++) /* so the one made anew is needed */
 		each_fragment(&r, i, destroy);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 1000, 1);
-	rig_expect(&r, 5000, 20, 1);
+	rig_expect_value(&r, 0, 1000, 1);
+	rig_expect_value(&r, 5000, 20, 1);
 	end(&r);
 }
 
@@ -459,7 +459,7 @@ static void test_other_history(void **state)
 	rig_must_close(&r);
 	rig_destroy_index(&r);
 	rig_must_open(&r);
-	rig_expect(&r, 0, 300, 1);
+	rig_expect_value(&r, 0, 300, 1);
 	end(&r);
 }
 
@@ -483,7 +483,7 @@ static void test_unmarked_index(void **state)
 	flip_local(&r, 3); /* not where opening it looks */
 	rig_must_open(&r);
 	assert_true(r.rec.index_rebuilt);
-	rig_expect(&r, 0, 3000, 1);
+	rig_expect_value(&r, 0, 3000, 1);
 	end(&r);
 }
 

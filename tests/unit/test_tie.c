@@ -75,12 +75,12 @@ static void it_goes_on(void **state)
 	assert_int_equal(r.told.epoch, meta_epoch(r.m));
 	assert_int_equal(meta_epoch(r.m), r.witness.epoch + 1);
 	assert_int_equal(meta_sync(r.m, meta_last_seq(r.m)), 0);
-	rig_expect(&r, 0, 26, 1);
+	rig_expect_value(&r, 0, 26, 1);
 	rig_fill(&r, 26, 4, 1);
 	assert_int_equal(meta_checkpoint(r.m), 0);
 	rig_fill(&r, 30, 4, 1);
 	reopen_first_half(&r);
-	rig_expect(&r, 0, 34, 1);
+	rig_expect_value(&r, 0, 34, 1);
 	rig_must_close(&r);
 	r.witness = r.told;
 	for (unsigned i = 0; i < 4; i++) {
@@ -100,7 +100,7 @@ static void the_next_sync_goes_on(void **state)
 	begin_tie(&r, 2);
 	r.told_err = 0;
 	rig_fill(&r, 25, 5, 1);
-	rig_expect(&r, 0, 30, 1);
+	rig_expect_value(&r, 0, 30, 1);
 	assert_int_equal(meta_settle_tie(r.m), 0);
 	rig_must_close(&r);
 	rig_release(&r);
@@ -124,7 +124,7 @@ static void a_crash_while_it_waits(void **state)
 		assert_non_null(strstr(r.rec.refusal, dfs_err_text(DFS_ENOSPC)));
 		r.told_err = 0;
 		rig_must_open(&r);
-		rig_expect(&r, 0, 20, 1);
+		rig_expect_value(&r, 0, 20, 1);
 		rig_fill(&r, 40, 5, 1);
 		rig_must_close(&r);
 		r.witness = r.told;
@@ -133,8 +133,8 @@ static void a_crash_while_it_waits(void **state)
 		assert_int_equal(rig_open(&r), DFS_ESTALE);
 		r.absent[first] = false;
 		rig_must_open(&r);
-		rig_expect(&r, 0, 20, 1);
-		rig_expect(&r, 40, 5, 1);
+		rig_expect_value(&r, 0, 20, 1);
+		rig_expect_value(&r, 40, 5, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -190,14 +190,14 @@ static void a_checkpoint_meets_it(void **state)
 			reopen_first_half(&r);
 		} else {
 			assert_int_equal(meta_checkpoint(r.m), 0);
-			rig_expect(&r, 20, 1, 1);
+			rig_expect_value(&r, 20, 1, 1);
 		}
-		rig_expect(&r, 0, 20, 1);
+		rig_expect_value(&r, 0, 20, 1);
 		rig_fill(&r, 21, 9, 1);
 		assert_int_equal(meta_checkpoint(r.m), 0);
 		reopen_first_half(&r);
-		rig_expect(&r, 0, 20, 1);
-		rig_expect(&r, 21, 9, 1);
+		rig_expect_value(&r, 0, 20, 1);
+		rig_expect_value(&r, 21, 9, 1);
 		rig_must_close(&r);
 		rig_release(&r);
 	}
@@ -214,7 +214,7 @@ static void disks_decide_it(void **state)
 	dev_fault_set(r.devs[2], &none);
 	assert_int_equal(meta_set_disks(r.m, disks, rig_disks(&r, disks) - 1, NULL, 0), 0);
 	assert_int_equal(meta_sync(r.m, meta_last_seq(r.m)), 0);
-	rig_expect(&r, 0, 25, 1);
+	rig_expect_value(&r, 0, 25, 1);
 	assert_int_equal(r.told.epoch, r.witness.epoch); /* it is behind, and that is all */
 	rig_must_close(&r);
 	rig_release(&r);
@@ -241,7 +241,7 @@ static void giving_up_waits(void **state)
 	r.told_err = 0;
 	assert_int_equal(meta_set_disks(r.m, disks, 1, NULL, 0), 0);
 	assert_int_equal(meta_sync(r.m, meta_last_seq(r.m)), 0);
-	rig_expect(&r, 0, 25, 1);
+	rig_expect_value(&r, 0, 25, 1);
 	rig_must_close(&r);
 	rig_release(&r);
 }
