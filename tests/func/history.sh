@@ -117,7 +117,7 @@ if [ "$(id -u)" -eq 0 ] && mkdir "$work/small" && mount -t tmpfs -o size=64m dyn
 	check "what is there is read" test "$(cat "$mnt/f")" = v1
 	rm "$work/small/filler"
 	check "with room it goes on" wait_for 20 sync "$mnt/f"
-	check "with everything" wait_for 10 mkdir "$mnt/new"
+	check "with everything" wait_for 30 mkdir "$mnt/new"
 	stop
 	check "and is the pool now" is v1
 	pool=$plain
