@@ -153,7 +153,7 @@ step_build()
 
 # Those that measure what happens within a time, or look at all mounts and processes there are, run alone. So do those with
 # a mount namespace of their own: it would keep the mounts of others.
-alone=' test_deadline asan/test_deadline func/demo func/failures func/fsck func/hang func/health func/home func/home_room
+alone=' test_deadline asan/test_deadline crash/kill9 func/demo func/failures func/fsck func/hang func/health func/home func/home_room
 	func/mount func/programs func/user '
 
 is_alone() { [[ " ${alone//[[:space:]]/ } " == *" $1 "* ]]; }
@@ -279,7 +279,8 @@ sanitized()
 
 step_asan()
 {
-	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1}
+	# A small quarantine: memory that is new each time costs most of the time.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1:quarantine_size_mb=16}
 	export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}
 	sanitized asan "${asan_options[@]}"
 	# A power cut abandons the memory of what ran, which is no leak.
@@ -294,7 +295,16 @@ step_tsan()
 	sanitized tsan -Db_sanitize=thread
 }
 
-begin=$SECONDS
+# lap NAME: what was done since the last one took so long.
+lap()
+{
+	local now=$SECONDS
+
+	[ $((now - lap_began)) -eq 0 ] || laps+="${laps:+, }$1 $((now - lap_began))"
+	lap_began=$now
+}
+
+begin=$SECONDS lap_began=$SECONDS laps=
 mkdir -p "$logs"
 rm -f "$logs"/*.log
 export -f as_test sweep
@@ -315,21 +325,28 @@ build)
 *) step_build && built=yes ;;
 esac
 if [ -n "$built" ]; then
+	lap build
 	[ -n "$only" ] || build_ahead
 	unit_tests "$BUILD" ""
+	lap unit
 	scripts func 3
-	scripts crash 1
+	lap func
+	scripts crash 2
+	lap crash
 	[ -z "$only" ] || scripts real 1 "${CHECK_REAL_SECONDS:-900}"
 	if wanted fuzz; then
 		run fuzz 600 tests/fuzz/run.sh "$fuzz_seconds"
 	fi
+	lap fuzz
 	if wanted sim; then
 		run sim $((sim_seconds * 2 + 60)) sweep "$BUILD/dynamicfs-sim" "$sim_seconds"
 		run sim/meta $((sim_seconds + 60)) \
 			sweep "$BUILD/dynamicfs-sim" $((sim_seconds / 6 + 1)) --meta
 	fi
+	lap sim
 fi
 if wanted asan; then step_asan; fi
+lap asan
 if [ "$only" = tsan ]; then step_tsan; fi # only when named
 
 if [ -n "$only" ] && [ "$matched" -eq 0 ]; then
@@ -341,6 +358,6 @@ if [ "$failed" -gt 0 ]; then
 	echo "failed:"
 	printf '  %s\n' "${failures[@]}"
 fi
-echo "took $((SECONDS - begin)) s"
+echo "took $((SECONDS - begin)) s${laps:+: $laps}"
 echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
