@@ -34,6 +34,17 @@ not_ok()
 
 skip() { echo "skipped $1: $2"; }
 
+# In a mount namespace of one's own (unshare -m) what other tests have mounted is let go of: it would stay there after
+# they have unmounted it.
+let_go_of_others()
+{
+	local place
+
+	awk '{ print $5 }' /proc/self/mountinfo | grep -E '/(dynamicfs-func\.|dfs-[a-z0-9]+-)' | tac |
+		while read -r place; do umount -l "$place" 2>/dev/null; done
+}
+[ -z "${IN_OWN_NAMESPACE:-}" ] || let_go_of_others
+
 check()
 {
 	local name=$1 said code start=$SECONDS
