@@ -22,10 +22,13 @@ void compact_set_up(struct run *r)
 /* Where nothing is in the way of it. */
 static bool is_well(struct run *r, struct disk *d)
 {
-	struct run_disk *at = run_disk_by_id(r, disk_info(d).id);
+	struct disk_info info = disk_info(d);
+	struct run_disk *at = run_disk_by_id(r, info.id);
 	struct meta_loss loss;
 
-	return at && at->damage == DAMAGE_NONE && !at->failed && disk_takes_data(d) &&
+	/* old segments of a disk that was behind are left alone until the next opening (G3) */
+	return at && meta_disk_role(pool_meta(r->pool), &info.uuid) == HISTORY_CURRENT &&
+	       at->damage == DAMAGE_NONE && !at->failed && disk_takes_data(d) &&
 	       !disk_is_leaving(d) && !disk_doubts(d) && !meta_failed(pool_meta(r->pool)) &&
 	       !meta_was_forced(pool_meta(r->pool)) && !meta_loss(pool_meta(r->pool), &loss) &&
 	       !loss.from && pool_may_grow(r->pool);
