@@ -320,11 +320,13 @@ if [ -n "$built" ]; then
 	[ -n "$only" ] || build_ahead
 	# In a whole check each runs once, under the sanitizers.
 	[ -z "$only" ] || unit_tests "$BUILD" ""
+	lap unit
 	scripts func 3
 	lap func
 	scripts crash 2
 	lap crash
 	[ -z "$only" ] || scripts real 1 "${CHECK_REAL_SECONDS:-900}"
+	lap real
 	if wanted fuzz; then
 		run fuzz 600 tests/fuzz/run.sh "$fuzz_seconds"
 	fi

@@ -47,7 +47,7 @@ few_blocks() { [ "$(du -k "$1" | cut -f 1)" -lt 4096 ]; }
 in_place()
 {
 	printf changed | dd of="$work/tree/large" bs=1 seek=1500000 conv=notrunc status=none && rm "$work/tree/many/20" &&
-		mv "$work/tree/many/21" "$work/tree/dir/" && rsync -aHAX --numeric-ids --inplace --no-whole-file --delete "$work/tree/" "$mnt/tree/" &&
+		mv "$work/tree/many/21" "$work/tree/dir/" && rsync -aHAX --modify-window=-1 --numeric-ids --inplace --no-whole-file --delete "$work/tree/" "$mnt/tree/" &&
 		same_trees "$work/tree" "$mnt/tree"
 }
 still() { stop && start && same_trees "$work/tree" "$mnt/tree"; }

@@ -121,7 +121,7 @@ killed()
 
 build()
 {
-	mkdir "$mnt/project" && cp -r "$repo"/{src,sim,tests,tools,docs,Makefile,meson.build,meson_options.txt} "$mnt/project/" &&
+	mkdir "$mnt/project" && cp -r "$repo"/{src,sim,tests,tools,docs,bench,Makefile,meson.build,meson_options.txt} "$mnt/project/" &&
 		make -C "$mnt/project" BUILD=build NINJA_FLAGS="-j$(nproc)" && "$mnt/project/build/dynamicfs" version &&
 		"$mnt/project/build/tests/test_base" && make -C "$mnt/project" BUILD=build | grep -q 'no work to do'
 }
