@@ -41,15 +41,14 @@ struct slot {
 	size_t size; /* 0: free */
 	uint32_t next;
 };
-struct class
-{
+struct size_class {
 	struct slot *slots;
 	uint32_t made;
 	uint32_t first, last; /* of those that are free, + 1; 0: none */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct class classes[CLASSES];
+static struct size_class classes[CLASSES];
 static uint8_t *arena;
 
 static size_t class_bytes(unsigned c) { return LEAST_BYTES << c; }
@@ -95,7 +94,7 @@ static bool prepare(void)
 	return true;
 }
 
-static uint32_t take_slot(struct class *k, unsigned c)
+static uint32_t take_slot(struct size_class *k, unsigned c)
 {
 	uint32_t i;
 
@@ -139,7 +138,7 @@ static void *take(size_t size)
 
 static void give_back(void *p)
 {
-	struct class *k;
+	struct size_class *k;
 	struct slot *s;
 	unsigned c;
 	uint32_t i;

@@ -17,6 +17,10 @@
 #endif
 
 #ifdef HAS_ASAN
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <sanitizer/asan_interface.h>
 
 static bool is_poisoned(const void *p, size_t off)
@@ -75,6 +79,54 @@ static void test_zeros_and_growing(void **state)
 	assert_true(is_poisoned(p, 150000));
 	free(p);
 }
+static void free_twice(void)
+{
+	void *p = hidden(malloc(100000));
+
+	free(p);
+	free(hidden(p));
+}
+
+static void leak(void)
+{
+	(void)hidden(malloc(100000));
+	exit(0);
+}
+
+/* What becomes of a process that does it. */
+static int status_of(void (*wrong)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		wrong();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void test_freed_twice(void **state)
+{
+	int status = status_of(free_twice);
+
+	(void)state;
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static void test_leaked(void **state)
+{
+	const char *options = getenv("ASAN_OPTIONS");
+	int status = status_of(leak);
+
+	(void)state;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status),
+			 options && strstr(options, "detect_leaks=0") ? 0 : 23);
+}
 #else
 static void test_only_with_address_sanitizer(void **state)
 {
@@ -89,6 +141,8 @@ int main(void)
 #ifdef HAS_ASAN
 		cmocka_unit_test(test_around_a_block),
 		cmocka_unit_test(test_zeros_and_growing),
+		cmocka_unit_test(test_freed_twice),
+		cmocka_unit_test(test_leaked),
 #else
 		cmocka_unit_test(test_only_with_address_sanitizer),
 #endif

@@ -156,20 +156,22 @@ static void count_used(struct file_rig *r, unsigned disk, int64_t more)
 	assert_int_equal(meta_commit(t, &seq), 0);
 }
 
-/* Leaves each disk room for so many bytes: *kept more are counted as used, as long as that is not changed again. */
+/* Leaves each disk room for so many bytes: kept of them are counted as used, in place of those that were. */
 static void leave_room(struct file_rig *r, uint64_t bytes, int64_t kept[RIG_DISKS])
 {
 	struct disk_set *disks = pool_disks(r->pool);
 
 	for (unsigned i = 0; i < disk_count(disks); i++) {
 		struct disk *d = disk_at(disks, i);
-		int64_t used = meta_counter(r->fs->meta, META_COUNT_DISK_USED + i + 1), more;
+		int64_t used = meta_counter(r->fs->meta, META_COUNT_DISK_USED + i + 1) - kept[i];
+		uint64_t room;
 
 		disk_set_used_bytes(d, (uint64_t)used);
-		more = (int64_t)disk_free_bytes(d) - (int64_t)bytes;
-		count_used(r, i + 1, more);
-		disk_set_used_bytes(d, (uint64_t)(used + more));
-		kept[i] += more;
+		room = disk_free_bytes(d);
+		assert_true(room > bytes);
+		count_used(r, i + 1, (int64_t)(room - bytes) - kept[i]);
+		kept[i] = (int64_t)(room - bytes);
+		disk_set_used_bytes(d, (uint64_t)(used + kept[i]));
 	}
 }
 
